@@ -1,0 +1,276 @@
+"""Every setting of a run: frozen dataclasses, with the default, the allowed values and the help of each in one place.
+
+`config_files.py` reads them from YAML and overrides. Help texts are the docstrings under the fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+SCORES = (
+    "segment_audio", "segment_visual", "segment_av", "segment_type", "segment_event",
+    "event_audio", "event_visual", "event_av", "event_type", "event_event",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The allowed range of a number, both ends included unless `above` is set (then greater than `low`)."""
+
+    low: float | None = None
+    high: float | None = None
+    above: bool = False
+
+    def problem(self, value: float) -> str | None:
+        if self.low is not None and (value <= self.low if self.above else value < self.low):
+            return f"must be {'greater than' if self.above else 'at least'} {self.low}"
+        if self.high is not None and value > self.high:
+            return f"must be at most {self.high}"
+        return None
+
+
+def number(default: Any, low: float | None = None, high: float | None = None, *, above: bool = False) -> Any:
+    """A field for a number within bounds."""
+    return field(default=default, metadata={"bounds": Bounds(low, high, above)})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    dir: str = "runs/run"
+    """Folder of the run: checkpoints, scores, removals. One folder belongs to one config and one data set."""
+    seed: int = number(0, 0, 2**32 - 1)
+    """Seed of the parameters, the order of the videos and dropout."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    shards: str = "data/llp"
+    """Folder of the shards and their manifest."""
+    streams: int = number(48, 1)
+    """Fixed lanes of the canonical order. The number of ranks must divide it; changing it changes the order."""
+    block: int = number(32, 1)
+    """Videos that are read at once and shuffled among each other within a stream."""
+    threads: int = number(2, 1, 64)
+    """Threads that read ahead, per rank. The order does not depend on it."""
+    resident: bool = False
+    """Decode the shards once into a memory-mapped file that all ranks of a node share, and serve batches from it."""
+    cache: str | None = None
+    """Folder of that file. None: `.resident` inside the shards' folder."""
+    verify: Literal["digest", "size"] = "digest"
+    """What is compared with the manifest before training starts: every shard's SHA-256, or its size only."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    layers: int = number(1, 1)
+    """Encoder layers."""
+    temperature: float = number(0.2, 0, above=True)
+    """Temperature of the audio-visual similarity."""
+    attention_dropout: float = number(0.1, 0, 0.99)
+    """Dropout in the encoder: on attention weights, after attention, in the feed-forward part."""
+    classifier_dropout: float = number(0.5, 0, 0.99)
+    """Dropout on the visual features before the heads."""
+
+
+@dataclass(frozen=True)
+class StaticLabels:
+    audio: tuple[str, ...] = ()
+    """Categories whose labels the `static` method always removes from the audio modality."""
+    visual: tuple[str, ...] = ()
+    """Categories whose labels the `static` method always removes from the visual modality."""
+
+
+@dataclass(frozen=True)
+class DenoiseConfig:
+    audio_threshold: float = number(0.6, 0)
+    """θ^a of equation 1: a label is counted as noise if its probability over the category's mean is below it."""
+    visual_threshold: float = number(1.8, 0)
+    """θ^v of equation 1."""
+    visual_scale: float = number(1.0, 0, above=True)
+    """Factor on the visual numerator of equation 1 (`released`: 0.95)."""
+    mean_batch_size: int | None = number(None, 1)
+    """Equation 1's mean as a mean of batch means of this size. None: exact (`released`: `train.batch_size`)."""
+    warmup: Literal["linear", "released"] = "linear"
+    """How noise ratios grow: the paper's ramp, or the step that the released code really takes."""
+    warmup_epochs: float | None = number(0.9, 0, above=True)
+    """Length of the warm-up in epochs. None: full ratios from the first step."""
+    ranking_dropout: bool = False
+    """Dropout in the ranking pass (`released`: true)."""
+    rule: Literal["joint", "intra"] = "joint"
+    """`joint`: a removed label has a high loss in its modality and a low one in the other. `intra`: a high one only."""
+    modalities: Literal["both", "audio", "visual"] = "both"
+    """The modalities from which labels are removed."""
+    ratios: Literal["estimated", "constant", "file"] = "estimated"
+    """Where noise ratios come from: an estimator trained first, `ratio_constant`, or `ratio_file`."""
+    ratio_constant: float | None = number(None, 0, 1)
+    """The noise ratio of every category and both modalities, with `ratios: constant`."""
+    ratio_file: str | None = None
+    """An .npz with `audio` and `visual`, or a run's noise_ratios.json, with `ratios: file`."""
+    static_labels: StaticLabels = field(default_factory=StaticLabels)
+    """What the `static` method removes."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    audio: float = number(2.0, 0)
+    """Weight of the audio loss."""
+    visual: float = number(1.0, 0)
+    """Weight of the visual loss."""
+    video: float = number(1.0, 0)
+    """Weight of the loss of the whole video's prediction, whose labels are never removed."""
+    contrastive: float = number(1.0, 0)
+    """Weight of the contrastive loss. 0 leaves it out."""
+    contrastive_smoothing: float = number(0.1, 0, 0.99)
+    """Share of the contrastive target that is spread over the other segments."""
+    visual_smoothing: float = number(1.0, 0.01, 1)
+    """s in the visual targets s·y + (1−s)/2 (`released`: 0.9). A removed label's target is 0 all the same."""
+
+
+@dataclass(frozen=True)
+class EstimatorLossConfig:
+    audio: float = number(1.0, 0)
+    """Weight of the estimator's audio loss."""
+    visual: float = number(1.0, 0)
+    """Weight of the estimator's visual loss."""
+    video: float = number(1.0, 0)
+    """Weight of the estimator's loss of the whole video's prediction."""
+    contrastive: float = number(1.0, 0)
+    """Weight of the estimator's contrastive loss. 0 leaves it out."""
+
+
+@dataclass(frozen=True)
+class EstimatorConfig:
+    cross_modal: bool = False
+    """Give the estimator cross-modal attention (the ablation of Table 2c)."""
+    epochs: int = number(25, 1)
+    """Epochs of the estimator."""
+    loss: EstimatorLossConfig = field(default_factory=EstimatorLossConfig)
+    """Loss weights of the estimator."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    epochs: int = number(25, 1)
+    """Epochs of the model. A finished run may be continued with more."""
+    batch_size: int = number(128, 1)
+    """Videos in an optimizer batch, over all ranks and micro-batches: the scope of the ranking."""
+    micro_batch_size: int | None = number(None, 1)
+    """Videos that a rank takes through the network at once. None: its whole share of the optimizer batch."""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """The optimizer."""
+    learning_rate: float = number(5e-4, 0, above=True)
+    """Learning rate of the first epochs."""
+    lr_decay: float = number(0.25, 0, 1, above=True)
+    """Factor on the learning rate every `lr_decay_epochs` epochs."""
+    lr_decay_epochs: int = number(6, 1)
+    """Epochs between two decays."""
+    weight_decay: float = number(0.0, 0)
+    """Weight decay of the optimizer."""
+    clip_grad_norm: float | None = number(None, 0, above=True)
+    """Largest norm of the gradient. None: no clipping."""
+    precision: Literal["float32", "bf16", "float64"] = "float32"
+    """Compute type. Parameters, probabilities and losses stay float32 (float64 with float64)."""
+    engine: Literal["ddp"] = "ddp"
+    """What averages gradients over ranks."""
+    selection: Literal[SCORES] = "segment_type"  # type: ignore[valid-type]
+    """The validation score by which the best epoch is chosen (`released`: event_audio)."""
+    selection_ties: Literal["first", "last"] = "first"
+    """Which of equally good epochs is kept (`released`: last)."""
+
+
+@dataclass(frozen=True)
+class DistributedConfig:
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute. auto: a GPU if there is one a rank, else the CPU."""
+    timeout_seconds: float = number(600.0, 1)
+    """How long a rank waits for the others before it gives up."""
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    enabled: bool = True
+    """Record the run in MLflow."""
+    uri: str | None = None
+    """MLflow's tracking URI. None: MLFLOW_TRACKING_URI if set, else an sqlite store beside the run folders."""
+    experiment: str = "jomold_dist"
+    """MLflow's experiment."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of one run."""
+
+    method: str = "jomold"
+    """What is trained and how labels become targets: see `jomold_dist.denoising.methods`."""
+    recipe: Literal["paper", "released"] = "paper"
+    """A bundle of settings: as the paper says, or as the released code does. Settings given by name win over it."""
+    run: RunConfig = field(default_factory=RunConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
+    estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its dotted name; tuples become lists."""
+        return dict(_flatten("", dataclasses.asdict(self)))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the settings that decide a run's result; a run folder belongs to it."""
+        deciding = {k: v for k, v in self.flat().items() if k not in FREE and not k.startswith(FREE_SECTIONS)}
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+
+
+FREE = frozenset(
+    {
+        "run.dir",
+        "data.shards",  # the manifest's digest stands for the data, wherever it lies
+        "data.resident",
+        "data.cache",
+        "data.threads",
+        "data.verify",
+        "train.engine",
+        "train.micro_batch_size",
+        "train.epochs",  # may grow
+    }
+)
+FREE_SECTIONS = ("tracking.", "distributed.")
+
+
+def _batch_size(settings: Mapping[str, Any]) -> int:
+    """`train.batch_size`"""
+    return settings.get("train.batch_size", TrainConfig.batch_size)
+
+
+# Recipe `paper` is the defaults. A callable reads the settings that were given; its docstring says what it takes.
+RECIPES: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "released": {
+        "denoise.warmup": "released",
+        "denoise.ranking_dropout": True,
+        "denoise.visual_scale": 0.95,
+        "denoise.mean_batch_size": _batch_size,
+        "loss.visual_smoothing": 0.9,
+        "train.selection": "event_audio",
+        "train.selection_ties": "last",
+    },
+}
+
+
+def _flatten(prefix: str, tree: dict[str, Any]) -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat += _flatten(f"{prefix}{name}.", value)
+        else:
+            flat.append((prefix + name, list(value) if isinstance(value, tuple) else value))
+    return flat

@@ -1,0 +1,267 @@
+"""Reading a config: YAML files on top of each other, then overrides, then the recipe. All problems are reported."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from jomold_dist.config import RECIPES, Bounds, Config
+from jomold_dist.errors import ConfigError, join_problems, nearest
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of the schema: dotted name, type, default, bounds."""
+
+    name: str
+    type: Any
+    default: Any
+    bounds: Bounds | None
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value that somebody gave, where, and as which text it was written (None for lists)."""
+
+    value: Any
+    where: str
+    text: str | None = None
+
+
+def schema(cls: type = Config, prefix: str = "") -> dict[str, Setting]:
+    """Every setting by its dotted name."""
+    settings: dict[str, Setting] = {}
+    hints = typing.get_type_hints(cls)
+    for item in dataclasses.fields(cls):
+        hint, name = hints[item.name], prefix + item.name
+        if dataclasses.is_dataclass(hint):
+            settings |= schema(typing.cast(type, hint), f"{name}.")
+        else:
+            settings[name] = Setting(name, hint, item.default, item.metadata.get("bounds"))
+    return settings
+
+
+def load_config(
+    path: Path | None, overrides: Sequence[str] = (), choices: Mapping[str, Iterable[str]] | None = None
+) -> Config:
+    """The config of a file with `section.key=value` overrides on top.
+
+    A file may name another one, relative to itself, as `base:`; its own settings win. `choices` limits settings whose
+    values the schema cannot know (the registered methods). ConfigError lists every problem found.
+    """
+    problems: list[str] = []
+    given: dict[str, Given] = {}
+    if path is not None:
+        given |= _read_file(Path(path), problems, ())
+    for text in overrides:
+        given |= _read_override(text, problems)
+    settings = schema()
+    sections = {name.rsplit(".", 1)[0] for name in settings if "." in name}
+    values: dict[str, Any] = {}
+    for name, item in given.items():
+        if name not in settings:
+            hint = " (it is a section)" if name in sections else nearest(name, [*settings, *sorted(sections)])
+            problems.append(f"{item.where}: unknown setting {name!r}{hint}")
+            continue
+        value, problem = _convert(item, settings[name], (choices or {}).get(name))
+        if problem:
+            problems.append(f"{item.where}: {name} = {item.value!r} {problem}")
+        else:
+            values[name] = value
+    recipe = values.get("recipe", Config.recipe)
+    for name, value in RECIPES.get(recipe, {}).items():
+        if name not in given:
+            values[name] = value(values) if callable(value) else value
+    config = _build(Config, "", values)
+    problems += _contradictions(config, given)
+    if problems:
+        raise ConfigError(join_problems(problems))
+    return config
+
+
+def dump_config(config: Config) -> str:
+    """The resolved config as YAML that `load_config` reads back to the same config."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: plain(v) for k, v in value.items()}
+        return list(value) if isinstance(value, tuple) else value
+
+    return yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False, allow_unicode=True)
+
+
+def _contradictions(config: Config, given: Mapping[str, Given]) -> list[str]:
+    """Settings that are fine alone and wrong together."""
+    denoise, problems = config.denoise, []
+    for kind, name in (("constant", "ratio_constant"), ("file", "ratio_file")):
+        value = getattr(denoise, name)
+        refused = f"denoise.{name}" in given and given[f"denoise.{name}"].value is not None
+        if denoise.ratios == kind and value is None and not refused:  # a refused value is reported already
+            problems.append(f"denoise.ratios = {kind!r} needs denoise.{name}")
+        if denoise.ratios != kind and value is not None:
+            problems.append(f"denoise.{name} is given but denoise.ratios = {denoise.ratios!r}; set it to {kind!r}")
+    static = denoise.static_labels
+    if config.method == "static" and not (static.audio or static.visual):
+        problems.append(
+            "method = 'static' removes denoise.static_labels, and none are set; "
+            "for example denoise.static_labels.visual=[Speech]"
+        )
+    return problems
+
+
+def _read_file(path: Path, problems: list[str], above: tuple[Path, ...], named_in: str = "") -> dict[str, Given]:
+    """Every setting that a file and the files under it give. `named_in` is the place of the `base:` that led here."""
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        problems.append(f"{named_in}config file {path}: {error.strerror or error}")
+        return {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problems.append(f"config file {path} is not valid YAML: {' '.join(str(error).split())}")
+        return {}
+    given: dict[str, Given] = {}
+    if node is None:
+        return given
+    if not isinstance(node, yaml.MappingNode):
+        problems.append(f"config file {path} must hold settings (`section:` and `key: value` lines)")
+        return {}
+    _walk(node, "", path, given, problems)
+    base = given.pop("base", None)
+    if base is None:
+        return given
+    if not isinstance(base.value, str) or not base.value:
+        problems.append(f"{base.where}: base = {base.value!r} must name a config file")
+        return given
+    base_path = path.parent / base.value
+    if base_path.resolve() in (p.resolve() for p in (*above, path)):
+        problems.append(f"{base.where}: base = {base.value!r} leads back to itself")
+        return given
+    return _read_file(base_path, problems, (*above, path), f"{base.where}: base = {base.value!r}: ") | given
+
+
+def _walk(node: yaml.MappingNode, prefix: str, path: Path, given: dict[str, Given], problems: list[str]) -> None:
+    """Adds the settings below a YAML node to `given`. Only sections are gone into: a file may refer to itself."""
+    sections = {name.rsplit(".", 1)[0] for name in schema() if "." in name}
+    for key_node, value_node in node.value:
+        name = prefix + (key_node.value if isinstance(key_node, yaml.ScalarNode) else "?")
+        where = f"{path}:{key_node.start_mark.line + 1}"
+        if isinstance(value_node, yaml.MappingNode) and name in sections:
+            _walk(value_node, f"{name}.", path, given, problems)
+            continue
+        try:
+            value = _construct(value_node)
+        except ValueError as error:
+            problems.append(f"{where}: {name}: {error}")
+            continue
+        if name in given:
+            problems.append(f"{where}: {name} is given twice in this file (first at {given[name].where})")
+        elif value is not None or name not in sections:  # a section without content is no setting
+            given[name] = Given(value, where, value_node.value if isinstance(value_node, yaml.ScalarNode) else None)
+
+
+def _read_override(text: str, problems: list[str]) -> dict[str, Given]:
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    if not equals or not name:
+        problems.append(f"override {text!r} is not of the form section.key=value")
+        return {}
+    try:
+        node = yaml.compose(value, Loader=yaml.SafeLoader)
+        scalar = node.value if isinstance(node, yaml.ScalarNode) else None
+        return {name: Given("" if node is None else _construct(node), f"override {text!r}", scalar)}
+    except (yaml.YAMLError, ValueError) as error:
+        problems.append(f"override {text!r}: the value is not valid YAML: {' '.join(str(error).split())}")
+        return {}
+
+
+def _construct(node: yaml.Node) -> Any:
+    """The plain value of a YAML node. ValueError with one line if it has none (an unknown tag, a 13th month)."""
+    try:
+        return yaml.SafeLoader("").construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError, TypeError) as error:
+        raise ValueError(f"not a plain value: {' '.join(str(error).split())}") from None
+
+
+def _convert(given: Given, setting: Setting, choices: Iterable[str] | None) -> tuple[Any, str | None]:
+    """The value in the setting's type, or what is wrong with it."""
+    hint, optional = setting.type, False
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        hint, optional = next(a for a in typing.get_args(hint) if a is not type(None)), True
+    if given.value is None:
+        return (None, None) if optional else (None, "must have a value")
+    if typing.get_origin(hint) is Literal:
+        choices = typing.get_args(hint)
+    if choices is not None:
+        value, problem = _convert_choice(given.value, tuple(choices))
+    elif typing.get_origin(hint) is tuple:
+        value, problem = _convert_names(given.value)
+    elif hint is str:
+        value, problem = _convert_text(given)
+    elif hint is bool:
+        value, problem = (given.value, None) if isinstance(given.value, bool) else (None, "must be true or false")
+    else:
+        value, problem = _convert_number(given.value, hint, setting.bounds)
+    return (value, f"{problem}, or null" if optional else problem) if problem else (value, None)
+
+
+def _convert_choice(value: Any, allowed: tuple[str, ...]) -> tuple[Any, str | None]:
+    if isinstance(value, str) and value in allowed:
+        return value, None
+    return None, f"must be one of {', '.join(allowed)}{nearest(str(value), allowed)}"
+
+
+def _convert_names(value: Any) -> tuple[Any, str | None]:
+    items = [value] if isinstance(value, str) else value
+    if isinstance(items, list) and all(isinstance(i, str) and i for i in items):
+        return tuple(items), None
+    return None, "must be a list of names"
+
+
+def _convert_text(given: Given) -> tuple[Any, str | None]:
+    """A folder may be called 2024 or 2024-05-01, which YAML reads as a number or a date."""
+    value = given.value
+    if given.text and not isinstance(value, str | bool):
+        value = given.text
+    return (value, None) if isinstance(value, str) and value else (None, "must be a text")
+
+
+def _convert_number(value: Any, kind: type, bounds: Bounds | None) -> tuple[Any, str | None]:
+    if isinstance(value, str) and kind is float:
+        try:  # YAML 1.1 reads 5e-4 as a text
+            value = float(value)
+        except ValueError:
+            return None, "must be a number"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None, "must be a whole number" if kind is int else "must be a number"
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:  # a whole number beyond float64
+        finite = False
+    if not finite:
+        return None, "must be a finite number"
+    if kind is int:
+        if value != int(value):
+            return None, "must be a whole number"
+        value = int(value)
+    problem = bounds.problem(value) if bounds else None
+    return (None, problem) if problem else (kind(value), None)
+
+
+def _build(cls: Any, prefix: str, values: Mapping[str, Any]) -> Any:
+    hints = typing.get_type_hints(cls)
+    arguments = {}
+    for item in dataclasses.fields(cls):
+        name = prefix + item.name
+        if dataclasses.is_dataclass(hints[item.name]):
+            arguments[item.name] = _build(hints[item.name], f"{name}.", values)
+        elif name in values:
+            arguments[item.name] = values[name]
+    return cls(**arguments)

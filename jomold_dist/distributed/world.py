@@ -1,0 +1,140 @@
+"""Who this process is among the ranks, where it computes, and the few collectives that training needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+
+from jomold_dist.errors import ConfigError, UserError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among all: rank of size, rank on its node, and its device."""
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+
+@contextmanager
+def open_world(device: Literal["auto", "cpu", "cuda"] = "auto", timeout_seconds: float = 600) -> Iterator[World]:
+    """Collective: joins the process group that the launcher's environment describes, and leaves it at the end.
+
+    Reads RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE (torchrun) or LOCAL_SIZE (deepspeed); without them this is
+    a world of one, which needs no process group. Sets the threads of this process to its share of the node's cores,
+    unless OMP_NUM_THREADS is set.
+    """
+    rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    local_rank = int(os.environ.get("LOCAL_RANK", rank))
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", size)))
+    where = _choose_device(device, local_rank, local_size)
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
+    if size > 1:
+        dist.init_process_group(
+            "nccl" if where.type == "cuda" else "gloo",
+            rank=rank,
+            world_size=size,
+            timeout=timedelta(seconds=timeout_seconds),
+            device_id=where if where.type == "cuda" else None,
+        )
+    try:
+        yield World(rank, size, local_rank, local_size, where)
+    finally:
+        if size > 1:
+            dist.destroy_process_group()
+
+
+def _choose_device(device: str, local_rank: int, local_size: int) -> torch.device:
+    gpus = torch.cuda.device_count() if device != "cpu" else 0
+    if device == "cuda" and gpus < local_size:
+        raise ConfigError(
+            f"distributed.device = 'cuda' needs a GPU a rank, but this node has {local_size} ranks and {gpus} GPUs; "
+            "start fewer ranks or set distributed.device=cpu"
+        )
+    return torch.device("cuda", local_rank) if gpus >= local_size > 0 else torch.device("cpu")
+
+
+def gather_rows(rows: torch.Tensor, world: World) -> torch.Tensor:
+    """Collective: the same-shaped `rows` of every rank, stacked by rank: (size, *rows.shape)."""
+    if world.size == 1:
+        return rows.unsqueeze(0)
+    gathered = rows.new_empty((world.size, *rows.shape))
+    dist.all_gather_single(gathered.view(-1), rows.contiguous().view(-1))
+    return gathered
+
+
+def sum_over_ranks(values: torch.Tensor, world: World) -> torch.Tensor:
+    """Collective: the elementwise sum over all ranks."""
+    if world.size > 1:
+        values = values.clone()
+        dist.all_reduce(values)
+    return values
+
+
+def gather_objects(value: Any, world: World) -> list[Any]:
+    """Collective: every rank's picklable value, by rank. For rare and small things."""
+    if world.size == 1:
+        return [value]
+    values: list[Any] = [None] * world.size
+    dist.all_gather_object(values, value)
+    return values
+
+
+def broadcast_object(value: Any, world: World) -> Any:
+    """Collective: rank 0's value on every rank."""
+    if world.size == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0, device=world.device)
+    return box[0]
+
+
+def barrier(world: World) -> None:
+    """Collective: returns once every rank has come here."""
+    if world.size > 1:
+        dist.barrier()
+
+
+@contextmanager
+def agree_on_errors(world: World) -> Iterator[None]:
+    """Collective at its end: an error of one rank inside the block is raised on every rank.
+
+    Without it, a rank that stops leaves the others waiting in their next collective. Nothing inside the block may be
+    a collective itself. Other ranks raise the error of the lowest failing rank.
+    """
+    failure: Exception | None = None
+    try:
+        yield
+    except Exception as error:
+        failure = error
+    failures = gather_objects(failure and _portable(failure), world)
+    agreed = failure or next((f for f in failures if f is not None), None)
+    if agreed is not None:
+        if isinstance(agreed, UserError):
+            agreed.agreed = True
+        raise agreed
+
+
+def _portable(error: Exception) -> Exception:
+    """The error without its traceback, in a form that can be pickled."""
+    try:
+        return type(error)(*error.args)
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")

@@ -1,0 +1,52 @@
+"""The errors a user can meet. Each message says what, where, the value seen, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake that the user can mend. Launchers print the message and exit with 2, without a traceback."""
+
+    agreed = False  # set where all ranks are known to raise it together
+
+
+class ConfigError(UserError):
+    """One or more settings are wrong. The message lists every problem found."""
+
+
+class DataError(UserError):
+    """Annotations, features, shards or a manifest are not what they should be."""
+
+
+class RunFolderError(UserError):
+    """A run's folder does not belong to this run, or cannot be used."""
+
+
+class NonFiniteError(Exception):
+    """A feature or a gradient is not finite. Raised on every rank at the same step; launchers exit with 1."""
+
+    agreed = True
+
+
+class StoppedError(Exception):
+    """A rank was asked to stop. Raised on every rank at the same step."""
+
+    agreed = True
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`" (did you mean 'x'?)"` for the known name closest to `name`, or an empty string if none is close."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""
+
+
+def join_problems(problems: list[str], limit: int = 20) -> str:
+    """One message for several problems: each on its own line, at most `limit` of them and then a count."""
+    if len(problems) == 1:
+        return problems[0]
+    lines = [f"{len(problems)} problems:"] + [f"  - {p}" for p in problems[:limit]]
+    if len(problems) > limit:
+        lines.append(f"  … and {len(problems) - limit} more")
+    return "\n".join(lines)

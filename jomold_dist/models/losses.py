@@ -1,0 +1,43 @@
+"""Losses: clamped binary cross-entropy per label, weighted and sum-reduced, and the audio-visual contrastive loss."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+CLAMP = 1e-7
+
+
+def binary_cross_entropy(probability: Tensor, target: Tensor | float) -> Tensor:
+    """Per-label loss −y·log p − (1−y)·log(1−p), with p clamped to [1e-7, 1−1e-7]; any shape, at least float32.
+
+    Probabilities of whole videos are sums that may exceed 1; the clamp brings them back, with no gradient beyond it.
+    """
+    p = probability.clamp(CLAMP, 1 - CLAMP)
+    return -(target * p.log() + (1 - target) * (1 - p).log())
+
+
+def smooth_targets(labels: Tensor, smoothing: float) -> Tensor:
+    """s·y + (1−s)/2, float32 or the dtype of floating `labels`."""
+    labels = labels if labels.is_floating_point() else labels.float()
+    return labels if smoothing == 1 else smoothing * labels + (1 - smoothing) / 2
+
+
+def weighted_loss(probability: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Sum over all labels of weight × binary cross-entropy, a scalar."""
+    loss = binary_cross_entropy(probability, target)
+    return (loss if weight is None else loss * weight).sum()
+
+
+def contrastive_loss(similarity: Tensor, smoothing: float = 0.1, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+    """−log Σ_τ q_τ·softmax(row)_τ over the rows of `similarity` (B, T, T), audio segments against visual ones.
+
+    q is 1 − smoothing for the visual segment of the same second, and the rest spread evenly over the others. The log
+    is of the sum, as the released code has it (the paper of the loss has the sum of logs).
+    """
+    segments = similarity.shape[-1]
+    others = smoothing / (segments - 1) if segments > 1 else 0.0
+    same = similarity.softmax(-1).diagonal(dim1=-2, dim2=-1)  # (B, T)
+    loss = -((1 - smoothing - others) * same + others).log()  # a softmax row sums to 1
+    return loss.mean() if reduction == "mean" else loss.sum()

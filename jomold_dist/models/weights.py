@@ -1,0 +1,112 @@
+"""Building a network for a data set, and its weights as a safetensors file that knows how to rebuild it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from jomold_dist.config import ModelConfig
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.errors import DataError
+from jomold_dist.models.han import FeatureSizes, HybridAttentionNetwork
+
+
+def feature_sizes(manifest: Manifest) -> FeatureSizes:
+    """Lengths of the feature vectors of a data set."""
+    sizes = {name: spec.shape[1] for name, spec in manifest.features.items()}
+    return FeatureSizes(audio=sizes["audio"], frames=sizes["frames"], motion=sizes.get("motion"))
+
+
+def build_network(model: ModelConfig, manifest: Manifest) -> HybridAttentionNetwork:
+    """A network of the configured form for the data set's categories and features, with fresh parameters."""
+    return HybridAttentionNetwork(
+        num_classes=len(manifest.categories),
+        feature_sizes=feature_sizes(manifest),
+        layers=model.layers,
+        temperature=model.temperature,
+        attention_dropout=model.attention_dropout,
+        classifier_dropout=model.classifier_dropout,
+    )
+
+
+@dataclass(frozen=True)
+class WeightsInfo:
+    """What a weights file says beside the weights: categories, segments, whether to parse with cross-modal attention,
+    and notes (strings) such as epoch and score."""
+
+    categories: tuple[str, ...]
+    segments: int
+    cross_modal: bool
+    notes: dict[str, str]
+
+
+def save_model(path: Path, network: HybridAttentionNetwork, info: WeightsInfo) -> None:
+    """Write the weights and what rebuilds the network, atomically: the file is whole or as it was before."""
+    form = {
+        "num_classes": network.num_classes,
+        "feature_sizes": vars(network.feature_sizes),
+        "layers": len(network.layers),
+        "temperature": network.temperature,
+        "attention_dropout": network.attention_dropout,
+        "classifier_dropout": network.classifier_dropout,
+    }
+    metadata = {
+        "network": json.dumps(form),
+        "categories": json.dumps(info.categories),
+        "segments": str(info.segments),
+        "cross_modal": json.dumps(info.cross_modal),
+        "notes": json.dumps(info.notes),
+    }
+    aside = path.with_name(f".{path.name}.partial")
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(state, aside, metadata)
+    with aside.open("rb") as file:
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def read_info(path: Path) -> WeightsInfo:
+    """What a weights file says beside the weights; DataError if it is none of ours."""
+    return _info(_open(path)[0], path)
+
+
+def load_model(path: Path) -> HybridAttentionNetwork:
+    """The network of a weights file, in eval mode, on the CPU. DataError if the file is missing or damaged."""
+    metadata, state = _open(path, weights=True)
+    _info(metadata, path)
+    form: dict[str, Any] = json.loads(metadata["network"])
+    form["feature_sizes"] = FeatureSizes(**form["feature_sizes"])
+    network = HybridAttentionNetwork(**form)
+    if next(iter(state.values())).dtype == torch.float64:
+        network.double()
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def _open(path: Path, weights: bool = False) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise DataError(f"weights file {path} does not exist")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {k: file.get_tensor(k) for k in file.keys()} if weights else {}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"weights file {path} is damaged: {error}") from None
+
+
+def _info(metadata: dict[str, str], path: Path) -> WeightsInfo:
+    try:
+        return WeightsInfo(
+            categories=tuple(json.loads(metadata["categories"])),
+            segments=int(metadata["segments"]),
+            cross_modal=json.loads(metadata["cross_modal"]),
+            notes=json.loads(metadata["notes"]),
+        )
+    except KeyError as error:
+        raise DataError(f"{path} was not written by jomold_dist: it lacks {error}") from None

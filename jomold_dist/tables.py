@@ -1,0 +1,29 @@
+"""Scores as text tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jomold_dist.config import SCORES
+
+HEADERS = {"audio": "A", "visual": "V", "av": "AV", "type": "Type", "event": "Event"}
+
+
+def scores_table(rows: Mapping[str, Mapping[str, float]], simulated: bool) -> str:
+    """The ten scores of each row as a markdown table: segment level, then event level."""
+    names = [f"{'seg' if s.startswith('segment') else 'ev'} {HEADERS[s.split('_', 1)[1]]}" for s in SCORES]
+    cells = [[name, *(f"{scores[s]:.1f}" for s in SCORES)] for name, scores in rows.items()]
+    what = "F-scores on test in percent" + (", simulated data" if simulated else "")
+    return f"{what}\n\n{markdown_table(['method', *names], cells)}"
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> str:
+    """A markdown table with aligned columns, the first one left, the others right."""
+    widths = [max(len(row[n]) for row in [header, *rows]) for n in range(len(header))]
+
+    def line(cells: list[str]) -> str:
+        aligned = [c.ljust(w) if n == 0 else c.rjust(w) for n, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        return "| " + " | ".join(aligned) + " |"
+
+    rule = "| " + " | ".join("-" * w if n == 0 else "-" * (w - 1) + ":" for n, w in enumerate(widths)) + " |"
+    return "\n".join([line(header), rule, *(line(row) for row in rows)])

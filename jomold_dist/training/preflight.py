@@ -1,0 +1,49 @@
+"""Everything that can be wrong before a run starts, found before anything is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jomold_dist.config import Config
+from jomold_dist.data.manifest import Manifest, read_manifest
+from jomold_dist.data.plan import check_world_size
+from jomold_dist.data.shards import verify_shards
+from jomold_dist.denoising.methods import METHODS
+from jomold_dist.distributed.world import World, agree_on_errors
+from jomold_dist.errors import DataError, UserError, join_problems
+
+SPLITS = ("train", "val", "test")
+
+
+def prepare_run(config: Config, world: World) -> Manifest:
+    """Collective: the manifest of the run's data set, once config, data and world are found to fit together.
+
+    Each rank compares its share of the shards with the manifest. DataError or ConfigError, on every rank, tells all
+    problems found.
+    """
+    folder = Path(config.data.shards)
+    with agree_on_errors(world):
+        manifest = read_manifest(folder)
+        problems = _problems(config, manifest, world)
+        if problems:
+            raise DataError(join_problems(problems))
+    with agree_on_errors(world):
+        share = slice(world.rank, None, world.size)
+        problems = verify_shards(folder, manifest, SPLITS, level=config.data.verify, shards=share)
+        if problems:
+            raise DataError(join_problems(problems))
+    return manifest
+
+
+def _problems(config: Config, manifest: Manifest, world: World) -> list[str]:
+    problems = []
+    try:
+        check_world_size(config.data.streams, world.size)
+    except UserError as error:
+        problems.append(str(error))
+    for name in SPLITS:
+        if name not in manifest.splits:
+            problems.append(f"{config.data.shards} has no split {name!r}, which training needs")
+        elif name != "train" and not manifest.splits[name].dense:
+            problems.append(f"{config.data.shards}: split {name!r} has no dense labels to score against")
+    return problems + METHODS[config.method].problems(config, manifest)

@@ -1,0 +1,133 @@
+"""A run's folder: to whom it belongs, its status, its history and its results. Written by rank 0 only."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from jomold_dist.config import Config
+from jomold_dist.config_files import dump_config
+from jomold_dist.errors import RunFolderError
+
+OWNER = "owner.json"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and files of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def noise_ratios(self) -> Path:
+        return self.path / "noise_ratios.json"
+
+    @property
+    def history(self) -> Path:
+        return self.path / "history.jsonl"
+
+    @property
+    def scores(self) -> Path:
+        return self.path / "scores.json"
+
+    @property
+    def removals(self) -> Path:
+        return self.path / "removals.json"
+
+    @property
+    def removed_labels(self) -> Path:
+        return self.path / "removed_labels.csv"
+
+    def weights(self, stage: str) -> Path:
+        """The finished weights of a stage; they are there only when the stage is done."""
+        return self.path / "checkpoints" / f"{stage}.safetensors"
+
+    def best_so_far(self, stage: str) -> Path:
+        """The best weights of a stage that is still training."""
+        return self.path / "checkpoints" / f"{stage}.best_so_far.safetensors"
+
+    def complete(self, stage: str) -> None:
+        """Make the best weights the stage's result."""
+        self.best_so_far(stage).replace(self.weights(stage))
+
+    def claim(self, config: Config, manifest_digest: str) -> None:
+        """Create the folder for this config and data set, or check that it is theirs.
+
+        RunFolderError if it belongs to another config or data set, holds something else, or cannot be written.
+        """
+        owner = {"config": config.digest, "manifest": manifest_digest}
+        try:
+            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+            if (self.path / OWNER).exists():
+                self._check_owner(config, owner)
+            elif any(p.name != "checkpoints" for p in self.path.iterdir()):
+                raise RunFolderError(f"run.dir {self.path} holds files that are no run's; choose an empty folder")
+            write_text(self.config, dump_config(config))
+            write_json(self.path / OWNER, owner)
+        except OSError as error:
+            raise RunFolderError(f"run.dir {self.path} cannot be used: {error.strerror or error}") from None
+
+    def _check_owner(self, config: Config, owner: dict[str, str]) -> None:
+        try:
+            seen = json.loads((self.path / OWNER).read_text(encoding="utf-8"))
+            before = _flat(yaml.safe_load(self.config.read_text(encoding="utf-8")))
+        except (ValueError, OSError, yaml.YAMLError) as error:
+            raise RunFolderError(f"run.dir {self.path} is damaged ({error}); choose another folder") from None
+        if seen == owner:
+            return
+        reasons = []
+        if seen.get("config") != owner["config"]:
+            now = config.flat()
+            changed = [f"{k} was {before.get(k)!r} and is {v!r}" for k, v in now.items() if before.get(k) != v]
+            reasons.append("another config: " + ("; ".join(changed[:8]) or "settings of another version"))
+        if seen.get("manifest") != owner["manifest"]:
+            reasons.append("another data set: the manifest differs")
+        raise RunFolderError(f"run.dir {self.path} belongs to {' and '.join(reasons)}. Choose another run.dir")
+
+    def write_status(self, state: str, **details: Any) -> None:
+        """status.json: `state` is running, finished, failed or stopped, with details such as exit code and stage."""
+        write_json(self.path / "status.json", {"state": state, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **details})
+
+    def start_history(self, stage: str) -> None:
+        """Forget an earlier, unfinished attempt at a stage."""
+        lines = self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else []
+        kept = [line for line in lines if json.loads(line)["stage"] != stage]
+        write_text(self.history, "".join(line + "\n" for line in kept))
+
+    def add_history(self, line: Mapping[str, Any]) -> None:
+        """Append an epoch's line."""
+        with self.history.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically: the file is whole or as it was before."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically: the file is whole or as it was before."""
+    aside = path.with_name(f".{path.name}.partial")
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

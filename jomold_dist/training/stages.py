@@ -1,0 +1,177 @@
+"""A run from its first stage to its scores: estimator, noise ratios, training, evaluation.
+
+A stage whose result is in the run's folder is skipped. `STAGES` names what a method's `stages()` may ask for.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jomold_dist.denoising.methods import METHODS, Han, LossWeights
+from jomold_dist.denoising.noise_ratio import NoiseRatios, estimate_noise_ratios, read_noise_ratios
+from jomold_dist.distributed.world import barrier, broadcast_object
+from jomold_dist.errors import DataError
+from jomold_dist.models.han import HybridAttentionNetwork
+from jomold_dist.models.weights import load_model, read_info
+from jomold_dist.training.evaluate import Evaluation, evaluate, predict_probabilities
+from jomold_dist.training.loop import FitSettings, fit
+from jomold_dist.training.removals import RemovalRecord, read_truth
+from jomold_dist.training.run import Run
+from jomold_dist.training.run_folder import write_json, write_text
+
+logger = logging.getLogger(__name__)
+
+EVALUATION = "evaluation"
+
+
+def run_stages(run: Run) -> Evaluation:
+    """Collective: every stage of the run's method whose result is not there yet, then the scores on test."""
+    for stage in METHODS[run.config.method].stages(run.config):
+        _stage(run, stage, *STAGES[stage])
+    _stage(run, EVALUATION, _evaluated, _evaluate_test)
+    data = json.loads(run.folder.scores.read_text(encoding="utf-8"))
+    return Evaluation(data["scores"], data["per_class"])
+
+
+def _stage(run: Run, name: str, is_done: Callable[[Run], bool], body: Callable[[Run], None]) -> None:
+    """Collective: a stage, unless rank 0 finds its result."""
+    if broadcast_object(is_done(run) if run.world.is_main else None, run.world):
+        logger.info("%s: done before, skipped", name)
+        return
+    if run.world.is_main:
+        run.folder.write_status("running", stage=name)
+    with run.recorder.stage(name):
+        body(run)
+    barrier(run.world)
+
+
+def _estimator_is_there(run: Run) -> bool:
+    return _trained(run.folder.weights("estimator"), run.config.estimator.epochs)
+
+
+def _train_estimator(run: Run) -> None:
+    config = run.config.estimator
+    loss = config.loss
+    settings = FitSettings(
+        "estimator",
+        config.epochs,
+        LossWeights(loss.audio, loss.visual, loss.video, loss.contrastive),
+        config.cross_modal,
+    )
+    fit(run, Han(run.config, run.manifest, None, run.world.device), settings, RemovalRecord(run.manifest, None))
+    if run.world.is_main:
+        run.folder.complete("estimator")
+
+
+def _ratios_are_there(run: Run) -> bool:
+    return run.folder.noise_ratios.exists()
+
+
+def _find_noise_ratios(run: Run) -> None:
+    denoise, categories = run.config.denoise, len(run.manifest.categories)
+    if denoise.ratios == "constant":
+        constant = torch.full((categories,), float(denoise.ratio_constant or 0.0), dtype=torch.float64)
+        ratios = NoiseRatios(constant, constant)
+    elif denoise.ratios == "file":
+        ratios = read_noise_ratios(Path(str(denoise.ratio_file)), categories)
+    else:
+        network = _load_stage(run, "estimator")
+        with run.loader("train", shuffle=False) as loader:
+            found = predict_probabilities(network, loader, run.world, run.config.estimator.cross_modal)
+        ratios = estimate_noise_ratios(
+            found.audio,
+            found.visual,
+            found.labels,
+            denoise.audio_threshold,
+            denoise.visual_threshold,
+            denoise.visual_scale,
+            denoise.mean_batch_size,
+        )
+    if run.world.is_main:
+        names = run.manifest.categories.names
+        table = {"category": names, "audio": ratios.audio.tolist(), "visual": ratios.visual.tolist()}
+        table |= _true_noise_ratios(run)
+        run.recorder.table("noise_ratios", table)
+        write_json(run.folder.noise_ratios, {"categories": names, **{k: table[k] for k in ("audio", "visual")}})
+        logger.info("noise ratios: mean audio %.3f, mean visual %.3f", ratios.audio.mean(), ratios.visual.mean())
+
+
+def _true_noise_ratios(run: Run) -> dict[str, list[float]]:
+    """The true ratios of a simulated training split, by column name; nothing where no truth is known."""
+    present = read_truth(Path(run.config.data.shards))
+    if present is None:
+        return {}
+    labels = run.manifest.split("train").positives
+    there = sum(p.astype(int) for p in present.values())
+    noise = (labels - there) / labels.clip(min=1)
+    return {"true_audio": noise[0].tolist(), "true_visual": noise[1].tolist()}
+
+
+def _model_is_there(run: Run) -> bool:
+    return _trained(run.folder.weights("model"), run.config.train.epochs)
+
+
+def _train_model(run: Run) -> None:
+    config = run.config
+    needs_ratios = "noise_ratios" in METHODS[config.method].stages(config)
+    ratios = read_noise_ratios(run.folder.noise_ratios, len(run.manifest.categories)) if needs_ratios else None
+    method = METHODS[config.method](config, run.manifest, ratios, run.world.device)
+    removals = RemovalRecord(run.manifest, read_truth(Path(config.data.shards)) if run.world.is_main else None)
+    if run.world.is_main:
+        run.folder.scores.unlink(missing_ok=True)  # of a training that this one replaces
+    loss = config.loss
+    weights = LossWeights(loss.audio, loss.visual, loss.video, loss.contrastive)
+    fit(run, method, FitSettings("model", config.train.epochs, weights, cross_modal=True), removals)
+    if run.world.is_main:
+        write_json(run.folder.removals, removals.summary())
+        write_text(run.folder.removed_labels, removals.ledger())
+        run.recorder.table("removals", removals.table())
+        run.recorder.artifact(run.folder.removed_labels)
+        run.recorder.model(run.folder.best_so_far("model"))
+        run.folder.complete("model")  # last: it marks the stage as done
+
+
+def _evaluated(run: Run) -> bool:
+    return run.folder.scores.exists()
+
+
+def _evaluate_test(run: Run) -> None:
+    network = _load_stage(run, "model")
+    with run.loader("test", shuffle=False) as loader:
+        found = evaluate(network, loader, run.world, True, run.manifest.categories.names)
+    if run.world.is_main:
+        write_json(run.folder.scores, {"split": "test", "scores": found.scores, "per_class": found.per_category})
+        run.recorder.metrics({f"test/{name}": value for name, value in found.scores.items()}, step=0)
+        columns = {"category": run.manifest.categories.names}
+        run.recorder.table("scores_per_category", columns | {k: [*v.values()] for k, v in found.per_category.items()})
+        run.recorder.artifact(run.folder.scores)
+        logger.info("test: %s", ", ".join(f"{name} {value:.1f}" for name, value in found.scores.items()))
+
+
+def _load_stage(run: Run, stage: str) -> HybridAttentionNetwork:
+    """The finished network of a stage, on this rank's device."""
+    return load_model(run.folder.weights(stage)).to(run.world.device)
+
+
+def _trained(weights: Path, epochs: int) -> bool:
+    """Whether a finished weights file is there, trained for so many epochs."""
+    if not weights.exists():
+        return False
+    try:
+        return read_info(weights).notes.get("epochs") == str(epochs)
+    except DataError as error:
+        logger.warning("%s; the stage is run again", error)
+        return False
+
+
+STAGES: dict[str, tuple[Callable[[Run], bool], Callable[[Run], Any]]] = {
+    "estimator": (_estimator_is_there, _train_estimator),
+    "noise_ratios": (_ratios_are_there, _find_noise_ratios),
+    "train": (_model_is_there, _train_model),
+}
