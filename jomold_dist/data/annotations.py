@@ -1,0 +1,258 @@
+"""Weak and dense label files, as LLP publishes them, read into arrays and validated; and predictions written likewise.
+
+All are tab-separated UTF-8 text with a header. A weak file names each video once with its labels, a dense file holds
+one event a row for one modality, in whole seconds. A video is named `<11-character id>_<start>_<end>`; its key, under
+which features are stored, is the first 11 characters. Dense rows belong to a video by its whole name.
+
+A harmful defect raises; every one of all files is in the one message. A harmless defect is passed over and becomes
+one line of `findings`.
+
+Legend: N videos, C categories, T segments.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jomold_dist.data.tables import TableReport, raise_together, read_rows, some_of
+from jomold_dist.errors import DataError, nearest
+from jomold_dist.evaluation.parsing import event_runs
+from jomold_dist.labels import LLP_CATEGORIES, CategorySet
+
+WEAK_FILES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
+AUDIO_FILE = "AVVP_eval_audio.csv"
+VISUAL_FILE = "AVVP_eval_visual.csv"
+DENSE_SPLITS = ("val", "test")
+MODALITIES = ("audio", "visual")
+
+KEY_LENGTH = 11
+WEAK_COLUMNS = ("filename", "event_labels")
+DENSE_COLUMNS = ("filename", "onset", "offset", "event_labels")
+PREDICTION_COLUMNS = (*DENSE_COLUMNS, "modality")
+
+_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def video_key(filename: str) -> str:
+    """The key of the video `filename`: its first 11 characters."""
+    return filename[:KEY_LENGTH]
+
+
+def is_key(key: str) -> bool:
+    """Whether `key` can name a video: letters, digits, `_`, `-` (a dot would split the names inside a shard)."""
+    return _KEY.fullmatch(key) is not None
+
+
+@dataclass(frozen=True)
+class WeakLabels:
+    """The videos of a weak label file, in its order, their labels bool (N, C), and its harmless defects."""
+
+    filenames: tuple[str, ...]
+    labels: np.ndarray
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DenseLabels:
+    """One modality's truth, bool (N, C, T), in the order of the videos asked for, and the file's harmless defects."""
+
+    truth: np.ndarray
+    findings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SplitLabels:
+    """One split's labels: bool (N, C); dense uint8 (N, 2, C, T), audio first, or None where there are none (train)."""
+
+    keys: tuple[str, ...]
+    filenames: tuple[str, ...]
+    labels: np.ndarray
+    dense: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.filenames)
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """A whole folder of label files. `splits` holds train, val and test; `findings` a line per harmless defect."""
+
+    categories: CategorySet
+    segments: int
+    splits: dict[str, SplitLabels]
+    findings: tuple[str, ...]
+
+
+def read_annotations(
+    folder: Path, categories: CategorySet = LLP_CATEGORIES, segments: int = 10, audio_file: str = AUDIO_FILE
+) -> Annotations:
+    """Read and validate the five label files of `folder`; `audio_file` names another version of the dense audio file.
+
+    Raises DataError with every harmful defect of all files.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(
+            f"the annotations' folder {folder} does not exist; it must hold {', '.join(WEAK_FILES.values())}, …"
+        )
+    reports = {split: TableReport(folder / name) for split, name in WEAK_FILES.items()}
+    weak = {split: _parse_weak(report, categories) for split, report in reports.items()}
+    between = _repeated_over_splits(folder, weak)
+
+    names = [name for split in DENSE_SPLITS for name in weak[split][0]]
+    dense_reports = [TableReport(folder / audio_file), TableReport(folder / VISUAL_FILE)]
+    truth = np.stack([_parse_dense(r, categories, names, segments) for r in dense_reports], axis=1).astype(np.uint8)
+    dense = dict(zip(DENSE_SPLITS, np.split(truth, [len(weak["val"][0])]), strict=True))
+
+    everything = [*reports.values(), *dense_reports]
+    raise_together([p for report in everything for p in report.problems()] + between)
+    splits = {
+        split: SplitLabels(tuple(map(video_key, names)), tuple(names), labels, dense.get(split))
+        for split, (names, labels) in weak.items()
+    }
+    return Annotations(categories, segments, splits, tuple(f for report in everything for f in report.findings))
+
+
+def read_weak_labels(path: Path, categories: CategorySet) -> WeakLabels:
+    """Read one weak label file. Raises DataError with every harmful defect, each with its lines."""
+    report = TableReport(Path(path))
+    filenames, labels = _parse_weak(report, categories)
+    raise_together(report.problems())
+    return WeakLabels(tuple(filenames), labels, tuple(report.findings))
+
+
+def read_dense_labels(path: Path, categories: CategorySet, filenames: Sequence[str], segments: int = 10) -> DenseLabels:
+    """Read one modality's dense label file for the videos `filenames`.
+
+    A category is true in second t if one of the video's rows of it covers t: onset ≤ t < offset. Raises DataError with
+    every harmful defect, each with its lines.
+    """
+    report = TableReport(Path(path))
+    truth = _parse_dense(report, categories, filenames, segments)
+    raise_together(report.problems())
+    return DenseLabels(truth, tuple(report.findings))
+
+
+def write_dense_labels(
+    path: Path, filenames: Sequence[str], audio: np.ndarray, visual: np.ndarray, categories: CategorySet
+) -> None:
+    """Write events, bool (N, C, T) a modality, as a dense label file with a last column `modality` (audio | visual).
+
+    An event is a maximal run of segments. Rows are ordered by video, modality, category and onset. The file appears
+    whole or not at all. DataError if it cannot be written.
+    """
+    runs = event_runs(np.concatenate([audio, visual], axis=1))  # of (N, 2C, T): audio's categories, then visual's
+    modality, category = runs.category // len(categories), runs.category % len(categories)
+    columns = (runs.video, runs.onset, runs.offset, category, modality)
+    numbers = zip(*(column.tolist() for column in columns), strict=True)
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    try:
+        with aside.open("w", encoding="utf-8", newline="\n") as file:
+            file.write("\t".join(PREDICTION_COLUMNS) + "\n")
+            file.writelines(
+                f"{filenames[v]}\t{a}\t{b}\t{categories.names[c]}\t{MODALITIES[m]}\n" for v, a, b, c, m in numbers
+            )
+        aside.replace(path)
+    except OSError as error:
+        raise DataError(f"cannot write {path} ({error.strerror}); name a file in a folder that exists") from None
+    finally:
+        if aside.exists():
+            aside.unlink()
+
+
+def _parse_weak(report: TableReport, categories: CategorySet) -> tuple[list[str], np.ndarray]:
+    """Filenames and labels bool (N, C) of one weak file; what is wrong goes to `report`."""
+    filenames: list[str] = []
+    labels: list[np.ndarray] = []
+    twice: list[str] = []
+    line_of: dict[str, int] = {}
+    for line, fields in read_rows(report, WEAK_COLUMNS):
+        filename = fields[0].strip()
+        if len(fields) > len(WEAK_COLUMNS) or not is_key(video_key(filename)):
+            report.problem("malformed row, expected <11-character id>_<start>_<end>, a tab, and labels", line)
+            continue
+        named = [name.strip() for field in fields[1:] for name in field.split(",") if name.strip()]
+        if not named:
+            report.problem(f"the video {filename} has no labels", line)
+        if len(set(named)) < len(named):
+            twice.append(filename)
+        earlier = line_of.setdefault(video_key(filename), line)
+        if earlier != line:
+            report.problem(f"the video {video_key(filename)} stands already in line {earlier}", line)
+        filenames.append(filename)
+        labels.append(categories.encode(name for name in named if _known(report, name, categories, line)))
+    report.finding(twice, "naming a label twice")
+    return filenames, np.array(labels, dtype=bool).reshape(len(filenames), len(categories))
+
+
+def _parse_dense(report: TableReport, categories: CategorySet, filenames: Sequence[str], segments: int) -> np.ndarray:
+    """One modality's truth bool (N, C, T) for `filenames`; what is wrong goes to `report`."""
+    truth = np.zeros((len(filenames), len(categories), segments), dtype=bool)
+    number = {name: i for i, name in enumerate(filenames)}
+    seen: set[tuple[str, ...]] = set()
+    homeless: list[str] = []
+    repeated: list[str] = []
+    void: list[str] = []
+    for line, fields in read_rows(report, DENSE_COLUMNS):
+        if len(fields) != len(DENSE_COLUMNS):
+            report.problem(f"malformed row, expected the {len(DENSE_COLUMNS)} columns {list(DENSE_COLUMNS)}", line)
+            continue
+        filename, *times, category = (field.strip() for field in fields)
+        onset, offset = (_second(report, text, segments, line) for text in times)
+        if not _known(report, category, categories, line) or onset is None or offset is None:
+            continue
+        row = (filename, *times, category)
+        if filename not in number:
+            homeless.append(filename)
+        else:
+            truth[number[filename], categories.index(category), onset:offset] = True
+        if row in seen:
+            repeated.append(filename)
+        seen.add(row)
+        if offset <= onset:
+            void.append(filename)
+    names = len(set(homeless))
+    report.finding(homeless, f"matching no video ({names} name{'s' if names > 1 else ''})")
+    report.finding(void, "with offset ≤ onset")
+    report.finding(repeated, "repeating an earlier row")
+    return truth
+
+
+def _known(report: TableReport, category: str, categories: CategorySet, line: int) -> bool:
+    if category not in categories:
+        report.problem(f"unknown category {category!r}{nearest(category, categories.names)}", line)
+        return False
+    return True
+
+
+def _second(report: TableReport, text: str, segments: int, line: int) -> int | None:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if value not in range(segments + 1):
+        report.problem(f"onset and offset are whole seconds from 0 to {segments}, not {text!r}", line)
+        return None
+    return int(value)
+
+
+def _repeated_over_splits(folder: Path, weak: dict[str, tuple[list[str], np.ndarray]]) -> list[str]:
+    """A problem for every video that stands in more than one split."""
+    home: dict[str, str] = {}
+    shared: dict[tuple[str, str], list[str]] = {}
+    for split, (filenames, _) in weak.items():
+        for key in dict.fromkeys(video_key(name) for name in filenames):
+            first = home.setdefault(key, split)
+            if first != split:
+                shared.setdefault((first, split), []).append(key)
+    return [
+        f"{folder}: {WEAK_FILES[a]} and {WEAK_FILES[b]} share {len(keys)} of their videos: {some_of(keys)}"
+        for (a, b), keys in shared.items()
+    ]

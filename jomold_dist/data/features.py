@@ -1,0 +1,164 @@
+"""Features as LLP publishes them: one `.npy` a video and a feature, `<folder>/<feature's folder>/<key>.npy`.
+
+Only the number of rows is fixed: T for audio and motion, 8 T for frames (eight frames a second). How wide a feature is
+comes from the files, and every video must agree. Files are never unpickled.
+
+Legend: T segments, F a feature's width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tokenize import TokenError
+
+import numpy as np
+
+from jomold_dist.data.annotations import is_key
+from jomold_dist.data.manifest import FEATURE_NAMES, FeatureSpec
+from jomold_dist.data.tables import raise_together
+from jomold_dist.errors import DataError
+
+FEATURE_FOLDERS = {"audio": "vggish", "frames": "res152", "motion": "r2plus1d_18"}
+FRAMES_PER_SEGMENT = 8
+
+# What numpy raises for a foreign, truncated or empty file and for an array of objects; and, as it parses the header as
+# Python text, for a damaged header.
+_UNREADABLE = (ValueError, SyntaxError, TypeError, OverflowError, TokenError)
+
+
+def feature_path(folder: Path, name: str, key: str) -> Path:
+    """Where the feature `name` of the video `key` is published."""
+    return Path(folder) / FEATURE_FOLDERS[name] / f"{key}.npy"
+
+
+def find_videos(folder: Path) -> list[str]:
+    """The keys of all videos that have a feature under `folder`, sorted.
+
+    DataError if there are none, or if a file's name cannot be a key.
+    """
+    _check_folders(folder)
+    keys = {p.name[: -len(".npy")] for sub in FEATURE_FOLDERS.values() for p in (Path(folder) / sub).glob("[!.]*.npy")}
+    if not keys:
+        raise DataError(f"{folder} holds no features: no .npy file in {', '.join(FEATURE_FOLDERS.values())}")
+    raise_together(
+        [
+            f"{folder}: {key}.npy cannot be packed: a video's key is letters, digits, _ and -"
+            for key in sorted(keys)
+            if not is_key(key)
+        ]
+    )
+    return sorted(keys)
+
+
+def check_features(folder: Path, keys: Sequence[str], segments: int = 10) -> dict[str, int]:
+    """The width of every feature, after a look at the header of every file of the videos `keys`.
+
+    A width is that of most videos, so that one odd file is named as the odd one. Raises DataError naming every file
+    that is missing, unreadable, truncated, of another type or of a wrong shape. Contents are checked by
+    `read_features`.
+    """
+    _check_folders(folder)
+    found: dict[str, dict[int, list[str]]] = {name: {} for name in FEATURE_NAMES}  # the keys of each width
+    problems = []
+    for key in keys:
+        for name in FEATURE_NAMES:
+            try:
+                width = _open(feature_path(folder, name, key), name, segments).shape[1]
+                found[name].setdefault(width, []).append(key)
+            except DataError as error:
+                problems.append(str(error))
+    widths = {name: max(by_width, key=lambda w: len(by_width[w]), default=0) for name, by_width in found.items()}
+    problems += [
+        f"{feature_path(folder, name, key)}: is {width} wide, but most videos are {widths[name]} wide"
+        for name, by_width in found.items()
+        for width, odd in by_width.items()
+        if width != widths[name]
+        for key in odd
+    ]
+    raise_together(problems)
+    return widths
+
+
+def feature_specs(widths: dict[str, int], keep_frames: bool, dtype: str, segments: int = 10) -> dict[str, FeatureSpec]:
+    """The stored shape and dtype of features of these widths: frames are (T, F), or (8T, F) with `keep_frames`."""
+    rows = dict.fromkeys(FEATURE_NAMES, segments)
+    if keep_frames:
+        rows["frames"] *= FRAMES_PER_SEGMENT
+    return {name: FeatureSpec((rows[name], widths[name]), dtype) for name in FEATURE_NAMES}
+
+
+def read_features(folder: Path, key: str, keep_frames: bool, dtype: str, segments: int = 10) -> dict[str, np.ndarray]:
+    """One video's features as they are stored: audio (T, F), frames (T, F) or (8T, F), motion (T, F), of `dtype`.
+
+    Raises DataError with every file of the video that is missing, unreadable, of a wrong shape, holds NaN or infinity,
+    or holds a value that `dtype` cannot.
+    """
+    features, problems = {}, []
+    for name in FEATURE_NAMES:
+        path = feature_path(folder, name, key)
+        try:
+            features[name] = _read(path, name, keep_frames, dtype, segments)
+        except DataError as error:
+            problems.append(str(error))
+    raise_together(problems)
+    return features
+
+
+def pool_frames(frames: np.ndarray) -> np.ndarray:
+    """The mean of the 8 frames of every second, (8T, F) -> float32 (T, F).
+
+    The network averages a second's frames after its first linear layer; both are linear, so averaging here is exact up
+    to rounding. It is done in float32 and rounded to the stored dtype only afterwards.
+    """
+    seconds = frames.reshape(-1, FRAMES_PER_SEGMENT, frames.shape[1])
+    return seconds.mean(axis=1, dtype=np.float32)
+
+
+def _check_folders(folder: Path) -> None:
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"the features' folder {folder} does not exist")
+    missing = [sub for sub in FEATURE_FOLDERS.values() if not (folder / sub).is_dir()]
+    if missing:
+        raise DataError(
+            f"{folder} has no folder {' and no '.join(missing)}; it must hold {', '.join(FEATURE_FOLDERS.values())}"
+        )
+
+
+def _open(path: Path, name: str, segments: int) -> np.ndarray:
+    """The file's array, mapped and not yet read: the header is parsed and the file's size compared with it."""
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError:
+        raise DataError(f"{path}: the feature file is missing") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except _UNREADABLE as error:
+        raise DataError(f"{path}: not a readable .npy file ({error})") from None
+    if array.dtype.kind != "f":
+        raise DataError(f"{path}: holds {array.dtype}, expected floating-point numbers")
+    rows = segments * FRAMES_PER_SEGMENT if name == "frames" else segments
+    if array.ndim != 2 or array.shape[0] != rows or array.shape[1] == 0:
+        raise DataError(f"{path}: shape {array.shape}, expected ({rows}, width)")
+    return array
+
+
+def _read(path: Path, name: str, keep_frames: bool, dtype: str, segments: int) -> np.ndarray:
+    array = np.array(_open(path, name, segments))
+    bad = ~np.isfinite(array)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise DataError(
+            f"{path}: NaN or infinite in {bad.sum()} of {bad.size} values, the first at [{row}, {column}] "
+            f"({array[row, column]}); extract it again or leave the video out"
+        )
+    with np.errstate(over="ignore"):
+        pooled = pool_frames(array) if name == "frames" and not keep_frames else array
+        stored = np.ascontiguousarray(pooled, dtype=dtype)
+    if not np.isfinite(stored).all():
+        advice = "; pack with --dtype float32" if dtype == "float16" else ""
+        raise DataError(
+            f"{path}: values up to {np.abs(array).max():g} do not fit {dtype} (largest {np.finfo(dtype).max:g}){advice}"
+        )
+    return stored

@@ -1,0 +1,208 @@
+"""What a folder of shards holds: schema, features, splits, shards, and where each video lies.
+
+All videos of a split take the same number of bytes in its shards (features have fixed shapes, and the label text is
+padded to one slot), so "where each video lies" is a number: video i of a shard starts at byte `i * record.bytes`, and
+the arrays lie at the same offsets inside every record. The manifest therefore stays small at ten million videos.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jomold_dist.errors import DataError
+from jomold_dist.labels import CategorySet
+
+SCHEMA = 1
+MANIFEST_NAME = "manifest.json"
+FEATURE_NAMES = ("audio", "frames", "motion")
+DTYPES = ("float16", "float32")
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """Shape of one video's feature, e.g. (10, 2048), and its stored dtype."""
+
+    shape: tuple[int, int]
+    dtype: str
+
+    @property
+    def bytes(self) -> int:
+        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where one array's raw bytes (or the label text) lie inside a record."""
+
+    offset: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class RecordLayout:
+    """One video's bytes in a shard; the same for every video of a split. `members` is keyed by the file ending."""
+
+    bytes: int
+    members: dict[str, Member]
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """One shard: its path under the data set's folder, its size and digest, and its positives per category (C,)."""
+
+    name: str
+    videos: int
+    bytes: int
+    sha256: str
+    positives: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SplitInfo:
+    """One split. `max_labels` is the most labels that a video has; `dense` tells whether it holds dense labels."""
+
+    name: str
+    max_labels: int
+    dense: bool
+    record: RecordLayout
+    shards: tuple[ShardInfo, ...]
+
+    @cached_property
+    def shard_sizes(self) -> np.ndarray:
+        """Videos per shard, int64 (shards,)."""
+        return np.array([s.videos for s in self.shards], dtype=np.int64)
+
+    @cached_property
+    def videos(self) -> int:
+        return int(self.shard_sizes.sum())
+
+    @cached_property
+    def positives(self) -> np.ndarray:
+        """Labels per category over the split, int64 (C,)."""
+        return np.array([s.positives for s in self.shards], dtype=np.int64).sum(axis=0)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole data set. `simulated` holds scenario and seed of a simulated set and is None for real data."""
+
+    name: str
+    segments: int
+    categories: CategorySet
+    features: dict[str, FeatureSpec]
+    splits: dict[str, SplitInfo]
+    simulated: dict[str, Any] | None = None
+
+    def split(self, name: str) -> SplitInfo:
+        try:
+            return self.splits[name]
+        except KeyError:
+            raise DataError(f"the data set has no split {name!r}; it has: {', '.join(self.splits)}") from None
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the manifest's canonical text: equal digests mean equal data."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "simulated": self.simulated,
+            "segments": self.segments,
+            "categories": list(self.categories.names),
+            "features": {k: {"shape": list(f.shape), "dtype": f.dtype} for k, f in self.features.items()},
+            "splits": {
+                name: {
+                    "videos": split.videos,
+                    "max_labels": split.max_labels,
+                    "dense": split.dense,
+                    "record": {
+                        "bytes": split.record.bytes,
+                        "members": {k: [m.offset, m.bytes] for k, m in split.record.members.items()},
+                    },
+                    "shards": [
+                        {
+                            "name": s.name,
+                            "videos": s.videos,
+                            "bytes": s.bytes,
+                            "sha256": s.sha256,
+                            "positives": list(s.positives),
+                        }
+                        for s in split.shards
+                    ],
+                }
+                for name, split in self.splits.items()
+            },
+        }
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a data set's folder. DataError if it is missing, damaged or of another schema."""
+    path = Path(folder) / MANIFEST_NAME
+    if not Path(folder).is_dir():
+        raise DataError(
+            f"the shards' folder {folder} does not exist; make one with tools/simulate_llp.py or tools/pack_llp.py"
+        )
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{folder} holds no {MANIFEST_NAME}; it is not a finished data set") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is damaged ({error}); pack the data set again") from None
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != SCHEMA:
+        raise DataError(f"{path} has schema {schema!r}, this version reads schema {SCHEMA}; pack the data set again")
+    try:
+        manifest = _parse(data)
+        _check(manifest, {name: split["videos"] for name, split in data["splits"].items()})
+    except (KeyError, IndexError, AttributeError, TypeError, ValueError, DataError) as error:
+        raise DataError(f"{path} is damaged ({type(error).__name__}: {error}); pack the data set again") from None
+    return manifest
+
+
+def _check(manifest: Manifest, videos: dict[str, int]) -> None:
+    """ValueError if the parts of a manifest do not fit each other."""
+    for feature, spec in manifest.features.items():
+        if feature not in FEATURE_NAMES or spec.dtype not in DTYPES or min(spec.shape) < 1:
+            raise ValueError(f"feature {feature!r} of {spec.shape} {spec.dtype}")
+    for split in manifest.splits.values():
+        if not split.shards or split.videos != videos[split.name]:
+            raise ValueError(f"split {split.name!r} holds {split.videos} videos, not {videos[split.name]}")
+        for shard in split.shards:
+            if shard.videos < 1 or len(shard.positives) != len(manifest.categories):
+                raise ValueError(f"shard {shard.name} of {shard.videos} videos, {len(shard.positives)} categories")
+            if Path(shard.name).is_absolute() or ".." in Path(shard.name).parts:
+                raise ValueError(f"shard {shard.name} lies outside the folder")
+
+
+def _parse(data: dict[str, Any]) -> Manifest:
+    splits = {}
+    for name, split in data["splits"].items():
+        members = {k: Member(int(v[0]), int(v[1])) for k, v in split["record"]["members"].items()}
+        shards = tuple(
+            ShardInfo(s["name"], int(s["videos"]), int(s["bytes"]), s["sha256"], tuple(s["positives"]))
+            for s in split["shards"]
+        )
+        layout = RecordLayout(int(split["record"]["bytes"]), members)
+        splits[name] = SplitInfo(name, int(split["max_labels"]), bool(split["dense"]), layout, shards)
+    features = {
+        k: FeatureSpec((int(f["shape"][0]), int(f["shape"][1])), f["dtype"]) for k, f in data["features"].items()
+    }
+    return Manifest(
+        name=data["name"],
+        segments=int(data["segments"]),
+        categories=CategorySet(tuple(data["categories"])),
+        features=features,
+        splits=splits,
+        simulated=data["simulated"],
+    )

@@ -1,0 +1,161 @@
+"""The canonical order of an epoch's videos, and which rank takes which of them. Pure: no files, no process group.
+
+Shuffle the shards, lay their videos end to end on a *line*, cut the line into S streams (the first N mod S hold one
+video more), shuffle inside blocks of each stream, and deal: position p of the epoch is item p // S of stream p % S. The
+optimizer batch t is the positions [t·B, (t+1)·B); rank r of W takes the positions p with p % W == r, which are the
+streams s with s % W == r because W divides S. Nothing is ever laid out for a whole epoch: any position is found from
+the shards' sizes alone, so resuming at a position costs the same as starting at 0.
+
+Stream s starts with a block that is s·block // S shorter than the others. Otherwise all streams would come to the end
+of a block at the same step, and that step would wait for S reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from jomold_dist.errors import ConfigError
+
+PLAN_VERSION = 1  # of the order: a checkpoint made under another version cannot be resumed
+_SHARDS, _BLOCK = 1, 2  # purposes of the random generators
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of a stream that is read at once."""
+
+    runs: tuple[tuple[int, int, int], ...]
+    """(shard, first row, rows) that follow each other on the line."""
+    order: np.ndarray
+    """The block's i-th video in the order of the epoch is row order[i] of the runs laid end to end; int64 (n,)."""
+
+
+@dataclass(frozen=True, eq=False)
+class EpochPlan:
+    """The order of one epoch. `shard_sizes` int64 (shards,); with `shuffle=False` position p is video p."""
+
+    shard_sizes: np.ndarray
+    streams: int
+    block: int
+    seed: int
+    epoch: int
+    shuffle: bool = True
+
+    @cached_property
+    def videos(self) -> int:
+        return int(self.shard_sizes.sum())
+
+    def locate(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the videos at these positions of the epoch lie: (shard, row in the shard), int64 like `positions`."""
+        positions = np.asarray(positions, dtype=np.int64)
+        if positions.size and not 0 <= positions.min() <= positions.max() < self.videos:
+            raise IndexError(f"positions {positions.min()}..{positions.max()} of an epoch of {self.videos} videos")
+        if not self.shuffle:
+            return self._on_line(positions)
+        stream, block, offset = self.blocks(positions)
+        line = np.empty_like(positions)
+        for s, b, members in group_blocks(stream, block):
+            first, order = self._block_order(s, b)
+            line[members] = first + order[offset[members]]
+        return self._on_line(line)
+
+    def blocks(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For positions of the epoch: (stream, number of the block in it, place in the block), int64."""
+        item, stream = np.divmod(positions, self.streams)
+        number = (item + self._shift[stream]) // self.block
+        first = np.maximum(number * self.block - self._shift[stream], 0)
+        return stream, number, item - first
+
+    def read_block(self, stream: int, number: int) -> Block:
+        """What to read for one block of a stream, and its order."""
+        first, order = self._block_order(stream, number)
+        shard, row = self._on_line(np.arange(first, first + len(order)))
+        return Block(runs(shard, row), order)
+
+    def _block_order(self, stream: int, number: int) -> tuple[int, np.ndarray]:
+        """The block's first place on the line, and its order."""
+        shift = int(self._shift[stream])
+        first = max(number * self.block - shift, 0)
+        last = min((number + 1) * self.block - shift, self._stream_start(stream + 1) - self._stream_start(stream))
+        order = _permutation(last - first, self.seed, self.epoch, _BLOCK, stream, number)
+        return self._stream_start(stream) + first, order
+
+    @cached_property
+    def _shift(self) -> np.ndarray:
+        """By how much the first block of each stream is shorter; int64 (streams,)."""
+        return np.arange(self.streams, dtype=np.int64) * self.block // self.streams
+
+    def _stream_start(self, stream: int) -> int:
+        """The place on the line where a stream starts."""
+        share, rest = divmod(self.videos, self.streams)
+        return stream * share + min(stream, rest)
+
+    @cached_property
+    def _line(self) -> tuple[np.ndarray, np.ndarray]:
+        """The shards in the order of the line, and where on it each ends."""
+        shards = len(self.shard_sizes)
+        order = _permutation(shards, self.seed, self.epoch, _SHARDS) if self.shuffle else np.arange(shards)
+        return order, np.cumsum(self.shard_sizes[order])
+
+    def _on_line(self, line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(shard, row) at places of the line."""
+        order, ends = self._line
+        place = np.searchsorted(ends, line, side="right")
+        shard = order[place]
+        return shard, line - (ends[place] - self.shard_sizes[shard])
+
+
+@lru_cache(maxsize=2048)  # a batch takes a few videos of each of many blocks, and comes back to them
+def _permutation(count: int, *key: int) -> np.ndarray:
+    """A permutation of `count` that depends on the key alone, int64 (count,), read-only.
+
+    Sorted raw 64-bit draws: unlike the methods of numpy's Generator, they are the same in every release of numpy.
+    """
+    order = np.argsort(np.random.PCG64(np.random.SeedSequence(key)).random_raw(count), kind="stable")
+    order.flags.writeable = False
+    return order
+
+
+def group_blocks(stream: np.ndarray, block: np.ndarray) -> list[tuple[int, int, np.ndarray]]:
+    """The distinct (stream, block) in ascending order of block, each with the indices where it stands."""
+    if not stream.size:
+        return []
+    order = np.lexsort((stream, block))
+    pairs = np.stack([stream[order], block[order]])
+    starts = np.flatnonzero(np.any(pairs[:, 1:] != pairs[:, :-1], axis=0)) + 1
+    firsts = pairs[:, np.concatenate([[0], starts])].T.tolist()
+    return [(s, b, members) for (s, b), members in zip(firsts, np.split(order, starts), strict=True)]
+
+
+def runs(shard: np.ndarray, row: np.ndarray) -> tuple[tuple[int, int, int], ...]:
+    """Neighbouring rows of a shard, as they follow each other, joined: (shard, first row, rows)."""
+    if not shard.size:
+        return ()
+    cuts = np.flatnonzero((np.diff(shard) != 0) | (np.diff(row) != 1)) + 1
+    starts = np.concatenate([[0], cuts])
+    lengths = np.diff(np.concatenate([starts, [len(shard)]]))
+    return tuple(zip(shard[starts].tolist(), row[starts].tolist(), lengths.tolist(), strict=True))
+
+
+def steps_per_epoch(videos: int, batch_size: int) -> int:
+    """Optimizer steps of an epoch; the last batch may be smaller."""
+    return -(-videos // batch_size)
+
+
+def rank_positions(step: int, batch_size: int, videos: int, rank: int, world: int) -> np.ndarray:
+    """The positions of the epoch that a rank takes at a step, int64, ascending; there may be none."""
+    start, end = step * batch_size, min((step + 1) * batch_size, videos)
+    return np.arange(start + (rank - start) % world, end, world, dtype=np.int64)
+
+
+def check_world_size(streams: int, world: int) -> None:
+    """ConfigError if the number of ranks does not divide the streams; it names the numbers that do."""
+    if streams % world:
+        fitting = ", ".join(str(n) for n in range(1, streams + 1) if streams % n == 0)
+        raise ConfigError(
+            f"{world} ranks cannot share data.streams = {streams} evenly; start {fitting} ranks, "
+            f"or set data.streams to a multiple of {world} (which changes the order of the videos)"
+        )

@@ -1,0 +1,160 @@
+"""A split decoded once into files that are mapped into memory, and shared by the ranks of a node and by trials.
+
+The folder `<cache>/<first 16 of the manifest's digest>-<split>` holds raw arrays, a row a video in the order of the
+manifest: rows.bin (the features, each from a multiple of 64 bytes on), labels.bin, keys.bin and perhaps dense.bin.
+It appears by one rename, made under a lock, so that whoever comes second waits and then maps the same files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.records import MAX_KEY, RecordView, strided
+from jomold_dist.data.shards import ShardReader
+from jomold_dist.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+_ALIGN = 64
+_CHUNK = 64  # videos that are decoded at once
+
+
+class ResidentRows:
+    """Some videos of a resident split; the same methods as RecordView."""
+
+    def __init__(self, split: ResidentSplit, index: np.ndarray) -> None:
+        self._split = split
+        self._index = index
+        self._rows = split.gather("rows", index)
+
+    def feature(self, name: str) -> np.ndarray:
+        """A feature (n, *shape) in its stored dtype: a strided view."""
+        spec = self._split.manifest.features[name]
+        return strided(self._rows, self._split.offsets[name], spec.shape, spec.dtype)
+
+    def keys(self) -> list[str]:
+        return [key.decode("ascii") for key in self._split.gather("keys", self._index).tolist()]
+
+    def labels(self) -> np.ndarray:
+        """Weak labels, bool (n, C)."""
+        return self._split.gather("labels", self._index)
+
+    def dense(self) -> np.ndarray:
+        """Dense labels, uint8 (n, 2, C, T), audio first."""
+        return self._split.gather("dense", self._index)
+
+
+class ResidentSplit:
+    """Maps a split's decoded files, which it makes first where they are not there yet.
+
+    `folder` is the data set; `cache` is where the files go, None for `.resident` inside `folder`. DataError if the
+    files cannot be made.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, split: str, cache: Path | None = None) -> None:
+        self.manifest = manifest
+        self._info = manifest.split(split)
+        self.offsets: dict[str, int] = {}
+        width = 0
+        for name, spec in manifest.features.items():
+            self.offsets[name] = width
+            width += -(-spec.bytes // _ALIGN) * _ALIGN
+        categories = len(manifest.categories)
+        self._arrays: dict[str, tuple[str, tuple[int, ...]]] = {
+            "rows": ("uint8", (width,)),
+            "labels": ("bool", (categories,)),
+            "keys": (f"S{MAX_KEY}", ()),
+        }
+        if self._info.dense:
+            self._arrays["dense"] = ("uint8", (2, categories, manifest.segments))
+        place = (Path(cache) if cache is not None else Path(folder) / ".resident") / f"{manifest.digest[:16]}-{split}"
+        if not self._complete(place):
+            self._build(Path(folder), place)
+        self._maps = {
+            name: np.asarray(np.memmap(place / f"{name}.bin", dtype, "r", shape=(self._info.videos, *shape)))
+            for name, (dtype, shape) in self._arrays.items()
+        }
+
+    def close(self) -> None:
+        """Gives the files back."""
+        self._maps.clear()
+
+    def rows(self, index: np.ndarray) -> ResidentRows:
+        """The videos with these numbers (in the order of the manifest), int64 (n,)."""
+        return ResidentRows(self, index)
+
+    def gather(self, name: str, index: np.ndarray) -> np.ndarray:
+        """A copy of rows of one of the arrays."""
+        return self._maps[name].take(index, axis=0)
+
+    def _complete(self, place: Path) -> bool:
+        """Whether every file is there in full."""
+        try:
+            return all(
+                (place / f"{name}.bin").stat().st_size
+                == self._info.videos * int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+                for name, (dtype, shape) in self._arrays.items()
+            )
+        except OSError:
+            return False
+
+    def _build(self, folder: Path, place: Path) -> None:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with _lock(place.with_name(f"{place.name}.lock")):
+                if self._complete(place):
+                    return  # another process has made it meanwhile
+                partial = place.with_name(f"{place.name}.partial")
+                for leftover in (partial, place):
+                    if leftover.exists():
+                        shutil.rmtree(leftover)
+                partial.mkdir()
+                try:
+                    logger.info("decoding split %r into %s", self._info.name, place)
+                    self._decode(folder, partial)
+                    os.rename(partial, place)
+                finally:
+                    shutil.rmtree(partial, ignore_errors=True)
+        except OSError as error:
+            raise DataError(
+                f"cannot keep split {self._info.name!r} resident in {place.parent}: {error.strerror or error}; "
+                "give a writable folder with enough space in data.cache, or set data.resident to false"
+            ) from None
+
+    def _decode(self, folder: Path, partial: Path) -> None:
+        """Writes the arrays of all videos; not through a map, where a full disk would be a signal, not an error."""
+        with contextlib.ExitStack() as stack:
+            reader = stack.enter_context(ShardReader(folder, self.manifest, self._info.name))
+            files = {name: stack.enter_context((partial / f"{name}.bin").open("wb")) for name in self._arrays}
+            for shard, videos in enumerate(self._info.shard_sizes.tolist()):
+                for first in range(0, videos, _CHUNK):
+                    records = reader.read(shard, first, min(_CHUNK, videos - first))
+                    view = RecordView(records, self.manifest, self._info)
+                    rows = np.zeros((len(records), *self._arrays["rows"][1]), dtype=np.uint8)
+                    for name, spec in self.manifest.features.items():
+                        strided(rows, self.offsets[name], spec.shape, spec.dtype)[:] = view.feature(name)
+                    files["rows"].write(rows.tobytes())
+                    files["labels"].write(view.labels().tobytes())
+                    files["keys"].write(np.array(view.keys(), dtype=f"S{MAX_KEY}").tobytes())
+                    if self._info.dense:
+                        files["dense"].write(view.dense().tobytes())
+            for file in files.values():
+                file.flush()
+                os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Holds a lock that other processes and threads wait for; it ends with the process at the latest."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,171 @@
+"""Reading and verifying shards. Nothing is read that the manifest does not confirm."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+
+from jomold_dist.data.manifest import Manifest, ShardInfo
+from jomold_dist.data.records import RecordCheck, shard_bytes, split_layout
+from jomold_dist.data.writing import DatasetWriter, Video
+from jomold_dist.errors import DataError
+
+__all__ = ["DatasetWriter", "ShardReader", "Video", "verify_shards"]
+
+MAX_OPEN = 128  # files that a reader keeps open
+REMEDY = "copy it again, or pack the data set again"
+
+
+class ShardReader:
+    """Reads records of one split by offset. Thread-safe; opens shards lazily and keeps at most `max_open` open."""
+
+    def __init__(self, folder: Path, manifest: Manifest, split: str, *, max_open: int = MAX_OPEN) -> None:
+        self._folder = Path(folder)
+        self._info = manifest.split(split)
+        if misfit := _misfit(self._folder, manifest, split):
+            raise DataError(misfit)
+        self._check = RecordCheck(manifest, self._info)
+        self.record_bytes = self._info.record.bytes
+        self._max_open = max_open
+        self._lock = threading.Lock()
+        self._files: OrderedDict[int, int] = OrderedDict()  # shard -> file descriptor, least recently used first
+        self._users: dict[int, int] = {}  # shard -> reads that are under way
+
+    def __enter__(self) -> ShardReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes all files. No read may be under way."""
+        with self._lock:
+            while self._files:
+                os.close(self._files.popitem()[1])
+
+    def read(self, shard: int, first: int, count: int) -> np.ndarray:
+        """The records of videos [first, first + count) of a shard, uint8 (count, record.bytes)."""
+        records = np.empty((count, self._info.record.bytes), dtype=np.uint8)
+        self.read_into(shard, first, records)
+        return records
+
+    def read_into(self, shard: int, first: int, records: np.ndarray) -> None:
+        """Fills `records` uint8 (count, record.bytes), C-contiguous, with a shard's videos from `first` on.
+
+        DataError if the shard is missing, has another size than the manifest says, cannot be read, or holds something
+        else at this place.
+        """
+        info = self._info.shards[shard]
+        if not 0 <= first <= first + len(records) <= info.videos:
+            raise IndexError(f"videos {first}..{first + len(records)} of {info.name}, which holds {info.videos}")
+        if not len(records):
+            return
+        target = memoryview(records.reshape(-1))  # type: ignore[arg-type]
+        at, done = first * self._info.record.bytes, 0
+        with self._opened(shard) as file:
+            while done < len(target):
+                try:
+                    got = os.preadv(file, [target[done:]], at + done)
+                except OSError as error:
+                    raise DataError(f"cannot read shard {self._folder / info.name}: {error}; {REMEDY}") from None
+                if not got:
+                    raise DataError(
+                        f"shard {self._folder / info.name} was changed while it was read: it ends at byte {at + done}, "
+                        f"the manifest says {info.bytes} bytes; {REMEDY}"
+                    )
+                done += got
+        good = self._check.good(records)
+        if not good.all():
+            raise DataError(
+                f"shard {self._folder / info.name} is altered: video {first + int(good.argmin())} of it does not lie "
+                f"where the manifest says; {REMEDY}"
+            )
+
+    @contextmanager
+    def _opened(self, shard: int) -> Iterator[int]:
+        """The shard's file descriptor, which stays open at least until the block ends."""
+        with self._lock:
+            if shard not in self._files:
+                self._files[shard] = _open(self._folder, self._info.shards[shard])
+            self._files.move_to_end(shard)
+            self._users[shard] = self._users.get(shard, 0) + 1
+            file = self._files[shard]
+        try:
+            yield file
+        finally:
+            with self._lock:
+                self._users[shard] -= 1
+                if not self._users[shard]:
+                    del self._users[shard]
+                idle = [s for s in self._files if s not in self._users]
+                for old in idle[: max(0, len(self._files) - self._max_open)]:
+                    os.close(self._files.pop(old))
+
+
+def verify_shards(
+    folder: Path,
+    manifest: Manifest,
+    splits: Iterable[str] | None = None,
+    level: Literal["size", "digest"] = "digest",
+    shards: slice = slice(None),
+) -> list[str]:
+    """Compares shards with the manifest: their size, or their SHA-256 too. Returns one line a problem.
+
+    `shards` picks a share of all shards of the splits, e.g. slice(rank, None, world) so that ranks divide the work.
+    """
+    names = list(manifest.splits if splits is None else splits)
+    problems = [misfit for name in names if (misfit := _misfit(Path(folder), manifest, name))]
+    chosen = [(name, shard) for name in names for shard in manifest.split(name).shards]
+    for name, shard in chosen[shards]:
+        wanted = shard_bytes(shard.videos, manifest.split(name).record.bytes)
+        if shard.bytes != wanted:
+            problems.append(f"{shard.name}: the manifest says {shard.bytes} bytes, {shard.videos} videos take {wanted}")
+            continue
+        try:
+            file = _open(Path(folder), shard)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        with os.fdopen(file, "rb") as stream:
+            if level == "digest" and (seen := hashlib.file_digest(stream, "sha256").hexdigest()) != shard.sha256:
+                problems.append(
+                    f"shard {Path(folder) / shard.name} is altered: SHA-256 {seen[:16]}…, "
+                    f"the manifest says {shard.sha256[:16]}…; {REMEDY}"
+                )
+    return problems
+
+
+def _misfit(folder: Path, manifest: Manifest, split: str) -> str | None:
+    """The problem, if the layout that the manifest states for a split is not the one its features lead to."""
+    info = manifest.split(split)
+    if split_layout(manifest, info) == info.record:
+        return None
+    return f"the manifest in {folder} is damaged: the records of split {split!r} do not fit its features; {REMEDY}"
+
+
+def _open(folder: Path, shard: ShardInfo) -> int:
+    """An open descriptor of a shard whose size is what the manifest says."""
+    path = folder / shard.name
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise DataError(f"shard {path} is missing ({shard.videos} videos, {shard.bytes} bytes); {REMEDY}") from None
+    except OSError as error:
+        raise DataError(f"cannot open shard {path}: {error.strerror}; {REMEDY}") from None
+    size = os.fstat(file).st_size
+    if size != shard.bytes:
+        os.close(file)
+        how = "truncated" if size < shard.bytes else "longer than it should be"
+        raise DataError(f"shard {path} is {how}: {size} bytes, the manifest says {shard.bytes}; {REMEDY}")
+    return file

@@ -1,0 +1,130 @@
+"""Opening MLflow for a run: connect, make what is missing, start the run or go on with it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jomold_dist.config import Config
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.distributed.world import World
+from jomold_dist.tracking.model import version
+from jomold_dist.tracking.recorder import NOTES, MlflowRecorder, Notes, origin, reopened, warn
+from jomold_dist.tracking.store import artifacts_uri, ready, sqlite_path, store_uri, without_password
+from jomold_dist.training.recorder import NullRecorder, Recorder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# An unreachable server costs a minute, not a quarter of an hour; what the user has set stays.
+ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+@contextmanager
+def open_recorder(config: Config, manifest: Manifest, world: World) -> Iterator[Recorder]:
+    """Records the run of `config` in MLflow while the context is open. For rank 0 only; not a collective.
+
+    A run folder that has been recorded before goes on with the same MLflow run. Its status ends as FINISHED, KILLED
+    (stopped on request) or FAILED. Without `tracking.enabled`, or when MLflow cannot be used, nothing is recorded.
+    """
+    recorder = None
+    if config.tracking.enabled:
+        uri = store_uri(config)
+        try:
+            recorder = _open(config, manifest, uri)
+        except Exception as error:
+            warn(uri, "opening the store", error)
+    if recorder is None:
+        yield NullRecorder()
+        return
+    with recorder.open_run(recorder.notes.run):
+        recorder.attempt("logging the settings", lambda: recorder.log_settings(_tags(config, manifest, world)))
+        yield recorder
+
+
+def ui_command(config: Config) -> str:
+    """The command that shows the runs in a browser, or the address of the tracking server."""
+    uri = store_uri(config)
+    if uri.startswith(("http://", "https://")):
+        return without_password(uri)
+    program = Path(sys.executable).with_name("mlflow")
+    if shutil.which("mlflow") == str(program):
+        program = Path("mlflow")
+    elif program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())
+    return shlex.join([str(program), "ui", "--backend-store-uri", uri])
+
+
+def _open(config: Config, manifest: Manifest, uri: str) -> MlflowRecorder:
+    """Connects, creates what is missing, and starts or goes on with the run."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    if "MLFLOW_LOGGING_LEVEL" not in os.environ:
+        for noisy in ("mlflow", "alembic"):
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    database = sqlite_path(uri)
+    experiment = config.tracking.experiment
+    if database is None:
+        client = MlflowClient(uri)
+        experiment_id = _experiment(client, experiment, None)
+    else:
+        place = artifacts_uri(database)
+        with ready(database, lambda aside: _experiment(MlflowClient(aside), experiment, place)):
+            client = MlflowClient(uri)
+            experiment_id = _experiment(client, experiment, place)
+    folder = Path(config.run.dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    notes = Notes.read(folder / NOTES, uri, experiment)
+    recorder = MlflowRecorder(client, experiment_id, notes, config, manifest)
+    if notes.run == "" or reopened(client, notes.run) is None:
+        run = client.create_run(experiment_id, tags=origin(), run_name=folder.resolve().name).info.run_id
+        recorder.notes = Notes(notes.uri, experiment, run)
+        recorder.keep_notes()
+    return recorder
+
+
+def _tags(config: Config, manifest: Manifest, world: World) -> dict[str, str]:
+    """What a run is found by."""
+    tags = {
+        "config_digest": config.digest,
+        "manifest_digest": manifest.digest,
+        "data_set": manifest.name,
+        "simulated": "no",
+        "world_size": str(world.size),
+        "jomold_dist": version("jomold_dist"),
+    }
+    if manifest.simulated is not None:
+        scenario = str(manifest.simulated.get("scenario", "yes"))
+        tags["simulated"] = scenario
+        tags["mlflow.note.content"] = f"Simulated data (scenario {scenario}): these are not results on real videos."
+    return tags
+
+
+def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
+    """The experiment's id; it is created where it is missing, also by somebody else in the meantime."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name, artifact_location=artifacts)
+        except Exception:
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    return found.experiment_id

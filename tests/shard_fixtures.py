@@ -1,0 +1,85 @@
+"""Tiny data sets for tests of the store and the loader."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from jomold_dist.data.loader import Batch
+from jomold_dist.data.manifest import FeatureSpec, Manifest
+from jomold_dist.data.shards import DatasetWriter, Video
+from jomold_dist.labels import CategorySet
+
+SEGMENTS = 4
+CATEGORIES = CategorySet(("Speech", "Car", "Dog", "Cat", "Bell"))
+FEATURES = {
+    "audio": FeatureSpec((SEGMENTS, 3), "float16"),
+    "frames": FeatureSpec((SEGMENTS, 7), "float16"),
+    "motion": FeatureSpec((SEGMENTS, 5), "float16"),
+}
+
+
+def make_videos(
+    count: int, *, prefix: str = "v", dense: bool = False, seed: int = 0, dtype: str = "float16", frames: int = SEGMENTS
+) -> list[Video]:
+    """Random videos; the first number of the audio feature is the video's number modulo 2048."""
+    rng = np.random.default_rng([seed, count])
+    videos = []
+    for number in range(count):
+        features = {
+            name: rng.standard_normal((frames if name == "frames" else SEGMENTS, spec.shape[1])).astype(dtype)
+            for name, spec in FEATURES.items()
+        }
+        features["audio"][0, 0] = number % 2048
+        labels = tuple(np.flatnonzero(rng.random(len(CATEGORIES)) < 0.4).tolist())
+        truth = rng.integers(0, 2, (2, len(CATEGORIES), SEGMENTS)).astype(np.uint8) if dense else None
+        videos.append(Video(f"{prefix}-{'x' * (number % 9)}{number:06d}", features, labels, truth))
+    return videos
+
+
+def write_dataset(
+    out: Path,
+    sizes: dict[str, int],
+    *,
+    videos_per_shard: int = 7,
+    dense: Sequence[str] = ("val", "test"),
+    dtype: str = "float16",
+    frames: int = SEGMENTS,
+) -> tuple[Manifest, dict[str, list[Video]]]:
+    """Writes splits of the given sizes; the manifest and the videos as they went in."""
+    specs = {
+        name: FeatureSpec((frames if name == "frames" else SEGMENTS, spec.shape[1]), dtype)
+        for name, spec in FEATURES.items()
+    }
+    videos = {
+        split: make_videos(count, prefix=split, dense=split in dense, dtype=dtype, frames=frames)
+        for split, count in sizes.items()
+    }
+    with DatasetWriter(
+        out,
+        name="tiny",
+        categories=CATEGORIES,
+        segments=SEGMENTS,
+        features=specs,
+        videos_per_shard=videos_per_shard,
+    ) as writer:
+        for split, members in videos.items():
+            writer.write_split(split, members, max_labels=len(CATEGORIES), dense=split in dense)
+        return writer.finish(), videos
+
+
+def assert_same_batch(one: Batch, other: Batch) -> None:
+    """Two batches are equal bit for bit, in every field."""
+    assert (one.keys, one.total) == (other.keys, other.total)
+    assert one.features.keys() == other.features.keys()
+    pairs = [(one.features[name], other.features[name]) for name in one.features]
+    pairs += [(one.labels, other.labels), (one.position, other.position), (one.index, other.index)]
+    if one.dense is not None and other.dense is not None:
+        pairs.append((one.dense, other.dense))
+    assert (one.dense is None) == (other.dense is None)
+    for mine, theirs in pairs:
+        assert mine.dtype == theirs.dtype
+        assert torch.equal(mine, theirs)

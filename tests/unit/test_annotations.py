@@ -1,0 +1,307 @@
+"""Label files: what they say, what is passed over and named, and what stops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jomold_dist.data.annotations import (
+    AUDIO_FILE,
+    PREDICTION_COLUMNS,
+    VISUAL_FILE,
+    WEAK_FILES,
+    read_annotations,
+    read_dense_labels,
+    read_weak_labels,
+    write_dense_labels,
+)
+from jomold_dist.errors import DataError
+from jomold_dist.labels import LLP_CATEGORIES, CategorySet
+
+LLP = Path(__file__).resolve().parents[2].parent / "shared" / "llp"
+needs_llp = pytest.mark.skipif(not LLP.is_dir(), reason="LLP's label files are not beside the checkout")
+
+CATEGORIES = CategorySet(("Speech", "Dog", "Cello"))
+WEAK_HEADER = "filename\tevent_labels"
+DENSE_HEADER = "filename\tonset\toffset\tevent_labels"
+TRAIN, VAL, TEST = "tttttttttt1_0_10", "vvvvvvvvvv1_8.5_18.5", "eeeeeeeeee1_30_40"
+
+
+def sound_folder(folder: Path) -> Path:
+    """Label files without any defect: two videos in train, one each in val and test."""
+    contents = {
+        WEAK_FILES["train"]: [WEAK_HEADER, f"{TRAIN}\tSpeech,Dog", "-_tttttttt2_0_10\tCello"],
+        WEAK_FILES["val"]: [WEAK_HEADER, f"{VAL}\tDog"],
+        WEAK_FILES["test"]: [WEAK_HEADER, f"{TEST}\tCello,Speech"],
+        AUDIO_FILE: [DENSE_HEADER, f"{VAL}\t0\t4\tDog", f"{VAL}\t2\t6\tDog", f"{TEST}\t9\t10\tSpeech"],
+        VISUAL_FILE: [DENSE_HEADER, f"{TEST}\t0\t10\tCello"],
+    }
+    folder.mkdir(exist_ok=True)
+    for name, lines in contents.items():
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def append(path: Path, *lines: str) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in lines)
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        read_annotations(folder, CATEGORIES)
+    return str(caught.value)
+
+
+def test_sound_files_become_arrays(tmp_path: Path) -> None:
+    annotations = read_annotations(sound_folder(tmp_path), CATEGORIES)
+    assert annotations.findings == ()
+    assert list(annotations.splits) == ["train", "val", "test"]
+    train, val, test = annotations.splits.values()
+    assert train.keys == ("tttttttttt1", "-_tttttttt2")
+    assert train.filenames == (TRAIN, "-_tttttttt2_0_10")
+    assert train.labels.tolist() == [[True, True, False], [False, False, True]]
+    assert train.dense is None
+    assert val.keys == ("vvvvvvvvvv1",)
+    assert val.dense is not None
+    assert test.dense is not None
+    assert val.dense.dtype == np.uint8
+    assert val.dense.shape == (1, 2, 3, 10)
+    expected = np.zeros((2, 3, 10), dtype=np.uint8)  # audio first; a category is the union of its rows
+    expected[0, 1, 0:6] = 1
+    np.testing.assert_array_equal(val.dense[0], expected)
+    expected[:] = 0
+    expected[0, 0, 9] = 1
+    expected[1, 2, :] = 1
+    np.testing.assert_array_equal(test.dense[0], expected)
+
+
+def test_windows_line_ends_byte_order_mark_and_blank_lines_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "weak.csv"
+    path.write_bytes(f"\ufeff{WEAK_HEADER}\r\n\r\n{TRAIN}\tSpeech, Dog\r\n\r\n".encode())
+    weak = read_weak_labels(path, CATEGORIES)
+    assert weak.filenames == (TRAIN,)
+    assert weak.labels.tolist() == [[True, True, False]]
+
+
+def test_harmless_defects_are_counted_and_named(tmp_path: Path) -> None:
+    folder = sound_folder(tmp_path)
+    append(folder / WEAK_FILES["train"], "tttttttttt3_0_10\tDog,Dog")
+    append(
+        folder / AUDIO_FILE,
+        "vvvvvvvvvv1_9_19\t0\t5\tCello",  # the id of a video, but not its name
+        "nobody_0_10\t0\t5\tCello",
+        "nobody_0_10\t5\t6\tCello",
+        f"{VAL}\t0\t4\tDog",
+        f"{TEST}\t9\t0\tCello",
+        f"{TEST}\t3\t3\tCello",
+    )
+    annotations = read_annotations(folder, CATEGORIES)
+    assert annotations.findings == (
+        "AVVP_train.csv: 1 row naming a label twice: tttttttttt3_0_10",
+        "AVVP_eval_audio.csv: 3 rows matching no video (2 names): vvvvvvvvvv1_9_19, nobody_0_10",
+        f"AVVP_eval_audio.csv: 2 rows with offset ≤ onset: {TEST}",
+        f"AVVP_eval_audio.csv: 1 row repeating an earlier row: {VAL}",
+    )
+    sound = read_annotations(sound_folder(tmp_path / "sound"), CATEGORIES)
+    for split in ("val", "test"):
+        np.testing.assert_array_equal(annotations.splits[split].dense, sound.splits[split].dense)
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "message"),
+    [
+        ("AVVP_train.csv", "tttttttttt3_0_10\tSpeach", "line 4: unknown category 'Speach' (did you mean 'Speech'?)"),
+        ("AVVP_train.csv", "tttttttttt3_0_10\t", "line 4: the video tttttttttt3_0_10 has no labels"),
+        ("AVVP_train.csv", "tttttttttt3_0_10", "line 4: the video tttttttttt3_0_10 has no labels"),
+        ("AVVP_train.csv", "tttttttttt1_5_15\tDog", "line 4: the video tttttttttt1 stands already in line 2"),
+        ("AVVP_train.csv", "tttttttttt3_0_10\tDog\tDog", "line 4: malformed row"),
+        ("AVVP_train.csv", "a.b/c_0_10\tDog", "line 4: malformed row"),
+        ("AVVP_test_pd.csv", "tttttttttt1_5_15\tDog", "AVVP_train.csv and AVVP_test_pd.csv share 1 of their videos"),
+        ("AVVP_eval_audio.csv", f"{VAL}\t0\t5\tdog", "line 5: unknown category 'dog' (did you mean 'Dog'?)"),
+        ("AVVP_eval_audio.csv", f"{VAL}\t0\t5", "line 5: malformed row"),
+        ("AVVP_eval_audio.csv", f"{VAL}\tzero\t5\tDog", "line 5: onset and offset are whole seconds from 0 to 10"),
+        (
+            "AVVP_eval_visual.csv",
+            f"{VAL}\t0\t11\tDog",
+            "line 3: onset and offset are whole seconds from 0 to 10, not '11'",
+        ),
+        ("AVVP_eval_visual.csv", f"{VAL}\t-1\t5\tDog", "line 3: onset and offset are whole seconds"),
+        ("AVVP_eval_visual.csv", f"{VAL}\t0.5\t5\tDog", "line 3: onset and offset are whole seconds"),
+        ("AVVP_eval_visual.csv", f"{VAL}\tnan\t5\tDog", "line 3: onset and offset are whole seconds"),
+    ],
+)
+def test_a_harmful_row_is_named_with_file_and_line(tmp_path: Path, file: str, line: str, message: str) -> None:
+    folder = sound_folder(tmp_path)
+    append(folder / file, line)
+    text = refusal(folder)
+    assert message in text
+    assert file in text
+    assert "\n" not in text  # one problem, one line
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (WEAK_HEADER.encode(), "the file is empty below its header"),
+        (b"filename,event_labels\nx,Dog\n", "line 1: the header is"),
+        (b"filename\tlabels\nx\tDog\n", "line 1: the header is"),
+        (b"filename\tevent_labels\n\xff\xfe\tDog\n", "is not UTF-8 text"),
+        (None, "the file does not exist"),
+    ],
+)
+@pytest.mark.parametrize("name", [WEAK_FILES["val"], VISUAL_FILE])
+def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    folder = sound_folder(tmp_path)
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content.replace(b"filename\tevent_labels", _header(name).encode()))
+    text = refusal(folder)
+    assert message in text
+    assert name in text
+
+
+def _header(name: str) -> str:
+    return WEAK_HEADER if name in WEAK_FILES.values() else DENSE_HEADER
+
+
+def test_all_harmful_defects_come_in_one_message(tmp_path: Path) -> None:
+    folder = sound_folder(tmp_path)
+    append(folder / WEAK_FILES["train"], "tttttttttt3_0_10\tCat", "tttttttttt4_0_10\tCat", "tttttttttt5_0_10\t")
+    append(folder / AUDIO_FILE, f"{VAL}\t0\t99\tDog")
+    (folder / VISUAL_FILE).unlink()
+    text = refusal(folder)
+    assert text.startswith("4 problems:")
+    assert "AVVP_train.csv, lines 4, 5: unknown category 'Cat'" in text  # the same mistake in two rows is one problem
+    assert "AVVP_train.csv, line 6: the video tttttttttt5_0_10 has no labels" in text
+    assert "AVVP_eval_audio.csv, line 5:" in text
+    assert "AVVP_eval_visual.csv: the file does not exist" in text
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    assert str(tmp_path / "nowhere") in refusal(tmp_path / "nowhere")
+
+
+def test_dense_rows_match_by_the_whole_name(tmp_path: Path) -> None:
+    path = tmp_path / "dense.csv"
+    path.write_text(f"{DENSE_HEADER}\nclip0002_2_12\t2\t4\tDog\nclip0002_2_13\t5\t6\tDog\n", encoding="utf-8")
+    dense = read_dense_labels(path, CATEGORIES, ["clip0000_0_10", "clip0002_2_12"], segments=7)
+    assert dense.truth.dtype == np.bool_
+    assert np.argwhere(dense.truth).tolist() == [[1, 1, 2], [1, 1, 3]]
+    assert dense.truth.shape == (2, 3, 7)
+    assert dense.findings == ("dense.csv: 1 row matching no video (1 name): clip0002_2_13",)
+
+
+@st.composite
+def predictions(draw: st.DrawFn) -> np.ndarray:
+    """Audio and visual events, bool (2, N, C, T)."""
+    shape = (2, draw(st.integers(0, 4)), len(CATEGORIES), draw(st.integers(1, 10)))
+    rows = draw(st.lists(st.booleans(), min_size=int(np.prod(shape)), max_size=int(np.prod(shape))))
+    return np.array(rows, dtype=bool).reshape(shape)
+
+
+def plain_rows(filenames: list[str], events: np.ndarray) -> list[list[str]]:
+    """The rows of a prediction file, found by walking every category of every video second by second."""
+    rows = []
+    for video, filename in enumerate(filenames):
+        for modality, name in enumerate(("audio", "visual")):
+            for category in range(len(CATEGORIES)):
+                seconds = events[modality, video, category].tolist()
+                for t, present in enumerate(seconds):
+                    if present and (t == 0 or not seconds[t - 1]):
+                        end = t
+                        while end < len(seconds) and seconds[end]:
+                            end += 1
+                        rows.append([filename, str(t), str(end), CATEGORIES.names[category], name])
+    return rows
+
+
+@settings(deadline=None, max_examples=60)
+@given(events=predictions())
+def test_written_events_are_the_maximal_runs(tmp_path_factory: pytest.TempPathFactory, events: np.ndarray) -> None:
+    folder = tmp_path_factory.mktemp("events")
+    filenames = [f"video_____{i}_0_10" for i in range(events.shape[1])]
+    write_dense_labels(folder / "events.csv", filenames, events[0], events[1], CATEGORIES)
+    header, *rows = [line.split("\t") for line in (folder / "events.csv").read_text(encoding="utf-8").splitlines()]
+    assert header == list(PREDICTION_COLUMNS)
+    assert rows == plain_rows(filenames, events)
+    assert [path.name for path in folder.iterdir()] == ["events.csv"]
+
+
+@settings(deadline=None, max_examples=30)
+@given(events=predictions())
+def test_written_events_read_back_as_truth(tmp_path_factory: pytest.TempPathFactory, events: np.ndarray) -> None:
+    folder = tmp_path_factory.mktemp("events")
+    filenames = [f"video_____{i}_0_10" for i in range(events.shape[1])]
+    write_dense_labels(folder / "events.csv", filenames, events[0], events[1], CATEGORIES)
+    lines = (folder / "events.csv").read_text(encoding="utf-8").splitlines()[1:]
+    for modality, name in enumerate(("audio", "visual")):
+        mine = [line.rsplit("\t", 1)[0] for line in lines if line.endswith(f"\t{name}")]
+        if mine:
+            (folder / name).write_text("\n".join([DENSE_HEADER, *mine]), encoding="utf-8")
+            dense = read_dense_labels(folder / name, CATEGORIES, filenames, segments=events.shape[-1])
+            np.testing.assert_array_equal(dense.truth, events[modality])
+            assert dense.findings == ()
+        else:
+            assert not events[modality].any()
+
+
+def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text("old", encoding="utf-8")
+    events = np.ones((2, 3, 10), dtype=bool)
+    with pytest.raises(IndexError):
+        write_dense_labels(path, ["only_one_0_10"], events, events, CATEGORIES)  # two videos, one name
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(DataError, match="cannot write"):
+        write_dense_labels(tmp_path / "no" / "events.csv", ["a", "b"], events, events, CATEGORIES)
+
+
+@needs_llp
+@pytest.mark.parametrize(("audio_file", "rows", "names"), [(AUDIO_FILE, 14, 8), ("AVVP_eval_audio_2022.csv", 17, 10)])
+def test_the_real_files_hold_the_known_defects_and_no_other(audio_file: str, rows: int, names: int) -> None:
+    annotations = read_annotations(LLP, audio_file=audio_file)
+    assert [finding.rsplit(": ", 1)[0] for finding in annotations.findings] == [
+        "AVVP_test_pd.csv: 1 row naming a label twice",
+        f"{audio_file}: {rows} rows matching no video ({names} names)",
+        f"{audio_file}: 6 rows with offset ≤ onset",
+        f"{audio_file}: 8 rows repeating an earlier row",
+        "AVVP_eval_visual.csv: 11 rows matching no video (7 names)",
+    ]
+    listed = [len(finding.rsplit(": ", 1)[1].split(", ")) for finding in annotations.findings]
+    assert listed[1] == names
+
+
+@needs_llp
+def test_the_real_labels_are_those_of_the_published_statistics() -> None:
+    splits = read_annotations(LLP).splits
+    assert [len(split) for split in splits.values()] == [10000, 649, 1200]
+    counts = splits["train"].labels.sum(axis=0)
+    assert counts.sum() == 16057
+    assert counts[[LLP_CATEGORIES.index(name) for name in ("Speech", "Dog", "Telephone_bell_ringing")]].tolist() == [
+        4988,
+        761,
+        99,
+    ]
+    labels = np.concatenate([splits["val"].labels, splits["test"].labels])
+    dense = np.concatenate([splits["val"].dense, splits["test"].dense])
+    present = dense.any(axis=-1)  # (N, 2, C)
+    assert labels.sum() == 3348
+    assert present[:, 0][labels].mean() == pytest.approx(0.947, abs=5e-4)
+    assert present[:, 1][labels].mean() == pytest.approx(0.645, abs=5e-4)
+    assert present.all(axis=1)[labels].mean() == pytest.approx(0.603, abs=5e-4)
+
+
+@needs_llp
+def test_the_newer_audio_file_differs_only_in_the_videos_that_were_misnamed() -> None:
+    new, old = (read_annotations(LLP, audio_file=name).splits for name in (AUDIO_FILE, "AVVP_eval_audio_2022.csv"))
+    differs = {s: (new[s].dense != old[s].dense).any(axis=(1, 2, 3)) for s in ("val", "test")}
+    assert not differs["val"].any()
+    assert differs["test"].sum() == 2

@@ -1,0 +1,267 @@
+"""tools/pack_llp.py as a user runs it: what it packs, what it says, and what it refuses without leaving a trace."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jomold_dist.data.annotations import read_annotations
+from jomold_dist.data.features import FEATURE_FOLDERS, feature_path, pool_frames
+from jomold_dist.data.manifest import Manifest, read_manifest
+from jomold_dist.labels import LLP_CATEGORIES
+
+ROOT = Path(__file__).resolve().parents[2]
+WIDTHS = {"audio": 6, "frames": 5, "motion": 4}
+VIDEOS = {"train": 13, "val": 3, "test": 4}
+WEAK_FILES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
+
+
+def filename(split: str, number: int) -> str:
+    return f"{split:_>5}-{number:05d}_10_20"
+
+
+def all_keys() -> list[str]:
+    return [filename(split, i)[:11] for split, count in VIDEOS.items() for i in range(count)]
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small published data set: annotations/ and features/ of twenty videos."""
+    folder = tmp_path_factory.mktemp("published")
+    (folder / "annotations").mkdir()
+    draw = np.random.default_rng(5)
+    events: dict[str, list[str]] = {"audio": [], "visual": []}
+    for split, count in VIDEOS.items():
+        lines = ["filename\tevent_labels"]
+        for i in range(count):
+            names = [LLP_CATEGORIES.names[c] for c in draw.choice(25, size=1 + i % 3, replace=False)]
+            lines.append(f"{filename(split, i)}\t{','.join(names)}")
+            for modality in events if split != "train" else ():
+                events[modality].append(f"{filename(split, i)}\t{i}\t{i + 4}\t{names[0]}")
+        (folder / "annotations" / WEAK_FILES[split]).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for modality, rows in events.items():
+        text = "\n".join(["filename\tonset\toffset\tevent_labels", *rows, rows[0]])  # the last repeats the first
+        (folder / "annotations" / f"AVVP_eval_{modality}.csv").write_text(text + "\n", encoding="utf-8")
+    for key in all_keys():
+        for name, width in WIDTHS.items():
+            path = feature_path(folder / "features", name, key)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, draw.standard_normal((80 if name == "frames" else 10, width), dtype=np.float32))
+    return folder
+
+
+@pytest.fixture
+def own(sources: Path, tmp_path: Path) -> Path:
+    """A copy of the sources that a test may damage."""
+    for path in sources.rglob("*.*"):
+        target = tmp_path / path.relative_to(sources)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def pack(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "tools" / "pack_llp.py"), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=120)
+
+
+def pack_all(folder: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return pack("--annotations", folder / "annotations", "--features", folder / "features", "--out", out, *more)
+
+
+def packed(out: Path, split: str) -> dict[str, dict[str, bytes]]:
+    """Key -> ending -> content, in the order of the shards, as tar reads them."""
+    videos: dict[str, dict[str, bytes]] = {}
+    for shard in read_manifest(out).splits[split].shards:
+        with tarfile.open(out / shard.name) as tar:
+            for member in tar:
+                key, ending = member.name.split(".", 1)
+                content = tar.extractfile(member)
+                assert content is not None
+                videos.setdefault(key, {})[ending] = content.read()
+    return videos
+
+
+def array(content: bytes) -> np.ndarray:
+    return np.load(io.BytesIO(content))
+
+
+@pytest.fixture(scope="module")
+def pooled(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The data set packed with the default settings, and what the tool printed."""
+    out = tmp_path_factory.mktemp("packed") / "shards"
+    result = pack_all(sources, out, "--videos-per-shard", "5", "--seed", "3")
+    assert result.returncode == 0, result.stderr
+    return out, result.stdout
+
+
+def test_every_video_arrives_with_its_features_and_labels(sources: Path, pooled: tuple[Path, str]) -> None:
+    out, _ = pooled
+    annotations = read_annotations(sources / "annotations")
+    for split, expected in annotations.splits.items():
+        videos = packed(out, split)
+        assert sorted(videos) == sorted(expected.keys)
+        for key, labels in zip(expected.keys, expected.labels, strict=True):
+            video = videos[key]
+            for name in WIDTHS:
+                published = np.load(feature_path(sources / "features", name, key))
+                stored = (pool_frames(published) if name == "frames" else published).astype(np.float16)
+                np.testing.assert_array_equal(array(video[f"{name}.npy"]), stored)
+            assert json.loads(video["labels.json"])["labels"] == np.flatnonzero(labels).tolist()
+            assert ("dense.npy" in video) == (split != "train")
+        if expected.dense is not None:
+            for key, dense in zip(expected.keys, expected.dense, strict=True):
+                np.testing.assert_array_equal(array(videos[key]["dense.npy"]), dense)
+
+
+def test_the_manifest_and_the_summary_tell_what_was_packed(pooled: tuple[Path, str]) -> None:
+    out, text = pooled
+    manifest = read_manifest(out)
+    assert manifest.simulated is None
+    assert manifest.categories == LLP_CATEGORIES
+    assert {name: (spec.shape, spec.dtype) for name, spec in manifest.features.items()} == {
+        name: ((10, width), "float16") for name, width in WIDTHS.items()
+    }
+    assert {name: split.videos for name, split in manifest.splits.items()} == VIDEOS
+    assert {name: split.dense for name, split in manifest.splits.items()} == {"train": False, "val": True, "test": True}
+    assert manifest.splits["train"].shard_sizes.tolist() == [5, 5, 3]
+    assert "passed over: AVVP_eval_audio.csv: 1 row repeating an earlier row: __val-00000_10_20\n" in text
+    labels = sum(1 + i % 3 for i in range(13))
+    assert f"train: videos 13, labels {labels}, shards 3, bytes " in text
+    assert "test: videos 4, labels 7, with dense labels, shards 1, bytes " in text
+    assert f"written to {out}" in text
+
+
+def test_training_videos_are_shuffled_by_the_seed_and_the_others_are_not(
+    sources: Path, pooled: tuple[Path, str], tmp_path: Path
+) -> None:
+    out, _ = pooled
+    published = all_keys()
+    order = list(packed(out, "train"))
+    assert order != published[:13]
+    assert list(packed(out, "val")) == published[13:16]
+    assert list(packed(out, "test")) == published[16:]
+    digests = []
+    for seed in ("3", "4"):
+        again = tmp_path / seed
+        assert pack_all(sources, again, "--videos-per-shard", "5", "--seed", seed).returncode == 0
+        digests.append(read_manifest(again).digest)
+    assert digests[0] == read_manifest(out).digest
+    assert digests[1] != digests[0]
+
+
+def test_frames_and_precision_can_be_kept(sources: Path, tmp_path: Path) -> None:
+    result = pack_all(sources, tmp_path / "out", "--keep-frames", "--dtype", "float32")
+    assert result.returncode == 0, result.stderr
+    videos = packed(tmp_path / "out", "test")
+    for key, video in videos.items():
+        published = np.load(feature_path(sources / "features", "frames", key))
+        np.testing.assert_array_equal(array(video["frames.npy"]), published)
+        assert array(video["frames.npy"]).dtype == np.float32
+
+
+def test_unlabelled_videos_are_packed_for_prediction(sources: Path, tmp_path: Path) -> None:
+    result = pack("--unlabelled", "--features", sources / "features", "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    manifest: Manifest = read_manifest(tmp_path / "out")
+    assert list(manifest.splits) == ["predict"]
+    assert not manifest.splits["predict"].dense
+    videos = packed(tmp_path / "out", "predict")
+    assert list(videos) == sorted(all_keys())
+    assert all(json.loads(video["labels.json"]) == {"labels": []} for video in videos.values())
+    assert "predict: videos 20, labels 0, shards 1, bytes " in result.stdout
+
+
+def refused(result: subprocess.CompletedProcess[str], out: Path, *messages: str) -> None:
+    """Exit code 2, one message without a traceback that says all this, and nothing written at or beside `out`."""
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.count("pack_llp: ") == 1
+    for message in messages:
+        assert message in result.stderr
+    assert not out.exists()
+    assert not [path for path in out.parent.iterdir() if out.name in path.name]
+
+
+@pytest.mark.parametrize("missing", ["annotations", "features", "features/res152"])
+def test_a_missing_folder_is_refused(own: Path, missing: str) -> None:
+    (own / missing).rename(own / "elsewhere")
+    refused(pack_all(own, own / "out"), own / "out", Path(missing).name, str((own / missing).parent))
+
+
+def test_all_missing_feature_files_are_named_together(own: Path) -> None:
+    gone = [feature_path(own / "features", name, key) for key in all_keys()[:9] for name in FEATURE_FOLDERS]
+    for path in gone:
+        path.unlink()
+    result = pack_all(own, own / "out")
+    refused(result, own / "out", "27 problems:", "… and 7 more", *(f"{path}: " for path in gone[:20]))
+    assert str(gone[20]) not in result.stderr
+
+
+def test_a_feature_file_of_a_wrong_shape_is_refused(own: Path) -> None:
+    path = feature_path(own / "features", "motion", all_keys()[3])
+    np.save(path, np.zeros((7, 4), dtype=np.float32))
+    refused(pack_all(own, own / "out"), own / "out", str(path), "shape (7, 4), expected (10, width)")
+
+
+def test_all_feature_files_with_nan_in_a_split_are_named_together(own: Path) -> None:
+    paths = [feature_path(own / "features", name, all_keys()[i]) for i, name in ((2, "audio"), (11, "frames"))]
+    for path in paths:
+        values = np.load(path)
+        values[4, 1] = np.nan
+        np.save(path, values)
+    result = pack_all(own, own / "out", "--videos-per-shard", "2")  # whole shards are there before the second is met
+    refused(result, own / "out", "2 problems:", *(f"{p}: NaN or infinite in 1 of " for p in paths))
+
+
+def test_a_value_too_large_for_float16_is_refused(own: Path) -> None:
+    path = feature_path(own / "features", "audio", all_keys()[0])
+    np.save(path, np.full((10, 6), 1e5, dtype=np.float32))
+    refused(pack_all(own, own / "out"), own / "out", str(path), "pack with --dtype float32")
+
+
+def test_bad_label_files_are_refused(own: Path) -> None:
+    header, train = "filename\tevent_labels\n", own / "annotations" / WEAK_FILES["train"]
+    train.write_text(f"{header}{filename('train', 0)}\tSpeach\n{filename('train', 1)}\t\n", encoding="utf-8")
+    (own / "annotations" / WEAK_FILES["val"]).write_text("", encoding="utf-8")
+    refused(
+        pack_all(own, own / "out"),
+        own / "out",
+        "3 problems:",
+        f"{train}, line 2: unknown category 'Speach' (did you mean 'Speech'?)",
+        f"{train}, line 3: the video {filename('train', 1)} has no labels",
+        "AVVP_val_pd.csv: the file is empty",
+    )
+
+
+def test_a_folder_that_holds_something_is_not_overwritten(sources: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("important", encoding="utf-8")
+    result = pack_all(sources, tmp_path / "out")
+    assert result.returncode == 2
+    assert "out" in result.stderr
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--unlabelled", "--annotations", "a"),
+        ("--unlabelled", "--videos-per-shard", "0"),
+    ],
+)
+def test_impossible_options_are_refused(sources: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    result = pack("--features", sources / "features", "--out", tmp_path / "out", *arguments)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []

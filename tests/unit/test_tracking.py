@@ -1,0 +1,530 @@
+"""MLflow: what is recorded, that a run goes on, how it ends, and that no trouble with it stops training."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+import multiprocessing
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jomold_dist.config import Config, RunConfig, TrackingConfig, TrainConfig
+from jomold_dist.data.manifest import FeatureSpec, Manifest
+from jomold_dist.distributed.world import World
+from jomold_dist.errors import StoppedError
+from jomold_dist.labels import CategorySet
+from jomold_dist.models.han import FeatureSizes, HybridAttentionNetwork
+from jomold_dist.models.weights import WeightsInfo, load_model, save_model
+from jomold_dist.tracking import open_recorder, ui_command
+from jomold_dist.tracking.recorder import MlflowRecorder, metric_name
+from jomold_dist.tracking.store import ready, store_uri, without_password
+from jomold_dist.training.recorder import NullRecorder
+
+mlflow = pytest.importorskip("mlflow", reason="MLflow is a dependency; without it nothing here can run")
+
+ROOT = Path(__file__).resolve().parents[2]
+WORLD = World(0, 2, 0, 2, torch.device("cpu"))
+CATEGORIES = ("Speech", "Dog", "Car")
+MANIFEST = Manifest(
+    name="tiny",
+    segments=4,
+    categories=CategorySet(CATEGORIES),
+    features={
+        "audio": FeatureSpec((4, 3), "float16"),
+        "frames": FeatureSpec((4, 6), "float16"),
+        "motion": FeatureSpec((4, 5), "float16"),
+    },
+    splits={},
+    simulated={"scenario": "llp", "seed": 0},
+)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with its tables and nothing else; making them takes seconds, so that tests copy this file."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    with ready(path, lambda uri: mlflow.MlflowClient(uri).search_experiments()):
+        pass
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path, empty_store: Path) -> Config:
+    """A run beside a store of its own; its folder's name has characters that URIs must quote."""
+    (tmp_path / "my runs#1").mkdir()
+    shutil.copy(empty_store, tmp_path / "my runs#1" / "mlflow.db")
+    return Config(run=RunConfig(dir=str(tmp_path / "my runs#1" / "first")))
+
+
+@pytest.fixture(autouse=True)
+def _environment_stays() -> Iterator[None]:
+    before = set(os.environ)
+    yield
+    for name in set(os.environ) - before:
+        del os.environ[name]
+
+
+def notes(config: Config) -> dict[str, object]:
+    return json.loads((Path(config.run.dir) / "mlflow.json").read_text(encoding="utf-8"))
+
+
+def client(config: Config) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(store_uri(config))
+
+
+def runs(config: Config) -> dict[str, mlflow.entities.Run]:
+    """The runs of the store by name."""
+    found = client(config)
+    experiments = [e.experiment_id for e in found.search_experiments()]
+    return {run.info.run_name: run for run in found.search_runs(experiments)}
+
+
+def text_of(config: Config, run: str, path: str, folder: Path) -> str:
+    folder.mkdir(exist_ok=True)
+    return Path(client(config).download_artifacts(run, path, str(folder))).read_text(encoding="utf-8")
+
+
+# --- what is recorded ----------------------------------------------------------------------------------------------
+
+
+def test_a_run_with_its_stages(config: Config, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    scores = tmp_path / "scores.json"
+    scores.write_text('{"split": "test"}', encoding="utf-8")
+    with open_recorder(config, MANIFEST, WORLD) as recorder:
+        with recorder.stage("estimator"):
+            recorder.metrics({"train/loss": 2.5, "perf/videos_per_second": 10}, step=1)
+            recorder.metrics({"train/loss": 1.5, "perf/videos_per_second": math.nan}, step=2)
+        with recorder.stage("model"):
+            recorder.metrics({f"many/{number}": number for number in range(1500)}, step=1)
+            recorder.metrics({"Baby_cry,_infant (cry) 50%": 3.0}, step=1)
+            recorder.table("noise ratios", {"category": ["Speech", "a,b"], "audio": [0.25, None], "count": [3, 4]})
+        recorder.metrics({"test/segment_type": 55.0}, step=0)
+        recorder.artifact(scores)
+
+    found = runs(config)
+    assert set(found) == {"first", "estimator", "model"}
+    parent, estimator, model = found["first"], found["estimator"], found["model"]
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in (estimator, model)} == {parent.info.run_id}
+    assert notes(config)["run"] == parent.info.run_id
+    assert notes(config)["stages"] == {"estimator": estimator.info.run_id, "model": model.info.run_id}
+
+    assert set(parent.data.params) == set(config.flat())
+    assert parent.data.params["train.learning_rate"] == "0.0005"
+    assert parent.data.params["denoise.mean_batch_size"] == "null"
+    assert parent.data.params["method"] == "jomold"
+    tags = parent.data.tags
+    assert tags["config_digest"] == config.digest
+    assert tags["manifest_digest"] == MANIFEST.digest
+    assert (tags["simulated"], tags["world_size"], tags["data_set"]) == ("llp", "2", "tiny")
+    assert "not results on real videos" in tags["mlflow.note.content"]
+
+    history = client(config).get_metric_history(estimator.info.run_id, "train/loss")
+    assert [(m.step, m.value) for m in history] == [(1, 2.5), (2, 1.5)]
+    assert math.isnan(estimator.data.metrics["perf/videos_per_second"])
+    assert sum(name.startswith("many/") for name in model.data.metrics) == 1500
+    assert model.data.metrics["Baby_cry__infant _cry_ 50_"] == 3.0
+    assert parent.data.metrics == {"test/segment_type": 55.0}
+
+    table = text_of(config, model.info.run_id, "tables/noise_ratios.csv", tmp_path / "a")
+    assert list(csv.reader(table.splitlines())) == [
+        ["category", "audio", "count"],
+        ["Speech", "0.25", "3"],
+        ["a,b", "", "4"],
+    ]
+    assert text_of(config, parent.info.run_id, "scores.json", tmp_path / "b") == scores.read_text(encoding="utf-8")
+    assert (Path(config.run.dir).parent / "mlartifacts" / parent.info.run_id / "artifacts" / "scores.json").is_file()
+
+    assert capfd.readouterr() == ("", "")
+    assert mlflow.active_run() is None
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+
+
+def test_real_data_is_not_called_simulated(config: Config) -> None:
+    with open_recorder(config, replace(MANIFEST, simulated=None), WORLD):
+        pass
+    tags = runs(config)["first"].data.tags
+    assert tags["simulated"] == "no"
+    assert "mlflow.note.content" not in tags
+
+
+def test_the_commit_is_a_tag_where_there_is_one(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with open_recorder(config, MANIFEST, WORLD) as recorder:  # no checkout
+        subprocess.run(["git", "init", "-q"], check=True)
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", *identity, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+        with recorder.stage("inside"):
+            pass
+        monkeypatch.setenv("PATH", "")
+        with recorder.stage("without git"):
+            pass
+    commits = {name: run.data.tags.get("mlflow.source.git.commit") for name, run in runs(config).items()}
+    assert commits["first"] is None
+    assert commits["without git"] is None
+    assert len(commits["inside"] or "") == 40
+
+
+def test_columns_of_a_table_are_equally_long(config: Config) -> None:
+    with open_recorder(config, MANIFEST, WORLD) as recorder, pytest.raises(ValueError, match="zip"):
+        recorder.table("broken", {"a": [1, 2], "b": [1]})
+
+
+@given(st.text(max_size=300))
+@settings(deadline=None)
+def test_metric_names_are_taken_by_mlflow(name: str) -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    _validate_metric_name(metric_name(name))
+    plain = "train/loss_audio"
+    assert metric_name(plain) == plain
+
+
+# --- the model -----------------------------------------------------------------------------------------------------
+
+
+def tiny_network(motion: int | None = 5) -> HybridAttentionNetwork:
+    torch.manual_seed(0)
+    return HybridAttentionNetwork(num_classes=3, feature_sizes=FeatureSizes(audio=3, frames=6, motion=motion)).eval()
+
+
+def arrays(videos: int) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    return {name: generator.random((videos, *spec.shape), dtype=np.float32) for name, spec in MANIFEST.features.items()}
+
+
+@pytest.mark.parametrize("cross_modal", [True, False])
+def test_the_model_is_kept_and_predicts(config: Config, tmp_path: Path, cross_modal: bool) -> None:
+    network, weights = tiny_network(), tmp_path / "best.safetensors"
+    save_model(weights, network, WeightsInfo(CATEGORIES, 4, cross_modal, {}))
+    with open_recorder(config, MANIFEST, WORLD) as recorder, recorder.stage("model"):
+        recorder.model(weights)
+    weights.unlink()
+
+    uri = notes(config)["models"]["model"]  # type: ignore[index]
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(store_uri(config))
+    try:
+        loaded = mlflow.pyfunc.load_model(uri)
+    finally:
+        mlflow.set_tracking_uri(before)
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    inputs = arrays(300)  # more than go through the network at once
+    found = loaded.predict(inputs)
+    with torch.inference_mode():
+        wanted = network(**{k: torch.from_numpy(v) for k, v in inputs.items()}, cross_modal=cross_modal)
+    assert set(found) == set(wanted._fields)
+    for name, tensor in wanted._asdict().items():
+        assert found[name].dtype == np.float32
+        np.testing.assert_allclose(found[name], tensor.numpy(), atol=1e-6)
+
+    signature = loaded.metadata.signature
+    assert [(i.name, i.shape, i.type) for i in signature.inputs] == [
+        ("audio", (-1, 4, 3), np.float32),
+        ("frames", (-1, 4, 6), np.float32),
+        ("motion", (-1, 4, 5), np.float32),
+    ]
+    assert {o.name: o.shape for o in signature.outputs} == {k: (-1, *v.shape[1:]) for k, v in found.items()}
+    assert loaded.metadata.metadata["categories"] == list(CATEGORIES)
+    with pytest.raises(mlflow.MlflowException):
+        loaded.predict({**inputs, "audio": inputs["audio"][:, :, :2]})
+    example = loaded.input_example
+    assert {name: array.shape[1:] for name, array in example.items()} == {k: v.shape[1:] for k, v in inputs.items()}
+    assert loaded.predict(example)["video_prob"].shape == (1, 3)
+
+    run = runs(config)["model"]
+    assert [f"models:/{output.model_id}" for output in run.outputs.model_outputs] == [uri]
+    assert client(config).get_logged_model(uri.removeprefix("models:/")).status.value == "READY"
+
+
+def test_a_model_without_motion_in_float64(tmp_path: Path) -> None:
+    from jomold_dist.tracking.model import ServedNetwork, shapes
+
+    weights, network = tmp_path / "w.safetensors", tiny_network(motion=None).double()
+    save_model(weights, network, WeightsInfo(CATEGORIES, 4, True, {}))
+    assert next(load_model(weights).parameters()).dtype == torch.float64
+    inputs = {name: array for name, array in arrays(2).items() if name != "motion"}
+    found = ServedNetwork(weights).predict(inputs)
+    assert found["segment_prob"].shape == (2, 4, 2, 3)
+    assert found["segment_prob"].dtype == np.float32
+    silent = replace(MANIFEST, features={k: v for k, v in MANIFEST.features.items() if k != "motion"})
+    assert set(shapes(silent)[0]) == {"audio", "frames"}
+
+
+def test_a_damaged_weights_file_is_trouble_and_no_more(
+    config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_recorder(config, MANIFEST, WORLD) as recorder, recorder.stage("model"):
+        recorder.model(tmp_path / "missing.safetensors")
+    assert "trouble while logging the model" in caplog.text
+    models = client(config).search_logged_models([runs(config)["model"].info.experiment_id])
+    assert [model.status.value for model in models] == ["FAILED"]
+
+
+# --- going on, and ending ------------------------------------------------------------------------------------------
+
+
+def test_a_run_started_again_goes_on(config: Config) -> None:
+    for epoch in (1, 2):
+        with open_recorder(config, MANIFEST, WORLD) as recorder, recorder.stage("model"):
+            during = runs(config)
+            assert {run.info.status for run in during.values()} == {"RUNNING"}
+            recorder.metrics({"train/loss": float(epoch)}, step=epoch)
+    longer = replace(config, train=TrainConfig(epochs=30))
+    with open_recorder(longer, MANIFEST, World(0, 4, 0, 4, WORLD.device)):
+        pass
+    found = runs(config)
+    assert set(found) == {"first", "model"}
+    assert len(client(config).search_runs([found["first"].info.experiment_id])) == 2
+    history = client(config).get_metric_history(found["model"].info.run_id, "train/loss")
+    assert [(m.step, m.value) for m in history] == [(1, 1.0), (2, 2.0)]
+    assert found["first"].data.params["train.epochs"] == "25"  # cannot change in MLflow
+    assert found["first"].data.tags["changed.train.epochs"] == "30"
+    assert found["first"].data.tags["world_size"] == "4"
+
+
+def test_a_deleted_run_begins_anew(config: Config) -> None:
+    with open_recorder(config, MANIFEST, WORLD) as recorder, recorder.stage("model"):
+        pass
+    first = notes(config)["run"]
+    client(config).delete_run(first)
+    with open_recorder(config, MANIFEST, WORLD) as recorder, recorder.stage("model"):
+        pass
+    assert notes(config)["run"] != first
+    model = client(config).get_run(notes(config)["stages"]["model"])  # type: ignore[index]
+    assert model.data.tags["mlflow.parentRunId"] == notes(config)["run"]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"run": 1}'])
+def test_damaged_notes_begin_a_new_run(config: Config, damage: str) -> None:
+    Path(config.run.dir).mkdir()
+    (Path(config.run.dir) / "mlflow.json").write_text(damage, encoding="utf-8")
+    with open_recorder(config, MANIFEST, WORLD):
+        pass
+    assert runs(config)["first"].info.run_id == notes(config)["run"]
+
+
+def test_another_experiment_is_another_run(config: Config) -> None:
+    with open_recorder(config, MANIFEST, WORLD):
+        pass
+    first = notes(config)["run"]
+    with open_recorder(replace(config, tracking=TrackingConfig(experiment="other")), MANIFEST, WORLD):
+        pass
+    assert notes(config)["run"] != first
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (RuntimeError("broken"), "FAILED"),
+        (StoppedError("asked"), "KILLED"),
+        (KeyboardInterrupt(), "KILLED"),
+        (SystemExit(143), "KILLED"),
+        (SystemExit(0), "FINISHED"),
+    ],
+)
+def test_the_status_tells_how_a_run_ended(config: Config, error: BaseException, status: str) -> None:
+    def interrupted() -> None:
+        with open_recorder(config, MANIFEST, WORLD) as recorder:
+            with recorder.stage("estimator"):
+                pass
+            with recorder.stage("model"):
+                raise error
+
+    with pytest.raises(type(error)):
+        interrupted()
+    found = {name: run.info.status for name, run in runs(config).items()}
+    assert found == {"first": status, "model": status, "estimator": "FINISHED"}
+    assert all(run.info.end_time for run in runs(config).values())
+
+
+# --- which store ---------------------------------------------------------------------------------------------------
+
+
+def test_which_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = Config(run=RunConfig(dir="runs/a"))
+    assert store_uri(plain) == f"sqlite:///{tmp_path}/runs/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///env.db")
+    assert store_uri(plain) == f"sqlite:///{tmp_path}/env.db"
+    named = replace(plain, tracking=TrackingConfig(uri="http://user:secret@host:1"))
+    assert store_uri(named) == "http://user:secret@host:1"
+    assert ui_command(named) == "http://***@host:1"
+
+
+def test_the_users_uri_is_honoured(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Path(config.run.dir).parent / "mlflow.db"
+    elsewhere = tmp_path / "elsewhere.db"
+    store.rename(elsewhere)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}")
+    with open_recorder(config, MANIFEST, WORLD):
+        pass
+    assert not store.exists()
+    assert set(runs(config)) == {"first"}
+    assert os.environ["MLFLOW_TRACKING_URI"] == f"sqlite:///{elsewhere}"
+
+
+def test_the_ui_command_can_be_run(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", "")
+    assert ui_command(config) == f"mlflow ui --backend-store-uri 'sqlite:///{Path(config.run.dir).parent}/mlflow.db'"
+    monkeypatch.chdir(Path(sys.executable).parent.parent)
+    assert ui_command(config).startswith("bin/mlflow ui ")
+    monkeypatch.chdir("/")
+    assert Path(sys.executable).parent.is_relative_to("/")
+    assert (Path("/") / ui_command(config).split(" ui ")[0]).is_file()
+
+
+def test_passwords_are_blotted_out() -> None:
+    assert without_password("to postgresql://me:pw@host/db and http://host/a@b") == (
+        "to postgresql://***@host/db and http://host/a@b"
+    )
+
+
+def test_nothing_is_recorded_without_tracking(config: Config) -> None:
+    off = replace(config, tracking=TrackingConfig(enabled=False))
+    with open_recorder(off, MANIFEST, WORLD) as recorder:
+        assert isinstance(recorder, NullRecorder)
+    assert not Path(config.run.dir).exists()
+
+
+def test_importing_it_does_not_import_mlflow() -> None:
+    code = "import sys, jomold_dist.tracking; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def first_use(folder: Path, together: Barrier) -> None:
+    together.wait(timeout=60)
+    with open_recorder(Config(run=RunConfig(dir=str(folder))), MANIFEST, WORLD) as recorder, recorder.stage("model"):
+        recorder.metrics({"train/loss": 1.0}, step=1)
+    os._exit(0 if isinstance(recorder, MlflowRecorder) else 1)
+
+
+def test_four_first_uses_at_once(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / ".mlflow.db.partial").write_bytes(b"left by a process that was killed")
+    context = multiprocessing.get_context("fork")  # MLflow is imported already, so that they meet in the store
+    together = context.Barrier(4)
+    processes = [
+        context.Process(target=first_use, args=(tmp_path / "runs" / f"run{number}", together)) for number in range(4)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(timeout=120)
+    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
+    config = Config(run=RunConfig(dir=str(tmp_path / "runs" / "run0")))
+    experiment = client(config).get_experiment_by_name("jomold_dist")
+    assert experiment.artifact_location == (tmp_path / "runs" / "mlartifacts").as_uri()
+    found = client(config).search_runs([experiment.experiment_id])
+    assert sorted(run.info.run_name for run in found) == ["model"] * 4 + [f"run{n}" for n in range(4)]
+    assert {run.info.status for run in found} == {"FINISHED"}
+    assert not (tmp_path / "runs" / ".mlflow.db.partial").exists()
+    assert not (ROOT / "mlruns").exists()
+
+
+# --- trouble -------------------------------------------------------------------------------------------------------
+
+
+def train_a_little(config: Config) -> int:
+    """Calls everything that a recorder has; how many of the calls came back."""
+    done = 0
+    with open_recorder(config, MANIFEST, WORLD) as recorder:
+        for _ in range(2):
+            with recorder.stage("model"):
+                recorder.metrics({"train/loss": 1.0}, step=1)
+                recorder.table("a", {"b": [1]})
+                recorder.artifact(ROOT / "pyproject.toml")
+                recorder.model(ROOT / "pyproject.toml")
+                done += 1
+    return done
+
+
+def only_warning(caplog: pytest.LogCaptureFixture) -> str:
+    warnings = [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+    assert len(warnings) == 1, warnings
+    return warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("uri", "trouble"),
+    [
+        ("http://user:secret@127.0.0.1:9", "127.0.0.1:9"),  # nobody listens
+        ("nonsense://store", "nonsense"),
+        ("sqlite:////proc/no/such/mlflow.db", "No such file"),
+        ("sqlite:////dev/null/mlflow.db", "/dev/null"),
+    ],
+)
+def test_training_goes_on_without_a_store(
+    uri: str, trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    config = Config(run=RunConfig(dir=str(tmp_path / "run")), tracking=TrackingConfig(uri=uri))
+    assert train_a_little(config) == 2
+    warning = only_warning(caplog)
+    assert "trouble while opening the store" in warning
+    assert trouble in warning
+    assert "going on without it" in warning
+    assert "secret" not in warning
+
+
+def test_training_goes_on_when_the_server_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        config = Config(run=RunConfig(dir=str(tmp_path / "run")), tracking=TrackingConfig(uri=uri))
+        assert train_a_little(config) == 2
+    assert "timed out" in only_warning(caplog)
+
+
+def test_training_goes_on_with_a_damaged_store(config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    store = Path(config.run.dir).parent / "mlflow.db"
+    store.write_bytes(b"this is no database" * 100)
+    assert train_a_little(config) == 2
+    assert "not a database" in only_warning(caplog)
+    assert store.read_bytes().startswith(b"this is no database")
+
+
+def test_training_goes_on_when_the_store_breaks(config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    store = Path(config.run.dir).parent / "mlflow.db"
+    with open_recorder(config, MANIFEST, WORLD) as recorder, recorder.stage("model"):
+        recorder.metrics({"train/loss": 1.0}, step=1)
+        store.write_bytes(b"overwritten" * 1000)
+        for step in range(2, 5):
+            recorder.metrics({"train/loss": 1.0}, step=step)
+        with recorder.stage("inner"):
+            recorder.artifact(ROOT / "pyproject.toml")
+    assert "trouble while logging metrics" in only_warning(caplog)
+
+
+def test_an_error_of_training_is_not_hidden_by_trouble(config: Config) -> None:
+    store = Path(config.run.dir).parent / "mlflow.db"
+
+    def broken() -> None:
+        with open_recorder(config, MANIFEST, WORLD) as recorder, recorder.stage("model"):
+            store.write_bytes(b"overwritten" * 1000)
+            recorder.metrics({"train/loss": 1.0}, step=1)
+            raise KeyError("training")
+
+    with pytest.raises(KeyError, match="training"):
+        broken()
