@@ -12,8 +12,6 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from jomold_dist.tracking import open_recorder, ui_command
-
 from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
 from jomold_dist.denoising.methods import METHODS
@@ -21,6 +19,7 @@ from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import StoppedError, UserError
 from jomold_dist.launching import FAILURE, USER_ERROR, launch, progress_bar, stop_on_signal
 from jomold_dist.tables import scores_table
+from jomold_dist.tracking import open_recorder, ui_command
 from jomold_dist.training.preflight import prepare_run
 from jomold_dist.training.recorder import NullRecorder
 from jomold_dist.training.run import Run, no_progress
@@ -63,7 +62,7 @@ def train(config: Config, world: World) -> None:
         raise
     if world.is_main:
         folder.write_status("finished", exit_code=0)
-        print(scores_table({config.method: scores}, simulated=manifest.simulated is not None))
+        print(scores_table({config.method: scores}, "test", simulated=manifest.simulated is not None))
         print(f"run folder: {folder.path}")
         if config.tracking.enabled:
             print(f"look at it: {ui_command(config)}")

@@ -38,11 +38,12 @@ def build_network(model: ModelConfig, manifest: Manifest) -> HybridAttentionNetw
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What a weights file says beside the weights: categories, segments, whether to parse with cross-modal attention,
-    and notes (strings) such as epoch and score."""
+    """What a weights file says beside the weights: categories, segments, sizes of the features, whether to parse with
+    cross-modal attention, and notes (strings) such as the epoch."""
 
     categories: tuple[str, ...]
     segments: int
+    feature_sizes: FeatureSizes
     cross_modal: bool
     notes: dict[str, str]
 
@@ -105,6 +106,7 @@ def _info(metadata: dict[str, str], path: Path) -> WeightsInfo:
         return WeightsInfo(
             categories=tuple(json.loads(metadata["categories"])),
             segments=int(metadata["segments"]),
+            feature_sizes=FeatureSizes(**json.loads(metadata["network"])["feature_sizes"]),
             cross_modal=json.loads(metadata["cross_modal"]),
             notes=json.loads(metadata["notes"]),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +22,10 @@ class Evaluation:
 
     scores: dict[str, float]
     per_category: dict[str, dict[str, float]]
+
+    def to_json(self, split: str) -> dict[str, Any]:
+        """What scores.json holds."""
+        return {"split": split, "scores": self.scores, "per_class": self.per_category}
 
 
 def parse_videos(

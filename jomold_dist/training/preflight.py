@@ -11,6 +11,7 @@ from jomold_dist.data.shards import verify_shards
 from jomold_dist.denoising.methods import METHODS
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import DataError, UserError, join_problems
+from jomold_dist.models.weights import WeightsInfo, feature_sizes
 
 SPLITS = ("train", "val", "test")
 
@@ -47,3 +48,20 @@ def _problems(config: Config, manifest: Manifest, world: World) -> list[str]:
         elif name != "train" and not manifest.splits[name].dense:
             problems.append(f"{config.data.shards}: split {name!r} has no dense labels to score against")
     return problems + METHODS[config.method].problems(config, manifest)
+
+
+def read_matching_manifest(folder: Path, info: WeightsInfo) -> Manifest:
+    """The manifest of a data set, which must have the categories, features and segments that a model was trained on."""
+    manifest = read_manifest(folder)
+    problems = []
+    if manifest.categories.names != info.categories:
+        problems.append(f"{folder} has other categories than the model was trained on")
+    if manifest.segments != info.segments:
+        problems.append(f"{folder} has {manifest.segments} segments a video, the model was trained on {info.segments}")
+    if feature_sizes(manifest) != info.feature_sizes:
+        problems.append(
+            f"{folder} has features {feature_sizes(manifest)}, the model was built for {info.feature_sizes}"
+        )
+    if problems:
+        raise DataError(join_problems(problems))
+    return manifest

@@ -11,7 +11,7 @@ from jomold_dist.config import Config
 from jomold_dist.data.loader import Loader
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.distributed.world import World
-from jomold_dist.models.weights import WeightsInfo
+from jomold_dist.models.weights import WeightsInfo, feature_sizes
 from jomold_dist.training.recorder import NullRecorder, Recorder
 from jomold_dist.training.run_folder import RunFolder
 
@@ -43,23 +43,29 @@ class Run:
 
     def loader(self, split: str, shuffle: bool) -> Loader:
         """This rank's videos of a split, in the canonical order of each epoch or in the manifest's order."""
-        data = self.config.data
-        return Loader(
-            Path(data.shards),
-            self.manifest,
-            split,
-            batch_size=self.config.train.batch_size,
-            rank=self.world.rank,
-            world=self.world.size,
-            seed=self.config.run.seed,
-            streams=data.streams,
-            block=data.block,
-            threads=data.threads,
-            shuffle=shuffle,
-            resident=data.resident,
-            cache=None if data.cache is None else Path(data.cache),
-        )
+        return make_loader(self.config, self.manifest, split, Path(self.config.data.shards), self.world, shuffle)
 
     def weights_info(self, cross_modal: bool, notes: dict[str, str]) -> WeightsInfo:
         """What a weights file of this run says beside the weights."""
-        return WeightsInfo(self.manifest.categories.names, self.manifest.segments, cross_modal, notes)
+        manifest = self.manifest
+        return WeightsInfo(manifest.categories.names, manifest.segments, feature_sizes(manifest), cross_modal, notes)
+
+
+def make_loader(config: Config, manifest: Manifest, split: str, shards: Path, world: World, shuffle: bool) -> Loader:
+    """A rank's loader of a split of a data set, as the config's `data` section says."""
+    data = config.data
+    return Loader(
+        shards,
+        manifest,
+        split,
+        batch_size=config.train.batch_size,
+        rank=world.rank,
+        world=world.size,
+        seed=config.run.seed,
+        streams=data.streams,
+        block=data.block,
+        threads=data.threads,
+        shuffle=shuffle,
+        resident=data.resident,
+        cache=None if data.cache is None else Path(data.cache),
+    )

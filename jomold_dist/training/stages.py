@@ -142,16 +142,21 @@ def _evaluated(run: Run) -> bool:
 
 
 def _evaluate_test(run: Run) -> None:
-    network = _load_stage(run, "model")
-    with run.loader("test", shuffle=False) as loader:
-        found = evaluate(network, loader, run.world, True, run.manifest.categories.names)
+    found = evaluate_model(run, "test")
     if run.world.is_main:
-        write_json(run.folder.scores, {"split": "test", "scores": found.scores, "per_class": found.per_category})
+        write_json(run.folder.scores, found.to_json("test"))
         run.recorder.metrics({f"test/{name}": value for name, value in found.scores.items()}, step=0)
         columns = {"category": run.manifest.categories.names}
         run.recorder.table("scores_per_category", columns | {k: [*v.values()] for k, v in found.per_category.items()})
         run.recorder.artifact(run.folder.scores)
         logger.info("test: %s", ", ".join(f"{name} {value:.1f}" for name, value in found.scores.items()))
+
+
+def evaluate_model(run: Run, split: str) -> Evaluation:
+    """Collective: the scores of the run's finished model on a split."""
+    network = _load_stage(run, "model")
+    with run.loader(split, shuffle=False) as loader:
+        return evaluate(network, loader, run.world, True, run.manifest.categories.names)
 
 
 def _load_stage(run: Run, stage: str) -> HybridAttentionNetwork:

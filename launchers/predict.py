@@ -1,0 +1,85 @@
+"""Find the events of videos, labelled or not, with a finished run's model.
+
+    python launchers/predict.py --run runs/llp-jomold --shards data/new --out events.csv
+
+The output is tab-separated like the dense label files of LLP, with the modality as a last column: video, onset and
+offset in seconds, category, audio or visual.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from jomold_dist.config import Config
+from jomold_dist.config_files import load_config
+from jomold_dist.data.annotations import write_dense_labels
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.shards import verify_shards
+from jomold_dist.distributed.world import World, agree_on_errors
+from jomold_dist.errors import DataError, join_problems
+from jomold_dist.evaluation.parsing import threshold_parsing
+from jomold_dist.launching import launch, progress_bar
+from jomold_dist.models.weights import load_model, read_info
+from jomold_dist.training.evaluate import parse_videos
+from jomold_dist.training.preflight import read_matching_manifest
+from jomold_dist.training.run import make_loader
+from jomold_dist.training.run_folder import RunFolder
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True, help="folder of a run")
+    parser.add_argument("--shards", type=Path, required=True, help="folder of the shards to parse")
+    parser.add_argument("--split", help="only this split (default: all)")
+    parser.add_argument("--out", type=Path, required=True, help="the file to write")
+    arguments = parser.parse_args()
+    folder = RunFolder(arguments.run)
+    return launch(
+        lambda: load_config(folder.config),
+        lambda config: config.distributed,
+        lambda config, world: predict(config, world, folder, arguments),
+    )
+
+
+def predict(config: Config, world: World, folder: RunFolder, arguments: argparse.Namespace) -> None:
+    """Parse every video and write its events. One process does it all."""
+    with agree_on_errors(world):
+        if world.size > 1:
+            raise DataError("predict.py runs as one process: start it with python")
+        weights = folder.weights("model")
+        manifest = read_matching_manifest(arguments.shards, read_info(weights))
+        splits = [arguments.split] if arguments.split else list(manifest.splits)
+        problems = verify_shards(arguments.shards, manifest, splits, level=config.data.verify)
+        if problems:
+            raise DataError(join_problems(problems))
+        if not arguments.out.parent.is_dir():
+            raise DataError(f"--out {arguments.out}: the folder {arguments.out.parent} does not exist")
+    network = load_model(weights).to(world.device)
+    keys: list[str] = []
+    audio, visual = [], []
+    for split in splits:
+        with make_loader(config, manifest, split, arguments.shards, world, shuffle=False) as loader:
+            batches = progress_bar(loader.epoch(0), loader.steps, split)
+            for batch, parsing in parse_videos(network, batches, world.device, cross_modal=True):
+                found = threshold_parsing(parsing.segment_prob, parsing.audio_prob, parsing.visual_prob)
+                keys += batch.keys
+                audio.append(found[0].cpu().numpy())
+                visual.append(found[1].cpu().numpy())
+    write_events(arguments.out, keys, np.concatenate(audio), np.concatenate(visual), manifest)
+    print(f"{len(keys)} videos parsed, events written to {arguments.out}")
+
+
+def write_events(path: Path, keys: list[str], audio: np.ndarray, visual: np.ndarray, manifest: Manifest) -> None:
+    """The events of all videos; DataError if the file cannot be written."""
+    try:
+        write_dense_labels(path, keys, audio, visual, manifest.categories)
+    except OSError as error:
+        raise DataError(f"--out {path} cannot be written: {error.strerror or error}") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())
