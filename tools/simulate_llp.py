@@ -25,7 +25,16 @@ from jomold_dist.data.tables import raise_together
 from jomold_dist.data.writing import DatasetWriter, Video
 from jomold_dist.errors import UserError
 from jomold_dist.labels import LLP_CATEGORIES
-from jomold_dist.simulation import MAX_LABELS, SCENARIOS, SEGMENTS, SPLITS, FeatureWorld, LabelWorld, evaluation_videos
+from jomold_dist.simulation import (
+    MAX_LABELS,
+    SCENARIOS,
+    SEGMENTS,
+    SPLITS,
+    FeatureWorld,
+    LabelWorld,
+    evaluation_videos,
+    unknown_scenario,
+)
 
 DEFAULT_VIDEOS = 2000
 MOST_VIDEOS = 10_000_000  # the number in a key has seven digits
@@ -136,6 +145,8 @@ def plan(options: argparse.Namespace) -> list[SplitPlan]:
         problems.append(f"--videos must be from 1 to {MOST_VIDEOS}, not {options.videos}")
     if options.videos_per_shard < 1:
         problems.append(f"--videos-per-shard must be at least 1, not {options.videos_per_shard}")
+    if options.scenario not in SCENARIOS:
+        problems.append(unknown_scenario(options.scenario))
     if options.seed < 0:
         problems.append(f"--seed must be at least 0, not {options.seed}")
     raise_together(problems)

@@ -2,7 +2,7 @@
 
 from jomold_dist.simulation.features import Channel, FeatureWorld
 from jomold_dist.simulation.label_sets import MAX_LABELS
-from jomold_dist.simulation.scenario import SCENARIOS, SPLITS, LabelWorld, evaluation_videos
+from jomold_dist.simulation.scenario import SCENARIOS, SPLITS, LabelWorld, evaluation_videos, unknown_scenario
 from jomold_dist.simulation.statistics import SEGMENTS
 
 __all__ = [
@@ -14,4 +14,5 @@ __all__ = [
     "FeatureWorld",
     "LabelWorld",
     "evaluation_videos",
+    "unknown_scenario",
 ]

@@ -12,6 +12,7 @@ Legend: n videos, T segments, C categories, D feature size, K factors of the nui
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Channel:
 
     `active` is the share of the D entries that a prototype touches, `signal` a prototype's norm. The nuisance is a
     video's own: `factors` and `spread` are the sd per entry of its low-rank and of its independent part. `noise` is
-    the sd per entry that is drawn anew every second. The bias of an entry is drawn once, N(bias, bias_spread²).
+    the sd per entry that is drawn anew every second. The bias of an entry is drawn once, from N(bias, bias_spread²).
     """
 
     name: str
@@ -46,9 +47,9 @@ class Channel:
 
 
 CHANNELS = (
-    Channel("audio", 0, 128, 0.12, 1.6, -0.25, 0.38, 0.16, 0.12, 0.22),
-    Channel("frames", 1, 2048, 0.05, 4.0, 0.30, 0.25, 0.20, 0.20, 0.25),
-    Channel("motion", 1, 512, 0.08, 2.0, 0.40, 0.35, 0.20, 0.20, 0.25),
+    Channel("audio", 0, 128, 0.30, 1.8, -0.28, 0.34, 0.14, 0.10, 0.21),
+    Channel("frames", 1, 2048, 0.10, 10.0, 0.30, 0.25, 0.20, 0.20, 0.25),
+    Channel("motion", 1, 512, 0.15, 5.0, 0.40, 0.35, 0.20, 0.20, 0.25),
 )
 
 
@@ -117,8 +118,10 @@ class FeatureWorld:
 def _appearance(channel: Channel, categories: int, generator: np.random.Generator) -> _Appearance:
     """Draw what all videos share in one channel."""
     shape = (categories, channel.size)
-    prototypes = generator.exponential(size=shape) * (generator.random(shape) < channel.active)
+    prototypes = np.abs(generator.standard_normal(shape)) * (generator.random(shape) < channel.active)
     prototypes *= channel.signal / np.maximum(np.linalg.norm(prototypes, axis=1, keepdims=True), 1e-12)
     mixing = generator.standard_normal((_FACTORS, channel.size)) * (channel.factors / np.sqrt(_FACTORS))
-    bias = channel.bias + channel.bias_spread * generator.standard_normal(channel.size)
+    # The quantiles of a normal, shuffled: a hundred independent draws would give every seed sound of another density.
+    quantiles = [NormalDist().inv_cdf((k + 0.5) / channel.size) for k in range(channel.size)]
+    bias = channel.bias + channel.bias_spread * generator.permutation(quantiles)
     return _Appearance(*(part.astype(np.float32) for part in (prototypes, mixing, bias)))

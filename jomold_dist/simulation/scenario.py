@@ -37,14 +37,17 @@ def evaluation_videos(split: str, train: int) -> int:
     return min(train, max(share, LEAST_VIDEOS[split]))
 
 
+def unknown_scenario(name: str) -> str:
+    """What to say to a scenario that there is not."""
+    return f"unknown scenario {name!r}{nearest(name, SCENARIOS)}; there are: {', '.join(SCENARIOS)}"
+
+
 class LabelWorld:
     """Labels and hidden truth of the scenario `scenario`. UserError if there is no such scenario."""
 
     def __init__(self, scenario: str, seed: int) -> None:
         if scenario not in SCENARIOS:
-            raise UserError(
-                f"unknown scenario {scenario!r}{nearest(scenario, SCENARIOS)}; there are: {', '.join(SCENARIOS)}"
-            )
+            raise UserError(unknown_scenario(scenario))
         self.scenario = scenario
         self.seed = seed
 

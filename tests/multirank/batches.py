@@ -1,0 +1,90 @@
+"""Optimizer batches made in memory, split over ranks as the plan splits them, and steps taken on them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from jomold_dist.config import Config, DenoiseConfig, LossConfig, ModelConfig, TrainConfig
+from jomold_dist.data.loader import Batch
+from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
+from jomold_dist.data.plan import rank_positions
+from jomold_dist.denoising.methods import METHODS, LossWeights, Moment
+from jomold_dist.denoising.noise_ratio import NoiseRatios
+from jomold_dist.distributed.world import World
+from jomold_dist.labels import CategorySet
+from jomold_dist.training.step import StepSettings, TrainStep
+from jomold_dist.training.stopwatch import Stopwatch
+
+CATEGORIES, SEGMENTS, BATCH = 6, 4, 24
+SIZES = {"audio": 12, "frames": 20, "motion": 8}
+STEPS = ((0, 24), (24, 48), (48, 67))  # the last optimizer batch is smaller, and no world divides it
+
+
+def videos(kind: str) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Features and labels of 67 videos. `lonely`: only videos at even positions have labels, so that with two or four
+    ranks some have no positive. `ties`: a few videos again and again, so that losses are equal."""
+    random = np.random.default_rng(5)
+    features = {k: random.standard_normal((67, SEGMENTS, size)) for k, size in SIZES.items()}
+    labels = random.random((67, CATEGORIES)) < 0.5
+    if kind == "lonely":
+        labels[np.arange(67) % 24 % 2 == 1] = False
+    if kind == "ties":
+        features = {k: v[np.arange(67) % 3] for k, v in features.items()}
+    return {k: torch.from_numpy(v) for k, v in features.items()}, torch.from_numpy(labels)
+
+
+def manifest() -> Manifest:
+    empty = SplitInfo("train", CATEGORIES, False, RecordLayout(0, {}), ())
+    specs = {k: FeatureSpec((SEGMENTS, size), "float32") for k, size in SIZES.items()}
+    return Manifest("made up", SEGMENTS, CategorySet(tuple("abcdef")), specs, {"train": empty})
+
+
+def take_steps(
+    world: World, micro_batch: int, kind: str = "plain", optimizer: str = "adam", poison: int | None = None
+) -> dict[str, Any]:
+    """Collective: three optimizer steps of jomold in float64 without dropout. Per step: removed labels as (video,
+    modality, category) and the gradient; at the end the parameters."""
+    torch.manual_seed(0)
+    config = Config(
+        model=ModelConfig(attention_dropout=0.0, classifier_dropout=0.0),
+        denoise=DenoiseConfig(warmup_epochs=None),
+        loss=replace(LossConfig(), visual_smoothing=0.9),
+        train=TrainConfig(batch_size=BATCH, micro_batch_size=micro_batch, precision="float64", optimizer=optimizer),  # type: ignore[arg-type]
+    )
+    ratio = torch.linspace(0.2, 1.0, CATEGORIES, dtype=torch.float64)
+    method = METHODS["jomold"](config, manifest(), NoiseRatios(ratio.flip(0), ratio), world.device)
+    settings = StepSettings(LossWeights(2.0, 1.0, 1.0, 1.0), cross_modal=True, seed=0)
+    capacity = -(-BATCH // world.size) * CATEGORIES
+    step = TrainStep(method, method.network(), world, settings, Stopwatch(world.device), capacity)
+    removed, gradients = [], []
+    update = step.engine.step
+
+    def keep_gradient(learning_rate: float) -> None:
+        gradients.append(torch.cat([p.grad.flatten().clone() for p in step.network.parameters() if p.grad is not None]))
+        update(learning_rate)
+
+    step.engine.step = keep_gradient  # type: ignore[method-assign]
+    features, labels = videos(kind)
+    if poison is not None:
+        features["motion"][poison, 1, 2] = float("nan")
+    for number, (start, stop) in enumerate(STEPS):
+        at = torch.from_numpy(rank_positions(number, BATCH, stop, world.rank, world.size))
+        batch = Batch(
+            features={k: v[at] for k, v in features.items()},
+            labels=labels[at],
+            position=at - start,
+            index=at,
+            keys=tuple(f"video{n}" for n in at.tolist()),
+            dense=None,
+            total=stop - start,
+        )
+        report = step(batch, Moment(number, len(STEPS)), 5e-4)
+        removed.append(
+            sorted(zip(report.index.tolist(), report.visual.tolist(), report.category.tolist(), strict=True))
+        )
+    parameters = torch.cat([p.detach().flatten() for p in step.network.parameters()])
+    return {"removed": removed, "gradients": gradients, "parameters": parameters}

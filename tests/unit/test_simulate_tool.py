@@ -1,0 +1,231 @@
+"""tools/simulate_llp.py as a user runs it: the data set it writes, and what it says to bad input."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from jomold_dist.data.annotations import AUDIO_FILE, VISUAL_FILE, WEAK_FILES
+from jomold_dist.data.manifest import Manifest, read_manifest
+from jomold_dist.data.records import RecordView
+from jomold_dist.data.shards import ShardReader, verify_shards
+from jomold_dist.labels import LLP_CATEGORIES
+from jomold_dist.simulation import LabelWorld
+from jomold_dist.simulation.statistics import llp_statistics
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared" / "llp"
+
+
+def simulate(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(ROOT / "tools" / "simulate_llp.py"), "--out", str(out), *options]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("simulate_llp", ROOT / "tools" / "simulate_llp.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def records(folder: Path, manifest: Manifest, split: str) -> RecordView:
+    """All videos of a split, in the manifest's order."""
+    info = manifest.split(split)
+    with ShardReader(folder, manifest, split) as reader:
+        parts = [reader.read(i, 0, shard.videos) for i, shard in enumerate(info.shards)]
+    return RecordView(np.concatenate(parts), manifest, info)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("simulated") / "small"
+    done = simulate(out, "--videos", "60", "--seed", "4", "--videos-per-shard", "25")
+    assert done.returncode == 0, done.stderr
+    assert "simulated (scenario llp, seed 4): labels, dense labels and all features" in done.stdout
+    return out
+
+
+def test_the_data_set_is_whole_and_says_that_it_is_simulated(small: Path) -> None:
+    manifest = read_manifest(small)
+    assert manifest.simulated == {"scenario": "llp", "seed": 4, "labels": "statistics"}
+    assert manifest.categories == LLP_CATEGORIES
+    assert {name: split.videos for name, split in manifest.splits.items()} == {"train": 60, "val": 60, "test": 60}
+    assert {name: split.dense for name, split in manifest.splits.items()} == {"train": False, "val": True, "test": True}
+    assert {name: spec.shape for name, spec in manifest.features.items()} == {
+        "audio": (10, 128),
+        "frames": (10, 2048),
+        "motion": (10, 512),
+    }
+    assert [s.videos for s in manifest.split("train").shards] == [25, 25, 10]
+    assert verify_shards(small, manifest) == []
+    assert sorted(p.name for p in small.parent.iterdir()) == ["small"]  # nothing is left beside it
+
+
+def test_keys_are_simulated_ids_and_unique_over_the_splits(small: Path) -> None:
+    manifest = read_manifest(small)
+    views = [records(small, manifest, split) for split in manifest.splits]
+    keys = [key for view in views for key in view.keys()]  # noqa: SIM118 - a method of its own
+    assert len(set(keys)) == len(keys) == 180
+    assert all(len(key) == 11 and key.startswith("sim") for key in keys)
+
+
+def test_the_truth_belongs_to_the_labels(small: Path) -> None:
+    manifest = read_manifest(small)
+    truth = np.load(small / "truth" / "train.npz", allow_pickle=False)
+    view = records(small, manifest, "train")
+    assert truth["keys"].tolist() == view.keys()
+    assert truth["dense"].shape == (60, 2, 25, 10)
+    assert truth["dense"].dtype == np.uint8
+    assert not (truth["dense"].any(axis=(1, 3)) & ~view.labels()).any()
+    assert truth["dense"].any(axis=(1, 2, 3)).mean() > 0.9
+    for split in ("val", "test"):
+        view = records(small, manifest, split)
+        assert not (view.dense().any(axis=(1, 3)) & ~view.labels()).any()
+        assert view.dense().any()
+
+
+def test_the_same_seed_gives_the_same_bytes_and_fewer_videos_the_first_of_them(small: Path, tmp_path: Path) -> None:
+    assert simulate(tmp_path / "again", "--videos", "60", "--seed", "4", "--videos-per-shard", "25").returncode == 0
+    assert read_manifest(tmp_path / "again").digest == read_manifest(small).digest
+    assert simulate(tmp_path / "fewer", "--videos", "31", "--seed", "4").returncode == 0
+    fewer, more = read_manifest(tmp_path / "fewer"), read_manifest(small)
+    for split in ("train", "val"):
+        part, whole = records(tmp_path / "fewer", fewer, split), records(small, more, split)
+        for name in fewer.features:
+            np.testing.assert_array_equal(part.feature(name), whole.feature(name)[:31])
+        assert part.keys() == whole.keys()[:31]
+        np.testing.assert_array_equal(part.labels(), whole.labels()[:31])
+
+
+def test_kept_frames_average_to_the_pooled_ones(small: Path, tmp_path: Path) -> None:
+    out = tmp_path / "kept"
+    assert simulate(out, "--videos", "3", "--seed", "4", "--keep-frames", "--dtype", "float32").returncode == 0
+    manifest = read_manifest(out)
+    assert manifest.features["frames"].shape == (80, 2048)
+    assert manifest.features["frames"].dtype == "float32"
+    means = records(out, manifest, "train").feature("frames").reshape(3, 10, 8, 2048).mean(axis=2)
+    pooled = records(small, read_manifest(small), "train").feature("frames")[:3].astype(np.float32)
+    np.testing.assert_allclose(means, pooled, rtol=1e-3, atol=1e-4)
+
+
+def write_annotations(folder: Path) -> Path:
+    """Label files of six made-up videos: two in each split, with a truth of their own in val and test."""
+    folder.mkdir()
+    weak = {"train": ["Speech,Dog", "Cello"], "val": ["Speech", "Car,Cat"], "test": ["Dog", "Banjo"]}
+    rows = []
+    for split, labels in weak.items():
+        names = [f"{split}{number}".ljust(11, "_") + "_0_10" for number in range(len(labels))]
+        lines = ["filename\tevent_labels", *(f"{n}\t{text}" for n, text in zip(names, labels, strict=True))]
+        (folder / WEAK_FILES[split]).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        if split != "train":
+            rows += [f"{n}\t2\t7\t{text.split(',')[0]}" for n, text in zip(names, labels, strict=True)]
+    for name in (AUDIO_FILE, VISUAL_FILE):
+        text = "\n".join(["filename\tonset\toffset\tevent_labels", *rows]) + "\n"
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_annotations_bring_their_labels_keys_and_dense_labels(tmp_path: Path) -> None:
+    folder = write_annotations(tmp_path / "labels")
+    done = simulate(tmp_path / "out", "--annotations", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert "real: labels, keys, and the dense labels of val and test" in done.stdout
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.simulated == {"scenario": "llp", "seed": 0, "labels": "annotations"}
+    assert records(tmp_path / "out", manifest, "train").keys() == ["train0_____", "train1_____"]
+    expected = [LLP_CATEGORIES.encode(["Speech", "Dog"]), LLP_CATEGORIES.encode(["Cello"])]
+    np.testing.assert_array_equal(records(tmp_path / "out", manifest, "train").labels(), expected)
+    dense = records(tmp_path / "out", manifest, "test").dense()
+    wanted = np.zeros((2, 2, 25, 10), dtype=np.uint8)
+    wanted[0, :, LLP_CATEGORIES.index("Dog"), 2:7] = 1
+    wanted[1, :, LLP_CATEGORIES.index("Banjo"), 2:7] = 1
+    np.testing.assert_array_equal(dense, wanted)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--videos", "0"], "--videos must be from 1"),
+        (["--videos", "-3"], "--videos must be from 1"),
+        (["--videos", "ten"], "invalid int value: 'ten'"),
+        (["--seed", "-1"], "--seed must be at least 0"),
+        (["--videos-per-shard", "0"], "--videos-per-shard must be at least 1"),
+        (["--scenario", "lpl"], "unknown scenario 'lpl' (did you mean 'llp'?)"),
+        (["--annotations", "nowhere"], "nowhere does not exist"),
+        (["--annotations", "nowhere", "--videos", "5"], "exclude each other"),
+        (["--annotations", "nowhere", "--scenario", "speech-neutral"], "the real dense labels of val and test"),
+    ],
+)
+def test_bad_input_is_one_message_and_writes_nothing(
+    tool: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["simulate_llp.py", "--out", str(tmp_path / "out"), *options])
+    try:
+        code = tool.main()
+    except SystemExit as end:  # argparse's own
+        code = end.code
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_problems_are_named_together(tmp_path: Path) -> None:
+    done = simulate(tmp_path / "out", "--videos", "0", "--seed", "-1", "--scenario", "lpl")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    for part in ("3 problems", "--videos", "--seed", "unknown scenario"):
+        assert part in done.stderr
+
+
+def test_an_out_folder_that_holds_something_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    done = simulate(tmp_path, "--videos", "5")
+    assert done.returncode == 2
+    assert "not an empty folder" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_damaged_annotations_are_named_and_nothing_is_written(tmp_path: Path) -> None:
+    folder = write_annotations(tmp_path / "labels")
+    (folder / WEAK_FILES["train"]).write_text("filename\tevent_labels\ntrain0______0_10\tSpech\n", encoding="utf-8")
+    done = simulate(tmp_path / "out", "--annotations", str(folder))
+    assert done.returncode == 2
+    assert "did you mean 'Speech'" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["labels"]
+
+
+@pytest.mark.skipif(not (SHARED / WEAK_FILES["train"]).is_file(), reason="no real label files in ../shared/llp")
+def test_the_real_label_files_are_planned_whole(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["simulate_llp.py", "--out", "unused", "--annotations", str(SHARED)])
+    train, val, test = tool.plan(tool.parse_options())
+    assert [(split.name, split.videos) for split in (train, val, test)] == [
+        ("train", 10000),
+        ("val", 649),
+        ("test", 1200),
+    ]
+    assert train.keys(0, 1) == ["BjCEufrlXm4"]
+    assert train.given.labels.sum() == 16057
+    assert train.given.dense is None
+    assert val.given.dense[:, 0].any(axis=-1).sum() > 1000
+    present = LabelWorld("llp", 0).truth("train", 0, train.given.labels).any(axis=-1)
+    # The odds of val and test, over the labels of train: half of these are a Speech that is rarely seen.
+    expected = (llp_statistics().odds.visible * train.given.labels.sum(axis=0)).sum() / 16057
+    assert present[:, 1].sum() / 16057 == pytest.approx(expected, abs=0.015)
