@@ -22,4 +22,5 @@ def dropout(x: Tensor, p: float) -> Tensor:
     dropped = round(p * STEPS)
     words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
     keep = words.view(torch.int16)[: x.numel()].view(x.shape) >= dropped - STEPS // 2
-    return x * keep.to(x.dtype).mul_(STEPS / (STEPS - dropped))
+    scale = torch.tensor(STEPS / (STEPS - dropped), dtype=x.dtype)
+    return x * torch.where(keep, scale, scale.new_zeros(()))

@@ -112,6 +112,12 @@ def _norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
     return F.layer_norm(x, norm.normalized_shape, norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)
 
 
+def _cosine(audio: Tensor, visual: Tensor) -> Tensor:
+    """Cosine of every audio segment with every visual one: (B, T, D) x2 -> (B, T, T)."""
+    norms = torch.linalg.vector_norm(audio, dim=-1)[:, :, None] * torch.linalg.vector_norm(visual, dim=-1)[:, None]
+    return torch.matmul(audio, visual.transpose(-2, -1)) / norms.clamp(min=1e-12)
+
+
 class HybridAttentionNetwork(nn.Module):
     """The parsing network: feature projections, encoder, three heads shared by both modalities, attentive pooling.
 
@@ -163,8 +169,7 @@ class HybridAttentionNetwork(nn.Module):
     def parse(self, begun: Begun, cross_modal: bool = True) -> Parsing:
         """The rest of the gradient pass, and of inference."""
         x = self._encode(begun, cross_modal, self.training)
-        audio, visual = F.normalize(x, dim=-1)  # before the dropout of the heads
-        similarity = torch.matmul(audio, visual.transpose(-2, -1)) / self.temperature
+        similarity = _cosine(x[0], x[1]) / self.temperature  # before the dropout of the heads
         x = self._drop_visual(x, self.training)
         heads = (self.event_head, self.time_head, self.modality_head)
         probability, over_time, modality_scores = self._heads(x, heads)

@@ -63,6 +63,16 @@ def test_label_sets_have_the_margins_of_llp(split: str) -> None:
             assert pair == pytest.approx(videos, abs=1e-3)
 
 
+def test_val_and_test_take_over_the_affinities_of_training() -> None:
+    cello, violin = (LLP_CATEGORIES.index(name) for name in ("Cello", "Violin_fiddle"))
+    for split in ("val", "test"):
+        sets = label_sets(split)
+        probability = np.diff(sets.cumulative, prepend=0.0)
+        alone = probability @ sets.members
+        together = probability @ (sets.members[:, cello] & sets.members[:, violin])
+        assert together > 3 * alone[cello] * alone[violin]
+
+
 def test_drawn_labels_are_within_chance_of_the_figures(labels: np.ndarray) -> None:
     figures = llp_statistics().splits["train"]
     expected = figures.counts / figures.videos
