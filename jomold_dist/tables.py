@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 from jomold_dist.config import SCORES
 
-HEADERS = {"audio": "A", "visual": "V", "av": "AV", "type": "Type", "event": "Event"}
+_KINDS = {"audio": "A", "visual": "V", "av": "AV", "type": "Type", "event": "Event"}
+SCORE_HEADERS = tuple(f"{'seg' if s.startswith('segment') else 'ev'} {_KINDS[s.split('_', 1)[1]]}" for s in SCORES)
 
 
 def scores_table(rows: Mapping[str, Mapping[str, float]], split: str, simulated: bool) -> str:
     """The ten scores of each row as a markdown table: segment level, then event level."""
-    names = [f"{'seg' if s.startswith('segment') else 'ev'} {HEADERS[s.split('_', 1)[1]]}" for s in SCORES]
     cells = [[name, *(f"{scores[s]:.1f}" for s in SCORES)] for name, scores in rows.items()]
     what = f"F-scores on {split} in percent" + (", simulated data" if simulated else "")
-    return f"{what}\n\n{markdown_table(['method', *names], cells)}"
+    return f"{what}\n\n{markdown_table(['method', *SCORE_HEADERS], cells)}"
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:

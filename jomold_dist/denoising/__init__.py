@@ -1,0 +1,1 @@
+"""Noise ratios, Algorithm 1, its exchange over ranks, and the methods."""

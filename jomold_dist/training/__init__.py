@@ -1,0 +1,1 @@
+"""One trainer: steps, epochs, stages, and the folder of a run."""
