@@ -1,6 +1,7 @@
 """The hybrid attention network in its JoMoLD form, and its attentive pooling over time and modality.
 
-Shapes: B videos, T segments, D = 512 features, C categories; a leading 2 is the modality, audio first.
+Shapes: B videos, T segments, D = 512 features, C categories. Where the first size is 2B, the B videos' audio comes
+first and their visual modality after it, so that one product serves both.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ class Parsing(NamedTuple):
 class Attended(NamedTuple):
     """Attention weights before dropout and the values they weigh: what two passes over one input can share."""
 
-    weights: Tensor  # (2, B, T, T)
-    values: Tensor  # (2, B, T, D)
+    weights: Tensor  # (2B, T, T)
+    values: Tensor  # (2B, T, D)
 
 
 class Begun(NamedTuple):
     """The projected features and the first layer's self-attention over them."""
 
-    x: Tensor  # (2, B, T, D)
+    x: Tensor  # (2B, T, D)
     attended: Attended
 
 
@@ -68,18 +69,18 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def attend(self, x: Tensor, other: Tensor) -> Attended:
-        """Attention of the segments of x over those of `other`, both (2, B, T, D)."""
+        """Attention of the segments of x over those of `other`, both (2B, T, D)."""
         if other is x:
             query, key, value = linear(x, self.in_weight, self.in_bias).chunk(3, dim=-1)
         else:
             query = linear(x, self.in_weight[:WIDTH], self.in_bias[:WIDTH])
             key, value = linear(other, self.in_weight[WIDTH:], self.in_bias[WIDTH:]).chunk(2, dim=-1)
-        scores = torch.matmul(query, key.transpose(-2, -1)) * WIDTH**-0.5
+        scores = torch.bmm(query, key.transpose(1, 2)) * WIDTH**-0.5
         return Attended(scores.softmax(-1), value)
 
     def mix(self, attended: Attended, drop: float) -> Tensor:
-        """The weighted values, projected: (2, B, T, D)."""
-        mixed = torch.matmul(dropout(attended.weights, drop), attended.values)
+        """The weighted values, projected: (2B, T, D)."""
+        mixed = torch.bmm(dropout(attended.weights, drop), attended.values)
         return linear(mixed, self.out.weight, self.out.bias)
 
 
@@ -97,10 +98,10 @@ class EncoderLayer(nn.Module):
         self.feed_norm = nn.LayerNorm(WIDTH)
 
     def forward(self, x: Tensor, attended: Attended, cross_modal: bool, drop: float) -> Tensor:
-        """x (2, B, T, D) and its self-attention -> (2, B, T, D); `drop` is 0 outside training."""
+        """x (2B, T, D) and its self-attention -> (2B, T, D); `drop` is 0 outside training."""
         h = x + dropout(self.self_attention.mix(attended, drop), drop)
         if cross_modal:
-            crossed = self.cross_attention.attend(x, x.flip(0))
+            crossed = self.cross_attention.attend(x, torch.cat(x.chunk(2)[::-1]))
             h = h + dropout(self.cross_attention.mix(crossed, drop), drop)
         h = _norm(h, self.attention_norm)
         fed = dropout(linear(h, self.feed_in.weight, self.feed_in.bias).relu(), drop)
@@ -168,11 +169,10 @@ class HybridAttentionNetwork(nn.Module):
 
     def parse(self, begun: Begun, cross_modal: bool = True) -> Parsing:
         """The rest of the gradient pass, and of inference."""
-        x = self._encode(begun, cross_modal, self.training)
-        similarity = _cosine(x[0], x[1]) / self.temperature  # before the dropout of the heads
-        x = self._drop_visual(x, self.training)
+        audio, visual = self._encode(begun, cross_modal, self.training)
+        similarity = _cosine(audio, visual) / self.temperature  # before the dropout of the heads
         heads = (self.event_head, self.time_head, self.modality_head)
-        probability, over_time, modality_scores = self._heads(x, heads)
+        probability, over_time, modality_scores = self._heads(audio, visual, heads, self.training)
         weighted = over_time * probability  # (2, B, T, C)
         audio_prob, visual_prob = weighted.sum(2)
         video_prob = (modality_scores.softmax(0) * weighted).sum((0, 2))
@@ -182,10 +182,10 @@ class HybridAttentionNetwork(nn.Module):
     def rank(self, begun: Begun, with_dropout: bool) -> tuple[Tensor, Tensor]:
         """The rest of the ranking pass: audio and visual probabilities (B, C), without cross-modal attention and
         without gradient."""
-        x = self._drop_visual(self._encode(begun, False, with_dropout), with_dropout)
-        probability, over_time, _ = self._heads(x, (self.event_head, self.time_head))
-        audio, visual = (over_time * probability).sum(2)
-        return audio, visual
+        audio, visual = self._encode(begun, False, with_dropout)
+        probability, over_time, _ = self._heads(audio, visual, (self.event_head, self.time_head), with_dropout)
+        audio_prob, visual_prob = (over_time * probability).sum(2)
+        return audio_prob, visual_prob
 
     def _encoder(self) -> list[EncoderLayer]:
         return cast(list[EncoderLayer], list(self.layers))
@@ -204,28 +204,29 @@ class HybridAttentionNetwork(nn.Module):
                 raise ValueError("this network was built with motion features; pass them, or build it with motion=None")
             x_motion = linear(motion.to(dtype), self.motion_projection.weight, self.motion_projection.bias)
             x_visual = linear(torch.cat([x_visual, x_motion], dim=-1), self.fusion.weight, self.fusion.bias)
-        return torch.stack([x_audio, x_visual])
+        return torch.cat([x_audio, x_visual])
 
-    def _encode(self, begun: Begun, cross_modal: bool, training: bool) -> Tensor:
-        """-> (2, B, T, D), at least float32."""
+    def _encode(self, begun: Begun, cross_modal: bool, training: bool) -> tuple[Tensor, Tensor]:
+        """Audio and visual (B, T, D), at least float32."""
         drop = self.attention_dropout if training else 0.0
         x, attended = begun
         for number, layer in enumerate(self._encoder()):
             if number:
                 attended = layer.self_attention.attend(x, x)
             x = layer(x, attended, cross_modal, drop)
-        return x if x.dtype == torch.float64 else x.float()
+        audio, visual = (x if x.dtype == torch.float64 else x.float()).chunk(2)
+        return audio, visual
 
-    def _drop_visual(self, x: Tensor, training: bool) -> Tensor:
-        if not training or self.classifier_dropout == 0:
-            return x
-        return torch.stack([x[0], dropout(x[1], self.classifier_dropout)])
-
-    def _heads(self, x: Tensor, heads: tuple[nn.Linear, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        """Event probabilities, attention over time and the last head's scores, each (2, B, T, C): one product."""
-        weight = torch.cat([h.weight for h in heads]).to(x.dtype)
-        bias = torch.cat([h.bias for h in heads]).to(x.dtype)
-        scores = F.linear(x, weight, bias).unflatten(-1, (len(heads), self.num_classes))
+    def _heads(
+        self, audio: Tensor, visual: Tensor, heads: tuple[nn.Linear, ...], training: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Event probabilities, attention over time and the last head's scores, each (2, B, T, C): one product a
+        modality. Dropout is on the visual features alone."""
+        visual = dropout(visual, self.classifier_dropout if training else 0.0)
+        weight = torch.cat([h.weight for h in heads]).to(audio.dtype)
+        bias = torch.cat([h.bias for h in heads]).to(audio.dtype)
+        scores = torch.stack([F.linear(x, weight, bias) for x in (audio, visual)])
+        scores = scores.unflatten(-1, (len(heads), self.num_classes))
         return scores[..., 0, :].sigmoid(), scores[..., 1, :].softmax(2), scores[..., -1, :]
 
     def load_released(self, state: Mapping[str, Tensor]) -> None:
