@@ -213,7 +213,7 @@ def arrays(videos: int) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("cross_modal", [True, False])
 def test_the_model_is_kept_and_predicts(config: Config, tmp_path: Path, cross_modal: bool) -> None:
     network, weights = tiny_network(), tmp_path / "best.safetensors"
-    save_model(weights, network, WeightsInfo(CATEGORIES, 4, cross_modal, {}))
+    save_model(weights, network, WeightsInfo(CATEGORIES, 4, network.feature_sizes, cross_modal, {}))
     with open_recorder(config, MANIFEST, WORLD) as recorder, recorder.stage("model"):
         recorder.model(weights)
     weights.unlink()
