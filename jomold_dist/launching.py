@@ -22,6 +22,7 @@ from jomold_dist.errors import NonFiniteError, StoppedError, UserError
 T = TypeVar("T")
 
 SUCCESS, FAILURE, USER_ERROR = 0, 1, 2
+PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")  # what gloo says
 
 
 def launch(
@@ -58,8 +59,11 @@ def launch(
         else:
             _say(str(error))
         return USER_ERROR
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        if any(words in str(error) for words in PEER_GONE):
+            _say(f"rank {os.environ.get('RANK', 0)}: another rank has gone; its own message says why")
+        else:
+            traceback.print_exc()
         return FAILURE
 
 

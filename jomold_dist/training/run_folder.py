@@ -68,11 +68,11 @@ class RunFolder:
         """
         owner = {"config": config.digest, "manifest": manifest_digest}
         try:
-            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
             if (self.path / OWNER).exists():
                 self._check_owner(config, owner)
-            elif any(p.name != "checkpoints" for p in self.path.iterdir()):
+            elif self.path.exists() and any(p.name != "checkpoints" for p in self.path.iterdir()):
                 raise RunFolderError(f"run.dir {self.path} holds files that are no run's; choose an empty folder")
+            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
             write_text(self.config, dump_config(config))
             write_json(self.path / OWNER, owner)
         except OSError as error:

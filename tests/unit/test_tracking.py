@@ -258,7 +258,7 @@ def test_a_model_without_motion_in_float64(tmp_path: Path) -> None:
     from jomold_dist.tracking.model import ServedNetwork, shapes
 
     weights, network = tmp_path / "w.safetensors", tiny_network(motion=None).double()
-    save_model(weights, network, WeightsInfo(CATEGORIES, 4, True, {}))
+    save_model(weights, network, WeightsInfo(CATEGORIES, 4, network.feature_sizes, True, {}))
     assert next(load_model(weights).parameters()).dtype == torch.float64
     inputs = {name: array for name, array in arrays(2).items() if name != "motion"}
     found = ServedNetwork(weights).predict(inputs)

@@ -1,0 +1,265 @@
+"""The whole path from shards to scores and events, through the launchers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Finished, Tiny
+from launchers_help import ENVIRONMENT, Outcome, command, processes_naming, run_here, run_process
+
+from jomold_dist.config import SCORES
+from jomold_dist.config_files import load_config
+from jomold_dist.data.shards import Video
+from jomold_dist.evaluation.metrics import parsing_scores
+from jomold_dist.models.weights import load_model
+from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, DatasetWriter, make_videos
+
+Capture = pytest.CaptureFixture[str]
+
+
+def load(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def history(folder: Path, stage: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["stage"] == stage]
+
+
+def ledger(folder: Path) -> list[dict[str, str]]:
+    with (folder / "removed_labels.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def train(capsys: Capture, tiny: Tiny, folder: Path, *overrides: str) -> Outcome:
+    outcome = run_here(capsys, "train", "--config", tiny.config, f"run.dir={folder}", *overrides)
+    assert outcome.code == 0, outcome.err
+    return outcome
+
+
+def test_a_run_folder_holds_everything(finished: Finished, tiny: Tiny) -> None:
+    folder = finished.folder
+    assert load(folder / "status.json").items() >= {"state": "finished", "exit_code": 0}.items()
+    assert load_config(folder / "config.yaml") == load_config(tiny.config, [f"run.dir={folder}"])
+    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"estimator.safetensors", "model.safetensors"}
+    ratios = load(folder / "noise_ratios.json")
+    assert ratios["categories"] == list(CATEGORIES.names)
+    assert all(0 <= r <= 1 for name in ("audio", "visual") for r in ratios[name])
+    scores = load(folder / "scores.json")
+    assert scores["split"] == "test"
+    assert set(scores["scores"]) == set(SCORES)
+    assert set(scores["per_class"]["segment_audio"]) == set(CATEGORIES.names)
+    for stage in ("estimator", "model"):
+        lines = history(folder, stage)
+        assert [line["epoch"] for line in lines] == [1, 2]
+        wanted = {"train/loss", "train/loss_contrastive", "denoise/removed_audio", "perf/videos_per_second"}
+        wanted |= {f"perf/share_{name}" for name in ("data_wait", "ranking", "exchange")}
+        assert all(set(line) >= wanted | {f"val/{name}" for name in SCORES} for line in lines)
+    model = history(folder, "model")
+    removals = load(folder / "removals.json")["total"]
+    for name in ("audio", "visual"):
+        in_ledger = sum(int(row["epochs_removed"]) for row in ledger(folder) if row["modality"] == name)
+        assert 0 < in_ledger == removals[name]["removed"] == sum(line[f"denoise/removed_{name}"] for line in model)
+    for score in scores["scores"].values():
+        assert f"{score:.1f}" in finished.outcome.out
+    assert str(folder) in finished.outcome.out
+    assert "| jomold |" in finished.outcome.out
+
+
+def test_removed_labels_are_labels_of_the_videos(finished: Finished, tiny: Tiny) -> None:
+    labels = {(v.key, CATEGORIES.names[c]) for v in tiny.videos["train"] for c in v.labels}
+    assert {(row["video"], row["category"]) for row in ledger(finished.folder)} <= labels
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "deepspeed"])
+def test_two_ranks_and_micro_batches_give_the_same_run(
+    launcher: str, finished: Finished, tiny: Tiny, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    overrides = (f"run.dir={folder}", "train.micro_batch_size=5")
+    outcome = run_process(launcher, "train", "--config", tiny.config, *overrides)
+    assert outcome.code == 0, outcome.err
+    for name in ("scores.json", "noise_ratios.json", "removed_labels.csv", "removals.json"):
+        assert (folder / name).read_bytes() == (finished.folder / name).read_bytes(), name
+    for stage in ("estimator", "model"):
+        one, two = (load_model(f / "checkpoints" / f"{stage}.safetensors") for f in (finished.folder, folder))
+        for mine, theirs in zip(one.parameters(), two.parameters(), strict=True):
+            torch.testing.assert_close(mine, theirs, atol=1e-9, rtol=1e-9)
+    assert outcome.out.count("| jomold |") == 1
+
+
+def test_a_finished_run_is_not_run_again(finished: Finished, tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    outcome = train(capsys, tiny, folder)
+    for stage in ("estimator", "noise_ratios", "train", "evaluation"):
+        assert f"{stage}: done before, skipped" in outcome.err
+    for name in ("scores.json", "history.jsonl", "checkpoints/model.safetensors"):
+        assert (folder / name).read_bytes() == (finished.folder / name).read_bytes()
+    assert "| jomold |" in outcome.out
+
+
+def test_more_epochs_train_the_model_only(finished: Finished, tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    outcome = train(capsys, tiny, folder, "train.epochs=3")
+    assert "estimator: done before, skipped" in outcome.err
+    assert "evaluation: done before" not in outcome.err
+    assert [line["epoch"] for line in history(folder, "model")] == [1, 2, 3]
+    assert len(history(folder, "estimator")) == 2
+    first = [[line["train/loss"] for line in history(f, "model")][:2] for f in (folder, finished.folder)]
+    assert first[0] == first[1]
+
+
+SHORT = ("train.epochs=1", "estimator.epochs=1")
+
+
+def test_han_removes_nothing(tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
+    train(capsys, tiny, tmp_path / "run", "method=han", *SHORT)
+    assert ledger(tmp_path / "run") == []
+    assert not (tmp_path / "run" / "noise_ratios.json").exists()
+
+
+def test_static_removes_just_the_named_labels(tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
+    train(capsys, tiny, tmp_path / "run", "method=static", "denoise.static_labels.visual=[Speech]", *SHORT)
+    speaking = {v.key for v in tiny.videos["train"] if CATEGORIES.names.index("Speech") in v.labels}
+    assert {(row["video"], row["modality"], row["category"]) for row in ledger(tmp_path / "run")} == {
+        (key, "visual", "Speech") for key in speaking
+    }
+
+
+def test_settings_of_jomold(tiny: Tiny, finished: Finished, tmp_path: Path, capsys: Capture) -> None:
+    given = ["denoise.ratios=file", f"denoise.ratio_file={finished.folder / 'noise_ratios.json'}", *SHORT]
+    train(capsys, tiny, tmp_path / "joint", *given)
+    train(capsys, tiny, tmp_path / "intra", *given, "denoise.rule=intra")
+    train(capsys, tiny, tmp_path / "visual", *given, "denoise.modalities=visual")
+    train(capsys, tiny, tmp_path / "audio", *given, "denoise.modalities=audio", "train.precision=bf16")
+    assert load(tmp_path / "joint" / "noise_ratios.json") == load(finished.folder / "noise_ratios.json")
+    assert not history(tmp_path / "joint", "estimator")
+    rows = {name: ledger(tmp_path / name) for name in ("joint", "intra", "visual", "audio")}
+    assert rows["intra"] != rows["joint"]
+    assert len(rows["intra"]) > 0
+    for name in ("visual", "audio"):
+        assert {row["modality"] for row in rows[name]} == {name}
+
+
+def test_constant_and_given_ratios(tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
+    train(capsys, tiny, tmp_path / "constant", "denoise.ratios=constant", "denoise.ratio_constant=0.3", *SHORT)
+    assert load(tmp_path / "constant" / "noise_ratios.json")["visual"] == [0.3] * 5
+    ratios = {"audio": np.linspace(0, 1, 5), "visual": np.full(5, 0.5)}
+    np.savez(tmp_path / "ratios.npz", **ratios)
+    given = ("denoise.ratios=file", f"denoise.ratio_file={tmp_path / 'ratios.npz'}", "recipe=released")
+    train(capsys, tiny, tmp_path / "file", *given, "denoise.warmup_epochs=null", *SHORT)
+    assert load(tmp_path / "file" / "noise_ratios.json")["audio"] == ratios["audio"].tolist()
+
+
+def test_a_tracked_run(tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
+    outcome = train(capsys, tiny, tmp_path / "runs" / "first", "tracking.enabled=true", *SHORT)
+    assert "mlflow ui" in outcome.out
+    import mlflow
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    parent = next(r for r in runs if "mlflow.parentRunId" not in r.data.tags)
+    nested = {r.info.run_name for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id}
+    assert nested == {"estimator", "noise_ratios", "train", "evaluation"}
+    assert {r.info.status for r in runs} == {"FINISHED"}
+    assert parent.data.params["train.batch_size"] == "24"
+    assert any("val/segment_type" in r.data.metrics for r in runs)
+    (uri,) = load(tmp_path / "runs" / "first" / "mlflow.json")["models"].values()
+    with_store = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    try:
+        model = mlflow.pyfunc.load_model(uri)
+    finally:
+        mlflow.set_tracking_uri(with_store)
+    found = model.predict({name: np.zeros((2, *spec.shape), np.float32) for name, spec in FEATURES.items()})
+    assert found["segment_prob"].shape == (2, SEGMENTS, 2, len(CATEGORIES))
+
+
+def test_evaluate(finished: Finished, tmp_path: Path, capsys: Capture) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    outcome = run_here(capsys, "evaluate", "--run", folder, "--split", "val")
+    assert outcome.code == 0, outcome.err
+    found = load(folder / "scores_val.json")
+    best = max(history(folder, "model"), key=lambda line: line["val/segment_type"])
+    assert found["scores"] == pytest.approx({name: best[f"val/{name}"] for name in SCORES})
+    assert all(name in outcome.out for name in CATEGORIES.names)
+    outcome = run_here(capsys, "evaluate", "--run", folder)
+    assert load(folder / "scores_test.json")["scores"] == load(folder / "scores.json")["scores"]
+
+
+def events(path: Path, keys: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The file's events as bool (N, C, T) of audio and visual."""
+    found = torch.zeros(2, len(keys), len(CATEGORIES), SEGMENTS, dtype=torch.bool)
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file, delimiter="\t"):
+            at = ("audio", "visual").index(row["modality"]), keys.index(row["filename"])
+            found[*at, CATEGORIES.names.index(row["event_labels"]), int(row["onset"]) : int(row["offset"])] = True
+    return found[0], found[1]
+
+
+def test_predictions_of_labelled_videos_have_the_scores_of_the_run(
+    finished: Finished, tiny: Tiny, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "events.csv"
+    outcome = run_here(
+        capsys, "predict", "--run", finished.folder, "--shards", tiny.shards, "--split", "test", "--out", out
+    )
+    assert outcome.code == 0, outcome.err
+    videos = tiny.videos["test"]
+    truth = torch.from_numpy(np.stack([v.dense for v in videos if v.dense is not None])).bool()
+    scores = parsing_scores(*events(out, [v.key for v in videos]), truth[:, 0], truth[:, 1])
+    assert scores == pytest.approx(load(finished.folder / "scores.json")["scores"])
+
+
+def test_predictions_of_unlabelled_videos(finished: Finished, tmp_path: Path, capsys: Capture) -> None:
+    videos = [Video(v.key, v.features, ()) for v in make_videos(9, prefix="new")]
+    with DatasetWriter(
+        tmp_path / "new", name="new", categories=CATEGORIES, segments=SEGMENTS, features=FEATURES
+    ) as writer:
+        writer.write_split("all", videos, max_labels=0, dense=False)
+        writer.finish()
+    out = tmp_path / "events.csv"
+    outcome = run_here(capsys, "predict", "--run", finished.folder, "--shards", tmp_path / "new", "--out", out)
+    assert outcome.code == 0, outcome.err
+    assert "9 videos" in outcome.out
+    audio, visual = events(out, [v.key for v in videos])
+    assert (audio | visual).any()
+
+
+def test_a_stopped_run_says_so_and_goes_on(finished: Finished, tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
+    folder = tmp_path / "run"
+    arguments = ("--config", tiny.config, f"run.dir={folder}", "train.epochs=5000")
+    process = subprocess.Popen(
+        command("torchrun", "train", *arguments), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        deadline = time.monotonic() + 90
+        while not ((folder / "history.jsonl").exists() and history(folder, "model")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline, "the run did not start"
+            time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        output = process.communicate(timeout=60)[0].decode()
+    finally:
+        process.kill()
+    assert process.returncode != 0
+    assert output.count("stopped on request") == 1
+    status = load(folder / "status.json")
+    assert status["state"] == "stopped"
+    assert status["exit_code"] == 1
+    assert not list(processes_naming(folder))
+    outcome = train(capsys, tiny, folder)  # the two epochs of the finished run
+    assert "estimator: done before, skipped" in outcome.err
+    assert (folder / "removed_labels.csv").read_bytes() == (finished.folder / "removed_labels.csv").read_bytes()
+    assert (folder / "scores.json").read_bytes() == (finished.folder / "scores.json").read_bytes()
