@@ -156,7 +156,7 @@ class EstimatorConfig:
 @dataclass(frozen=True)
 class TrainConfig:
     epochs: int = number(25, 1)
-    """Epochs of the model. A finished run may be continued with more."""
+    """Epochs of the model. May grow in a run folder: the model is then trained anew, its estimator is kept."""
     batch_size: int = number(128, 1)
     """Videos in an optimizer batch, over all ranks and micro-batches: the scope of the ranking."""
     micro_batch_size: int | None = number(None, 1)
@@ -226,7 +226,7 @@ class Config:
     @property
     def digest(self) -> str:
         """SHA-256 of the settings that decide a run's result; a run folder belongs to it."""
-        deciding = {k: v for k, v in self.flat().items() if k not in FREE and not k.startswith(FREE_SECTIONS)}
+        deciding = {k: v for k, v in self.flat().items() if decides(k)}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 
@@ -244,6 +244,11 @@ FREE = frozenset(
     }
 )
 FREE_SECTIONS = ("tracking.", "distributed.")
+
+
+def decides(name: str) -> bool:
+    """Whether a setting decides a run's result, so that a run folder belongs to its value."""
+    return name not in FREE and not name.startswith(FREE_SECTIONS)
 
 
 def _batch_size(settings: Mapping[str, Any]) -> int:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
+from jomold_dist.data.shards import verify_shards
 from jomold_dist.distributed.world import World, agree_on_errors
-from jomold_dist.errors import DataError
+from jomold_dist.errors import DataError, join_problems
 from jomold_dist.launching import launch
 from jomold_dist.models.weights import read_info
 from jomold_dist.tables import markdown_table, scores_table
@@ -44,6 +45,9 @@ def evaluate(config: Config, world: World, folder: RunFolder, split: str) -> Non
         manifest = read_matching_manifest(Path(config.data.shards), read_info(folder.weights("model")))
         if not manifest.split(split).dense:
             raise DataError(f"split {split!r} of {config.data.shards} has no dense labels to score against")
+        problems = verify_shards(Path(config.data.shards), manifest, [split], level=config.data.verify)
+        if problems:
+            raise DataError(join_problems(problems))
     run = Run(config, manifest, world, folder)
     found = evaluate_model(run, split)
     if not world.is_main:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,10 +60,11 @@ def predict(config: Config, world: World, folder: RunFolder, arguments: argparse
         if not arguments.out.parent.is_dir():
             raise DataError(f"--out {arguments.out}: the folder {arguments.out.parent} does not exist")
     network = load_model(weights).to(world.device)
+    streamed = replace(config, data=replace(config.data, resident=False))  # nothing is written beside the user's shards
     keys: list[str] = []
     audio, visual = [], []
     for split in splits:
-        with make_loader(config, manifest, split, arguments.shards, world, shuffle=False) as loader:
+        with make_loader(streamed, manifest, split, arguments.shards, world, shuffle=False) as loader:
             batches = progress_bar(loader.epoch(0), loader.steps, split)
             for batch, parsing in parse_videos(network, batches, world.device, cross_modal=True):
                 found = threshold_parsing(parsing.segment_prob, parsing.audio_prob, parsing.visual_prob)

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from jomold_dist.config_files import load_config
+from jomold_dist.data.manifest import read_manifest
 from jomold_dist.tables import markdown_table, scores_table
 from jomold_dist.tracking import ui_command
 
@@ -35,6 +36,9 @@ def main() -> int:
     started = time.perf_counter()
     shards = Path(load_config(CONFIG).data.shards)
     if (shards / "manifest.json").exists():
+        there = read_manifest(shards).split("train").videos
+        if there != arguments.videos:
+            sys.exit(f"error: {shards} holds {there} videos; remove it and runs/quickstart to make {arguments.videos}")
         say(f"{shards} is there already")
     else:
         run([sys.executable, "tools/simulate_llp.py", "--out", str(shards), "--videos", str(arguments.videos)])

@@ -64,7 +64,7 @@ def train(config: Config, world: World) -> None:
         folder.write_status("finished", exit_code=0)
         print(scores_table({config.method: scores}, "test", simulated=manifest.simulated is not None))
         print(f"run folder: {folder.path}")
-        if config.tracking.enabled:
+        if (folder.path / "mlflow.json").exists():
             print(f"look at it: {ui_command(config)}")
 
 

@@ -39,13 +39,17 @@ def compare(runs: list[Path]) -> str:
     removals: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path in runs:
         folder = RunFolder(path)
+        if not folder.config.exists():
+            continue  # MLflow's store lies beside the run folders
         if not folder.scores.exists():
             raise DataError(f"{path} holds no finished run (scores.json is missing)")
         method = load_config(folder.config).method
         scores[method].append(json.loads(folder.scores.read_text(encoding="utf-8"))["scores"])
         removals[method].append(json.loads(folder.removals.read_text(encoding="utf-8"))["total"])
+    if not scores:
+        raise DataError("none of these folders is a run's")
     rows = [
-        [f"{method} ({len(found)} runs)", *(spread([f[s] for f in found]) for s in SCORES)]
+        [f"{method} ({len(found)} run{'s' * (len(found) > 1)})", *(spread([f[s] for f in found]) for s in SCORES)]
         for method, found in scores.items()
     ]
     tables = [markdown_table(["method", *SCORE_HEADERS], rows)]

@@ -52,7 +52,7 @@ class Batch:
     """Videos of the whole optimizer batch, over all ranks."""
 
 
-class Rows(Protocol):
+class Records(Protocol):
     """What a batch is made of, whether it comes from shards or from the resident file."""
 
     def feature(self, name: str) -> np.ndarray: ...
@@ -142,14 +142,14 @@ class Loader:
             for future in pending:
                 future.cancel()
 
-    def _choose_source(self, plan: EpochPlan) -> Callable[[np.ndarray], Callable[[], Rows]]:
+    def _choose_source(self, plan: EpochPlan) -> Callable[[np.ndarray], Callable[[], Records]]:
         """What takes a batch's positions, in order and in the consumer's thread, and gives the job to get its rows."""
         if self._resident is not None:
             resident = self._resident
             return lambda positions: lambda: resident.rows(self._index(plan, positions))
         source: _Blocks | _Runs = _Blocks(plan, self._reader, self._pool) if plan.shuffle else _Runs(plan, self._reader)
 
-        def fetch(positions: np.ndarray) -> Callable[[], Rows]:
+        def fetch(positions: np.ndarray) -> Callable[[], Records]:
             job = source.fetch(positions)
             return lambda: RecordView(job(), self._manifest, self._split)
 
@@ -159,7 +159,7 @@ class Loader:
         shard, row = plan.locate(positions)
         return self._first[shard] + row
 
-    def _batch(self, plan: EpochPlan, step: int, positions: np.ndarray, job: Callable[[], Rows]) -> Batch:
+    def _batch(self, plan: EpochPlan, step: int, positions: np.ndarray, job: Callable[[], Records]) -> Batch:
         rows = job()
         start = step * self._batch_size
         return Batch(

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from jomold_dist.config import Config
+from jomold_dist.config import Config, EstimatorLossConfig, LossConfig
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.denoising.noise_ratio import NoiseRatios, read_noise_ratios
 from jomold_dist.denoising.removal import Removal, Rows, remove_rows
@@ -53,6 +53,11 @@ class LossWeights:
     visual: float
     video: float
     contrastive: float
+
+    @classmethod
+    def of(cls, loss: LossConfig | EstimatorLossConfig) -> LossWeights:
+        """The weights that a section of the config sets."""
+        return cls(loss.audio, loss.visual, loss.video, loss.contrastive)
 
 
 @dataclass(frozen=True)

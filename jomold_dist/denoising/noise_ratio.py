@@ -68,9 +68,11 @@ def read_noise_ratios(path: Path, categories: int) -> NoiseRatios:
                 arrays = {k: np.asarray(file[k], dtype=np.float64) for k in ("audio", "visual")}
     except FileNotFoundError:
         raise DataError(f"noise-ratio file {path} does not exist") from None
-    except (KeyError, TypeError) as error:
+    except TypeError:
+        raise DataError(f"noise-ratio file {path} must hold lists of numbers named 'audio' and 'visual'") from None
+    except KeyError as error:
         raise DataError(f"noise-ratio file {path} must hold 'audio' and 'visual': {error} is missing") from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"noise-ratio file {path} cannot be read: {error}") from None
     problems = []
     for name, array in arrays.items():

@@ -81,13 +81,15 @@ def read_info(path: Path) -> WeightsInfo:
 def load_model(path: Path) -> HybridAttentionNetwork:
     """The network of a weights file, in eval mode, on the CPU. DataError if the file is missing or damaged."""
     metadata, state = _open(path, weights=True)
-    _info(metadata, path)
-    form: dict[str, Any] = json.loads(metadata["network"])
-    form["feature_sizes"] = FeatureSizes(**form["feature_sizes"])
-    network = HybridAttentionNetwork(**form)
-    if next(iter(state.values())).dtype == torch.float64:
-        network.double()
-    network.load_state_dict(state)
+    info = _info(metadata, path)
+    try:
+        form: dict[str, Any] = json.loads(metadata["network"]) | {"feature_sizes": info.feature_sizes}
+        network = HybridAttentionNetwork(**form)
+        if all(tensor.dtype == torch.float64 for tensor in state.values()):
+            network.double()
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise DataError(f"weights file {path} is damaged: {' '.join(str(error).split())}") from None
     return network.eval()
 
 
@@ -112,3 +114,5 @@ def _info(metadata: dict[str, str], path: Path) -> WeightsInfo:
         )
     except KeyError as error:
         raise DataError(f"{path} was not written by jomold_dist: it lacks {error}") from None
+    except (TypeError, ValueError) as error:
+        raise DataError(f"weights file {path} is damaged: {error}") from None

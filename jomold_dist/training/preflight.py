@@ -7,9 +7,10 @@ from pathlib import Path
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest, read_manifest
 from jomold_dist.data.plan import check_world_size
+from jomold_dist.data.resident import ResidentSplit
 from jomold_dist.data.shards import verify_shards
 from jomold_dist.denoising.methods import METHODS
-from jomold_dist.distributed.world import World, agree_on_errors
+from jomold_dist.distributed.world import World, agree_on_errors, gather_objects
 from jomold_dist.errors import DataError, UserError, join_problems
 from jomold_dist.models.weights import WeightsInfo, feature_sizes
 
@@ -29,10 +30,17 @@ def prepare_run(config: Config, world: World) -> Manifest:
         if problems:
             raise DataError(join_problems(problems))
     with agree_on_errors(world):
-        share = slice(world.rank, None, world.size)
-        problems = verify_shards(folder, manifest, SPLITS, level=config.data.verify, shards=share)
-        if problems:
-            raise DataError(join_problems(problems))
+        problems = verify_shards(
+            folder, manifest, SPLITS, level=config.data.verify, shards=slice(world.rank, None, world.size)
+        )
+    found = [problem for share in gather_objects(problems, world) for problem in share]
+    with agree_on_errors(world):
+        if found:
+            raise DataError(join_problems(found))
+        if config.data.resident:  # decoded here, where a cache that cannot be written is found before anything else
+            cache = None if config.data.cache is None else Path(config.data.cache)
+            for split in SPLITS:
+                ResidentSplit(folder, manifest, split, cache)
     return manifest
 
 

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from jomold_dist.config import Config
-from jomold_dist.config_files import dump_config
-from jomold_dist.errors import RunFolderError
+from jomold_dist.config import Config, decides
+from jomold_dist.config_files import dump_config, load_config
+from jomold_dist.data.plan import PLAN_VERSION
+from jomold_dist.errors import RunFolderError, UserError
 
 OWNER = "owner.json"
 
@@ -66,7 +65,7 @@ class RunFolder:
 
         RunFolderError if it belongs to another config or data set, holds something else, or cannot be written.
         """
-        owner = {"config": config.digest, "manifest": manifest_digest}
+        owner = {"config": config.digest, "manifest": manifest_digest, "plan": PLAN_VERSION}
         try:
             if (self.path / OWNER).exists():
                 self._check_owner(config, owner)
@@ -78,21 +77,27 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(f"run.dir {self.path} cannot be used: {error.strerror or error}") from None
 
-    def _check_owner(self, config: Config, owner: dict[str, str]) -> None:
+    def _check_owner(self, config: Config, owner: dict[str, Any]) -> None:
         try:
             seen = json.loads((self.path / OWNER).read_text(encoding="utf-8"))
-            before = _flat(yaml.safe_load(self.config.read_text(encoding="utf-8")))
-        except (ValueError, OSError, yaml.YAMLError) as error:
+            before = load_config(self.config).flat()
+        except (ValueError, OSError, UserError) as error:
             raise RunFolderError(f"run.dir {self.path} is damaged ({error}); choose another folder") from None
+        now, reasons = config.flat(), []
+        if seen == owner and now["train.epochs"] < before["train.epochs"]:
+            raise RunFolderError(
+                f"run.dir {self.path} was trained for train.epochs = {before['train.epochs']}, which may grow but not "
+                f"shrink to {now['train.epochs']}. Choose another run.dir"
+            )
         if seen == owner:
             return
-        reasons = []
         if seen.get("config") != owner["config"]:
-            now = config.flat()
-            changed = [f"{k} was {before.get(k)!r} and is {v!r}" for k, v in now.items() if before.get(k) != v]
+            changed = [f"{k} was {before[k]!r} and is {v!r}" for k, v in now.items() if before[k] != v and decides(k)]
             reasons.append("another config: " + ("; ".join(changed[:8]) or "settings of another version"))
         if seen.get("manifest") != owner["manifest"]:
             reasons.append("another data set: the manifest differs")
+        if not reasons:
+            reasons.append("another version of the canonical order")
         raise RunFolderError(f"run.dir {self.path} belongs to {' and '.join(reasons)}. Choose another run.dir")
 
     def write_status(self, state: str, **details: Any) -> None:
@@ -102,7 +107,7 @@ class RunFolder:
     def start_history(self, stage: str) -> None:
         """Forget an earlier, unfinished attempt at a stage."""
         lines = self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else []
-        kept = [line for line in lines if json.loads(line)["stage"] != stage]
+        kept = [line for line in lines if _stage_of(line) not in (stage, None)]
         write_text(self.history, "".join(line + "\n" for line in kept))
 
     def add_history(self, line: Mapping[str, Any]) -> None:
@@ -126,8 +131,9 @@ def write_text(path: Path, text: str) -> None:
     aside.replace(path)
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
+def _stage_of(line: str) -> str | None:
+    """The stage of a history line; None for a line that was cut off."""
+    try:
+        return json.loads(line)["stage"]
+    except (ValueError, KeyError):
+        return None

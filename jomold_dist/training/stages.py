@@ -15,7 +15,7 @@ import torch
 
 from jomold_dist.denoising.methods import METHODS, Han, LossWeights
 from jomold_dist.denoising.noise_ratio import NoiseRatios, estimate_noise_ratios, read_noise_ratios
-from jomold_dist.distributed.world import barrier, broadcast_object
+from jomold_dist.distributed.world import agree_on_errors, barrier, broadcast_object
 from jomold_dist.errors import DataError
 from jomold_dist.models.han import HybridAttentionNetwork
 from jomold_dist.models.weights import load_model, read_info
@@ -24,6 +24,7 @@ from jomold_dist.training.loop import FitSettings, fit
 from jomold_dist.training.removals import RemovalRecord, read_truth
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import write_json, write_text
+from jomold_dist.training.step import COMPUTE_DTYPES
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +36,15 @@ def run_stages(run: Run) -> Evaluation:
     for stage in METHODS[run.config.method].stages(run.config):
         _stage(run, stage, *STAGES[stage])
     _stage(run, EVALUATION, _evaluated, _evaluate_test)
-    data = json.loads(run.folder.scores.read_text(encoding="utf-8"))
+    data = broadcast_object(_read_scores(run) if run.world.is_main else None, run.world)
     return Evaluation(data["scores"], data["per_class"])
 
 
 def _stage(run: Run, name: str, is_done: Callable[[Run], bool], body: Callable[[Run], None]) -> None:
     """Collective: a stage, unless rank 0 finds its result."""
-    if broadcast_object(is_done(run) if run.world.is_main else None, run.world):
+    with agree_on_errors(run.world):
+        done = is_done(run) if run.world.is_main else None
+    if broadcast_object(done, run.world):
         logger.info("%s: done before, skipped", name)
         return
     if run.world.is_main:
@@ -57,11 +60,10 @@ def _estimator_is_there(run: Run) -> bool:
 
 def _train_estimator(run: Run) -> None:
     config = run.config.estimator
-    loss = config.loss
     settings = FitSettings(
         "estimator",
         config.epochs,
-        LossWeights(loss.audio, loss.visual, loss.video, loss.contrastive),
+        LossWeights.of(config.loss),
         config.cross_modal,
     )
     fit(run, Han(run.config, run.manifest, None, run.world.device), settings, RemovalRecord(run.manifest, None))
@@ -125,8 +127,7 @@ def _train_model(run: Run) -> None:
     removals = RemovalRecord(run.manifest, read_truth(Path(config.data.shards)) if run.world.is_main else None)
     if run.world.is_main:
         run.folder.scores.unlink(missing_ok=True)  # of a training that this one replaces
-    loss = config.loss
-    weights = LossWeights(loss.audio, loss.visual, loss.video, loss.contrastive)
+    weights = LossWeights.of(config.loss)
     fit(run, method, FitSettings("model", config.train.epochs, weights, cross_modal=True), removals)
     if run.world.is_main:
         write_json(run.folder.removals, removals.summary())
@@ -138,7 +139,16 @@ def _train_model(run: Run) -> None:
 
 
 def _evaluated(run: Run) -> bool:
-    return run.folder.scores.exists()
+    return _read_scores(run) is not None
+
+
+def _read_scores(run: Run) -> dict[str, Any] | None:
+    """What scores.json holds; None if it is not there or damaged."""
+    try:
+        data = json.loads(run.folder.scores.read_text(encoding="utf-8"))
+        return data if {"scores", "per_class"} <= data.keys() else None
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _evaluate_test(run: Run) -> None:
@@ -160,8 +170,10 @@ def evaluate_model(run: Run, split: str) -> Evaluation:
 
 
 def _load_stage(run: Run, stage: str) -> HybridAttentionNetwork:
-    """The finished network of a stage, on this rank's device."""
-    return load_model(run.folder.weights(stage)).to(run.world.device)
+    """The finished network of a stage, on this rank's device, computing as it did in training."""
+    network = load_model(run.folder.weights(stage)).to(run.world.device)
+    network.compute_dtype = COMPUTE_DTYPES[run.config.train.precision]
+    return network
 
 
 def _trained(weights: Path, epochs: int) -> bool:
@@ -175,7 +187,7 @@ def _trained(weights: Path, epochs: int) -> bool:
         return False
 
 
-STAGES: dict[str, tuple[Callable[[Run], bool], Callable[[Run], Any]]] = {
+STAGES: dict[str, tuple[Callable[[Run], bool], Callable[[Run], None]]] = {
     "estimator": (_estimator_is_there, _train_estimator),
     "noise_ratios": (_ratios_are_there, _find_noise_ratios),
     "train": (_model_is_there, _train_model),

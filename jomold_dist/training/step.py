@@ -41,7 +41,6 @@ class StepReport:
 
     stop: bool
     videos: int
-    index: np.ndarray  # (n,) int64, number of the removed label's video in its split
     category: np.ndarray  # (n,) int64
     visual: np.ndarray  # (n,) bool: removed from the visual modality, else from the audio modality
     keys: tuple[str, ...]  # (n,)
@@ -233,7 +232,6 @@ class TrainStep:
         return StepReport(
             stop=bool(stop),
             videos=videos,
-            index=batch.index.numpy()[own_video],
             category=category.numpy()[rows],
             visual=np.arange(len(rows)) >= audio.sum(),
             keys=tuple(batch.keys[v] for v in own_video),

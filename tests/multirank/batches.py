@@ -83,8 +83,6 @@ def take_steps(
             total=stop - start,
         )
         report = step(batch, Moment(number, len(STEPS)), 5e-4)
-        removed.append(
-            sorted(zip(report.index.tolist(), report.visual.tolist(), report.category.tolist(), strict=True))
-        )
+        removed.append(sorted(zip(report.keys, report.visual.tolist(), report.category.tolist(), strict=True)))
     parameters = torch.cat([p.detach().flatten() for p in step.network.parameters()])
     return {"removed": removed, "gradients": gradients, "parameters": parameters}

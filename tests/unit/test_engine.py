@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from jomold_dist.config import TrainConfig
+from jomold_dist.distributed.engine import make_engine
+from jomold_dist.distributed.world import World
+from jomold_dist.training.schedule import learning_rate
+
+WORLD = World(0, 1, 0, 1, torch.device("cpu"))
+
+
+def one_step(engine, module: nn.Module, rate: float) -> None:  # type: ignore[no-untyped-def]
+    with engine.part(last=True):
+        engine.backward(engine.forward(torch.ones(2, 3)).square().sum())
+    engine.clip_gradient()
+    engine.step(rate)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_the_full_state_brings_training_back(optimizer: str) -> None:
+    train = replace(TrainConfig(), optimizer=optimizer, weight_decay=0.01)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    module = nn.Linear(3, 2)
+    engine = make_engine(module, WORLD, train)
+    one_step(engine, module, 0.1)
+    state = copy.deepcopy(engine.full_state())
+    one_step(engine, module, 0.1)
+    other = nn.Linear(3, 2)
+    resumed = make_engine(other, WORLD, train)
+    resumed.load_full_state(state)
+    one_step(resumed, other, 0.1)
+    assert torch.equal(module.weight, other.weight)
+
+
+def test_clipping_bounds_the_step() -> None:
+    module = nn.Linear(3, 2, bias=False)
+    before = module.weight.detach().clone()
+    engine = make_engine(module, WORLD, replace(TrainConfig(), optimizer="sgd", clip_grad_norm=0.5))
+    one_step(engine, module, 1.0)
+    assert float((module.weight - before).norm().detach()) == pytest.approx(0.5, rel=1e-4)
+
+
+def test_the_learning_rate_falls_every_six_epochs() -> None:
+    train = TrainConfig()
+    rates = [learning_rate(train, epoch) for epoch in (0, 5, 6, 11, 12, 24)]
+    assert rates == pytest.approx([5e-4, 5e-4, 1.25e-4, 1.25e-4, 3.125e-5, 1.953125e-6])

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from jomold_dist.data.manifest import Manifest, RecordLayout, ShardInfo, SplitInfo
+from jomold_dist.distributed.world import World
+from jomold_dist.labels import CategorySet
+from jomold_dist.training.removals import RemovalRecord
+from jomold_dist.training.step import StepReport
+
+WORLD = World(0, 1, 0, 1, torch.device("cpu"))
+# two videos labelled a; x shows it and is silent, y sounds it and does not show it
+PRESENT = {"x": np.array([[0, 0], [1, 0]], dtype=bool), "y": np.array([[1, 0], [0, 0]], dtype=bool)}
+
+
+def record(present: dict[str, np.ndarray] | None) -> RemovalRecord:
+    shard = ShardInfo("train/shard-000000.tar", 2, 0, "", (2, 0))
+    split = SplitInfo("train", 1, False, RecordLayout(0, {}), (shard,))
+    return RemovalRecord(Manifest("m", 1, CategorySet(("a", "b")), {}, {"train": split}), present)
+
+
+def report(keys: tuple[str, ...], visual: list[bool]) -> StepReport:
+    return StepReport(False, 2, np.zeros(len(keys), dtype=np.int64), np.array(visual), keys)
+
+
+def test_removals_are_counted_and_judged() -> None:
+    removals = record(PRESENT)
+    removals.add(report(("x", "x"), [False, True]))  # rightly from audio, wrongly from visual
+    removals.add(report(("y",), [True]))  # rightly
+    first = removals.end_epoch(WORLD)
+    assert first == {
+        "removed_audio": 1, "precision_audio": 1.0, "recall_audio": 1.0,
+        "removed_visual": 2, "precision_visual": 0.5, "recall_visual": 1.0,
+    }  # fmt: skip
+    removals.add(report(("x",), [False]))
+    second = removals.end_epoch(WORLD)
+    assert (second["removed_visual"], second["recall_visual"]) == (0, 0.0)
+    assert "precision_visual" not in second
+    total = removals.summary()["total"]
+    assert total["visual"] == {"labels": 2, "removed": 2, "noise": 1, "precision": 0.5, "recall": 0.5}
+    assert removals.ledger().splitlines() == [
+        "video,modality,category,epochs_removed,epochs",
+        "x,audio,a,2,2",
+        "x,visual,a,1,2",
+        "y,visual,a,1,2",
+    ]
+    assert removals.table()["removed"] == [2, 2, 0, 0]
+
+
+def test_without_a_known_truth_nothing_is_judged() -> None:
+    removals = record(None)
+    removals.add(report(("x",), [True]))
+    assert removals.end_epoch(WORLD) == {"removed_audio": 0, "removed_visual": 1}
+    assert removals.summary()["total"]["visual"] == {"labels": 2, "removed": 1}

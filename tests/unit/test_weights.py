@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from jomold_dist.errors import DataError
+from jomold_dist.models.han import FeatureSizes, HybridAttentionNetwork
+from jomold_dist.models.weights import WeightsInfo, load_model, read_info, save_model
+
+SIZES = FeatureSizes(audio=6, frames=8, motion=None)
+INFO = WeightsInfo(("a", "b"), 4, SIZES, True, {"epoch": "3"})
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    network = HybridAttentionNetwork(num_classes=2, feature_sizes=SIZES, layers=2, temperature=0.3)
+    save_model(tmp_path / "model.safetensors", network, INFO)
+    return tmp_path / "model.safetensors"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_model_comes_back_as_it_was(tmp_path: Path, dtype: torch.dtype) -> None:
+    network = HybridAttentionNetwork(num_classes=2, feature_sizes=SIZES, layers=2, temperature=0.3).to(dtype).eval()
+    save_model(tmp_path / "m.safetensors", network, INFO)
+    again = load_model(tmp_path / "m.safetensors")
+    features = torch.rand(3, 4, 6, dtype=dtype), torch.rand(3, 4, 8, dtype=dtype)
+    for one, other in zip(network(*features), again(*features), strict=True):
+        assert torch.equal(one, other)
+    assert read_info(tmp_path / "m.safetensors") == INFO
+    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_damaged_files_are_named(saved: Path) -> None:
+    with safe_open(saved, "pt") as file:
+        metadata, state = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    lacking = {k: v for k, v in state.items() if k != "event_head.bias"}
+    for tensors, notes, message in (
+        (lacking, metadata, "is damaged: .*event_head.bias"),
+        (state, metadata | {"network": "{"}, "is damaged"),
+        (state, {}, "was not written by jomold_dist"),
+    ):
+        save_file(tensors, saved, notes)
+        with pytest.raises(DataError, match=message) as error:
+            load_model(saved)
+        assert str(saved) in str(error.value)
+    saved.write_bytes(saved.read_bytes()[:100])
+    with pytest.raises(DataError, match="is damaged"):
+        load_model(saved)
+    saved.unlink()
+    with pytest.raises(DataError, match="does not exist"):
+        read_info(saved)
