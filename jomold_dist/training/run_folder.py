@@ -84,7 +84,8 @@ class RunFolder:
         except (ValueError, OSError, UserError) as error:
             raise RunFolderError(f"run.dir {self.path} is damaged ({error}); choose another folder") from None
         now, reasons = config.flat(), []
-        if seen == owner and now["train.epochs"] < before["train.epochs"]:
+        finished = self.weights("model").exists()
+        if seen == owner and finished and now["train.epochs"] < before["train.epochs"]:
             raise RunFolderError(
                 f"run.dir {self.path} was trained for train.epochs = {before['train.epochs']}, which may grow but not "
                 f"shrink to {now['train.epochs']}. Choose another run.dir"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Finished, Tiny
-from launchers_help import ENVIRONMENT, Outcome, command, processes_naming, run_here, run_process
+from launchers_help import ENVIRONMENT, Outcome, command, files_below, processes_naming, run_here, run_process
 
 from jomold_dist.config import SCORES
 from jomold_dist.config_files import load_config
@@ -117,6 +117,18 @@ def test_more_epochs_train_the_model_only(finished: Finished, tiny: Tiny, tmp_pa
     assert len(history(folder, "estimator")) == 2
     first = [[line["train/loss"] for line in history(f, "model")][:2] for f in (folder, finished.folder)]
     assert first[0] == first[1]
+
+
+def test_fewer_epochs_than_the_folder_has_are_refused(
+    finished: Finished, tiny: Tiny, tmp_path: Path, capsys: Capture
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(finished.folder, folder)
+    before = files_below(folder)
+    outcome = run_here(capsys, "train", "--config", tiny.config, f"run.dir={folder}", "train.epochs=1")
+    assert outcome.code == 2
+    assert "may grow but not shrink to 1" in outcome.err
+    assert files_below(folder) == before
 
 
 SHORT = ("train.epochs=1", "estimator.epochs=1")
