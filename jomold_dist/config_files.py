@@ -95,7 +95,9 @@ def dump_config(config: Config) -> str:
             return {k: plain(v) for k, v in value.items()}
         return list(value) if isinstance(value, tuple) else value
 
-    return yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(
+        plain(dataclasses.asdict(config)), sort_keys=False
+    )  # ASCII: the reader changes some line ends
 
 
 def _contradictions(config: Config, given: Mapping[str, Given]) -> list[str]:

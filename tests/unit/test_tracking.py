@@ -12,7 +12,6 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -69,14 +68,6 @@ def config(tmp_path: Path, empty_store: Path) -> Config:
     (tmp_path / "my runs#1").mkdir()
     shutil.copy(empty_store, tmp_path / "my runs#1" / "mlflow.db")
     return Config(run=RunConfig(dir=str(tmp_path / "my runs#1" / "first")))
-
-
-@pytest.fixture(autouse=True)
-def _environment_stays() -> Iterator[None]:
-    before = set(os.environ)
-    yield
-    for name in set(os.environ) - before:
-        del os.environ[name]
 
 
 def notes(config: Config) -> dict[str, object]:
