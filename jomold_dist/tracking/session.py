@@ -63,10 +63,10 @@ def ui_command(config: Config) -> str:
     if uri.startswith(("http://", "https://")):
         return without_password(uri)
     program = Path(sys.executable).with_name("mlflow")
-    if shutil.which("mlflow") == str(program):
+    if program.is_relative_to(Path.cwd()):
+        program = program.relative_to(Path.cwd())  # also where `make` alone has the environment on its PATH
+    elif shutil.which("mlflow") == str(program):
         program = Path("mlflow")
-    elif program.is_relative_to(Path.cwd()):
-        program = program.relative_to(Path.cwd())
     return shlex.join([str(program), "ui", "--backend-store-uri", uri])
 
 
