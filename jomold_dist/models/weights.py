@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from jomold_dist.config import ModelConfig
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.errors import DataError
+from jomold_dist.files import writing
 from jomold_dist.models.han import FeatureSizes, HybridAttentionNetwork
 
 
@@ -48,8 +49,13 @@ class WeightsInfo:
     notes: dict[str, str]
 
 
-def save_model(path: Path, network: HybridAttentionNetwork, info: WeightsInfo) -> None:
-    """Write the weights and what rebuilds the network, atomically: the file is whole or as it was before."""
+def save_model(
+    path: Path, network: HybridAttentionNetwork, info: WeightsInfo, weights: Mapping[str, torch.Tensor] | None = None
+) -> None:
+    """Write the weights and what rebuilds the network, atomically: the file is whole or as it was before.
+
+    `weights` stand in for the network's own, which an engine may hold in parts.
+    """
     form = {
         "num_classes": network.num_classes,
         "feature_sizes": vars(network.feature_sizes),
@@ -65,12 +71,18 @@ def save_model(path: Path, network: HybridAttentionNetwork, info: WeightsInfo) -
         "cross_modal": json.dumps(info.cross_modal),
         "notes": json.dumps(info.notes),
     }
-    aside = path.with_name(f".{path.name}.partial")
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    save_file(state, aside, metadata)
-    with aside.open("rb") as file:
-        os.fsync(file.fileno())
-    aside.replace(path)
+    weights = network.state_dict() if weights is None else weights
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    with writing(path) as aside:
+        save_tensors(aside, state, metadata)
+
+
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file. OSError for a full disk and the like, of which safetensors makes an error of its own."""
+    try:
+        save_file(tensors, path, metadata)
+    except SafetensorError as error:
+        raise OSError(f"{path}: {error}") from None
 
 
 def read_info(path: Path) -> WeightsInfo:

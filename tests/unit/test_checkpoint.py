@@ -1,0 +1,170 @@
+"""Checkpoints on disk: complete or absent."""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from jomold_dist.config import CheckpointConfig
+from jomold_dist.errors import DataError
+from jomold_dist.models.weights import save_tensors
+from jomold_dist.training.checkpoint import (
+    MARKER,
+    Checkpoint,
+    check_checkpoint,
+    checkpoint_name,
+    newest_checkpoint,
+    prune_checkpoints,
+    read_checkpoint,
+    write_checkpoint,
+)
+from jomold_dist.training.progress import Best, Due, Progress
+
+
+def save_weights(path: Path, weights) -> None:  # type: ignore[no-untyped-def]
+    save_tensors(path, dict(weights))
+
+
+def content(epoch: int = 0, size: int = 5) -> Checkpoint:
+    weights = {"a.weight": torch.randn(size, 3), "a.bias": torch.randn(3)}
+    optimizer = {k: {"exp_avg": torch.randn_like(v), "step": torch.tensor(7.0)} for k, v in weights.items()}
+    removals = {"label_key": np.array(["x", "ängström"]), "removed": np.arange(4).reshape(2, 2), "none": np.array([])}
+    best = {k: v + 1 for k, v in weights.items()} if epoch else None
+    return Checkpoint(weights, best, optimizer, removals, {"epoch": epoch, "score": 1 / 3, "low": float("-inf")})
+
+
+def write(folder: Path, epoch: int, step: int, stage: str = "model") -> Path:
+    return write_checkpoint(folder, checkpoint_name(stage, epoch, step), content(epoch), save_weights)
+
+
+@pytest.mark.parametrize("epoch", [0, 3])
+def test_what_is_written_is_read(tmp_path: Path, epoch: int) -> None:
+    written = content(epoch)
+    place = write_checkpoint(tmp_path, checkpoint_name("model", epoch, 2), written, save_weights)
+    found = read_checkpoint(place)
+    for name, tensor in written.weights.items():
+        assert torch.equal(found.weights[name], tensor)
+        assert found.best_weights is None if epoch == 0 else torch.equal(found.best_weights[name], tensor + 1)  # type: ignore[index]
+        assert set(found.optimizer[name]) == {"exp_avg", "step"}
+        assert torch.equal(found.optimizer[name]["exp_avg"], written.optimizer[name]["exp_avg"])
+    for name, array in written.removals.items():
+        np.testing.assert_array_equal(found.removals[name], array)
+    assert found.state.items() >= written.state.items()
+    assert torch.equal(load_file(place / "model.safetensors")["a.bias"], written.weights["a.bias"])
+    assert [p.name for p in tmp_path.iterdir()] == [place.name]
+
+
+def test_names_sort_as_positions_do() -> None:
+    positions = [(0, 1), (0, 99), (1, 0), (9, 5), (10, 0), (10, 123456789)]
+    names = [checkpoint_name("model", *position) for position in positions]
+    assert sorted(names) == names
+
+
+def damage_truncate(place: Path) -> None:
+    path = place / "optimizer.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def damage_flip(place: Path) -> None:
+    data = bytearray((place / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (place / "model.safetensors").write_bytes(data)
+
+
+def damage_lose(place: Path) -> None:
+    (place / "removals.npz").unlink()
+
+
+def damage_marker(place: Path) -> None:
+    (place / MARKER).write_text("{")
+
+
+def damage_no_marker(place: Path) -> None:
+    (place / MARKER).unlink()
+
+
+DAMAGES = {
+    damage_truncate: "optimizer.safetensors has",
+    damage_flip: "model.safetensors is not what was written",
+    damage_lose: "removals.npz: No such file",
+    damage_marker: "COMPLETE.json cannot be read",
+    damage_no_marker: "it has no COMPLETE.json",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.__name__)
+def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path: Path, damage, caplog) -> None:  # type: ignore[no-untyped-def]
+    older, newest = write(tmp_path, 1, 2), write(tmp_path, 2, 0)
+    write(tmp_path, 5, 0, "estimator")
+    assert newest_checkpoint(tmp_path, "model") == newest
+    damage(newest)
+    with caplog.at_level(logging.WARNING), pytest.raises(DataError, match=DAMAGES[damage]):
+        check_checkpoint(newest)
+    assert newest_checkpoint(tmp_path, "model") == older
+    assert str(newest) in caplog.text
+    with pytest.raises(DataError):
+        read_checkpoint(newest)
+
+
+def test_no_checkpoint_is_none(tmp_path: Path) -> None:
+    assert newest_checkpoint(tmp_path / "missing") is None
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / ".model-e0000-s00000001.partial").mkdir()
+    assert newest_checkpoint(tmp_path) is None
+
+
+def test_the_last_ones_up_to_the_newest_are_kept(tmp_path: Path) -> None:
+    places = [write(tmp_path, 0, step) for step in (1, 2, 3, 4)]
+    damage_no_marker(places[1])
+    (tmp_path / ".model-e0000-s00000009.partial").mkdir()
+    other = write(tmp_path, 0, 1, "estimator")
+    prune_checkpoints(tmp_path, "model", places[2], 2)  # the fourth is of an attempt that was given up
+    assert sorted(tmp_path.iterdir()) == sorted([other, places[0], places[2]])
+    prune_checkpoints(tmp_path, "model", None, 2)
+    assert list(tmp_path.iterdir()) == [other]
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    place = write(tmp_path, 1, 2)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # like a disk that is full
+    try:
+        for name in (place.name, checkpoint_name("model", 1, 3)):
+            with pytest.raises(OSError, match="optimizer|model"):
+                write_checkpoint(tmp_path, name, content(1, 4000), save_weights)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [p.name for p in tmp_path.iterdir()] == [place.name]
+    check_checkpoint(place)
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    written = content()
+    written.state["format"] = 99
+    place = write_checkpoint(tmp_path, checkpoint_name("model", 0, 1), written, save_weights)
+    with pytest.raises(DataError, match="has format 99, this version reads 1"):
+        read_checkpoint(place)
+
+
+def test_progress_survives_json() -> None:
+    progress = Progress(epoch=2, step=7, skipped=1, best=Best(1, 100 / 3), history=[{"x": 0.1}, {"x": float("nan")}])
+    for each in (progress, Progress()):
+        again = Progress.of(json.loads(json.dumps(each.state())), None)
+        assert json.dumps(again.state()) == json.dumps(each.state())
+        assert again.best.score == each.best.score
+
+
+def test_checkpoints_are_due_by_steps_or_by_the_clock() -> None:
+    due = Due(CheckpointConfig(every_minutes=None, every_steps=3))
+    assert [due.after_step() for _ in range(3)] == [False, False, True]
+    due.taken()
+    assert [due.after_step() for _ in range(3)] == [False, False, True]
+    assert Due(CheckpointConfig(every_minutes=1e-9)).after_step()
+    assert not any(Due(CheckpointConfig(every_minutes=None)).after_step() for _ in range(100))
