@@ -1,13 +1,14 @@
 """The one collective of a step: every rank's positives become the whole optimizer batch's rows, on every rank.
 
-It also carries what all ranks must agree on before they go on: how many videos the batch holds, whether somebody was
-asked to stop, and whether somebody met a value that is not finite. A rank sends `capacity + 1` pairs of int64, the
-first of them its header; unused pairs are padding, so shapes never depend on the data.
+It also carries what all ranks must agree on before they go on: how many videos the batch holds, whether somebody asks
+for a checkpoint or a stop, and whether somebody met a value that is not finite. A rank sends `capacity + 1` pairs of
+int64, the first of them its header; unused pairs are padding, so shapes never depend on the data.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,16 @@ from jomold_dist.denoising.removal import Removal, Rows
 from jomold_dist.distributed.world import World, gather_rows
 
 LOW = (1 << 32) - 1
+
+
+class Ask(IntEnum):
+    """What a rank asks of all at the end of a step. The most urgent counts."""
+
+    NOTHING = 0
+    SAVE = 1
+    """A checkpoint."""
+    STOP = 2
+    """A checkpoint, and to end."""
 
 
 class OwnRows(NamedTuple):
@@ -33,7 +44,7 @@ class Exchanged:
 
     rows: Rows
     videos: Tensor  # () int64: videos in the whole optimizer batch
-    stop: Tensor  # () int64: how many ranks were asked to stop
+    ask: Tensor  # () int64: the most urgent Ask of any rank
     bad_position: Tensor  # () int64: lowest position with a value that is not finite, or -1
     repeated: Tensor  # () bool: a label came from two ranks, so a video was served twice
     order: Tensor  # (N,) int64: row i of `rows` came at place order[i] of the gathered pairs
@@ -55,13 +66,13 @@ def exchange_rows(
     finite: Tensor,
     position: Tensor,
     *,
-    stop: bool,
+    ask: Ask,
     capacity: int,
     categories: int,
     world: World,
 ) -> Exchanged:
     """Collective: all ranks must call it at every step, also with no videos. Arguments as in `pack_rows`."""
-    pairs = pack_rows(own, losses, finite, position, stop=stop, capacity=capacity)
+    pairs = pack_rows(own, losses, finite, position, ask=ask, capacity=capacity)
     return unpack_rows(gather_rows(pairs, world), categories)
 
 
@@ -71,7 +82,7 @@ def pack_rows(
     finite: Tensor,
     position: Tensor,
     *,
-    stop: bool,
+    ask: Ask,
     capacity: int,
 ) -> Tensor:
     """PURE: what a rank sends, int64 (1 + capacity, 2).
@@ -81,7 +92,7 @@ def pack_rows(
     `capacity` is the most rows a rank can have, the same on every rank.
     """
     pairs = torch.full((1 + (capacity if losses is not None else 0), 2), -1, dtype=torch.int64, device=finite.device)
-    pairs[0, 0] = (int(stop) << 32) | len(position)
+    pairs[0, 0] = (int(ask) << 32) | len(position)
     pairs[0, 1] = torch.where(finite, LOW, position).min() if len(position) else LOW
     if losses is not None:
         count = len(own.category)
@@ -104,7 +115,7 @@ def unpack_rows(gathered: Tensor, categories: int) -> Exchanged:
     return Exchanged(
         rows=rows,
         videos=(header[:, 0] & LOW).sum(),
-        stop=(header[:, 0] >> 32).sum(),
+        ask=(header[:, 0] >> 32).max(),
         bad_position=torch.where(worst == LOW, -1, worst),
         repeated=repeated.any(),
         order=order,

@@ -7,7 +7,7 @@ from golden import figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jomold_dist.denoising.exchange import Exchanged, OwnRows, pack_rows, unpack_rows
+from jomold_dist.denoising.exchange import Ask, Exchanged, OwnRows, pack_rows, unpack_rows
 from jomold_dist.denoising.removal import Removal, Rows, remove_rows, select_noisy_labels
 from jomold_dist.models.losses import binary_cross_entropy, smooth_targets
 
@@ -87,7 +87,7 @@ def test_removal_equals_its_definition(batch: dict[str, np.ndarray], rule: str) 
     np.testing.assert_array_equal(removed.visual, visual)
 
 
-def exchange_in_process(batch: dict[str, np.ndarray], ranks: int, stop: set[int] = frozenset(), bad: int = -1):  # type: ignore[no-untyped-def,assignment]
+def exchange_in_process(batch: dict[str, np.ndarray], ranks: int, asks: dict[int, Ask] | None = None, bad: int = -1):  # type: ignore[no-untyped-def,assignment]
     """What every rank would send for its videos, and what all then know."""
     labels = torch.from_numpy(batch["labels"])
     capacity = int(labels.sum()) + 3
@@ -98,7 +98,9 @@ def exchange_in_process(batch: dict[str, np.ndarray], ranks: int, stop: set[int]
         own = OwnRows(video, category, position[video])
         losses = tuple(torch.from_numpy(batch[k])[position][video, category] for k in ("audio_loss", "visual_loss"))
         finite = position != bad
-        sent.append(pack_rows(own, losses, finite, position, stop=rank in stop, capacity=capacity))  # type: ignore[arg-type]
+        sent.append(
+            pack_rows(own, losses, finite, position, ask=(asks or {}).get(rank, Ask.NOTHING), capacity=capacity)
+        )  # type: ignore[arg-type]
         owned.append(own)
     return unpack_rows(torch.stack(sent), labels.shape[1]), owned
 
@@ -127,12 +129,16 @@ def small_batch(owner: list[int]) -> dict[str, np.ndarray]:
 
 
 def flags(exchanged: Exchanged) -> tuple[int, int, bool]:
-    return int(exchanged.stop), int(exchanged.bad_position), bool(exchanged.repeated)
+    return int(exchanged.ask), int(exchanged.bad_position), bool(exchanged.repeated)
 
 
 def test_the_exchange_carries_what_all_ranks_must_agree_on() -> None:
     assert flags(exchange_in_process(small_batch([0, 1, 2, 0]), 4)[0]) == (0, -1, False)
-    assert flags(exchange_in_process(small_batch([0, 1, 2, 0]), 4, stop={1, 3}, bad=2)[0]) == (2, 2, False)
+    assert flags(exchange_in_process(small_batch([0, 1, 2, 0]), 4, asks={1: Ask.SAVE, 3: Ask.STOP}, bad=2)[0]) == (
+        2,
+        2,
+        False,
+    )
 
 
 def test_a_video_served_to_two_ranks_is_noticed() -> None:
@@ -140,7 +146,7 @@ def test_a_video_served_to_two_ranks_is_noticed() -> None:
     for _ in range(2):
         own = OwnRows(torch.tensor([0]), torch.tensor([1]), torch.tensor([5]))
         loss = torch.tensor([0.5])
-        sent.append(pack_rows(own, (loss, loss), torch.tensor([True]), torch.tensor([5]), stop=False, capacity=2))
+        sent.append(pack_rows(own, (loss, loss), torch.tensor([True]), torch.tensor([5]), ask=Ask.NOTHING, capacity=2))
     assert bool(unpack_rows(torch.stack(sent), 2).repeated)
 
 
@@ -148,7 +154,7 @@ def test_losses_survive_the_exchange_bit_for_bit() -> None:
     values = torch.tensor([0.0, 1e-45, 1.1920929e-07, 16.118095, 3.4e38])
     own = OwnRows(torch.arange(5), torch.zeros(5, dtype=torch.int64), torch.arange(5))
     pairs = pack_rows(
-        own, (values, values.flip(0)), torch.ones(5, dtype=torch.bool), torch.arange(5), stop=False, capacity=9
+        own, (values, values.flip(0)), torch.ones(5, dtype=torch.bool), torch.arange(5), ask=Ask.NOTHING, capacity=9
     )
     rows = unpack_rows(pairs.unsqueeze(0), 1).rows
     assert torch.equal(rows.audio_loss[:5], values)
