@@ -7,6 +7,7 @@ from jomold_dist.evaluation.metrics import parsing_scores
 from jomold_dist.evaluation.parsing import threshold_parsing
 from jomold_dist.models.han import FeatureSizes, HybridAttentionNetwork, Parsing
 from jomold_dist.models.losses import contrastive_loss
+from jomold_dist.training.checkpoint import load_network
 
 __all__ = [
     "FeatureSizes",
@@ -16,6 +17,7 @@ __all__ = [
     "Removal",
     "contrastive_loss",
     "estimate_noise_ratios",
+    "load_network",
     "parsing_scores",
     "select_noisy_labels",
     "threshold_parsing",

@@ -1,8 +1,9 @@
-"""Scores of a finished run's model on a split with dense labels.
+"""Scores of a run's model on a split with dense labels.
 
     python launchers/evaluate.py --run runs/llp-jomold --split val
 
-Prints the ten scores and the scores per category; writes scores_SPLIT.json into the run's folder.
+Prints the ten scores and the scores per category; writes scores_SPLIT.json into the run's folder. The model of a run
+that is still training is its best one so far, from its newest checkpoint.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from jomold_dist.config_files import load_config
 from jomold_dist.data.shards import verify_shards
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import DataError, join_problems
+from jomold_dist.files import write_json
 from jomold_dist.launching import launch
 from jomold_dist.models.weights import read_info
 from jomold_dist.tables import markdown_table, scores_table
+from jomold_dist.training.checkpoint import find_weights
 from jomold_dist.training.preflight import read_matching_manifest
 from jomold_dist.training.run import Run
-from jomold_dist.training.run_folder import RunFolder, write_json
+from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.stages import evaluate_model
 
 
@@ -29,30 +32,34 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of a run")
     parser.add_argument("--split", default="test", help="split of the run's data set (default: test)")
+    parser.add_argument("--weights", type=Path, help="other weights of the run: a checkpoint or a .safetensors file")
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     folder = RunFolder(arguments.run)
     return launch(
         lambda: load_config(folder.config),
         lambda config: config.distributed,
-        lambda config, world: evaluate(config, world, folder, arguments.split),
+        lambda config, world: evaluate(config, world, folder, arguments.split, arguments.weights),
     )
 
 
-def evaluate(config: Config, world: World, folder: RunFolder, split: str) -> None:
+def evaluate(config: Config, world: World, folder: RunFolder, split: str, weights: Path | None) -> None:
     """Collective: scores of one split."""
     with agree_on_errors(world):
-        manifest = read_matching_manifest(Path(config.data.shards), read_info(folder.weights("model")))
+        weights = find_weights(weights or folder.path)
+        info = read_info(weights)
+        manifest = read_matching_manifest(Path(config.data.shards), info)
         if not manifest.split(split).dense:
             raise DataError(f"split {split!r} of {config.data.shards} has no dense labels to score against")
         problems = verify_shards(Path(config.data.shards), manifest, [split], level=config.data.verify)
         if problems:
             raise DataError(join_problems(problems))
     run = Run(config, manifest, world, folder)
-    found = evaluate_model(run, split)
+    found = evaluate_model(run, split, weights)
     if not world.is_main:
         return
     write_json(folder.path / f"scores_{split}.json", found.to_json(split))
+    print(f"{weights}: epoch {info.notes.get('epoch', 'unknown')}\n")
     print(scores_table({config.method: found.scores}, split, simulated=manifest.simulated is not None))
     rows = [
         [category, *(f"{found.per_category[metric][category]:.1f}" for metric in found.per_category)]

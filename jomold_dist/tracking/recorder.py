@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.errors import StoppedError
+from jomold_dist.files import write_json
 from jomold_dist.tracking.model import log_model
 from jomold_dist.tracking.store import without_password
 from jomold_dist.training.recorder import Cell
-from jomold_dist.training.run_folder import write_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -82,6 +82,10 @@ class MlflowRecorder:
             return
         with self.open_run(run, name):
             yield
+
+    def finished(self, name: str) -> None:
+        """Closes the run of a stage whose process was killed between the stage's end and MLflow's knowing of it."""
+        self.attempt(f"closing the run of stage {name}", lambda: self._close_stage(name))
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Numbers at one step; characters that MLflow refuses in a name become underscores."""
@@ -148,6 +152,11 @@ class MlflowRecorder:
             self.notes.stages[name] = run
             self.keep_notes()
         return run
+
+    def _close_stage(self, name: str) -> None:
+        run = self.notes.stages.get(name)
+        if run is not None and self.client.get_run(run).info.status != "FINISHED":
+            self.client.set_terminated(run, "FINISHED")
 
     def keep_notes(self) -> None:
         """Writes `mlflow.json`."""

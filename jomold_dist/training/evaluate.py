@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,10 +44,22 @@ def parse_videos(
         network.train(before)
 
 
+def nothing() -> None:
+    """Does nothing between two batches."""
+
+
 def evaluate(
-    network: HybridAttentionNetwork, loader: Loader, world: World, cross_modal: bool, categories: tuple[str, ...]
+    network: HybridAttentionNetwork,
+    loader: Loader,
+    world: World,
+    cross_modal: bool,
+    categories: tuple[str, ...],
+    between: Callable[[], None] = nothing,
 ) -> Evaluation:
-    """Collective: the scores of a split with dense labels. Every rank must come with its own part of the videos."""
+    """Collective: the scores of a split with dense labels. Every rank must come with its own part of the videos.
+
+    `between` is called after every batch, as often on every rank.
+    """
     rows, indices = [], []
     counts: Tensor | None = None
     for batch, parsing in parse_videos(network, loader.epoch(0), world.device, cross_modal):
@@ -59,6 +71,7 @@ def evaluate(
         indices.append(batch.index)
         found = category_counts(audio, visual, audio_truth, visual_truth)
         counts = found if counts is None else counts + found
+        between()
     assert counts is not None  # every rank takes at least one step
     scores = _gather_videos(torch.cat(rows), torch.cat(indices).to(world.device), loader.videos, world)
     per_metric = category_scores(sum_over_ranks(counts, world).cpu())
@@ -78,14 +91,20 @@ class Probabilities:
 
 
 def predict_probabilities(
-    network: HybridAttentionNetwork, loader: Loader, world: World, cross_modal: bool
+    network: HybridAttentionNetwork,
+    loader: Loader,
+    world: World,
+    cross_modal: bool,
+    between: Callable[[], None] = nothing,
 ) -> Probabilities:
-    """Collective: audio and visual probabilities of every video of a split, on every rank."""
+    """Collective: audio and visual probabilities of every video of a split, on every rank. `between` as in
+    `evaluate`."""
     rows, indices = [], []
     for batch, parsing in parse_videos(network, loader.epoch(0), world.device, cross_modal):
         labels = batch.labels.to(world.device, parsing.audio_prob.dtype)
         rows.append(torch.stack([parsing.audio_prob, parsing.visual_prob, labels], dim=1))
         indices.append(batch.index)
+        between()
     whole = _gather_videos(torch.cat(rows), torch.cat(indices).to(world.device), loader.videos, world)
     audio, visual, labels = whole.cpu().unbind(1)
     return Probabilities(audio, visual, labels.bool())

@@ -1,21 +1,38 @@
-"""Training one network: epochs, validation, model selection, and what is told of each epoch."""
+"""Training one network: epochs, validation, model selection, checkpoints, and what is told of each epoch."""
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from jomold_dist.data.loader import Loader
+from jomold_dist.denoising.exchange import Ask
 from jomold_dist.denoising.methods import LossWeights, Method, Moment
-from jomold_dist.distributed.world import sum_over_ranks
-from jomold_dist.errors import StoppedError
+from jomold_dist.distributed.world import agree_on_errors, broadcast_object, sum_over_ranks
+from jomold_dist.errors import RunFolderError, StoppedError
 from jomold_dist.models.weights import save_model
+from jomold_dist.training.checkpoint import (
+    BEST,
+    Checkpoint,
+    checkpoint_name,
+    newest_checkpoint,
+    prune_checkpoints,
+    read_checkpoint,
+    write_checkpoint,
+)
 from jomold_dist.training.evaluate import evaluate
+from jomold_dist.training.passes import COMPUTE_DTYPES
+from jomold_dist.training.progress import Due, Progress
 from jomold_dist.training.removals import RemovalRecord
 from jomold_dist.training.run import Run
 from jomold_dist.training.schedule import learning_rate
@@ -35,119 +52,261 @@ class FitSettings:
     cross_modal: bool
 
 
-@dataclass
-class Best:
-    """The best epoch so far by the configured score."""
+def fit(run: Run, method: Method, settings: FitSettings, removals: RemovalRecord) -> Path:
+    """Collective: train the method's network, from its newest checkpoint if there is one. Returns where the best
+    epoch's weights lie, for rank 0.
 
-    epoch: int = -1
-    score: float = float("-inf")
-
-    def update(self, epoch: int, score: float, ties: str) -> bool:
-        """Whether this epoch is the best one now."""
-        if score > self.score or (score == self.score and ties == "last"):
-            self.epoch, self.score = epoch, score
-            return True
-        return False
-
-
-def fit(run: Run, method: Method, settings: FitSettings, removals: RemovalRecord) -> None:
-    """Collective: train the method's network; at the end `best_so_far` of the stage holds the best epoch's weights.
-
-    Raises StoppedError on every rank, after a step, once any rank was asked to stop.
+    Raises StoppedError on every rank, with a checkpoint written, once any rank was asked to stop.
     """
-    world, config = run.world, run.config
-    stage_seed = _stage_seed(config.run.seed, settings.stage)
-    torch.manual_seed(stage_seed)
-    stopwatch = Stopwatch(world.device)
-    best = Best()
-    if world.is_main:
-        run.folder.start_history(settings.stage)
     with run.loader("train", shuffle=True) as loader, run.loader("val", shuffle=False) as validation:
-        capacity = -(-config.train.batch_size // world.size) * run.manifest.split("train").max_labels
-        step = TrainStep(
+        training = Training(run, method, settings, removals, loader, validation)
+        training.resume()
+        while training.progress.epoch < settings.epochs:
+            training.take_epoch()
+        return training.finish()
+
+
+class Training:
+    """One network's training, from wherever it is to its last epoch."""
+
+    def __init__(
+        self,
+        run: Run,
+        method: Method,
+        settings: FitSettings,
+        removals: RemovalRecord,
+        loader: Loader,
+        validation: Loader,
+    ) -> None:
+        """Collective: the engine is set up."""
+        config, world = run.config, run.world
+        seed = _stage_seed(config.run.seed, settings.stage)
+        torch.manual_seed(seed)
+        self._run, self._settings, self._removals = run, settings, removals
+        self._loader, self._validation = loader, validation
+        self._stopwatch = Stopwatch(world.device)
+        self._step = TrainStep(
             method,
             method.network(),
             world,
-            StepSettings(settings.weights, settings.cross_modal, stage_seed),
-            stopwatch,
-            capacity,
+            StepSettings(settings.weights, settings.cross_modal, seed),
+            self._stopwatch,
+            capacity=-(-config.train.batch_size // world.size) * run.manifest.split("train").max_labels,
         )
-        for epoch in range(settings.epochs):
-            line = _train_epoch(run, step, loader, settings, removals, stopwatch, epoch)
-            scores = evaluate(
-                step.network, validation, world, settings.cross_modal, run.manifest.categories.names
-            ).scores
-            better = best.update(epoch, scores[config.train.selection], config.train.selection_ties)
-            if not world.is_main:
-                continue
-            if better:
-                notes = {"stage": settings.stage, "epoch": str(epoch + 1), "epochs": str(settings.epochs)}
-                info = run.weights_info(settings.cross_modal, notes)
-                save_model(run.folder.best_so_far(settings.stage), step.network, info)
-            line |= {f"val/{name}": value for name, value in scores.items()}
-            _tell(run, settings, epoch, line, best)
+        self._judge = method.network().to(world.device, next(self._step.network.parameters()).dtype)  # for validation
+        self._judge.compute_dtype = COMPUTE_DTYPES[config.train.precision]
+        self.progress = Progress()
+        self._due = Due(config.checkpoint)
 
+    def resume(self) -> None:
+        """Collective: go on from the newest checkpoint, which rank 0 reads; without one, start."""
+        run, found = self._run, None
+        with agree_on_errors(run.world):
+            if run.world.is_main:
+                place = newest_checkpoint(run.folder.checkpoints, self._settings.stage)
+                found = None if place is None else self._read(place)
+                with run.folder.writes():
+                    run.folder.write_history(self._settings.stage, found.state["history"] if found else [])
+        found = broadcast_object(found, run.world)
+        if found is None:
+            return
+        state = found.state
+        self._step.load_state(
+            {
+                "weights": found.weights,
+                "optimizer": found.optimizer,
+                "sums": torch.tensor(state["sums"], dtype=torch.float64),
+                "loss_scale": state["loss_scale"],
+            }
+        )
+        self.progress = Progress.of(state, found.best_weights)
+        if run.world.is_main:
+            self._removals.load_state(found.removals)
+            logger.info(
+                "%s: going on in epoch %d, after step %d of %d",
+                self._settings.stage, self.progress.epoch + 1, self.progress.step, self._loader.steps,
+            )  # fmt: skip
 
-def _train_epoch(
-    run: Run,
-    step: TrainStep,
-    loader: Loader,
-    settings: FitSettings,
-    removals: RemovalRecord,
-    stopwatch: Stopwatch,
-    epoch: int,
-) -> dict[str, float]:
-    """Collective: one epoch; its metrics by name."""
-    rate = learning_rate(run.config.train, epoch)
-    stopwatch.take()
-    waited, start, videos = loader.wait_seconds, time.perf_counter(), 0
-    batches = run.progress(loader.epoch(epoch), loader.steps, f"{settings.stage} {epoch + 1}/{settings.epochs}")
-    for number, batch in enumerate(batches):
-        moment = Moment(epoch * loader.steps + number, loader.steps)
-        report = step(batch, moment, rate, run.stop_asked())
-        removals.add(report)
-        videos += report.videos
-        if report.stop:
-            raise StoppedError(
-                f"{settings.stage}: stopped on request in epoch {epoch + 1}, step {number + 1} of {loader.steps}; "
-                "finished stages are kept, and the same command goes on with this one from its beginning"
+    def take_epoch(self) -> None:
+        """Collective: the rest of the current epoch, its scores, and its line in the history."""
+        run, progress = self._run, self.progress
+        speed = self._take_steps()
+        weights = self._step.weights()
+        try:  # nothing of the epoch is summed up yet: a checkpoint taken here is one after its last step
+            scores = self._scores(weights)
+        except StoppedError:
+            self._save_and_stop()
+        if progress.best.update(progress.epoch, scores[run.config.train.selection], run.config.train.selection_ties):
+            progress.best.weights = {name: tensor.cpu() for name, tensor in weights.items()}
+        line = self._sum_up() | speed | {f"val/{name}": value for name, value in scores.items()}
+        progress.history.append({"stage": self._settings.stage, "epoch": progress.epoch + 1, **line})
+        with agree_on_errors(run.world):
+            if run.world.is_main:
+                self._tell(line)
+        progress.end_epoch()
+
+    def finish(self) -> Path:
+        """Collective: the last checkpoint, from which more epochs can go on; where the best weights lie."""
+        problem = self._save()
+        if problem:
+            raise _agreed(f"{self._settings.stage}: the result cannot be written: {problem}")
+        return self._place() / BEST
+
+    def _take_steps(self) -> dict[str, float]:
+        """Collective: the steps that this epoch still lacks; how fast they went, as metrics."""
+        run, progress, loader = self._run, self.progress, self._loader
+        rate = learning_rate(run.config.train, progress.epoch)
+        self._stopwatch.take()
+        waited, start, videos = loader.wait_seconds, time.perf_counter(), 0
+        title = f"{self._settings.stage} {progress.epoch + 1}/{self._settings.epochs}"
+        left = loader.steps - progress.step
+        for batch in run.progress(loader.epoch(progress.epoch, progress.step), left, title):
+            moment = Moment(progress.epoch * loader.steps + progress.step, loader.steps)
+            report = self._step(batch, moment, rate, self._ask())
+            self._removals.add(report)
+            progress.step += 1
+            progress.skipped += report.skipped
+            videos += report.videos
+            if report.ask == Ask.STOP:
+                self._save_and_stop()
+            if report.ask == Ask.SAVE:
+                self._save()
+        spans = self._stopwatch.take()  # waits for the GPU, so that the clock below is right
+        seconds = time.perf_counter() - start
+        return {
+            "perf/videos_per_second": videos / seconds,
+            "perf/share_data_wait": (loader.wait_seconds - waited) / seconds,
+            "perf/share_ranking": spans.get("ranking", 0.0) / seconds,
+            "perf/share_exchange": spans.get("exchange", 0.0) / seconds,
+        }
+
+    def _sum_up(self) -> dict[str, float]:
+        """Collective: losses and removals of the epoch's steps, as metrics; what was summed starts anew."""
+        *sums, counted = sum_over_ranks(self._step.take_sums(), self._run.world).tolist()
+        losses = dict(zip(TERMS, (s / max(counted, 1) for s in sums), strict=True))
+        return {
+            "train/learning_rate": learning_rate(self._run.config.train, self.progress.epoch),
+            "train/loss": sum(getattr(self._settings.weights, name) * value for name, value in losses.items()),
+            **{f"train/loss_{name}": value for name, value in losses.items()},
+            "train/skipped_steps": self.progress.skipped,
+            **{f"denoise/{name}": value for name, value in self._removals.end_epoch(self._run.world).items()},
+        }
+
+    def _ask(self) -> Ask:
+        """What this rank asks of all at the end of the step that begins now."""
+        if self._run.stop_asked():
+            return Ask.STOP
+        return Ask.SAVE if self._run.world.is_main and self._due.after_step() else Ask.NOTHING
+
+    def _scores(self, weights: Mapping[str, Tensor]) -> dict[str, float]:
+        """Collective: the scores on val."""
+        self._judge.load_state_dict(weights)
+        run = self._run
+        names, cross_modal = run.manifest.categories.names, self._settings.cross_modal
+        found = evaluate(self._judge, self._validation, run.world, cross_modal, names, run.raise_if_stopped)
+        return found.scores
+
+    def _save(self) -> str | None:
+        """Collective: a checkpoint of this moment; on every rank, why it could not be written, or None.
+
+        A checkpoint that cannot be written costs nothing that was there before, and training may go on.
+        """
+        run, progress = self._run, self.progress
+        step = self._step.state()
+        self._removals.collect(run.world)
+        problem = None
+        if run.world.is_main:
+            state = (
+                progress.state() | self._origin() | {"loss_scale": step["loss_scale"], "sums": step["sums"].tolist()}
             )
-    spans = stopwatch.take()  # waits for the GPU, so that the clock below is right
-    seconds = time.perf_counter() - start
-    *sums, counted = sum_over_ranks(step.take_sums(), run.world).tolist()
-    losses = dict(zip(TERMS, (s / counted for s in sums), strict=True))
-    return {
-        "train/learning_rate": rate,
-        "train/loss": sum(getattr(settings.weights, name) * value for name, value in losses.items()),
-        **{f"train/loss_{name}": value for name, value in losses.items()},
-        **{f"denoise/{name}": value for name, value in removals.end_epoch(run.world).items()},
-        "perf/videos_per_second": videos / seconds,
-        "perf/share_data_wait": (loader.wait_seconds - waited) / seconds,
-        "perf/share_ranking": spans.get("ranking", 0.0) / seconds,
-        "perf/share_exchange": spans.get("exchange", 0.0) / seconds,
-    }
+            removals, best = self._removals.state(), progress.best.weights
+            checkpoint = Checkpoint(step["weights"], best, step["optimizer"], removals, state)
+            place, keep = self._place(), run.config.checkpoint.keep
+            try:
+                write_checkpoint(place.parent, place.name, checkpoint, self._save_weights)
+                prune_checkpoints(place.parent, self._settings.stage, place, keep)
+            except OSError as error:
+                problem = error.strerror or str(error)
+                logger.warning("%s cannot be written: %s; earlier checkpoints stay, training goes on", place, problem)
+        self._due.taken()
+        return broadcast_object(problem, run.world)
+
+    def _save_and_stop(self) -> NoReturn:
+        """Collective: the agreed end of a run that was asked to stop."""
+        problem, progress = self._save(), self.progress
+        where = f"{self._settings.stage}: stopped in epoch {progress.epoch + 1} after step {progress.step}"
+        if problem:
+            raise _agreed(f"{where}, but no checkpoint could be written: {problem}")
+        raise StoppedError(f"{where} of {self._loader.steps}, with a checkpoint; the same command goes on from there")
+
+    def _place(self) -> Path:
+        """Where a checkpoint of this moment lies."""
+        progress = self.progress
+        return self._run.folder.checkpoints / checkpoint_name(self._settings.stage, progress.epoch, progress.step)
+
+    def _save_weights(self, path: Path, weights: Mapping[str, Tensor]) -> None:
+        progress, epochs = self.progress, str(self._settings.epochs)
+        epoch = progress.best.epoch + 1 if path.name == BEST else progress.epoch + (progress.step > 0)
+        notes = {"stage": self._settings.stage, "epoch": str(epoch), "epochs": epochs}
+        save_model(path, self._judge, self._run.weights_info(self._settings.cross_modal, notes), weights)
+
+    def _origin(self) -> dict[str, Any]:
+        """Whose checkpoint it is: digests, MLflow's runs, and, for people, what wrote it."""
+        run, notes = self._run, self._run.folder.path / "mlflow.json"
+        return {
+            "owner": run.folder.owner(run.config, run.manifest.digest),
+            "mlflow": json.loads(notes.read_text(encoding="utf-8")) if notes.exists() else None,
+            "ranks": run.world.size,
+            "engine": run.config.train.engine,
+            "videos": self.progress.epoch * self._loader.videos
+            + min(self.progress.step * run.config.train.batch_size, self._loader.videos),
+        }
+
+    def _read(self, place: Path) -> Checkpoint:
+        """A checkpoint of this run; RunFolderError if it is another's, or of more epochs than are asked for."""
+        run, found = self._run, read_checkpoint(place)
+        if found.state["owner"] != run.folder.owner(run.config, run.manifest.digest):
+            raise RunFolderError(
+                f"checkpoint {place} belongs to another config, data set or version of the canonical order; "
+                "move it away, or choose another run.dir"
+            )
+        done, epochs = found.state["epoch"] + (found.state["step"] > 0), self._settings.epochs
+        if done > epochs:
+            raise RunFolderError(
+                f"checkpoint {place} is in epoch {done}: the number of epochs may grow but not shrink to {epochs}. "
+                "Choose another run.dir"
+            )
+        return found
+
+    def _tell(self, line: dict[str, float]) -> None:
+        """The epoch in the history, in the recorder, and in the log."""
+        run, progress, selection = self._run, self.progress, self._run.config.train.selection
+        with run.folder.writes():
+            run.folder.write_history(self._settings.stage, progress.history)
+        run.recorder.metrics(line, step=progress.epoch + 1)
+        removed = "".join(f", removed {name} {line[f'denoise/removed_{name}']:.0f}" for name in ("audio", "visual"))
+        logger.info(
+            "%s %d/%d: loss %.4f, %s %.1f (best %.1f in epoch %d)%s; %.0f videos/s, "
+            "waiting for data %.0f %%, ranking %.0f %%, exchanging %.0f %%",
+            self._settings.stage,
+            progress.epoch + 1,
+            self._settings.epochs,
+            line["train/loss"],
+            selection,
+            line[f"val/{selection}"],
+            progress.best.score,
+            progress.best.epoch + 1,
+            removed,
+            line["perf/videos_per_second"],
+            *(100 * line[f"perf/share_{name}"] for name in ("data_wait", "ranking", "exchange")),
+        )
 
 
-def _tell(run: Run, settings: FitSettings, epoch: int, line: dict[str, float], best: Best) -> None:
-    run.folder.add_history({"stage": settings.stage, "epoch": epoch + 1, **line})
-    run.recorder.metrics(line, step=epoch + 1)
-    selection = run.config.train.selection
-    removed = "".join(f", removed {name} {line[f'denoise/removed_{name}']:.0f}" for name in ("audio", "visual"))
-    logger.info(
-        "%s %d/%d: loss %.4f, %s %.1f (best %.1f in epoch %d)%s; %.0f videos/s, "
-        "waiting for data %.0f %%, ranking %.0f %%, exchanging %.0f %%",
-        settings.stage,
-        epoch + 1,
-        settings.epochs,
-        line["train/loss"],
-        selection,
-        line[f"val/{selection}"],
-        best.score,
-        best.epoch + 1,
-        removed,
-        line["perf/videos_per_second"],
-        *(100 * line[f"perf/share_{name}"] for name in ("data_wait", "ranking", "exchange")),
-    )
+def _agreed(message: str) -> RunFolderError:
+    """An error that every rank raises together."""
+    error = RunFolderError(message)
+    error.agreed = True
+    return error
 
 
 def _stage_seed(seed: int, stage: str) -> int:

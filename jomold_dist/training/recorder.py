@@ -17,6 +17,10 @@ class Recorder(Protocol):
         """Everything recorded inside belongs to the stage `name` (a nested run)."""
         ...
 
+    def finished(self, name: str) -> None:
+        """The stage `name` was finished by an earlier start, which may not have lived to record it."""
+        ...
+
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Numbers at one step (an epoch's number in our loops)."""
         ...
@@ -39,6 +43,9 @@ class NullRecorder:
 
     def stage(self, name: str) -> AbstractContextManager[None]:
         return nullcontext()
+
+    def finished(self, name: str) -> None:
+        pass
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         pass

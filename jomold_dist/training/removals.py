@@ -20,7 +20,7 @@ MODALITIES = ("audio", "visual")
 
 
 class RemovalRecord:
-    """Collects the removals of one training. Complete on rank 0 after every `end_epoch`."""
+    """Collects the removals of one training. Complete on rank 0 after every `collect` and `end_epoch`."""
 
     def __init__(self, manifest: Manifest, present: Mapping[str, np.ndarray] | None) -> None:
         """`present` maps a training video's key to what is really there, bool (2, C), audio first; None: not known."""
@@ -30,42 +30,74 @@ class RemovalRecord:
         self._noise = self._noise_per_category(present)
         self._present = present
         self._epochs = 0
-        self._pending: list[StepReport] = []
-        self._removed = np.zeros((2, len(self._names)), dtype=np.int64)
+        self._pending: list[tuple[tuple[str, ...], np.ndarray, np.ndarray]] = []  # keys, modality, category of a step
+        self._removed = np.zeros((2, len(self._names)), dtype=np.int64)  # in whole epochs
         self._rightly = np.zeros_like(self._removed)
+        self._epoch_removed = np.zeros_like(self._removed)  # in this epoch
+        self._epoch_rightly = np.zeros_like(self._removed)
         self._by_label: Counter[tuple[str, int, int]] = Counter()  # (key, modality, category)
 
     def add(self, report: StepReport) -> None:
         """One step's removals on this rank."""
-        self._pending.append(report)
+        if report.keys:
+            self._pending.append((report.keys, report.visual.astype(np.int64), report.category))
 
-    def end_epoch(self, world: World) -> dict[str, float]:
-        """Collective: brings the epoch's removals to rank 0, and tells them as metrics there (elsewhere nothing)."""
-        mine = [(r.keys, r.visual.astype(np.int64), r.category) for r in self._pending if r.keys]
+    def collect(self, world: World) -> None:
+        """Collective: brings the removals added so far to rank 0."""
+        gathered = gather_objects(self._pending, world)
         self._pending = []
-        gathered = gather_objects(mine, world)
         if not world.is_main:
-            return {}
-        self._epochs += 1
-        removed, rightly = np.zeros_like(self._removed), np.zeros_like(self._removed)
+            return
         for keys, modality, category in (step for steps in gathered for step in steps):
-            np.add.at(removed, (modality, category), 1)
+            np.add.at(self._epoch_removed, (modality, category), 1)
             self._by_label.update(zip(keys, modality.tolist(), category.tolist(), strict=True))
             if self._present is not None:
                 there = np.stack([self._present[k] for k in keys])[np.arange(len(keys)), modality, category]
-                np.add.at(rightly, (modality, category), ~there)
-        self._removed += removed
-        self._rightly += rightly
+                np.add.at(self._epoch_rightly, (modality, category), ~there)
+
+    def end_epoch(self, world: World) -> dict[str, float]:
+        """Collective: collects the epoch's removals, and tells them as metrics on rank 0 (elsewhere nothing)."""
+        self.collect(world)
+        if not world.is_main:
+            return {}
+        self._epochs += 1
         metrics: dict[str, float] = {}
         for number, name in enumerate(MODALITIES):
-            metrics[f"removed_{name}"] = float(removed[number].sum())
+            removed, rightly = (int(counts[number].sum()) for counts in (self._epoch_removed, self._epoch_rightly))
+            metrics[f"removed_{name}"] = float(removed)
             if self._noise is not None:
-                precision, recall = _quality(rightly[number].sum(), removed[number].sum(), self._noise[number].sum())
+                precision, recall = _quality(rightly, removed, int(self._noise[number].sum()))
                 if precision is not None:
                     metrics[f"precision_{name}"] = precision
                 if recall is not None:
                     metrics[f"recall_{name}"] = recall
+        self._removed += self._epoch_removed
+        self._rightly += self._epoch_rightly
+        self._epoch_removed[:], self._epoch_rightly[:] = 0, 0
         return metrics
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What brings the record back, on rank 0 after `collect`: counts (2, C), and a row a removed label."""
+        rows = sorted(self._by_label.items())
+        return {
+            "epochs": np.array(self._epochs),
+            "removed": self._removed,
+            "rightly": self._rightly,
+            "epoch_removed": self._epoch_removed,
+            "epoch_rightly": self._epoch_rightly,
+            "label_key": np.array([key for (key, _, _), _ in rows], dtype=np.str_),
+            "label_modality": np.array([modality for (_, modality, _), _ in rows], dtype=np.int8),
+            "label_category": np.array([category for (_, _, category), _ in rows], dtype=np.int32),
+            "label_epochs": np.array([epochs for _, epochs in rows], dtype=np.int32),
+        }
+
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """The inverse of `state`, on rank 0."""
+        self._epochs = int(state["epochs"])
+        self._removed, self._rightly = state["removed"].copy(), state["rightly"].copy()
+        self._epoch_removed, self._epoch_rightly = state["epoch_removed"].copy(), state["epoch_rightly"].copy()
+        labels = (state[f"label_{name}"].tolist() for name in ("key", "modality", "category"))
+        self._by_label = Counter(dict(zip(zip(*labels, strict=True), state["label_epochs"].tolist(), strict=True)))
 
     def summary(self) -> dict[str, Any]:
         """What removals.json holds: per modality in total, and per category.

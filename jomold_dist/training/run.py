@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from jomold_dist.config import Config
 from jomold_dist.data.loader import Loader
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.distributed.world import World
+from jomold_dist.distributed.world import World, sum_over_ranks
+from jomold_dist.errors import StoppedError
 from jomold_dist.models.weights import WeightsInfo, feature_sizes
 from jomold_dist.training.recorder import NullRecorder, Recorder
 from jomold_dist.training.run_folder import RunFolder
@@ -44,6 +47,12 @@ class Run:
     def loader(self, split: str, shuffle: bool) -> Loader:
         """This rank's videos of a split, in the canonical order of each epoch or in the manifest's order."""
         return make_loader(self.config, self.manifest, split, Path(self.config.data.shards), self.world, shuffle)
+
+    def raise_if_stopped(self) -> None:
+        """Collective: StoppedError on every rank if any of them was asked to stop."""
+        asked = torch.tensor(int(self.stop_asked()), device=self.world.device)
+        if int(sum_over_ranks(asked, self.world)):
+            raise StoppedError("stopped on request")
 
     def weights_info(self, cross_modal: bool, notes: dict[str, str]) -> WeightsInfo:
         """What a weights file of this run says beside the weights."""

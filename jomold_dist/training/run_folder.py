@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from jomold_dist.config import Config, decides
 from jomold_dist.config_files import dump_config, load_config
 from jomold_dist.data.plan import PLAN_VERSION
 from jomold_dist.errors import RunFolderError, UserError
+from jomold_dist.files import write_json, write_text, writing
 
 OWNER = "owner.json"
 
@@ -48,24 +50,38 @@ class RunFolder:
     def removed_labels(self) -> Path:
         return self.path / "removed_labels.csv"
 
+    @property
+    def checkpoints(self) -> Path:
+        """Finished weights, and the checkpoints of trainings (see `checkpoint.py`)."""
+        return self.path / "checkpoints"
+
     def weights(self, stage: str) -> Path:
         """The finished weights of a stage; they are there only when the stage is done."""
-        return self.path / "checkpoints" / f"{stage}.safetensors"
+        return self.checkpoints / f"{stage}.safetensors"
 
-    def best_so_far(self, stage: str) -> Path:
-        """The best weights of a stage that is still training."""
-        return self.path / "checkpoints" / f"{stage}.best_so_far.safetensors"
+    def complete(self, stage: str, best: Path) -> None:
+        """Make these weights the stage's result."""
+        with writing(self.weights(stage)) as aside:
+            shutil.copyfile(best, aside)
 
-    def complete(self, stage: str) -> None:
-        """Make the best weights the stage's result."""
-        self.best_so_far(stage).replace(self.weights(stage))
+    @contextmanager
+    def writes(self) -> Iterator[None]:
+        """Tells of a full disk and the like inside the block as a RunFolderError."""
+        try:
+            yield
+        except OSError as error:
+            raise RunFolderError(f"run.dir {self.path} cannot be written: {error.strerror or error}") from None
+
+    def owner(self, config: Config, manifest_digest: str) -> dict[str, Any]:
+        """To whom a run and its checkpoints belong."""
+        return {"config": config.digest, "manifest": manifest_digest, "plan": PLAN_VERSION}
 
     def claim(self, config: Config, manifest_digest: str) -> None:
         """Create the folder for this config and data set, or check that it is theirs.
 
         RunFolderError if it belongs to another config or data set, holds something else, or cannot be written.
         """
-        owner = {"config": config.digest, "manifest": manifest_digest, "plan": PLAN_VERSION}
+        owner = self.owner(config, manifest_digest)
         try:
             if (self.path / OWNER).exists():
                 self._check_owner(config, owner)
@@ -105,36 +121,8 @@ class RunFolder:
         """status.json: `state` is running, finished, failed or stopped, with details such as exit code and stage."""
         write_json(self.path / "status.json", {"state": state, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **details})
 
-    def start_history(self, stage: str) -> None:
-        """Forget an earlier, unfinished attempt at a stage."""
-        lines = self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else []
-        kept = [line for line in lines if _stage_of(line) not in (stage, None)]
-        write_text(self.history, "".join(line + "\n" for line in kept))
-
-    def add_history(self, line: Mapping[str, Any]) -> None:
-        """Append an epoch's line."""
-        with self.history.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically: the file is whole or as it was before."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically: the file is whole or as it was before."""
-    aside = path.with_name(f".{path.name}.partial")
-    with aside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
-
-
-def _stage_of(line: str) -> str | None:
-    """The stage of a history line; None for a line that was cut off."""
-    try:
-        return json.loads(line)["stage"]
-    except (ValueError, KeyError):
-        return None
+    def write_history(self, stage: str, lines: Sequence[Mapping[str, Any]]) -> None:
+        """The lines of a stage's epochs, after those of the stages before it."""
+        there = self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else []
+        others = [line for line in there if json.loads(line)["stage"] != stage]
+        write_text(self.history, "".join(line + "\n" for line in [*others, *map(json.dumps, lines)]))

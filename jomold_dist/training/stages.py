@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from jomold_dist.denoising.methods import METHODS, Han, LossWeights
 from jomold_dist.denoising.noise_ratio import NoiseRatios, estimate_noise_ratios, read_noise_ratios
 from jomold_dist.distributed.world import agree_on_errors, barrier, broadcast_object
 from jomold_dist.errors import DataError
+from jomold_dist.files import write_json, write_text
 from jomold_dist.models.han import HybridAttentionNetwork
 from jomold_dist.models.weights import load_model, read_info
+from jomold_dist.training.checkpoint import prune_checkpoints
 from jomold_dist.training.evaluate import Evaluation, evaluate, predict_probabilities
 from jomold_dist.training.loop import FitSettings, fit
+from jomold_dist.training.passes import COMPUTE_DTYPES
+from jomold_dist.training.recorder import Cell
 from jomold_dist.training.removals import RemovalRecord, read_truth
 from jomold_dist.training.run import Run
-from jomold_dist.training.run_folder import write_json, write_text
-from jomold_dist.training.step import COMPUTE_DTYPES
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +49,13 @@ def _stage(run: Run, name: str, is_done: Callable[[Run], bool], body: Callable[[
         done = is_done(run) if run.world.is_main else None
     if broadcast_object(done, run.world):
         logger.info("%s: done before, skipped", name)
+        run.recorder.finished(name)
         return
-    if run.world.is_main:
-        run.folder.write_status("running", stage=name)
+    run.raise_if_stopped()
+    with agree_on_errors(run.world):
+        if run.world.is_main:
+            with run.folder.writes():
+                run.folder.write_status("running", stage=name)
     with run.recorder.stage(name):
         body(run)
     barrier(run.world)
@@ -66,9 +73,11 @@ def _train_estimator(run: Run) -> None:
         LossWeights.of(config.loss),
         config.cross_modal,
     )
-    fit(run, Han(run.config, run.manifest, None, run.world.device), settings, RemovalRecord(run.manifest, None))
-    if run.world.is_main:
-        run.folder.complete("estimator")
+    best = fit(run, Han(run.config, run.manifest, None, run.world.device), settings, RemovalRecord(run.manifest, None))
+    with _results(run) as is_main:
+        if is_main:
+            run.folder.complete("estimator", best)
+            prune_checkpoints(run.folder.checkpoints, "estimator", None, 0)
 
 
 def _ratios_are_there(run: Run) -> bool:
@@ -83,9 +92,11 @@ def _find_noise_ratios(run: Run) -> None:
     elif denoise.ratios == "file":
         ratios = read_noise_ratios(Path(str(denoise.ratio_file)), categories)
     else:
-        network = _load_stage(run, "estimator")
+        network = _load(run, run.folder.weights("estimator"))
         with run.loader("train", shuffle=False) as loader:
-            found = predict_probabilities(network, loader, run.world, run.config.estimator.cross_modal)
+            found = predict_probabilities(
+                network, loader, run.world, run.config.estimator.cross_modal, run.raise_if_stopped
+            )
         ratios = estimate_noise_ratios(
             found.audio,
             found.visual,
@@ -95,13 +106,22 @@ def _find_noise_ratios(run: Run) -> None:
             denoise.visual_scale,
             denoise.mean_batch_size,
         )
-    if run.world.is_main:
-        names = run.manifest.categories.names
-        table = {"category": names, "audio": ratios.audio.tolist(), "visual": ratios.visual.tolist()}
-        table |= _true_noise_ratios(run)
-        run.recorder.table("noise_ratios", table)
-        write_json(run.folder.noise_ratios, {"categories": names, **{k: table[k] for k in ("audio", "visual")}})
-        logger.info("noise ratios: mean audio %.3f, mean visual %.3f", ratios.audio.mean(), ratios.visual.mean())
+    with _results(run) as is_main:
+        if is_main:
+            names = run.manifest.categories.names
+            table = {"category": names, "audio": ratios.audio.tolist(), "visual": ratios.visual.tolist()}
+            table |= _true_noise_ratios(run)
+            run.recorder.table("noise_ratios", table)
+            write_json(run.folder.noise_ratios, {"categories": names, **{k: table[k] for k in ("audio", "visual")}})
+            logger.info("noise ratios: mean audio %.3f, mean visual %.3f", ratios.audio.mean(), ratios.visual.mean())
+
+
+@contextmanager
+def _results(run: Run) -> Iterator[bool]:
+    """Collective at its end: a block in which rank 0 writes results; yields whether this is rank 0. What goes wrong
+    there is an error on every rank."""
+    with agree_on_errors(run.world), run.folder.writes():
+        yield run.world.is_main
 
 
 def _true_noise_ratios(run: Run) -> dict[str, list[float]]:
@@ -121,21 +141,29 @@ def _model_is_there(run: Run) -> bool:
 
 def _train_model(run: Run) -> None:
     config = run.config
-    needs_ratios = "noise_ratios" in METHODS[config.method].stages(config)
-    ratios = read_noise_ratios(run.folder.noise_ratios, len(run.manifest.categories)) if needs_ratios else None
+    ratios = None
+    if "noise_ratios" in METHODS[config.method].stages(config):
+        with agree_on_errors(run.world):
+            read = (
+                read_noise_ratios(run.folder.noise_ratios, len(run.manifest.categories)) if run.world.is_main else None
+            )
+        ratios = broadcast_object(read, run.world)
     method = METHODS[config.method](config, run.manifest, ratios, run.world.device)
     removals = RemovalRecord(run.manifest, read_truth(Path(config.data.shards)) if run.world.is_main else None)
-    if run.world.is_main:
-        run.folder.scores.unlink(missing_ok=True)  # of a training that this one replaces
+    with _results(run) as is_main:
+        if is_main:
+            run.folder.scores.unlink(missing_ok=True)  # of a shorter training, which this one goes on with
     weights = LossWeights.of(config.loss)
-    fit(run, method, FitSettings("model", config.train.epochs, weights, cross_modal=True), removals)
-    if run.world.is_main:
-        write_json(run.folder.removals, removals.summary())
-        write_text(run.folder.removed_labels, removals.ledger())
-        run.recorder.table("removals", removals.table())
-        run.recorder.artifact(run.folder.removed_labels)
-        run.recorder.model(run.folder.best_so_far("model"))
-        run.folder.complete("model")  # last: it marks the stage as done
+    best = fit(run, method, FitSettings("model", config.train.epochs, weights, cross_modal=True), removals)
+    with _results(run) as is_main:
+        if is_main:
+            write_json(run.folder.removals, removals.summary())
+            write_text(run.folder.removed_labels, removals.ledger())
+            run.recorder.table("removals", removals.table())
+            run.recorder.artifact(run.folder.removed_labels)
+            run.recorder.model(best)
+            run.folder.complete("model", best)  # last: it marks the stage as done
+            prune_checkpoints(run.folder.checkpoints, "model", best.parent, 1)
 
 
 def _evaluated(run: Run) -> bool:
@@ -152,26 +180,31 @@ def _read_scores(run: Run) -> dict[str, Any] | None:
 
 
 def _evaluate_test(run: Run) -> None:
-    found = evaluate_model(run, "test")
-    if run.world.is_main:
-        write_json(run.folder.scores, found.to_json("test"))
-        run.recorder.metrics({f"test/{name}": value for name, value in found.scores.items()}, step=0)
-        columns = {"category": run.manifest.categories.names}
-        run.recorder.table("scores_per_category", columns | {k: [*v.values()] for k, v in found.per_category.items()})
-        run.recorder.artifact(run.folder.scores)
-        logger.info("test: %s", ", ".join(f"{name} {value:.1f}" for name, value in found.scores.items()))
+    found = evaluate_model(run, "test", run.folder.weights("model"))
+    with _results(run) as is_main:
+        if is_main:
+            write_json(run.folder.scores, found.to_json("test"))
+            run.recorder.metrics({f"test/{name}": value for name, value in found.scores.items()}, step=0)
+            columns: dict[str, Sequence[Cell]] = {"category": run.manifest.categories.names}
+            columns |= {metric: [*values.values()] for metric, values in found.per_category.items()}
+            run.recorder.table("scores_per_category", columns)
+            run.recorder.artifact(run.folder.scores)
+            logger.info("test: %s", ", ".join(f"{name} {value:.1f}" for name, value in found.scores.items()))
 
 
-def evaluate_model(run: Run, split: str) -> Evaluation:
-    """Collective: the scores of the run's finished model on a split."""
-    network = _load_stage(run, "model")
+def evaluate_model(run: Run, split: str, weights: Path) -> Evaluation:
+    """Collective: the scores of a model of the run on a split."""
+    network = _load(run, weights)
     with run.loader(split, shuffle=False) as loader:
-        return evaluate(network, loader, run.world, True, run.manifest.categories.names)
+        return evaluate(network, loader, run.world, True, run.manifest.categories.names, run.raise_if_stopped)
 
 
-def _load_stage(run: Run, stage: str) -> HybridAttentionNetwork:
-    """The finished network of a stage, on this rank's device, computing as it did in training."""
-    network = load_model(run.folder.weights(stage)).to(run.world.device)
+def _load(run: Run, weights: Path) -> HybridAttentionNetwork:
+    """Collective: the network of a weights file, which rank 0 reads, on every rank's device, computing as in
+    training."""
+    with agree_on_errors(run.world):
+        read = load_model(weights) if run.world.is_main else None
+    network: HybridAttentionNetwork = broadcast_object(read, run.world).to(run.world.device)
     network.compute_dtype = COMPUTE_DTYPES[run.config.train.precision]
     return network
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import Finished, Tiny
-from launchers_help import ENVIRONMENT, Outcome, command, files_below, processes_naming, run_here, run_process
+from launchers_help import Outcome, files_below, run_here, run_process
+from results import same_results
 
+from jomold_dist import load_network
 from jomold_dist.config import SCORES
 from jomold_dist.config_files import load_config
 from jomold_dist.data.shards import Video
@@ -51,7 +50,8 @@ def test_a_run_folder_holds_everything(finished: Finished, tiny: Tiny) -> None:
     folder = finished.folder
     assert load(folder / "status.json").items() >= {"state": "finished", "exit_code": 0}.items()
     assert load_config(folder / "config.yaml") == load_config(tiny.config, [f"run.dir={folder}"])
-    assert {p.name for p in (folder / "checkpoints").iterdir()} == {"estimator.safetensors", "model.safetensors"}
+    there = {p.name for p in (folder / "checkpoints").iterdir()}
+    assert there == {"estimator.safetensors", "model.safetensors", "model-e0002-s00000000"}
     ratios = load(folder / "noise_ratios.json")
     assert ratios["categories"] == list(CATEGORIES.names)
     assert all(0 <= r <= 1 for name in ("audio", "visual") for r in ratios[name])
@@ -108,15 +108,17 @@ def test_a_finished_run_is_not_run_again(finished: Finished, tiny: Tiny, tmp_pat
     assert "| jomold |" in outcome.out
 
 
-def test_more_epochs_train_the_model_only(finished: Finished, tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
-    folder = shutil.copytree(finished.folder, tmp_path / "run")
-    outcome = train(capsys, tiny, folder, "train.epochs=3")
+def test_more_epochs_go_on_where_the_training_ended(
+    finished: Finished, tiny: Tiny, tmp_path: Path, capsys: Capture
+) -> None:
+    """... and end as if they had been asked for at once."""
+    grown = shutil.copytree(finished.folder, tmp_path / "grown")
+    outcome = train(capsys, tiny, grown, "train.epochs=3")
     assert "estimator: done before, skipped" in outcome.err
+    assert "model: going on in epoch 3, after step 0 of 3" in outcome.err
     assert "evaluation: done before" not in outcome.err
-    assert [line["epoch"] for line in history(folder, "model")] == [1, 2, 3]
-    assert len(history(folder, "estimator")) == 2
-    first = [[line["train/loss"] for line in history(f, "model")][:2] for f in (folder, finished.folder)]
-    assert first[0] == first[1]
+    train(capsys, tiny, tmp_path / "at_once", "train.epochs=3")
+    same_results(grown, tmp_path / "at_once")
 
 
 def test_fewer_epochs_than_the_folder_has_are_refused(
@@ -210,6 +212,22 @@ def test_evaluate(finished: Finished, tmp_path: Path, capsys: Capture) -> None:
     assert load(folder / "scores_test.json")["scores"] == load(folder / "scores.json")["scores"]
 
 
+def test_evaluate_a_run_that_is_still_training(finished: Finished, tmp_path: Path, capsys: Capture) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "run")
+    checkpoint = folder / "checkpoints" / "model-e0002-s00000000"
+    for weights, same in ((None, True), (checkpoint / "best.safetensors", True), (checkpoint, False)):
+        (folder / "checkpoints" / "model.safetensors").unlink(missing_ok=True)
+        given = () if weights is None else ("--weights", weights)
+        outcome = run_here(capsys, "evaluate", "--run", folder, *given)
+        assert outcome.code == 0, outcome.err
+        assert str(checkpoint) in outcome.out
+        if same:
+            assert load(folder / "scores_test.json")["scores"] == load(folder / "scores.json")["scores"]
+    best, present = (load_network(folder), load_network(checkpoint))
+    epochs = [line["val/segment_type"] for line in history(folder, "model")]
+    assert torch.equal(best.event_head.weight, present.event_head.weight) == (epochs[1] > epochs[0])
+
+
 def events(path: Path, keys: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
     """The file's events as bool (N, C, T) of audio and visual."""
     found = torch.zeros(2, len(keys), len(CATEGORIES), SEGMENTS, dtype=torch.bool)
@@ -247,31 +265,3 @@ def test_predictions_of_unlabelled_videos(finished: Finished, tmp_path: Path, ca
     assert "9 videos" in outcome.out
     audio, visual = events(out, [v.key for v in videos])
     assert (audio | visual).any()
-
-
-def test_a_stopped_run_says_so_and_goes_on(finished: Finished, tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
-    folder = tmp_path / "run"
-    arguments = ("--config", tiny.config, f"run.dir={folder}", "train.epochs=5000")
-    process = subprocess.Popen(
-        command("torchrun", "train", *arguments), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    try:
-        deadline = time.monotonic() + 90
-        while not ((folder / "history.jsonl").exists() and history(folder, "model")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline, "the run did not start"
-            time.sleep(0.2)
-        process.send_signal(signal.SIGTERM)
-        output = process.communicate(timeout=60)[0].decode()
-    finally:
-        process.kill()
-    assert process.returncode != 0
-    assert output.count("stopped on request") == 1
-    status = load(folder / "status.json")
-    assert status["state"] == "stopped"
-    assert status["exit_code"] == 1
-    assert not list(processes_naming(folder))
-    outcome = train(capsys, tiny, folder)  # the two epochs of the finished run
-    assert "estimator: done before, skipped" in outcome.err
-    assert (folder / "removed_labels.csv").read_bytes() == (finished.folder / "removed_labels.csv").read_bytes()
-    assert (folder / "scores.json").read_bytes() == (finished.folder / "scores.json").read_bytes()

@@ -1,0 +1,74 @@
+"""Where a training is, and what it has found so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from jomold_dist.config import CheckpointConfig
+
+
+@dataclass
+class Best:
+    """The best epoch so far by the configured score, and its weights."""
+
+    epoch: int = -1
+    score: float = float("-inf")
+    weights: Mapping[str, Tensor] | None = None
+
+    def update(self, epoch: int, score: float, ties: str) -> bool:
+        """Whether this epoch is the best one now."""
+        if score > self.score or (score == self.score and ties == "last"):
+            self.epoch, self.score = epoch, score
+            return True
+        return False
+
+
+@dataclass
+class Progress:
+    """Epochs that are trained and scored, steps taken in the one after them, and what both have brought."""
+
+    epoch: int = 0
+    step: int = 0
+    skipped: int = 0  # of these steps, because something was not finite
+    best: Best = field(default_factory=Best)
+    history: list[dict[str, Any]] = field(default_factory=list)  # the line of each scored epoch
+
+    def end_epoch(self) -> None:
+        self.epoch, self.step, self.skipped = self.epoch + 1, 0, 0
+
+    def state(self) -> dict[str, Any]:
+        """All but the best weights, as JSON."""
+        best = {"epoch": self.best.epoch, "score": self.best.score} if self.best.epoch >= 0 else None
+        return {
+            "epoch": self.epoch, "step": self.step, "skipped": self.skipped, "best": best, "history": self.history,
+        }  # fmt: skip
+
+    @classmethod
+    def of(cls, state: Mapping[str, Any], best_weights: Mapping[str, Tensor] | None) -> Progress:
+        """The inverse of `state`."""
+        best = Best() if state["best"] is None else Best(**state["best"], weights=best_weights)
+        return cls(state["epoch"], state["step"], state["skipped"], best, state["history"])
+
+
+class Due:
+    """Tells when the next checkpoint is due, by the clock or by steps, counted since the last."""
+
+    def __init__(self, config: CheckpointConfig) -> None:
+        self._config = config
+        self.taken()
+
+    def taken(self) -> None:
+        """A checkpoint was taken now."""
+        self._since, self._steps = time.monotonic(), 0
+
+    def after_step(self) -> bool:
+        """Whether one is due after the step that begins now."""
+        self._steps += 1
+        minutes, steps = self._config.every_minutes, self._config.every_steps
+        by_clock = minutes is not None and time.monotonic() - self._since >= 60 * minutes
+        return by_clock or (steps is not None and self._steps >= steps)

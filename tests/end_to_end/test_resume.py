@@ -1,0 +1,312 @@
+"""A run that is killed and started again ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Finished, Tiny
+from launchers_help import ENVIRONMENT, ROOT, free_port, run_here
+from results import same_results
+from safetensors.torch import load_file
+
+from jomold_dist.training.checkpoint import check_checkpoint, newest_checkpoint
+
+DROPOUT = ("model.attention_dropout=0.1", "model.classifier_dropout=0.5", "train.precision=float32")
+EVERY_STEP = ("checkpoint.every_steps=1",)
+Capture = pytest.CaptureFixture[str]
+
+
+@dataclass
+class Job:
+    """The ranks of one start, as a launcher would start them, in a session of their own."""
+
+    ranks: list[subprocess.Popen[str]]
+
+    def kill(self) -> None:
+        """SIGKILL to all, as when a machine is lost."""
+        for rank in self.ranks:
+            rank.kill()
+        for rank in self.ranks:
+            rank.wait()
+
+    def wait(self) -> list[int]:
+        for rank in self.ranks:
+            rank.wait(timeout=240)
+        return [rank.returncode for rank in self.ranks]
+
+    @property
+    def running(self) -> bool:
+        return all(rank.poll() is None for rank in self.ranks)
+
+
+def start(size: int, log: Path, *arguments: str | Path, most_bytes: int | None = None) -> Job:
+    """Start launchers/train.py on `size` ranks; what they say is appended to `log`. No file that they write may be
+    larger than `most_bytes`, as on a disk that is full."""
+    world = {"WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1"}
+    world["MASTER_PORT"] = free_port()
+    command = [sys.executable, str(ROOT / "launchers" / "train.py"), *map(str, arguments)]
+
+    def limit() -> None:
+        if most_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+
+    with log.open("a") as file:
+        return Job(
+            [
+                subprocess.Popen(
+                    command,
+                    env=ENVIRONMENT | world | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                    stdout=file,
+                    stderr=file,
+                    text=True,
+                    preexec_fn=limit,
+                )
+                for rank in range(size)
+            ]
+        )
+
+
+def finish(size: int, log: Path, *arguments: str | Path) -> None:
+    assert start(size, log, *arguments).wait() == [0] * size, log.read_text()
+
+
+def kill_when(job: Job, moment: Callable[[], bool]) -> bool:
+    """Kill the job at that moment; False if it ended before."""
+    try:
+        while job.running:
+            if moment():
+                return True
+            time.sleep(0.002)
+        return False
+    finally:
+        job.kill()
+
+
+def writing(folder: Path) -> Callable[[], bool]:
+    """A checkpoint is being written."""
+    return lambda: any((folder / "checkpoints").glob(".*.partial"))
+
+
+def renamed(folder: Path) -> Callable[[], bool]:
+    """A checkpoint is in its place and not yet complete."""
+    places = (folder / "checkpoints").glob
+    return lambda: any(not (p / "COMPLETE.json").exists() for p in places("model-*/"))
+
+
+def after(folder: Path, seconds: float) -> Callable[[], bool]:
+    """So long after this start has begun to train."""
+    begun: list[float] = []
+    status, before = folder / "status.json", time.time()
+
+    def moment() -> bool:
+        if not begun and status.exists() and status.stat().st_mtime > before:
+            begun.append(time.monotonic())
+        return bool(begun) and time.monotonic() - begun[0] >= seconds
+
+    return moment
+
+
+def kill_and_resume(tiny: Tiny, tmp_path: Path, size: int, kills: int, seed: int) -> None:
+    settings = ("--config", tiny.config, *DROPOUT)
+    calm, shaken, log = tmp_path / "calm", tmp_path / "shaken", tmp_path / "log.txt"
+    finish(size, log, *settings, f"run.dir={calm}")
+    choice = random.Random(seed)
+    killed = 0
+    while killed < kills:
+        job = start(size, log, *settings, f"run.dir={shaken}", *EVERY_STEP)
+        moments = [writing(shaken), renamed(shaken), after(shaken, 2.5 * choice.random())]
+        if not kill_when(job, moments[killed % 3]):
+            break  # it came to its end
+        killed += 1
+    finish(size, log, *settings, f"run.dir={shaken}")
+    assert killed >= min(kills, 3), log.read_text()
+    same_results(shaken, calm)
+
+
+@pytest.mark.parametrize(("size", "kills"), [(2, 5)])
+def test_killed_at_any_moment(tiny: Tiny, tmp_path: Path, size: int, kills: int) -> None:
+    kill_and_resume(tiny, tmp_path, size, kills, seed=size)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_killed_at_twenty_moments(tiny: Tiny, tmp_path: Path, size: int) -> None:
+    kill_and_resume(tiny, tmp_path, size, 20, seed=10 + size)
+
+
+def close_results(one: Path, other: Path, tolerance: float) -> None:
+    """The same removals, and parameters within a tolerance."""
+    for name in ("removed_labels.csv", "removals.json"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    for stage in ("estimator", "model"):
+        weights = [load_file(f / "checkpoints" / f"{stage}.safetensors") for f in (one, other)]
+        for name, tensor in weights[0].items():
+            torch.testing.assert_close(tensor, weights[1][name], atol=tolerance, rtol=0)
+
+
+def reached(folder: Path, checkpoints: int) -> Callable[[], bool]:
+    """So many checkpoints of this start are complete."""
+    before = {p.parent.name for p in folder.glob("checkpoints/*/COMPLETE.json")}
+    seen: set[str] = set()
+
+    def moment() -> bool:
+        seen.update(p.parent.name for p in folder.glob("checkpoints/*/COMPLETE.json"))
+        return len(seen - before) >= checkpoints
+
+    return moment
+
+
+CHAINS = {
+    "ranks": ((1, "ddp"), (2, "ddp"), (4, "ddp"), (1, "ddp")),
+    "engines": ((2, "ddp"), (2, "deepspeed"), (2, "ddp")),
+    "ranks_and_engines": ((1, "ddp"), (2, "deepspeed"), (4, "ddp"), (1, "deepspeed")),
+}
+
+
+@pytest.mark.parametrize(
+    ("chain", "optimizer"),
+    [
+        ("ranks", "adam"),
+        ("engines", "sgd"),
+        pytest.param("ranks", "sgd", marks=pytest.mark.slow),
+        pytest.param("ranks_and_engines", "sgd", marks=pytest.mark.slow),
+    ],
+)
+def test_resumed_on_other_ranks_and_engines(tiny: Tiny, tmp_path: Path, chain: str, optimizer: str) -> None:
+    settings = ["--config", tiny.config, f"train.optimizer={optimizer}", "deepspeed.zero_stage=2"]
+    if optimizer == "sgd":
+        settings += ["train.precision=float32", "train.learning_rate=0.05"]
+    calm, moved, log = tmp_path / "calm", tmp_path / "moved", tmp_path / "log.txt"
+    finish(1, log, *settings, f"run.dir={calm}")
+    *first, (last_size, last_engine) = CHAINS[chain]
+    for size, engine in first:
+        job = start(size, log, *settings, f"run.dir={moved}", f"train.engine={engine}", *EVERY_STEP)
+        assert kill_when(job, reached(moved, 3)), log.read_text()
+    finish(last_size, log, *settings, f"run.dir={moved}", f"train.engine={last_engine}")
+    assert log.read_text().count("going on in epoch") >= len(first)
+    close_results(moved, calm, 1e-9 if optimizer == "adam" else 1e-6)
+
+
+def test_no_video_is_seen_twice_or_left_out(tiny: Tiny, tmp_path: Path) -> None:
+    """The ledger of `static` counts how often each video with the label was in a batch."""
+    folder, log = tmp_path / "run", tmp_path / "log.txt"
+    settings = ("--config", tiny.config, f"run.dir={folder}", "method=static", "train.epochs=3")
+    settings += ("denoise.static_labels.visual=[Speech]",)
+    for size in (1, 2):
+        job = start(size, log, *settings, *EVERY_STEP)
+        assert kill_when(job, reached(folder, 2)), log.read_text()
+    finish(1, log, *settings)
+    with (folder / "removed_labels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    assert {row["epochs_removed"] for row in rows} == {"3"}
+
+
+def half_done(tiny: Tiny, folder: Path, log: Path, *settings: str) -> None:
+    """A run that was killed with a few checkpoints of its model."""
+    arguments = ("--config", tiny.config, f"run.dir={folder}", *EVERY_STEP, *settings)
+    job = start(1, log, *arguments)
+    assert kill_when(job, lambda: len(list(folder.glob("checkpoints/model-*/COMPLETE.json"))) >= 2), log.read_text()
+
+
+def test_a_disk_that_is_full(tiny: Tiny, tmp_path: Path, finished: Finished) -> None:
+    """Nothing that was there is lost: the run ends with a message, and goes on once there is room."""
+    folder, log = tmp_path / "run", tmp_path / "log.txt"
+    half_done(tiny, folder, log)
+    there = newest_checkpoint(folder / "checkpoints", "model")
+    assert there is not None
+    log.write_text("")
+    arguments = ("--config", tiny.config, f"run.dir={folder}", *EVERY_STEP)
+    assert start(2, log, *arguments, most_bytes=1_000_000).wait() == [2, 2]
+    said = log.read_text()
+    assert "cannot be written: " in said
+    assert "earlier checkpoints stay, training goes on" in said
+    assert "error: model: the result cannot be written" in said
+    assert "Traceback" not in said
+    assert newest_checkpoint(folder / "checkpoints", "model") == there
+    assert json.loads((folder / "status.json").read_text())["state"] == "failed"
+    finish(1, log, *arguments)
+    same_results(folder, finished.folder)
+
+
+def test_a_truncated_newest_checkpoint(tiny: Tiny, tmp_path: Path, finished: Finished) -> None:
+    folder, log = tmp_path / "run", tmp_path / "log.txt"
+    half_done(tiny, folder, log)
+    newest = newest_checkpoint(folder / "checkpoints", "model")
+    assert newest is not None
+    os.truncate(newest / "optimizer.safetensors", 1000)
+    log.write_text("")
+    finish(1, log, "--config", tiny.config, f"run.dir={folder}")
+    assert f"checkpoint {newest} is damaged: optimizer.safetensors has 1000 bytes" in log.read_text()
+    assert "going on in epoch" in log.read_text()
+    same_results(folder, finished.folder)
+
+
+def test_a_checkpoint_of_another_config(tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
+    log = tmp_path / "log.txt"
+    half_done(tiny, tmp_path / "one", log)
+    half_done(tiny, tmp_path / "other", log, "train.learning_rate=0.1")
+    for place in (tmp_path / "other" / "checkpoints").glob("model-*"):
+        shutil.rmtree(place)
+    foreign = newest_checkpoint(tmp_path / "one" / "checkpoints", "model")
+    assert foreign is not None
+    moved = shutil.copytree(foreign, tmp_path / "other" / "checkpoints" / foreign.name)
+    arguments = ("--config", tiny.config, f"run.dir={tmp_path / 'other'}", "train.learning_rate=0.1")
+    outcome = run_here(capsys, "train", *arguments)
+    assert outcome.code == 2
+    assert f"checkpoint {moved} belongs to another config" in outcome.err
+    check_checkpoint(moved)
+
+
+def test_fewer_epochs_than_the_checkpoint_has(tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
+    folder = tmp_path / "run"
+    half_done(tiny, folder, tmp_path / "log.txt", "train.epochs=9")
+    job = start(1, tmp_path / "log.txt", "--config", tiny.config, f"run.dir={folder}", "train.epochs=9", *EVERY_STEP)
+    assert kill_when(job, lambda: any(folder.glob("checkpoints/model-e0002-*/COMPLETE.json")))
+    outcome = run_here(capsys, "train", "--config", tiny.config, f"run.dir={folder}", "train.epochs=1")
+    assert outcome.code == 2
+    assert "may grow but not shrink to 1" in outcome.err
+
+
+def test_a_killed_run_goes_on_with_its_mlflow_runs(tiny: Tiny, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    folder, log = tmp_path / "runs" / "run", tmp_path / "log.txt"
+    half_done(tiny, folder, log, "tracking.enabled=true")
+    notes = json.loads((folder / "mlflow.json").read_text())
+    client = MlflowClient(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")
+    status = {name: client.get_run(run).info.status for name, run in notes["stages"].items()}
+    assert status == {"estimator": "FINISHED", "noise_ratios": "FINISHED", "train": "RUNNING"}
+    client.update_run(notes["stages"]["noise_ratios"], status="RUNNING")  # as if killed just before it was closed
+    finish(1, log, "--config", tiny.config, f"run.dir={folder}", "tracking.enabled=true")
+    again = json.loads((folder / "mlflow.json").read_text())
+    assert again["run"] == notes["run"]
+    assert again["stages"].items() >= notes["stages"].items()
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert {run.info.run_id for run in runs} == {again["run"], *again["stages"].values()}
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    losses = client.get_metric_history(again["stages"]["train"], "train/loss")
+    assert {metric.step for metric in losses} == {1, 2}
+    state = json.loads((folder / "checkpoints" / "model-e0002-s00000000" / "state.json").read_text())
+    assert state["mlflow"]["run"] == notes["run"]
+
+
+def test_an_unreachable_mlflow_server_stops_nothing(tiny: Tiny, tmp_path: Path, finished: Finished) -> None:
+    folder, log = tmp_path / "run", tmp_path / "log.txt"
+    server = f"tracking.uri=http://127.0.0.1:{free_port()}"
+    finish(1, log, "--config", tiny.config, f"run.dir={folder}", "tracking.enabled=true", server)
+    assert log.read_text().count("going on without it") == 1
+    same_results(folder, finished.folder)
