@@ -62,7 +62,7 @@ def bench(world: World, precisions: list[str], videos: int, rounds: int) -> None
             seconds[kind].append(time.perf_counter() - start)
     median = {kind: statistics.median(taken[2:]) for kind, taken in seconds.items()}
     rate = statistics.median(rates[2:])
-    print(f"device: {_device(world)}, torch {torch.__version__}")
+    print(f"device: {describe(world)}, torch {torch.__version__}")
     print(f"float32 matrix rate ({ROWS}x{WIDTH} by {WIDTH}x{WIDTH}): {rate:.0f} GFLOP/s")
     rows = [
         [f"{m} {p}", f"{1000 * t:.1f}", f"{videos / t:.0f}", f"{videos / t / rate:.2f}"] for (m, p), t in median.items()
@@ -127,7 +127,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def _device(world: World) -> str:
+def describe(world: World) -> str:
     if world.device.type == "cuda":
         return torch.cuda.get_device_name(world.device)
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
