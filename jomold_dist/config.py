@@ -39,12 +39,24 @@ def number(default: Any, low: float | None = None, high: float | None = None, *,
     return field(default=default, metadata={"bounds": Bounds(low, high, above)})
 
 
+class Tree(dict[str, Any]):
+    """A setting's free mapping of plain values, as YAML gives it: hashable like all of a config, not to be changed."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(json.dumps(self, sort_keys=True))
+
+
+NO_SETTINGS = Tree()
+
+
 @dataclass(frozen=True)
 class RunConfig:
     dir: str = "runs/run"
     """Folder of the run: checkpoints, scores, removals. One folder belongs to one config and one data set."""
     seed: int = number(0, 0, 2**32 - 1)
     """Seed of the parameters, the order of the videos and dropout."""
+    wall_minutes: float | None = number(None, 0, above=True)
+    """Stop with a checkpoint and exit code 75 after so many minutes. None: no limit."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +168,7 @@ class EstimatorConfig:
 @dataclass(frozen=True)
 class TrainConfig:
     epochs: int = number(25, 1)
-    """Epochs of the model. May grow in a run folder: the model is then trained anew, its estimator is kept."""
+    """Epochs of the model. May grow in a run folder: training then goes on from where it ended."""
     batch_size: int = number(128, 1)
     """Videos in an optimizer batch, over all ranks and micro-batches: the scope of the ranking."""
     micro_batch_size: int | None = number(None, 1)
@@ -173,14 +185,38 @@ class TrainConfig:
     """Weight decay of the optimizer."""
     clip_grad_norm: float | None = number(None, 0, above=True)
     """Largest norm of the gradient. None: no clipping."""
-    precision: Literal["float32", "bf16", "float64"] = "float32"
-    """Compute type. Parameters, probabilities and losses stay float32 (float64 with float64)."""
-    engine: Literal["ddp"] = "ddp"
-    """What averages gradients over ranks."""
+    precision: Literal["float32", "bf16", "float16", "float64"] = "float32"
+    """Compute type. Parameters, probabilities and losses stay float32 (float64 with float64, which needs the DDP
+    engine). float16 scales the loss by itself."""
+    engine: Literal["ddp", "deepspeed"] = "ddp"
+    """What averages gradients over ranks and holds the optimizer: torch's DistributedDataParallel, or DeepSpeed."""
+    non_finite: Literal["stop", "skip"] = "stop"
+    """A feature, loss or gradient that is not finite: end with the videos' names, or name them and skip the step."""
     selection: Literal[SCORES] = "segment_type"  # type: ignore[valid-type]
     """The validation score by which the best epoch is chosen (`released`: event_audio)."""
     selection_ties: Literal["first", "last"] = "first"
     """Which of equally good epochs is kept (`released`: last)."""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    every_minutes: float | None = number(5.0, 0, above=True)
+    """Minutes between two checkpoints of a training. None: not by the clock."""
+    every_steps: int | None = number(None, 1)
+    """Optimizer steps between two checkpoints of a training. None: not by steps."""
+    keep: int = number(2, 1)
+    """Newest checkpoints that are kept."""
+
+
+@dataclass(frozen=True)
+class DeepSpeedConfig:
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    """What the ranks share out with `train.engine: deepspeed`: nothing (0), the optimizer's state (1: two thirds of the
+    memory that Adam needs, for no more traffic than DDP), gradients too (2), parameters too (3)."""
+    extra: Tree = NO_SETTINGS
+    """Settings of DeepSpeed's own, passed on as they are, such as `{comms_logger: {enabled: true}}`. Keys that
+    DeepSpeed does not know, and those that other settings decide, are refused. A file's replaces that of its `base:` as
+    a whole; an override may name one of them, as in `deepspeed.extra.comms_logger.enabled=true`."""
 
 
 @dataclass(frozen=True)
@@ -216,11 +252,13 @@ class Config:
     estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig)
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
     def flat(self) -> dict[str, Any]:
-        """Every setting by its dotted name; tuples become lists."""
+        """Every setting by its dotted name; tuples become lists, a free mapping is one setting."""
         return dict(_flatten("", dataclasses.asdict(self)))
 
     @property
@@ -233,6 +271,7 @@ class Config:
 FREE = frozenset(
     {
         "run.dir",
+        "run.wall_minutes",
         "data.shards",  # the manifest's digest stands for the data, wherever it lies
         "data.resident",
         "data.cache",
@@ -241,9 +280,10 @@ FREE = frozenset(
         "train.engine",
         "train.micro_batch_size",
         "train.epochs",  # may grow
+        "train.non_finite",  # so that a run that stopped can go on
     }
 )
-FREE_SECTIONS = ("tracking.", "distributed.")
+FREE_SECTIONS = ("checkpoint.", "tracking.", "distributed.", "deepspeed.")
 
 
 def decides(name: str) -> bool:
@@ -274,7 +314,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 def _flatten(prefix: str, tree: dict[str, Any]) -> list[tuple[str, Any]]:
     flat: list[tuple[str, Any]] = []
     for name, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not isinstance(value, Tree):
             flat += _flatten(f"{prefix}{name}.", value)
         else:
             flat.append((prefix + name, list(value) if isinstance(value, tuple) else value))

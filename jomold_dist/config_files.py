@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import types
 import typing
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 import yaml
 
-from jomold_dist.config import RECIPES, Bounds, Config
+from jomold_dist.config import RECIPES, Bounds, Config, Tree
 from jomold_dist.errors import ConfigError, join_problems, nearest
 
 
@@ -61,9 +62,15 @@ def load_config(
     given: dict[str, Given] = {}
     if path is not None:
         given |= _read_file(Path(path), problems, ())
-    for text in overrides:
-        given |= _read_override(text, problems)
     settings = schema()
+    trees = [name for name, setting in settings.items() if setting.type is Tree]
+    for text in overrides:
+        for name, item in _read_override(text, problems).items():
+            tree = next((tree for tree in trees if name.startswith(f"{tree}.")), None)
+            if tree is None:
+                given[name] = item
+            else:
+                given[tree] = _grown(given.get(tree), name.removeprefix(f"{tree}.").split("."), item)
     sections = {name.rsplit(".", 1)[0] for name in settings if "." in name}
     values: dict[str, Any] = {}
     for name, item in given.items():
@@ -116,6 +123,12 @@ def _contradictions(config: Config, given: Mapping[str, Given]) -> list[str]:
             "method = 'static' removes denoise.static_labels, and none are set; "
             "for example denoise.static_labels.visual=[Speech]"
         )
+    if config.train.engine == "deepspeed" and config.train.precision == "float64":
+        problems.append("train.precision = 'float64' needs train.engine = 'ddp': DeepSpeed has no float64")
+    if config.deepspeed.extra:
+        from jomold_dist.distributed.deepspeed_config import problems_of_extra  # imports DeepSpeed, which takes seconds
+
+        problems += problems_of_extra(config)
     return problems
 
 
@@ -184,6 +197,17 @@ def _read_override(text: str, problems: list[str]) -> dict[str, Given]:
         return {}
 
 
+def _grown(tree: Given | None, path: list[str], item: Given) -> Given:
+    """The mapping with one more value inside, or what it was if that is no mapping."""
+    if tree is not None and not isinstance(tree.value, dict):
+        return tree
+    inner = None if tree is None else tree.value.get(path[0])
+    value = item.value
+    if len(path) > 1:
+        value = _grown(Given(inner, "") if isinstance(inner, dict) else None, path[1:], item).value
+    return Given({**({} if tree is None else tree.value), path[0]: value}, item.where)
+
+
 def _construct(node: yaml.Node) -> Any:
     """The plain value of a YAML node. ValueError with one line if it has none (an unknown tag, a 13th month)."""
     try:
@@ -205,6 +229,8 @@ def _convert(given: Given, setting: Setting, choices: Iterable[str] | None) -> t
         value, problem = _convert_choice(given.value, tuple(choices))
     elif typing.get_origin(hint) is tuple:
         value, problem = _convert_names(given.value)
+    elif hint is Tree:
+        value, problem = _convert_tree(given.value)
     elif hint is str:
         value, problem = _convert_text(given)
     elif hint is bool:
@@ -214,10 +240,21 @@ def _convert(given: Given, setting: Setting, choices: Iterable[str] | None) -> t
     return (value, f"{problem}, or null" if optional else problem) if problem else (value, None)
 
 
-def _convert_choice(value: Any, allowed: tuple[str, ...]) -> tuple[Any, str | None]:
-    if isinstance(value, str) and value in allowed:
+def _convert_choice(value: Any, allowed: tuple[Any, ...]) -> tuple[Any, str | None]:
+    """Texts or whole numbers; `true` is no 1."""
+    if any(type(value) is type(one) and value == one for one in allowed):
         return value, None
-    return None, f"must be one of {', '.join(allowed)}{nearest(str(value), allowed)}"
+    names = [str(one) for one in allowed]
+    return None, f"must be one of {', '.join(names)}{nearest(str(value), names)}"
+
+
+def _convert_tree(value: Any) -> tuple[Any, str | None]:
+    try:
+        if isinstance(value, dict) and json.loads(json.dumps(value, allow_nan=False)) == value:  # keys are texts
+            return Tree(value), None
+    except (TypeError, ValueError, RecursionError):  # a date, infinity, a mapping that holds itself
+        pass
+    return None, "must be a mapping (`key: value` lines) of texts, numbers, true, false, null and lists"
 
 
 def _convert_names(value: Any) -> tuple[Any, str | None]:

@@ -17,7 +17,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
-from jomold_dist.config import RECIPES, Config
+from jomold_dist.config import RECIPES, Config, Tree
 from jomold_dist.config_files import Setting, schema
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
@@ -97,7 +97,7 @@ def kind(setting: Setting) -> str:
         return ", ".join(f"`{value}`" for value in typing.get_args(hint)) + end
     if typing.get_origin(hint) is tuple:
         return f"list of names{end}"
-    name = {str: "text", bool: "`true` or `false`", int: "whole number", float: "number"}[hint]
+    name = {str: "text", bool: "`true` or `false`", int: "whole number", float: "number", Tree: "mapping"}[hint]
     return name + limits(setting) + end
 
 

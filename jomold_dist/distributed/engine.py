@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from jomold_dist.config import TrainConfig
+from jomold_dist.config import Config, TrainConfig
 from jomold_dist.distributed.world import World
 
 
@@ -19,7 +19,8 @@ class Engine(Protocol):
     by the global count; the engine turns the ranks' mean of gradients into their sum."""
 
     def forward(self, *arguments: Any) -> Any:
-        """The wrapped module's forward pass, with gradient. Call it inside `part`."""
+        """Collective: the wrapped module's forward pass. With gradient inside `part`, without it (under
+        `torch.no_grad`) anywhere."""
         ...
 
     def part(self, last: bool) -> AbstractContextManager[None]:
@@ -27,39 +28,53 @@ class Engine(Protocol):
         ...
 
     def backward(self, loss: Tensor) -> None:
-        """Collective in the last part: all ranks must call it."""
+        """Collective: all ranks must call it, also one without videos of its own."""
         ...
 
     def clip_gradient(self) -> Tensor:
-        """The norm of the whole batch's gradient, the same on every rank, after which it is clipped if so set."""
+        """Collective: the norm () of the whole batch's gradient, the same on every rank and not finite if any rank's
+        gradient is not, after which the gradient is clipped if so set. Before `step`, after the last part."""
         ...
 
     def step(self, learning_rate: float) -> None:
-        """One optimizer step; gradients are cleared."""
+        """Collective: one optimizer step; gradients are cleared."""
+        ...
+
+    def skip(self) -> None:
+        """Drops the gradients instead of a step: the next one is as if this batch had not been."""
+        ...
+
+    def weights(self) -> dict[str, Tensor]:
+        """Collective: a copy of every parameter and buffer by its name in the module's state dict, whole, on every
+        rank."""
         ...
 
     def full_state(self) -> dict[str, Any]:
-        """Collective: parameters and optimizer state as one rank would hold them."""
+        """Collective: `weights`, and `optimizer`: what the optimizer keeps of each parameter, by the parameter's name
+        and the optimizer's key (`exp_avg`, `step`, ...). Whole CPU tensors on every rank, the same for every engine
+        and number of ranks. Before the first step `optimizer` is empty."""
         ...
 
-    def load_full_state(self, state: dict[str, Any]) -> None:
-        """Collective: the inverse of `full_state`."""
+    def load_full_state(self, state: Mapping[str, Any]) -> None:
+        """Collective: the inverse of `full_state`, bit for bit; every rank passes the same. Without optimizer entries
+        the optimizer starts afresh."""
         ...
 
 
 class DdpEngine:
     """torch's DistributedDataParallel; with one rank, the module itself."""
 
-    def __init__(self, module: nn.Module, world: World, train: TrainConfig) -> None:
+    def __init__(self, module: nn.Module, world: World, config: Config) -> None:
         self._module = module
         self._world = world
-        self._clip = train.clip_grad_norm
-        self._parameters = [p for p in module.parameters() if p.requires_grad]
-        self._optimizer = make_optimizer(self._parameters, train)
+        self._clip = config.train.clip_grad_norm
+        self._trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        self._optimizer = make_optimizer(self._trained.values(), config.train)
         self._wrapped: nn.Module = module
         if world.size > 1:
             device_ids = [world.device] if world.device.type == "cuda" else None
             self._wrapped = DistributedDataParallel(module, device_ids=device_ids, gradient_as_bucket_view=True)
+            _settle_buckets(self._wrapped)
 
     def forward(self, *arguments: Any) -> Any:
         return self._wrapped(*arguments)
@@ -76,27 +91,45 @@ class DdpEngine:
         (loss * self._world.size).backward()
 
     def clip_gradient(self) -> Tensor:
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        gradients = [p.grad for p in self._trained.values() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
-        if self._clip is not None:
-            torch.nn.utils.clip_grads_with_norm_(self._parameters, self._clip, norm)
+        clip(gradients, norm, self._clip)
         return norm
 
     def step(self, learning_rate: float) -> None:
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
+        set_learning_rate(self._optimizer, learning_rate)
         self._optimizer.step()
+        self.skip()
+
+    def skip(self) -> None:
         self._optimizer.zero_grad(set_to_none=self._world.size == 1)  # DDP's gradients are views of its buckets
 
+    def weights(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().clone() for name, tensor in self._module.state_dict().items()}
+
     def full_state(self) -> dict[str, Any]:
-        return {"module": self._module.state_dict(), "optimizer": self._optimizer.state_dict()}
+        weights = {name: tensor.cpu() for name, tensor in self.weights().items()}
+        return {"weights": weights, "optimizer": optimizer_entries(self._optimizer, self._trained)}
 
-    def load_full_state(self, state: dict[str, Any]) -> None:
-        self._module.load_state_dict(state["module"])
-        self._optimizer.load_state_dict(state["optimizer"])
+    def load_full_state(self, state: Mapping[str, Any]) -> None:
+        self._module.load_state_dict(state["weights"])
+        load_optimizer_entries(self._optimizer, self._trained, state["optimizer"])
 
 
-def make_optimizer(parameters: list[nn.Parameter], train: TrainConfig) -> torch.optim.Optimizer:
+def _settle_buckets(wrapped: DistributedDataParallel) -> None:
+    """Collective: regroups DDP's buckets now, by a backward pass whose gradients are all 0.
+
+    DDP does it once, after its first backward pass, and the order of its sums changes with it. With three and more
+    ranks a resumed run would differ from the undisturbed one in the last bits, as another step is its first.
+    (`find_unused_parameters=True` does not prevent that, and searches the graph in every step.)
+    """
+    wrapped.reducer.prepare_for_backward([])
+    trained = [p for p in wrapped.module.parameters() if p.requires_grad]
+    torch.stack([(0 * p).sum() for p in reversed(trained)]).sum().backward()
+    wrapped.reducer._rebuild_buckets()
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], train: TrainConfig) -> torch.optim.Optimizer:
     """The configured optimizer, in torch's fused form."""
     kinds: dict[str, Callable[..., torch.optim.Optimizer]] = {
         "adam": torch.optim.Adam,
@@ -106,7 +139,42 @@ def make_optimizer(parameters: list[nn.Parameter], train: TrainConfig) -> torch.
     return kinds[train.optimizer](parameters, lr=train.learning_rate, weight_decay=train.weight_decay, fused=True)
 
 
-def make_engine(module: nn.Module, world: World, train: TrainConfig) -> Engine:
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def clip(gradients: list[Tensor], norm: Tensor, limit: float | None) -> None:
+    """Scales gradients of this norm down to `limit`, in place."""
+    if limit is not None and gradients:
+        factor = (limit / (norm + 1e-6)).clamp(max=1.0)  # as in torch.nn.utils.clip_grad_norm_
+        torch._foreach_mul_(gradients, factor.to(gradients[0].dtype))
+
+
+def optimizer_entries(
+    optimizer: torch.optim.Optimizer, trained: Mapping[str, nn.Parameter]
+) -> dict[str, dict[str, Tensor]]:
+    """What an optimizer of whole parameters keeps of each, as copies on the CPU; nothing for those without any."""
+    kept = {name: optimizer.state.get(parameter) for name, parameter in trained.items()}
+    return {n: {k: v.detach().cpu().clone() for k, v in state.items()} for n, state in kept.items() if state}
+
+
+def load_optimizer_entries(
+    optimizer: torch.optim.Optimizer, trained: Mapping[str, nn.Parameter], entries: Mapping[str, Mapping[str, Tensor]]
+) -> None:
+    """The inverse of `optimizer_entries`."""
+    optimizer.state.clear()
+    for name, parameter in trained.items():
+        if name in entries:
+            optimizer.state[parameter] = {
+                key: value.to(parameter.device, copy=True) for key, value in entries[name].items()
+            }
+
+
+def make_engine(module: nn.Module, world: World, config: Config) -> Engine:
     """Collective: the configured engine around the module, with rank 0's parameters on every rank."""
-    engines: dict[str, Callable[[nn.Module, World, TrainConfig], Engine]] = {"ddp": DdpEngine}
-    return engines[train.engine](module, world, train)
+    if config.train.engine == "ddp":
+        return DdpEngine(module, world, config)
+    from jomold_dist.distributed.deepspeed_engine import DeepSpeedEngine  # imports DeepSpeed, which takes seconds
+
+    return DeepSpeedEngine(module, world, config)

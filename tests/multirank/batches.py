@@ -43,23 +43,48 @@ def manifest() -> Manifest:
     return Manifest("made up", SEGMENTS, CategorySet(tuple("abcdef")), specs, {"train": empty})
 
 
+def plain_config(**train: Any) -> Config:
+    """A jomold config without dropout and with full noise ratios, in which every step removes labels."""
+    return Config(
+        model=ModelConfig(attention_dropout=0.0, classifier_dropout=0.0),
+        denoise=DenoiseConfig(warmup_epochs=None),
+        loss=replace(LossConfig(), visual_smoothing=0.9),
+        train=TrainConfig(batch_size=BATCH, **train),
+    )
+
+
+def make_step(world: World, config: Config, cross_modal: bool = True) -> TrainStep:
+    """Collective: jomold's step, with the same parameters on every call."""
+    torch.manual_seed(0)
+    ratio = torch.linspace(0.2, 1.0, CATEGORIES, dtype=torch.float64)
+    method = METHODS["jomold"](config, manifest(), NoiseRatios(ratio.flip(0), ratio), world.device)
+    settings = StepSettings(LossWeights(2.0, 1.0, 1.0, 1.0), cross_modal=cross_modal, seed=0)
+    capacity = -(-BATCH // world.size) * CATEGORIES
+    return TrainStep(method, method.network(), world, settings, Stopwatch(world.device), capacity)
+
+
+def own_batch(world: World, number: int, features: dict[str, torch.Tensor], labels: torch.Tensor) -> Batch:
+    """This rank's part of an optimizer batch; the batches of STEPS come again and again."""
+    start, stop = STEPS[number % len(STEPS)]
+    at = torch.from_numpy(rank_positions(number % len(STEPS), BATCH, stop, world.rank, world.size))
+    return Batch(
+        features={k: v[at] for k, v in features.items()},
+        labels=labels[at],
+        position=at - start,
+        index=at,
+        keys=tuple(f"video{n}" for n in at.tolist()),
+        dense=None,
+        total=stop - start,
+    )
+
+
 def take_steps(
     world: World, micro_batch: int, kind: str = "plain", optimizer: str = "adam", poison: int | None = None
 ) -> dict[str, Any]:
     """Collective: three optimizer steps of jomold in float64 without dropout. Per step: removed labels as (video,
     modality, category) and the gradient; at the end the parameters."""
-    torch.manual_seed(0)
-    config = Config(
-        model=ModelConfig(attention_dropout=0.0, classifier_dropout=0.0),
-        denoise=DenoiseConfig(warmup_epochs=None),
-        loss=replace(LossConfig(), visual_smoothing=0.9),
-        train=TrainConfig(batch_size=BATCH, micro_batch_size=micro_batch, precision="float64", optimizer=optimizer),  # type: ignore[arg-type]
-    )
-    ratio = torch.linspace(0.2, 1.0, CATEGORIES, dtype=torch.float64)
-    method = METHODS["jomold"](config, manifest(), NoiseRatios(ratio.flip(0), ratio), world.device)
-    settings = StepSettings(LossWeights(2.0, 1.0, 1.0, 1.0), cross_modal=True, seed=0)
-    capacity = -(-BATCH // world.size) * CATEGORIES
-    step = TrainStep(method, method.network(), world, settings, Stopwatch(world.device), capacity)
+    config = plain_config(micro_batch_size=micro_batch, precision="float64", optimizer=optimizer)
+    step = make_step(world, config)
     removed, gradients = [], []
     update = step.engine.step
 
@@ -71,18 +96,8 @@ def take_steps(
     features, labels = videos(kind)
     if poison is not None:
         features["motion"][poison, 1, 2] = float("nan")
-    for number, (start, stop) in enumerate(STEPS):
-        at = torch.from_numpy(rank_positions(number, BATCH, stop, world.rank, world.size))
-        batch = Batch(
-            features={k: v[at] for k, v in features.items()},
-            labels=labels[at],
-            position=at - start,
-            index=at,
-            keys=tuple(f"video{n}" for n in at.tolist()),
-            dense=None,
-            total=stop - start,
-        )
-        report = step(batch, Moment(number, len(STEPS)), 5e-4)
+    for number in range(len(STEPS)):
+        report = step(own_batch(world, number, features, labels), Moment(number, len(STEPS)), 5e-4)
         removed.append(sorted(zip(report.keys, report.visual.tolist(), report.category.tolist(), strict=True)))
     parameters = torch.cat([p.detach().flatten() for p in step.network.parameters()])
     return {"removed": removed, "gradients": gradients, "parameters": parameters}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import pickle
 import re
 import typing
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jomold_dist import config as config_module
-from jomold_dist.config import FREE, FREE_SECTIONS, RECIPES, Config
+from jomold_dist.config import FREE, FREE_SECTIONS, RECIPES, Config, Tree
 from jomold_dist.config_files import Setting, dump_config, load_config, schema
 from jomold_dist.errors import ConfigError, UserError
 
@@ -73,6 +74,9 @@ def test_file_and_overrides(tmp_path: Path) -> None:
         ("denoise.static_labels.visual=[Speech, Dog]", "denoise.static_labels.visual", ["Speech", "Dog"]),
         ("denoise.static_labels.audio=[]", "denoise.static_labels.audio", []),
         ("tracking.uri=http://host:5000", "tracking.uri", "http://host:5000"),
+        ("deepspeed.zero_stage=3", "deepspeed.zero_stage", 3),
+        ("deepspeed.extra={}", "deepspeed.extra", Tree()),
+        ("deepspeed.extra={wall_clock_breakdown: true}", "deepspeed.extra", Tree(wall_clock_breakdown=True)),
     ],
 )
 def test_overrides_are_read_in_the_settings_type(override: str, name: str, value: Any) -> None:
@@ -118,8 +122,16 @@ def test_overrides_are_read_in_the_settings_type(override: str, name: str, value
         ("denoise.warmup_epochs=none", "denoise.warmup_epochs = 'none' must be a number, or null"),
         ("model.classifier_dropout=1", "model.classifier_dropout = 1 must be at most 0.99"),
         ("loss.audio=-0.5", "loss.audio = -0.5 must be at least 0"),
-        ("train.precision=bf61", "must be one of float32, bf16, float64 (did you mean 'bf16'?)"),
+        ("train.precision=bf61", "must be one of float32, bf16, float16, float64 (did you mean 'bf16'?)"),
         ("denoise.rule=[joint]", "must be one of joint, intra"),
+        ("deepspeed.zero_stage=4", "deepspeed.zero_stage = 4 must be one of 0, 1, 2, 3"),
+        ("deepspeed.zero_stage=true", "must be one of 0, 1, 2, 3"),
+        ("deepspeed.zero_stage='1'", "must be one of 0, 1, 2, 3"),
+        ("deepspeed.extra=3", "deepspeed.extra = 3 must be a mapping"),
+        ("deepspeed.extra=null", "must have a value"),
+        ("deepspeed.extra={1: 2}", "must be a mapping"),
+        ("deepspeed.extra={a: 2024-05-01}", "must be a mapping"),
+        ("deepspeed.extra={a: .inf}", "must be a mapping"),
         ("recipe=relased", "must be one of paper, released (did you mean 'released'?)"),
         ("train.selection=segment_typ", "(did you mean 'segment_type'?)"),
         ("data.resident=1", "data.resident = 1 must be true or false"),
@@ -230,6 +242,7 @@ def test_choices_limit_a_setting() -> None:
         (["denoise.ratios=file"], "denoise.ratios = 'file' needs denoise.ratio_file"),
         (["denoise.ratio_constant=0.1"], "denoise.ratio_constant is given but denoise.ratios = 'estimated'"),
         (["denoise.ratio_file=a.npz"], "denoise.ratio_file is given but denoise.ratios = 'estimated'"),
+        (["train.engine=deepspeed", "train.precision=float64"], "'float64' needs train.engine = 'ddp'"),
         (["method=static"], "method = 'static' removes denoise.static_labels, and none are set"),
     ],
 )
@@ -245,6 +258,30 @@ def test_a_refused_value_is_reported_once() -> None:
 
 def test_config_errors_are_user_errors() -> None:
     assert issubclass(ConfigError, UserError)
+
+
+# --- a free mapping --------------------------------------------------------------------------------------------------
+
+
+def test_overrides_reach_into_a_free_mapping(tmp_path: Path) -> None:
+    text = "deepspeed:\n  extra:\n    comms_logger: {enabled: true, verbose: true}\n    dump_state: false\n"
+    path = write(tmp_path, text)
+    verbose, state = "deepspeed.extra.comms_logger.verbose=false", "deepspeed.extra.dump_state=true"
+    config = load_config(path, [verbose, state])
+    assert config.deepspeed.extra == {"comms_logger": {"enabled": True, "verbose": False}, "dump_state": True}
+    assert load_config(path).deepspeed.extra["comms_logger"]["verbose"] is True
+    assert load_config(None, [state]).deepspeed.extra == {"dump_state": True}
+    assert load_config(path, [verbose, "deepspeed.extra={}"]).deepspeed.extra == {}
+    assert "must be a mapping" in refusal(None, "deepspeed.extra=3", state)
+
+
+def test_a_config_with_a_free_mapping_is_hashable_and_has_one_setting_for_it(tmp_path: Path) -> None:
+    config = load_config(None, ["deepspeed.extra.comms_logger.enabled=true"])
+    assert hash(config) == hash(load_config(None, ["deepspeed.extra={comms_logger: {enabled: true}}"]))
+    assert config.flat()["deepspeed.extra"] == {"comms_logger": {"enabled": True}}
+    assert set(config.flat()) == set(schema())
+    assert load_config(write(tmp_path, dump_config(config))) == config
+    assert pickle.loads(pickle.dumps(config)) == config
 
 
 # --- files on top of each other ------------------------------------------------------------------------------------
@@ -346,6 +383,8 @@ def values_of(setting: Setting) -> st.SearchStrategy[Any]:
         values = st.sampled_from(typing.get_args(kind))
     elif typing.get_origin(kind) is tuple:
         values = st.lists(names, max_size=3).map(tuple)
+    elif kind is Tree:
+        values = st.just(Tree()) | st.just(Tree(steps_per_print=7, csv_monitor={"enabled": False, "job_name": "a"}))
     elif kind is bool:
         values = st.booleans()
     elif kind is str:
@@ -363,6 +402,8 @@ def consistent(values: dict[str, Any]) -> dict[str, Any]:
     ratios = values.get("denoise.ratios", "estimated")
     for kind, name, default in (("constant", "denoise.ratio_constant", 0.5), ("file", "denoise.ratio_file", "r.npz")):
         values[name] = (values.get(name) or default) if ratios == kind else None
+    if values.get("train.precision") == "float64":
+        values["train.engine"] = "ddp"
     if values.get("method") == "static":
         values["denoise.static_labels.visual"] = ("Speech",)
     return values
@@ -417,6 +458,8 @@ def another(setting: Setting) -> Any:
         return next((v for v in typing.get_args(kind) if v != setting.default), None)
     if typing.get_origin(kind) is tuple:
         return ("Dog",)
+    if kind is Tree:
+        return Tree(steps_per_print=7)
     if kind is bool:
         return not setting.default
     if kind is str:
