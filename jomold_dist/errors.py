@@ -1,9 +1,14 @@
-"""The errors a user can meet. Each message says what, where, the value seen, and what to do."""
+"""The errors a user can meet, and the exit codes they lead to. Each message says what, where, the value seen, and what
+to do.
+"""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+SUCCESS, FAILURE, USER_ERROR = 0, 1, 2
+PREEMPTED = 75  # EX_TEMPFAIL: what a scheduler may requeue on
 
 
 class UserError(Exception):
@@ -31,9 +36,15 @@ class NonFiniteError(Exception):
 
 
 class StoppedError(Exception):
-    """A rank was asked to stop. Raised on every rank at the same step."""
+    """A rank was asked to stop. Raised on every rank at the same step; launchers exit with 75."""
 
     agreed = True
+
+
+class LostRankError(Exception):
+    """Another rank has died, has left with an error of its own, or hangs. Each rank that notices raises it by itself;
+    launchers exit with 1.
+    """
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

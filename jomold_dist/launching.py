@@ -1,28 +1,43 @@
-"""What launchers share: joining the ranks, logging, progress, stopping on a signal, and exit codes."""
+"""What launchers share: their settings, joining the ranks, logging, progress, and exit codes."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
-import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from jomold_dist.config import DistributedConfig
-from jomold_dist.distributed.world import World, agree_on_errors, barrier, open_world
-from jomold_dist.errors import NonFiniteError, StoppedError, UserError
+from jomold_dist.distributed.world import World, agree_on_errors, open_world
+from jomold_dist.errors import (
+    FAILURE,
+    PREEMPTED,
+    SUCCESS,
+    USER_ERROR,
+    LostRankError,
+    NonFiniteError,
+    StoppedError,
+    UserError,
+)
+from jomold_dist.stopping import leave_in_peace
 
 T = TypeVar("T")
 
-SUCCESS, FAILURE, USER_ERROR = 0, 1, 2
-PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")  # what gloo says
+
+def config_parser(description: str | None) -> argparse.ArgumentParser:
+    """The command line of a launcher that takes a config and settings on top of it."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, required=True, help="a YAML file, see configs/ and docs/settings.md")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings on top of the file")
+    parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher passes it; LOCAL_RANK is read
+    return parser
 
 
 def launch(
@@ -30,9 +45,9 @@ def launch(
 ) -> int:
     """Collective: load the settings, join the ranks, run the body; the exit code of this process.
 
-    A user's mistake is one message and 2; a stop, or a value that is not finite, one message and 1; anything else a
-    traceback and 1. All ranks meet before they leave with an error they agree on, because launchers kill the others
-    as soon as one has left.
+    A user's mistake is one message and 2, a stop one message and 75; a lost rank, or a value that is not finite, one
+    message and 1; anything else a traceback and 1. Ranks that agree on an error leave together, because launchers kill
+    the others as soon as one has left.
     """
     settings: T | None = None
     failure: UserError | None = None
@@ -41,6 +56,7 @@ def launch(
     except UserError as error:
         failure = error
     where = DistributedConfig(device="cpu") if settings is None else distributed(settings)
+    world: World | None = None
     try:
         with open_world(where.device, where.timeout_seconds) as world:
             set_up_logging(world)
@@ -51,34 +67,42 @@ def launch(
                 assert settings is not None
                 body(settings, world)
             except (UserError, NonFiniteError, StoppedError) as error:
-                return _leave_together(world, error)
+                if not error.agreed:
+                    raise
+                leave_in_peace()
+                if world.is_main:
+                    say(str(error))
+                return exit_code(error)
             return SUCCESS
-    except UserError as error:  # the world could not be opened; every rank knows why
-        if os.environ.get("RANK", "0") != "0":
-            time.sleep(2)  # let rank 0 be heard
+    except LostRankError as error:  # named in the log when it was found
+        return exit_code(error)
+    except UserError as error:
+        leave_in_peace()
+        rank = os.environ.get("RANK", "0")
+        if world is not None:  # this rank has met it alone
+            say(str(error) if world.size == 1 else f"rank {rank}: {error}")
+        elif rank == "0":
+            say(str(error))
         else:
-            _say(str(error))
-        return USER_ERROR
+            time.sleep(2)  # every rank knows; let rank 0 be heard
+        return exit_code(error)
+    except KeyboardInterrupt as error:
+        say("interrupted")
+        return exit_code(error)
     except Exception as error:
-        if any(words in str(error) for words in PEER_GONE):
-            _say(f"rank {os.environ.get('RANK', 0)}: another rank has gone; its own message says why")
-        else:
-            traceback.print_exc()
-        return FAILURE
+        traceback.print_exc()
+        return exit_code(error)
 
 
-def _leave_together(world: World, error: UserError | NonFiniteError | StoppedError) -> int:
-    """Collective for the errors that all ranks raise together; one that a rank meets alone is told by that rank."""
-    if error.agreed:
-        if world.is_main:
-            _say(str(error))
-        barrier(world)
-    else:
-        _say(str(error) if world.size == 1 else f"rank {world.rank}: {error}")
+def exit_code(error: BaseException) -> int:
+    """What a launcher that ends with this error exits with."""
+    if isinstance(error, StoppedError):
+        return PREEMPTED
     return USER_ERROR if isinstance(error, UserError) else FAILURE
 
 
-def _say(message: str) -> None:
+def say(message: str) -> None:
+    """An error, as launchers tell it."""
     sys.stderr.write(f"error: {message}\n")
     sys.stderr.flush()
 
@@ -99,21 +123,3 @@ def set_up_logging(world: World) -> None:
 def progress_bar(items: Iterable[Any], total: int, description: str) -> Iterable[Any]:
     """A bar on stderr where a person watches, nothing otherwise."""
     return tqdm(items, total=total, desc=description, leave=False, disable=not sys.stderr.isatty())
-
-
-@contextmanager
-def stop_on_signal() -> Iterator[Callable[[], bool]]:
-    """Within the block, SIGTERM and SIGINT only set what the yielded function tells; a second SIGINT interrupts."""
-    asked: list[int] = []
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

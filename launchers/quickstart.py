@@ -49,15 +49,12 @@ def main() -> int:
 
 
 def launcher(ranks: int) -> list[str]:
-    """The deepspeed command of this environment, on a free port."""
-    beside = Path(sys.executable).with_name("deepspeed")
-    program = str(beside) if beside.exists() else shutil.which("deepspeed")
-    if program is None:
-        sys.exit("error: the `deepspeed` command was not found; use the environment that `make env` sets up")
+    """The start of a training command, on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    return [program, "--quiet", "--num_gpus", str(ranks), "--master_port", str(port)]
+    start = [sys.executable, "launchers/start.py", "deepspeed", "--quiet"]
+    return [*start, "--num_gpus", str(ranks), "--master_port", str(port)]
 
 
 def overrides(method: str) -> list[str]:

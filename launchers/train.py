@@ -3,11 +3,12 @@
 python launchers/train.py --config configs/llp.yaml train.epochs=10
 torchrun --nproc-per-node 2 launchers/train.py --config configs/llp.yaml
 deepspeed --num_gpus 2 launchers/train.py --config configs/llp.yaml
+
+launchers/start.py before any of these exits with the run's own code and leaves no process behind.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,9 +16,11 @@ from pathlib import Path
 from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
 from jomold_dist.denoising.methods import METHODS
+from jomold_dist.distributed.presence import naming_lost_ranks
 from jomold_dist.distributed.world import World, agree_on_errors
-from jomold_dist.errors import StoppedError, UserError
-from jomold_dist.launching import FAILURE, USER_ERROR, launch, progress_bar, stop_on_signal
+from jomold_dist.errors import StoppedError
+from jomold_dist.launching import config_parser, exit_code, launch, progress_bar
+from jomold_dist.stopping import StopRequest, hear_signals
 from jomold_dist.tables import scores_table
 from jomold_dist.tracking import open_recorder, ui_command
 from jomold_dist.training.preflight import prepare_run
@@ -28,19 +31,16 @@ from jomold_dist.training.stages import run_stages
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="a YAML file, see configs/ and docs/settings.md")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings on top of the file")
-    parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher passes it; LOCAL_RANK is read
-    arguments = parser.parse_args()
+    stop = hear_signals()
+    arguments = config_parser(__doc__).parse_args()
     return launch(
         lambda: load_config(arguments.config, arguments.overrides, {"method": METHODS}),
         lambda config: config.distributed,
-        train,
+        lambda config, world: train(config, world, stop),
     )
 
 
-def train(config: Config, world: World) -> None:
+def train(config: Config, world: World, stop: StopRequest) -> None:
     """Collective: one run from config to scores."""
     manifest = prepare_run(config, world)
     folder = RunFolder(Path(config.run.dir))
@@ -48,17 +48,14 @@ def train(config: Config, world: World) -> None:
         if world.is_main:
             folder.claim(config, manifest.digest)
     tracked = open_recorder(config, manifest, world) if world.is_main else nullcontext(NullRecorder())
+    progress = progress_bar if world.is_main else no_progress
     try:
-        with stop_on_signal() as stop_asked, tracked as recorder:
-            run = Run(
-                config, manifest, world, folder, recorder, progress_bar if world.is_main else no_progress, stop_asked
-            )
-            scores = run_stages(run).scores
+        with stop.heeded(world, config.run.wall_minutes), tracked as recorder, naming_lost_ranks(world.presence):
+            scores = run_stages(Run(config, manifest, world, folder, recorder, progress, stop)).scores
     except BaseException as error:
         if world.is_main:
-            state = "stopped" if isinstance(error, StoppedError | KeyboardInterrupt) else "failed"
-            code = USER_ERROR if isinstance(error, UserError) else FAILURE
-            folder.write_status(state, exit_code=code, message=f"{error}" or type(error).__name__)
+            state = "preempted" if isinstance(error, StoppedError) else "failed"
+            folder.write_status(state, exit_code=exit_code(error), message=f"{error}" or type(error).__name__)
         raise
     if world.is_main:
         folder.write_status("finished", exit_code=0)

@@ -7,25 +7,27 @@ import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 
+from jomold_dist.distributed.presence import Presence, naming_lost_ranks
 from jomold_dist.errors import ConfigError, UserError
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among all: rank of size, rank on its node, and its device."""
+    """This process among all: rank of size, rank on its node, its device, and (size > 1) who else is there."""
 
     rank: int
     size: int
     local_rank: int
     local_size: int
     device: torch.device
+    presence: Presence | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_main(self) -> bool:
@@ -34,11 +36,11 @@ class World:
 
 @contextmanager
 def open_world(device: Literal["auto", "cpu", "cuda"] = "auto", timeout_seconds: float = 600) -> Iterator[World]:
-    """Collective: joins the process group that the launcher's environment describes, and leaves it at the end.
+    """Collective: joins the process group that the launcher's environment describes; all ranks leave it together.
 
     Reads RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE (torchrun) or LOCAL_SIZE (deepspeed); without them this is
     a world of one, which needs no process group. Sets the threads of this process to its share of the node's cores,
-    unless OMP_NUM_THREADS is set.
+    unless OMP_NUM_THREADS is set. Where a collective fails inside, LostRankError names the rank that is missing.
     """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local_rank = int(os.environ.get("LOCAL_RANK", rank))
@@ -50,18 +52,25 @@ def open_world(device: Literal["auto", "cpu", "cuda"] = "auto", timeout_seconds:
         _keep_freed_memory()
         if "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
-    if size > 1:
-        dist.init_process_group(
-            "nccl" if where.type == "cuda" else "gloo",
-            rank=rank,
-            world_size=size,
-            timeout=timedelta(seconds=timeout_seconds),
-            device_id=where if where.type == "cuda" else None,
-        )
-    try:
+    if size == 1:
         yield World(rank, size, local_rank, local_size, where)
-    finally:
-        if size > 1:
+        return
+    timeout = timedelta(seconds=timeout_seconds)
+    store, _, _ = next(dist.rendezvous("env://", rank, size, timeout=timeout))
+    with Presence(store, rank, size) as presence:
+        with naming_lost_ranks(presence):
+            dist.init_process_group(
+                "nccl" if where.type == "cuda" else "gloo",
+                store=dist.PrefixStore("ranks", store),
+                rank=rank,
+                world_size=size,
+                timeout=timeout,
+                device_id=where if where.type == "cuda" else None,
+            )
+        try:
+            with presence.taking_part():
+                yield World(rank, size, local_rank, local_size, where, presence)
+        finally:
             dist.destroy_process_group()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -39,7 +40,12 @@ def free_port() -> str:
 
 
 def command(launcher: str, script: str, *arguments: str | Path) -> list[str]:
-    """The command line of a script of launchers/ under `python`, `torchrun` or `deepspeed` (two ranks)."""
+    """The command line of a script of launchers/ under `python`, `torchrun` or `deepspeed` (two ranks).
+
+    `start torchrun` and the like put launchers/start.py before it.
+    """
+    if launcher.startswith("start "):
+        return _started(launcher.removeprefix("start "), script, *arguments)
     module = [sys.executable, "-m"]
     start = {
         "python": [sys.executable],
@@ -47,6 +53,16 @@ def command(launcher: str, script: str, *arguments: str | Path) -> list[str]:
         "deepspeed": [*module, "deepspeed.launcher.runner", "--num_gpus=2", f"--master_port={free_port()}"],
     }
     return [*start[launcher], str(ROOT / "launchers" / f"{script}.py"), *map(str, arguments)]
+
+
+def _started(launcher: str, script: str, *arguments: str | Path) -> list[str]:
+    words = {
+        "python": ["python"],
+        "torchrun": ["torchrun", "--nproc-per-node=2", f"--master-port={free_port()}"],
+        "deepspeed": ["deepspeed", "--num_gpus=2", f"--master_port={free_port()}"],
+    }
+    scripts = [str(ROOT / "launchers" / f"{name}.py") for name in ("start", script)]
+    return [sys.executable, scripts[0], *words[launcher], scripts[1], *map(str, arguments)]
 
 
 def run_process(launcher: str, script: str, *arguments: str | Path) -> Outcome:
@@ -60,6 +76,7 @@ def run_process(launcher: str, script: str, *arguments: str | Path) -> Outcome:
 def run_here(capsys: pytest.CaptureFixture[str], script: str, *arguments: str | Path) -> Outcome:
     """A launcher's main() in this process, without the seconds that importing takes."""
     main = importlib.import_module(f"launchers.{script}").main
+    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     loggers = [logging.getLogger(), logging.getLogger("jomold_dist")]
     levels, handlers = [logger.level for logger in loggers], list(loggers[0].handlers)
     for handler in handlers:
@@ -69,6 +86,8 @@ def run_here(capsys: pytest.CaptureFixture[str], script: str, *arguments: str | 
         with mock.patch.object(sys, "argv", [f"{script}.py", *map(str, arguments)]):
             code = main()
     finally:
+        for number, handler in signals.items():
+            signal.signal(number, handler)
         loggers[0].handlers[:] = handlers
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -16,10 +16,18 @@ import torch.multiprocessing as mp
 from jomold_dist.distributed.world import open_world
 
 
-def run_ranks(body: Callable[..., Any], size: int, folder: Path, *arguments: Any, timeout: float = 120) -> list[Any]:
+def run_ranks(
+    body: Callable[..., Any],
+    size: int,
+    folder: Path,
+    *arguments: Any,
+    timeout: float = 120,
+    patience: float | None = None,
+) -> list[Any]:
     """`body(world, *arguments)` in `size` processes; what each returned, by rank.
 
     A failing rank's traceback is raised here; ranks that hang are killed after `timeout` seconds, with their stacks.
+    A rank waits for the others in a collective for `patience` seconds (None: `timeout`).
     """
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
@@ -27,7 +35,8 @@ def run_ranks(body: Callable[..., Any], size: int, folder: Path, *arguments: Any
         port = probe.getsockname()[1]
     context = mp.get_context("spawn")
     processes = [
-        context.Process(target=_rank, args=(body, rank, size, port, folder, arguments, timeout)) for rank in range(size)
+        context.Process(target=_rank, args=(body, rank, size, port, folder, arguments, timeout, patience or timeout))
+        for rank in range(size)
     ]
     for process in processes:
         process.start()
@@ -46,7 +55,14 @@ def run_ranks(body: Callable[..., Any], size: int, folder: Path, *arguments: Any
 
 
 def _rank(
-    body: Callable[..., Any], rank: int, size: int, port: int, folder: Path, arguments: tuple[Any, ...], timeout: float
+    body: Callable[..., Any],
+    rank: int,
+    size: int,
+    port: int,
+    folder: Path,
+    arguments: tuple[Any, ...],
+    timeout: float,
+    patience: float,
 ) -> None:
     os.environ |= {
         "RANK": str(rank),
@@ -59,7 +75,7 @@ def _rank(
     }
     faulthandler.dump_traceback_later(timeout, exit=True)
     try:
-        with open_world("cpu", timeout_seconds=timeout) as world:
+        with open_world("cpu", timeout_seconds=patience) as world:
             result = (True, body(world, *arguments))
     except BaseException:
         result = (False, traceback.format_exc())

@@ -1,0 +1,69 @@
+"""Start a training under any launcher, so that signals reach its ranks and its own exit code comes back.
+
+python launchers/start.py deepspeed --num_gpus 2 launchers/train.py --config configs/llp.yaml run.dir=runs/llp
+python launchers/start.py torchrun --nproc-per-node 2 launchers/train.py --config configs/llp.yaml run.dir=runs/llp
+python launchers/start.py python launchers/train.py --config configs/llp.yaml run.dir=runs/llp
+
+SIGTERM or Ctrl-C makes all ranks stop together with a checkpoint; a second Ctrl-C kills them. No process stays behind.
+Exit codes: 0 finished, 75 stopped on request, 2 a mistake that the message explains, 1 anything else.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from jomold_dist.config_files import load_config
+from jomold_dist.denoising.methods import METHODS
+from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, UserError
+from jomold_dist.launching import config_parser, say
+from jomold_dist.supervising import Supervisor
+
+
+def main() -> int:
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help"):
+        print(__doc__.strip())
+        return SUCCESS if words else USER_ERROR
+    try:
+        program = find_program(words[0])
+        at = next((n for n, word in enumerate(words) if n > 0 and word.endswith(".py")), None)
+        if at is None:
+            raise UserError(f"no script after {words[0]!r}; for instance: {words[0]} launchers/train.py --config FILE")
+        arguments = config_parser("the arguments after the script").parse_args(words[at + 1 :])
+        config = load_config(arguments.config, arguments.overrides, {"method": METHODS})
+    except UserError as error:
+        say(str(error))
+        return USER_ERROR
+    status = Path(config.run.dir) / "status.json"
+    before = written(status)
+    supervisor = Supervisor([program, *words[1:]], words[at])
+    code = supervisor.run()
+    if written(status) == before:  # training did not begin
+        return PREEMPTED if supervisor.asked else code
+    ended: int = json.loads(status.read_text(encoding="utf-8")).get("exit_code", FAILURE)  # none: still "running"
+    return ended
+
+
+def find_program(name: str) -> str:
+    """The launcher of this Python's environment, or else of PATH."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise UserError(f"no program {name!r} beside {sys.executable} or on PATH; install it, or name another launcher")
+    return found
+
+
+def written(path: Path) -> tuple[int, int] | None:
+    """What changes whenever the file is written anew; None where it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+if __name__ == "__main__":
+    sys.exit(main())
