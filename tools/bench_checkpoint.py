@@ -43,7 +43,9 @@ def bench(world: World, folder: Path, rounds: int) -> None:
     """Take the rounds and print what a checkpoint costs."""
     step, batch = make_step("jomold", "float32", VIDEOS, world), random_batch(VIDEOS)
     removals = removal_record()
-    plain, saving, alone = [], [], []
+    plain: list[float] = []
+    saving: list[float] = []
+    alone: list[float] = []
     for number in range(rounds + 2):
         for seconds, saves in ((plain, False), (saving, True)):
             start = time.perf_counter()

@@ -78,7 +78,7 @@ def save_model(
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file. OSError for a full disk and the like, of which safetensors makes an error of its own."""
+    """Write a safetensors file. OSError for a full disk and the like, of which safetensors makes its own error."""
     try:
         save_file(tensors, path, metadata)
     except SafetensorError as error:

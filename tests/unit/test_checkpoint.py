@@ -137,7 +137,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # like a disk that is full
     try:
         for name in (place.name, checkpoint_name("model", 1, 3)):
-            with pytest.raises(OSError, match="optimizer|model"):
+            with pytest.raises(OSError, match=r"optimizer|model"):
                 write_checkpoint(tmp_path, name, content(1, 4000), save_weights)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
