@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import subprocess
@@ -95,68 +96,6 @@ def kill_when(job: Job, moment: Callable[[], bool]) -> bool:
         job.kill()
 
 
-def writing(folder: Path) -> Callable[[], bool]:
-    """A checkpoint is being written."""
-    return lambda: any((folder / "checkpoints").glob(".*.partial"))
-
-
-def renamed(folder: Path) -> Callable[[], bool]:
-    """A checkpoint is in its place and not yet complete."""
-    places = (folder / "checkpoints").glob
-    return lambda: any(not (p / "COMPLETE.json").exists() for p in places("model-*/"))
-
-
-def after(folder: Path, seconds: float) -> Callable[[], bool]:
-    """So long after this start has begun to train."""
-    begun: list[float] = []
-    status, before = folder / "status.json", time.time()
-
-    def moment() -> bool:
-        if not begun and status.exists() and status.stat().st_mtime > before:
-            begun.append(time.monotonic())
-        return bool(begun) and time.monotonic() - begun[0] >= seconds
-
-    return moment
-
-
-def kill_and_resume(tiny: Tiny, tmp_path: Path, size: int, kills: int, seed: int) -> None:
-    settings = ("--config", tiny.config, *DROPOUT)
-    calm, shaken, log = tmp_path / "calm", tmp_path / "shaken", tmp_path / "log.txt"
-    finish(size, log, *settings, f"run.dir={calm}")
-    choice = random.Random(seed)
-    killed = 0
-    while killed < kills:
-        job = start(size, log, *settings, f"run.dir={shaken}", *EVERY_STEP)
-        moments = [writing(shaken), renamed(shaken), after(shaken, 2.5 * choice.random())]
-        if not kill_when(job, moments[killed % 3]):
-            break  # it came to its end
-        killed += 1
-    finish(size, log, *settings, f"run.dir={shaken}")
-    assert killed >= min(kills, 3), log.read_text()
-    same_results(shaken, calm)
-
-
-@pytest.mark.parametrize(("size", "kills"), [(2, 5)])
-def test_killed_at_any_moment(tiny: Tiny, tmp_path: Path, size: int, kills: int) -> None:
-    kill_and_resume(tiny, tmp_path, size, kills, seed=size)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("size", [1, 2, 4])
-def test_killed_at_twenty_moments(tiny: Tiny, tmp_path: Path, size: int) -> None:
-    kill_and_resume(tiny, tmp_path, size, 20, seed=10 + size)
-
-
-def close_results(one: Path, other: Path, tolerance: float) -> None:
-    """The same removals, and parameters within a tolerance."""
-    for name in ("removed_labels.csv", "removals.json"):
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    for stage in ("estimator", "model"):
-        weights = [load_file(f / "checkpoints" / f"{stage}.safetensors") for f in (one, other)]
-        for name, tensor in weights[0].items():
-            torch.testing.assert_close(tensor, weights[1][name], atol=tolerance, rtol=0)
-
-
 def reached(folder: Path, checkpoints: int) -> Callable[[], bool]:
     """So many checkpoints of this start are complete."""
     before = {p.parent.name for p in folder.glob("checkpoints/*/COMPLETE.json")}
@@ -167,6 +106,71 @@ def reached(folder: Path, checkpoints: int) -> Callable[[], bool]:
         return len(seen - before) >= checkpoints
 
     return moment
+
+
+def writing(folder: Path) -> bool:
+    """A checkpoint is being written."""
+    return any(folder.glob("checkpoints/.*.partial"))
+
+
+def renamed(folder: Path) -> bool:
+    """A checkpoint is in its place and not yet complete."""
+    return any(not (place / "COMPLETE.json").exists() for place in folder.glob("checkpoints/*-e*-s*/"))
+
+
+def kill_and_resume(tiny: Tiny, tmp_path: Path, size: int, kills: int, *overrides: str) -> None:
+    """Kill a run again and again: each time after a few more checkpoints, while one is written, before it is marked as
+    complete, or some time later."""
+    settings = ("--config", tiny.config, *DROPOUT, *overrides)
+    calm, shaken, log = tmp_path / "calm", tmp_path / "shaken", tmp_path / "log.txt"
+    finish(size, log, *settings, f"run.dir={calm}")
+    log.write_text("")
+    choice = random.Random(f"{size} {kills} {overrides}")
+    killed = 0
+    for number in range(kills):
+        job = start(size, log, *settings, f"run.dir={shaken}", *EVERY_STEP)
+        enough = reached(shaken, choice.randrange(2, 4) if kills < 10 else choice.randrange(2))
+        kind, until = number % 3, 0.0
+
+        def moment(kind: int = kind, enough: Callable[[], bool] = enough) -> bool:
+            nonlocal until
+            if not enough():
+                return False
+            until = until or time.monotonic() + 0.3 * choice.random()
+            return (writing(shaken), renamed(shaken), time.monotonic() >= until)[kind]
+
+        if not kill_when(job, moment):
+            break  # it came to its end
+        killed += 1
+    finish(size, log, *settings, f"run.dir={shaken}")
+    said = log.read_text()
+    assert killed >= min(kills, 4), said
+    assert re.search(r"model: going on in epoch \d, after step [12] of 3", said), said
+    same_results(shaken, calm)
+
+
+def test_killed_at_any_moment(tiny: Tiny, tmp_path: Path) -> None:
+    kill_and_resume(tiny, tmp_path, 2, 4, "estimator.epochs=1", "train.epochs=3")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("size", "overrides"),
+    [(1, ()), (2, ()), (4, ()), (2, ("train.engine=deepspeed", "deepspeed.zero_stage=2"))],
+    ids=["1", "2", "4", "2-zero2"],
+)
+def test_killed_at_twenty_moments(tiny: Tiny, tmp_path: Path, size: int, overrides: tuple[str, ...]) -> None:
+    kill_and_resume(tiny, tmp_path, size, 20, *overrides, "estimator.epochs=3", "train.epochs=5")
+
+
+def close_results(one: Path, other: Path, tolerance: float) -> None:
+    """The same removals, and parameters within a tolerance."""
+    for name in ("removed_labels.csv", "removals.json"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    for stage in ("estimator", "model"):
+        weights = [load_file(f / "checkpoints" / f"{stage}.safetensors") for f in (one, other)]
+        for name, tensor in weights[0].items():
+            torch.testing.assert_close(tensor, weights[1][name], atol=tolerance, rtol=0)
 
 
 CHAINS = {
