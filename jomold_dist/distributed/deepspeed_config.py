@@ -77,6 +77,8 @@ def to_deepspeed(config: Config, parameters: int) -> dict[str, Any]:
     }
     if stage in (1, 2):
         ours["zero_optimization"]["compute_grad_norm"] = False
+    if stage == 3:  # else every linear layer of the process becomes another one, which rounds twice
+        ours["zero_optimization"]["memory_efficient_linear"] = False
     return _merged(ours, config.deepspeed.extra)
 
 
@@ -126,7 +128,7 @@ def _problems_of(name: str, value: Any) -> list[str]:
 
 def _say(section: str, error: Any, model: Any) -> str:
     """One of pydantic's errors. `model` is the section's, whose fields are the known settings."""
-    *above, last = [str(part) for part in error["loc"]]
+    *above, last = [str(part) for part in error["loc"]] or [section]
     path = ".".join([section, *(part for part in (*above, last) if part != section)])
     for part in above:
         fields = getattr(model, "model_fields", {})
@@ -199,7 +201,7 @@ def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _below(model: type) -> Iterator[type]:
+def _below(model: Any) -> Iterator[Any]:
     for sub in model.__subclasses__():
         yield sub
         yield from _below(sub)

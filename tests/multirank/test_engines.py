@@ -17,7 +17,7 @@ from jomold_dist.config import Config, DeepSpeedConfig, ModelConfig
 from jomold_dist.denoising.methods import Moment
 from jomold_dist.distributed.world import World
 
-logger = logging.getLogger(__name__)  # figures, with `-o log_cli_level=INFO`
+logger = logging.getLogger(__name__)  # figures, with `-o log_cli=true -o log_cli_level=INFO`
 ENGINES = ("ddp", 0, 1, 2, 3)  # a number is DeepSpeed's ZeRO stage
 Run = dict[str, Any]
 
@@ -181,24 +181,20 @@ def test_adam_in_float32_begins_alike(size: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["bf16", "float16"])
-def test_half_precision_stays_near_float32(precision: str, one_rank: dict[Case, Run], tmp_path: Path) -> None:
-    """Losses within 2 % of float32's, and every engine's weights nearer to each other than 0.5 % of the way gone."""
-    cases = by_engine(Case(precision=precision))
-    found = results(2, cases, tmp_path)
-    wanted = one_rank[Case()]
-    gone = distance(wanted, one_rank[Case(steps=0)])
-    for case, run in zip(cases, found, strict=True):
-        apart = (run["losses"] - wanted["losses"]).abs() / wanted["losses"].abs()
-        told = f"{precision}, {case.engine}: losses {apart.max():.1e} from float32's, weights of the way gone "
-        logger.info(
-            "%s%.1e from DDP's, %.1e from float32's",
-            told,
-            distance(run, found[0]) / gone,
-            distance(run, wanted) / gone,
-        )
-        assert apart.max() < 0.02, case
-        assert distance(run, found[0]) < 5e-3 * gone, case
+def test_half_precision_stays_near_float32(one_rank: dict[Case, Run], tmp_path: Path) -> None:
+    """Losses within 5 % of float32's (one other removal makes 2 %), and every engine as near to DDP as in float32."""
+    wanted = one_rank[Case()]["losses"][:6]
+    for precision in ("bf16", "float16"):
+        cases = by_engine(Case(precision=precision, steps=6))
+        found = results(2, cases, tmp_path / precision)
+        for case, run in zip(cases, found, strict=True):
+            apart, from_ddp = (run["losses"] - wanted).abs() / wanted.abs(), distance(run, found[0])
+            logger.info(
+                "%s, %s: %.1e from float32's losses, %.1e from DDP", precision, case.engine, apart.max(), from_ddp
+            )
+            assert apart.max() < 0.05, case
+            assert from_ddp < 1e-6, case
+            assert run["removed"] == found[0]["removed"], case
 
 
 @pytest.mark.slow
