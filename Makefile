@@ -46,8 +46,6 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "jomold_dist needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1);" \
 	       "name another one: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 2; }
-	@command -v c++ >/dev/null 2>&1 || command -v g++ >/dev/null 2>&1 || \
-	  echo "Note: no C++ compiler found. Training with the DDP engine works; DeepSpeed's own operators need one."
 	@echo "Setting up $(VENV) (a few minutes the first time) ..."
 	@rm -f $(STAMP)
 	@test -x $(PY) || $(PYTHON) -m venv $(VENV)

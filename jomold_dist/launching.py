@@ -9,6 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +31,8 @@ from jomold_dist.stopping import leave_in_peace
 
 T = TypeVar("T")
 
+EXIT_CODE_FILE = "JOMOLD_DIST_EXIT_CODE_FILE"
+
 
 def config_parser(description: str | None) -> argparse.ArgumentParser:
     """The command line of a launcher that takes a config and settings on top of it."""
@@ -47,8 +50,17 @@ def launch(
 
     A user's mistake is one message and 2, a stop one message and 75; a lost rank, or a value that is not finite, one
     message and 1; anything else a traceback and 1. Ranks that agree on an error leave together, because launchers kill
-    the others as soon as one has left.
+    the others as soon as one has left. Rank 0 leaves the code in the file that launchers/start.py asks for.
     """
+    code = _run(load, distributed, body)
+    asked_for = os.environ.get(EXIT_CODE_FILE)
+    if asked_for and os.environ.get("RANK", "0") == "0":
+        with suppress(OSError):  # launchers/start.py on this machine may have gone
+            Path(asked_for).write_text(str(code), encoding="utf-8")
+    return code
+
+
+def _run(load: Callable[[], T], distributed: Callable[[T], DistributedConfig], body: Callable[[T, World], None]) -> int:
     settings: T | None = None
     failure: UserError | None = None
     try:
@@ -57,6 +69,7 @@ def launch(
         failure = error
     where = DistributedConfig(device="cpu") if settings is None else distributed(settings)
     world: World | None = None
+    reached: int | None = None
     try:
         with open_world(where.device, where.timeout_seconds) as world:
             set_up_logging(world)
@@ -66,16 +79,17 @@ def launch(
                         raise failure
                 assert settings is not None
                 body(settings, world)
+                reached = SUCCESS
             except (UserError, NonFiniteError, StoppedError) as error:
                 if not error.agreed:
                     raise
                 leave_in_peace()
                 if world.is_main:
                     say(str(error))
-                return exit_code(error)
-            return SUCCESS
+                reached = exit_code(error)
+        return reached
     except LostRankError as error:  # named in the log when it was found
-        return exit_code(error)
+        return exit_code(error) if reached is None else reached  # a rank lost while leaving changes nothing
     except UserError as error:
         leave_in_peace()
         rank = os.environ.get("RANK", "0")

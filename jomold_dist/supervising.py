@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import FrameType
 
@@ -29,8 +30,9 @@ class Supervisor:
     everything. Further SIGTERMs change nothing, as schedulers send several.
     """
 
-    def __init__(self, command: Sequence[str], script: str) -> None:
-        self._command, self._script = list(command), script
+    def __init__(self, command: Sequence[str], script: str, environment: Mapping[str, str]) -> None:
+        """`environment` is added to this process's own."""
+        self._command, self._script, self._environment = list(command), script, os.environ | environment
         self._told: set[psutil.Process] = set()
         self._asked_at: float | None = None
         self._kill = False
@@ -46,7 +48,9 @@ class Supervisor:
         _prctl(SET_CHILD_SUBREAPER, 1)  # orphans of the launcher stay descendants of this process
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            self._child = subprocess.Popen(self._command, start_new_session=True, preexec_fn=_end_with_parent)
+            self._child = subprocess.Popen(
+                self._command, env=self._environment, start_new_session=True, preexec_fn=_end_with_parent
+            )
             while self._wait() or self._ranks():
                 if self._asked_at is not None:
                     self._hand_on(self._asked_at)

@@ -15,17 +15,16 @@ from pathlib import Path
 from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
 from jomold_dist.data.shards import verify_shards
-from jomold_dist.distributed.world import World, agree_on_errors
+from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object
 from jomold_dist.errors import DataError, join_problems
 from jomold_dist.files import write_json
 from jomold_dist.launching import launch
-from jomold_dist.models.weights import read_info
 from jomold_dist.tables import markdown_table, scores_table
-from jomold_dist.training.checkpoint import find_weights
+from jomold_dist.training.checkpoint import load_found
 from jomold_dist.training.preflight import read_matching_manifest
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
-from jomold_dist.training.stages import evaluate_model
+from jomold_dist.training.stages import evaluate_model, ready_to_compute
 
 
 def main() -> int:
@@ -46,8 +45,9 @@ def main() -> int:
 def evaluate(config: Config, world: World, folder: RunFolder, split: str, weights: Path | None) -> None:
     """Collective: scores of one split."""
     with agree_on_errors(world):
-        weights = find_weights(weights or folder.path)
-        info = read_info(weights)
+        found = load_found(weights or folder.path) if world.is_main else None
+    network, info, weights = broadcast_object(found, world)
+    with agree_on_errors(world):
         manifest = read_matching_manifest(Path(config.data.shards), info)
         if not manifest.split(split).dense:
             raise DataError(f"split {split!r} of {config.data.shards} has no dense labels to score against")
@@ -55,19 +55,18 @@ def evaluate(config: Config, world: World, folder: RunFolder, split: str, weight
         if problems:
             raise DataError(join_problems(problems))
     run = Run(config, manifest, world, folder)
-    found = evaluate_model(run, split, weights)
+    scored = evaluate_model(run, split, ready_to_compute(network, config, world))
     if not world.is_main:
         return
-    write_json(folder.path / f"scores_{split}.json", found.to_json(split))
+    write_json(folder.path / f"scores_{split}.json", scored.to_json(split))
     print(f"{weights}: epoch {info.notes.get('epoch', 'unknown')}\n")
-    print(scores_table({config.method: found.scores}, split, simulated=manifest.simulated is not None))
+    print(scores_table({config.method: scored.scores}, split, simulated=manifest.simulated is not None))
     rows = [
-        [category, *(f"{found.per_category[metric][category]:.1f}" for metric in found.per_category)]
+        [category, *(f"{scored.per_category[metric][category]:.1f}" for metric in scored.per_category)]
         for category in manifest.categories.names
     ]
-    print(
-        f"\nF-scores per category, counted over all videos\n\n{markdown_table(['category', *found.per_category], rows)}"
-    )
+    table = markdown_table(["category", *scored.per_category], rows)
+    print(f"\nF-scores per category, counted over all videos\n\n{table}")
 
 
 if __name__ == "__main__":

@@ -24,8 +24,7 @@ from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import DataError, join_problems
 from jomold_dist.evaluation.parsing import threshold_parsing
 from jomold_dist.launching import launch, progress_bar
-from jomold_dist.models.weights import load_model, read_info
-from jomold_dist.training.checkpoint import find_weights
+from jomold_dist.training.checkpoint import load_found
 from jomold_dist.training.evaluate import parse_videos
 from jomold_dist.training.preflight import read_matching_manifest
 from jomold_dist.training.run import make_loader
@@ -52,15 +51,15 @@ def predict(config: Config, world: World, folder: RunFolder, arguments: argparse
     with agree_on_errors(world):
         if world.size > 1:
             raise DataError("predict.py runs as one process: start it with python")
-        weights = find_weights(folder.path)
-        manifest = read_matching_manifest(arguments.shards, read_info(weights))
+        network, info, _ = load_found(folder.path)
+        manifest = read_matching_manifest(arguments.shards, info)
         splits = [arguments.split] if arguments.split else list(manifest.splits)
         problems = verify_shards(arguments.shards, manifest, splits, level=config.data.verify)
         if problems:
             raise DataError(join_problems(problems))
         if not arguments.out.parent.is_dir():
             raise DataError(f"--out {arguments.out}: the folder {arguments.out.parent} does not exist")
-    network = load_model(weights).to(world.device)
+    network.to(world.device)
     streamed = replace(config, data=replace(config.data, resident=False))  # nothing is written beside the user's shards
     keys: list[str] = []
     audio, visual = [], []

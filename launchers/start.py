@@ -13,12 +13,13 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from jomold_dist.config_files import load_config
 from jomold_dist.denoising.methods import METHODS
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, UserError
-from jomold_dist.launching import config_parser, say
+from jomold_dist.launching import EXIT_CODE_FILE, config_parser, say
 from jomold_dist.supervising import Supervisor
 
 
@@ -39,12 +40,16 @@ def main() -> int:
         return USER_ERROR
     status = Path(config.run.dir) / "status.json"
     before = written(status)
-    supervisor = Supervisor([program, *words[1:]], words[at])
-    code = supervisor.run()
+    with tempfile.TemporaryDirectory() as folder:
+        left = Path(folder) / "exit_code"
+        supervisor = Supervisor([program, *words[1:]], words[at], {EXIT_CODE_FILE: str(left)})
+        code = supervisor.run()
+        if left.exists():
+            return int(left.read_text(encoding="utf-8"))
     if written(status) == before:  # training did not begin
         return PREEMPTED if supervisor.asked else code
-    ended: int = json.loads(status.read_text(encoding="utf-8")).get("exit_code", FAILURE)  # none: still "running"
-    return ended
+    ended: int | None = json.loads(status.read_text(encoding="utf-8")).get("exit_code")  # rank 0 is on another machine
+    return (code or FAILURE) if ended is None else ended
 
 
 def find_program(name: str) -> str:

@@ -10,7 +10,7 @@ launchers/start.py before any of these exits with the run's own code and leaves 
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from jomold_dist.config import Config
@@ -44,21 +44,27 @@ def train(config: Config, world: World, stop: StopRequest) -> None:
     """Collective: one run from config to scores."""
     manifest = prepare_run(config, world)
     folder = RunFolder(Path(config.run.dir))
-    with agree_on_errors(world):
-        if world.is_main:
-            folder.claim(config, manifest.digest)
-    tracked = open_recorder(config, manifest, world) if world.is_main else nullcontext(NullRecorder())
-    progress = progress_bar if world.is_main else no_progress
-    try:
-        with stop.heeded(world, config.run.wall_minutes), tracked as recorder, naming_lost_ranks(world.presence):
-            scores = run_stages(Run(config, manifest, world, folder, recorder, progress, stop)).scores
-    except BaseException as error:
-        if world.is_main:
-            state = "preempted" if isinstance(error, StoppedError) else "failed"
-            folder.write_status(state, exit_code=exit_code(error), message=f"{error}" or type(error).__name__)
-        raise
+    with ExitStack() as stack:
+        with agree_on_errors(world):
+            if world.is_main:
+                stack.enter_context(folder.claimed(config, manifest.digest))
+        recorder = stack.enter_context(open_recorder(config, manifest, world)) if world.is_main else NullRecorder()
+        progress = progress_bar if world.is_main else no_progress
+        run = Run(config, manifest, world, folder, recorder, progress, stop)
+        try:
+            with stop.heeded(world, config.run.wall_minutes), naming_lost_ranks(world.presence):
+                scores = run_stages(run).scores
+        except BaseException as error:  # told before MLflow is, which may take its time
+            if world.is_main:
+                state = "preempted" if isinstance(error, StoppedError) else "failed"
+                with suppress(OSError):  # a full disk must not hide what happened
+                    folder.write_status(state, exit_code=exit_code(error), message=f"{error}" or type(error).__name__)
+            raise
+        with agree_on_errors(world):
+            if world.is_main:
+                with folder.writes():
+                    folder.write_status("finished", exit_code=0)
     if world.is_main:
-        folder.write_status("finished", exit_code=0)
         print(scores_table({config.method: scores}, "test", simulated=manifest.simulated is not None))
         print(f"run folder: {folder.path}")
         if (folder.path / "mlflow.json").exists():

@@ -1,4 +1,7 @@
-"""What turns a network and a loss into an optimizer step over all ranks: one small interface, DDP behind it."""
+"""What turns a network and a loss into an optimizer step over all ranks: one small interface, and DDP behind it.
+
+`deepspeed_engine.py` is the other one.
+"""
 
 from __future__ import annotations
 

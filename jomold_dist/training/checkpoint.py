@@ -8,8 +8,8 @@
       state.json              everything else: position, best score, history, loss sums, digests
       COMPLETE.json           size and SHA-256 of each of them, written last
 
-Everything is written to a folder aside, synced and renamed, and only the marker makes it a checkpoint: a process that
-is killed at any moment leaves the checkpoint before. No process group is needed to read one.
+Everything is written to a folder aside, the marker last, and synced; then the folder is renamed. A process that is
+killed at any moment leaves the checkpoint before. No process group is needed to read one.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from torch import Tensor
 from jomold_dist.errors import DataError
 from jomold_dist.files import sync, write_json
 from jomold_dist.models.han import HybridAttentionNetwork
-from jomold_dist.models.weights import load_model, save_tensors
+from jomold_dist.models.weights import WeightsInfo, load_model, read_info, save_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ MARKER = "COMPLETE.json"
 MODEL, BEST, OPTIMIZER, REMOVALS, STATE = (
     "model.safetensors", "best.safetensors", "optimizer.safetensors", "removals.npz", "state.json",
 )  # fmt: skip
-NAME = re.compile(r"(?P<stage>[a-z_]+)-e(?P<epoch>\d{4,})-s(?P<step>\d{8,})")
+NAME = re.compile(r"[a-z_]+-e(?P<epoch>\d{4,})-s(?P<step>\d{8,})")
 
 SaveWeights = Callable[[Path, Mapping[str, Tensor]], None]
 
@@ -57,17 +57,26 @@ class Checkpoint:
 
 
 def checkpoint_name(stage: str, epoch: int, step: int) -> str:
-    """The folder's name: after `step` optimizer steps of `epoch` (from 0). Names sort as the positions do."""
+    """The folder's name: after `step` optimizer steps of `epoch` (from 0)."""
     return f"{stage}-e{epoch:04d}-s{step:08d}"
 
 
+def _position(name: str) -> tuple[int, int] | None:
+    """Epoch and step of a checkpoint's name; None for other names."""
+    match = NAME.fullmatch(name)
+    return match and (int(match["epoch"]), int(match["step"]))
+
+
 def write_checkpoint(folder: Path, name: str, checkpoint: Checkpoint, save_weights: SaveWeights) -> Path:
-    """Write a checkpoint, so that it is there whole or not at all; an earlier one of the name is replaced.
+    """Write a checkpoint, so that it is there whole or not at all. A complete one of the name, which is of the same
+    moment, stays as it is; a damaged one is replaced.
 
     `save_weights` writes the network's weights to a file. OSError if the disk is full or the like; nothing is left of
     the attempt then.
     """
     aside, place = folder / f".{name}.partial", folder / name
+    if is_complete(place):
+        return place
     shutil.rmtree(aside, ignore_errors=True)
     try:
         aside.mkdir(parents=True)
@@ -82,12 +91,11 @@ def write_checkpoint(folder: Path, name: str, checkpoint: Checkpoint, save_weigh
         files = {path.name: {"bytes": path.stat().st_size, "sha256": _digest(path)} for path in sorted(aside.iterdir())}
         for file_name in files:
             sync(aside / file_name)
-        sync(aside)
+        write_json(aside / MARKER, {"files": files})
         if place.exists():
             _remove(place)
         aside.rename(place)
         sync(folder)
-        write_json(place / MARKER, {"files": files})
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
@@ -129,8 +137,17 @@ def check_checkpoint(place: Path) -> None:
             raise DataError(f"checkpoint {place} is damaged: {name}: {error.strerror or error}") from None
 
 
-def newest_checkpoint(folder: Path, stage: str | None = None) -> Path | None:
-    """The newest complete checkpoint (of a stage), or None. Damaged ones are named in the log and passed over."""
+def is_complete(place: Path) -> bool:
+    """Whether a complete, undamaged checkpoint is there."""
+    try:
+        check_checkpoint(place)
+    except DataError:
+        return False
+    return True
+
+
+def newest_checkpoint(folder: Path, stage: str) -> Path | None:
+    """The newest complete checkpoint of a stage, or None. Damaged ones are named in the log and passed over."""
     for place in reversed(_all(folder, stage)):
         try:
             check_checkpoint(place)
@@ -162,7 +179,22 @@ def find_weights(path: Path) -> Path:
 
 def load_network(path: str | Path) -> HybridAttentionNetwork:
     """The network of a weights file, a checkpoint or a run's folder (see `find_weights`), in eval mode, on the CPU."""
-    return load_model(find_weights(Path(path)))
+    return load_found(Path(path))[0]
+
+
+def load_found(path: Path) -> tuple[HybridAttentionNetwork, WeightsInfo, Path]:
+    """What `load_network` loads, what its file says beside the weights, and the file.
+
+    A run that is training may remove a checkpoint between its choice and its reading: then the next one is taken.
+    """
+    for _ in range(3):
+        weights = find_weights(path)
+        try:
+            return load_model(weights), read_info(weights), weights
+        except DataError:
+            if weights.exists():
+                raise
+    raise DataError(f"{path}: checkpoints come and go faster than they can be read")
 
 
 def prune_checkpoints(folder: Path, stage: str, newest: Path | None, keep: int) -> None:
@@ -172,21 +204,23 @@ def prune_checkpoints(folder: Path, stage: str, newest: Path | None, keep: int) 
     A folder that cannot be removed is left, with a warning.
     """
     places = _all(folder, stage)
-    kept = [p for p in places if newest is not None and p.name <= newest.name and (p / MARKER).exists()][-keep:]
+    last = _position(newest.name) if newest is not None else None
+    kept = [p for p in places if last is not None and (_position(p.name) or last) <= last and (p / MARKER).exists()]
     partial = [p for p in folder.glob(f".{stage}-*.partial") if p.is_dir()]
-    for place in [p for p in places if p not in kept] + partial:
+    for place in [p for p in places if p not in kept[-keep:]] + partial:
         try:
             _remove(place)
         except OSError as error:
             logger.warning("cannot remove the old checkpoint %s: %s", place, error.strerror or error)
 
 
-def _all(folder: Path, stage: str | None) -> list[Path]:
-    """Folders that are named like checkpoints, oldest first."""
+def _all(folder: Path, stage: str) -> list[Path]:
+    """The stage's folders that are named like checkpoints, oldest first."""
     if not folder.is_dir():
         return []
-    named = [(match, path) for path in folder.iterdir() if (match := NAME.fullmatch(path.name)) and path.is_dir()]
-    return sorted((path for match, path in named if stage in (None, match["stage"])), key=lambda p: p.name)
+    named = [path for path in folder.iterdir() if _position(path.name) and path.is_dir()]
+    mine = [path for path in named if path.name.startswith(f"{stage}-e")]
+    return sorted(mine, key=lambda path: _position(path.name) or (0, 0))
 
 
 def _remove(place: Path) -> None:

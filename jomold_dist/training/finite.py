@@ -47,27 +47,26 @@ class FiniteGuard:
 
     def __init__(self, world: World, loss_scale: LossScale | None, skips: bool) -> None:
         self._world, self._loss_scale, self._skips = world, loss_scale, skips
-        self._skipped_in_a_row = 0
+        self.skipped_in_a_row = 0
 
     def lets_pass(self, batch: Batch, told: Told, learned: Learned, step: int) -> bool:
         """Collective where something is not finite: whether the step may be taken.
 
         NonFiniteError, on every rank, unless such steps are skipped, and after too many of them in a row. A gradient
-        that overflows in float16 is no error: the loss's scale is halved and the step is skipped.
+        that overflows in float16 is no error, as long as a smaller scale of the loss can help: the step is skipped.
         """
         if told.bad_position < 0 and told.norm_is_finite:
-            self._skipped_in_a_row = 0
+            self.skipped_in_a_row = 0
             if self._loss_scale is not None:
                 self._loss_scale.good_step()
             return True
-        if told.bad_position < 0 and self._loss_scale is not None:
-            self._loss_scale.overflow()
+        if told.bad_position < 0 and self._loss_scale is not None and self._loss_scale.overflow():
             return False
         problem = f"step {step}: {self._name_it(batch, told, learned)}"
         if not self._skips:
             raise NonFiniteError(f"{problem} (train.non_finite=skip goes on without such steps)")
-        self._skipped_in_a_row += 1
-        if self._skipped_in_a_row > MOST_SKIPPED:
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row > MOST_SKIPPED:
             raise NonFiniteError(f"{problem}; {MOST_SKIPPED} steps before it were skipped for the like of it")
         if self._world.is_main:
             logger.warning("%s; the step is skipped", problem)
@@ -88,7 +87,7 @@ class FiniteGuard:
         names = [key for keys, _ in gathered for key in keys][:NAMED_VIDEOS]
         more = sum(count for _, count in gathered) - len(names)
         whose = f"what is predicted for video {', '.join(names)}" + (f" and {more} more" if more else "")
-        return (
-            f"{f'{whose} is' if names else 'the gradient is'} not finite (NaN or infinity); "
-            "a lower train.learning_rate or train.clip_grad_norm may help"
-        )
+        remedy = "a lower train.learning_rate or train.clip_grad_norm may help"
+        if self._loss_scale is not None:
+            remedy += ", or train.precision=bf16, which has the range of float32"
+        return f"{f'{whose} is' if names else 'the gradient is'} not finite (NaN or infinity); {remedy}"

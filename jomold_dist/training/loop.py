@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -20,17 +19,9 @@ from jomold_dist.denoising.exchange import Ask
 from jomold_dist.denoising.methods import LossWeights, Method, Moment
 from jomold_dist.distributed.world import agree_on_errors, broadcast_object, sum_over_ranks
 from jomold_dist.errors import RunFolderError, StoppedError
-from jomold_dist.models.weights import save_model
-from jomold_dist.training.checkpoint import (
-    BEST,
-    Checkpoint,
-    checkpoint_name,
-    newest_checkpoint,
-    prune_checkpoints,
-    read_checkpoint,
-    write_checkpoint,
-)
+from jomold_dist.training.checkpoint import BEST
 from jomold_dist.training.evaluate import evaluate
+from jomold_dist.training.keeper import Keeper
 from jomold_dist.training.passes import COMPUTE_DTYPES
 from jomold_dist.training.progress import Due, Progress
 from jomold_dist.training.removals import RemovalRecord
@@ -95,6 +86,7 @@ class Training:
         )
         self._judge = method.network().to(world.device, next(self._step.network.parameters()).dtype)  # for validation
         self._judge.compute_dtype = COMPUTE_DTYPES[config.train.precision]
+        self._keeper = Keeper(run, settings.stage, settings.epochs, settings.cross_modal, self._judge)
         self.progress = Progress()
         self._due = Due(config.checkpoint)
 
@@ -103,8 +95,7 @@ class Training:
         run, found = self._run, None
         with agree_on_errors(run.world):
             if run.world.is_main:
-                place = newest_checkpoint(run.folder.checkpoints, self._settings.stage)
-                found = None if place is None else self._read(place)
+                found = self._keeper.read()
                 with run.folder.writes():
                     run.folder.write_history(self._settings.stage, found.state["history"] if found else [])
         found = broadcast_object(found, run.world)
@@ -116,7 +107,7 @@ class Training:
                 "weights": found.weights,
                 "optimizer": found.optimizer,
                 "sums": torch.tensor(state["sums"], dtype=torch.float64),
-                "loss_scale": state["loss_scale"],
+                **{name: state[name] for name in ("loss_scale", "skipped_in_a_row")},
             }
         )
         self.progress = Progress.of(state, found.best_weights)
@@ -148,9 +139,10 @@ class Training:
     def finish(self) -> Path:
         """Collective: the last checkpoint, from which more epochs can go on; where the best weights lie."""
         problem = self._save()
-        if problem:
-            raise _agreed(f"{self._settings.stage}: the result cannot be written: {problem}")
-        return self._place() / BEST
+        with agree_on_errors(self._run.world):
+            if problem:
+                raise RunFolderError(f"{self._settings.stage}: the result cannot be written: {problem}")
+        return self._keeper.place(self.progress) / BEST
 
     def _take_steps(self) -> dict[str, float]:
         """Collective: the steps that this epoch still lacks; how fast they went, as metrics."""
@@ -207,76 +199,23 @@ class Training:
         return found.scores
 
     def _save(self) -> str | None:
-        """Collective: a checkpoint of this moment; on every rank, why it could not be written, or None.
-
-        A checkpoint that cannot be written costs nothing that was there before, and training may go on.
-        """
-        run, progress = self._run, self.progress
+        """Collective: a checkpoint of this moment; on every rank, why it could not be written, or None."""
         step = self._step.state()
-        self._removals.collect(run.world)
+        self._removals.collect(self._run.world)
         problem = None
-        if run.world.is_main:
-            state = (
-                progress.state() | self._origin() | {"loss_scale": step["loss_scale"], "sums": step["sums"].tolist()}
-            )
-            removals, best = self._removals.state(), progress.best.weights
-            checkpoint = Checkpoint(step["weights"], best, step["optimizer"], removals, state)
-            place, keep = self._place(), run.config.checkpoint.keep
-            try:
-                write_checkpoint(place.parent, place.name, checkpoint, self._save_weights)
-                prune_checkpoints(place.parent, self._settings.stage, place, keep)
-            except OSError as error:
-                problem = error.strerror or str(error)
-                logger.warning("%s cannot be written: %s; earlier checkpoints stay, training goes on", place, problem)
+        if self._run.world.is_main:
+            problem = self._keeper.write(self.progress, step, self._removals.state())
         self._due.taken()
-        return broadcast_object(problem, run.world)
+        return broadcast_object(problem, self._run.world)
 
     def _save_and_stop(self) -> NoReturn:
         """Collective: the agreed end of a run that was asked to stop."""
         problem, progress = self._save(), self.progress
         where = f"{self._settings.stage}: stopped in epoch {progress.epoch + 1} after step {progress.step}"
-        if problem:
-            raise _agreed(f"{where}, but no checkpoint could be written: {problem}")
+        with agree_on_errors(self._run.world):
+            if problem:
+                raise RunFolderError(f"{where}, but no checkpoint could be written: {problem}")
         raise StoppedError(f"{where} of {self._loader.steps}, with a checkpoint; the same command goes on from there")
-
-    def _place(self) -> Path:
-        """Where a checkpoint of this moment lies."""
-        progress = self.progress
-        return self._run.folder.checkpoints / checkpoint_name(self._settings.stage, progress.epoch, progress.step)
-
-    def _save_weights(self, path: Path, weights: Mapping[str, Tensor]) -> None:
-        progress, epochs = self.progress, str(self._settings.epochs)
-        epoch = progress.best.epoch + 1 if path.name == BEST else progress.epoch + (progress.step > 0)
-        notes = {"stage": self._settings.stage, "epoch": str(epoch), "epochs": epochs}
-        save_model(path, self._judge, self._run.weights_info(self._settings.cross_modal, notes), weights)
-
-    def _origin(self) -> dict[str, Any]:
-        """Whose checkpoint it is: digests, MLflow's runs, and, for people, what wrote it."""
-        run, notes = self._run, self._run.folder.path / "mlflow.json"
-        return {
-            "owner": run.folder.owner(run.config, run.manifest.digest),
-            "mlflow": json.loads(notes.read_text(encoding="utf-8")) if notes.exists() else None,
-            "ranks": run.world.size,
-            "engine": run.config.train.engine,
-            "videos": self.progress.epoch * self._loader.videos
-            + min(self.progress.step * run.config.train.batch_size, self._loader.videos),
-        }
-
-    def _read(self, place: Path) -> Checkpoint:
-        """A checkpoint of this run; RunFolderError if it is another's, or of more epochs than are asked for."""
-        run, found = self._run, read_checkpoint(place)
-        if found.state["owner"] != run.folder.owner(run.config, run.manifest.digest):
-            raise RunFolderError(
-                f"checkpoint {place} belongs to another config, data set or version of the canonical order; "
-                "move it away, or choose another run.dir"
-            )
-        done, epochs = found.state["epoch"] + (found.state["step"] > 0), self._settings.epochs
-        if done > epochs:
-            raise RunFolderError(
-                f"checkpoint {place} is in epoch {done}: the number of epochs may grow but not shrink to {epochs}. "
-                "Choose another run.dir"
-            )
-        return found
 
     def _tell(self, line: dict[str, float]) -> None:
         """The epoch in the history, in the recorder, and in the log."""
@@ -300,13 +239,6 @@ class Training:
             line["perf/videos_per_second"],
             *(100 * line[f"perf/share_{name}"] for name in ("data_wait", "ranking", "exchange")),
         )
-
-
-def _agreed(message: str) -> RunFolderError:
-    """An error that every rank raises together."""
-    error = RunFolderError(message)
-    error.agreed = True
-    return error
 
 
 def _stage_seed(seed: int, stage: str) -> int:

@@ -7,8 +7,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from jomold_dist.errors import NonFiniteError
-
 FIRST, LEAST, MOST = 2.0**15, 2.0**-10, 2.0**24
 GROW_AFTER = 1000  # steps without overflow
 
@@ -40,15 +38,13 @@ class LossScale:
         if self._good >= GROW_AFTER:
             self.value, self._good = min(2 * self.value, MOST), 0
 
-    def overflow(self) -> None:
-        """After a gradient that was not finite. NonFiniteError once no smaller scale can be the remedy."""
+    def overflow(self) -> bool:
+        """After a gradient that was not finite: whether a smaller scale, which is now set, can be the remedy."""
         self._good = 0
+        if self.value <= LEAST:
+            return False
         self.value /= 2
-        if self.value < LEAST:
-            raise NonFiniteError(
-                f"float16: the gradient is not finite even with the loss scaled by {LEAST:g}; "
-                "train.precision=bf16 has the range of float32"
-            )
+        return True
 
     def state(self) -> dict[str, Any]:
         return {"value": self.value, "good": self._good}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,13 @@ from typing import Any
 from jomold_dist.config import Config, decides
 from jomold_dist.config_files import dump_config, load_config
 from jomold_dist.data.plan import PLAN_VERSION
-from jomold_dist.errors import RunFolderError, UserError
+from jomold_dist.errors import DataError, RunFolderError, UserError
 from jomold_dist.files import write_json, write_text, writing
+from jomold_dist.models.weights import read_info
 
 OWNER = "owner.json"
+LOCK = ".lock"
+LEAVING_SECONDS = 45.0
 
 
 @dataclass(frozen=True)
@@ -76,40 +82,74 @@ class RunFolder:
         """To whom a run and its checkpoints belong."""
         return {"config": config.digest, "manifest": manifest_digest, "plan": PLAN_VERSION}
 
-    def claim(self, config: Config, manifest_digest: str) -> None:
-        """Create the folder for this config and data set, or check that it is theirs.
+    @contextmanager
+    def claimed(self, config: Config, manifest_digest: str) -> Iterator[None]:
+        """Create the folder for this config and data set, or check that it is theirs, and keep other starts out of it
+        for the length of the block, or the life of the process.
 
-        RunFolderError if it belongs to another config or data set, holds something else, or cannot be written.
+        RunFolderError if it belongs to another config or data set, holds something else, is in use, or cannot be
+        written.
         """
         owner = self.owner(config, manifest_digest)
-        try:
-            if (self.path / OWNER).exists():
-                self._check_owner(config, owner)
-            elif self.path.exists() and any(p.name != "checkpoints" for p in self.path.iterdir()):
-                raise RunFolderError(f"run.dir {self.path} holds files that are no run's; choose an empty folder")
-            (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-            write_text(self.config, dump_config(config))
-            write_json(self.path / OWNER, owner)
-        except OSError as error:
-            raise RunFolderError(f"run.dir {self.path} cannot be used: {error.strerror or error}") from None
+        with ExitStack() as stack:
+            try:
+                if (self.path / OWNER).exists():
+                    self._check_owner(config, owner)
+                elif self.path.exists() and any(
+                    p.name[0] != "." and p != self.checkpoints for p in self.path.iterdir()
+                ):
+                    raise RunFolderError(f"run.dir {self.path} holds files that are no run's; choose an empty folder")
+                self.checkpoints.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(self._locked())
+                write_json(self.path / OWNER, owner)
+                write_text(self.config, dump_config(config))
+            except OSError as error:
+                raise RunFolderError(f"run.dir {self.path} cannot be used: {error.strerror or error}") from None
+            yield
+
+    def _holds_other_files(self) -> bool:
+        """Hidden files may be what a killed start has left."""
+        return self.path.exists() and any(p.name[0] != "." and p != self.checkpoints for p in self.path.iterdir())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """A lock that the kernel takes off when the process ends, however it ends. An earlier start that is just
+        leaving is waited for."""
+        with (self.path / LOCK).open("a+", encoding="utf-8") as file:
+            until = time.monotonic() + LEAVING_SECONDS
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > until:
+                        file.seek(0)
+                        raise RunFolderError(
+                            f"run.dir {self.path} is in use by {file.read().strip()}; wait for its end, or choose "
+                            "another run.dir"
+                        ) from None
+                    time.sleep(0.5)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            file.flush()
+            yield
 
     def _check_owner(self, config: Config, owner: dict[str, Any]) -> None:
         try:
             seen = json.loads((self.path / OWNER).read_text(encoding="utf-8"))
-            before = load_config(self.config).flat()
+            before = load_config(self.config).flat() if self.config.exists() else {}
         except (ValueError, OSError, UserError) as error:
             raise RunFolderError(f"run.dir {self.path} is damaged ({error}); choose another folder") from None
-        now, reasons = config.flat(), []
-        finished = self.weights("model").exists()
-        if seen == owner and finished and now["train.epochs"] < before["train.epochs"]:
-            raise RunFolderError(
-                f"run.dir {self.path} was trained for train.epochs = {before['train.epochs']}, which may grow but not "
-                f"shrink to {now['train.epochs']}. Choose another run.dir"
-            )
         if seen == owner:
+            self._check_epochs(config.train.epochs)
             return
+        now, reasons = config.flat(), []
         if seen.get("config") != owner["config"]:
-            changed = [f"{k} was {before[k]!r} and is {v!r}" for k, v in now.items() if before[k] != v and decides(k)]
+            changed = [
+                f"{k} was {before[k]!r} and is {v!r}"
+                for k, v in now.items()
+                if k in before and before[k] != v and decides(k)
+            ]
             reasons.append("another config: " + ("; ".join(changed[:8]) or "settings of another version"))
         if seen.get("manifest") != owner["manifest"]:
             reasons.append("another data set: the manifest differs")
@@ -117,12 +157,30 @@ class RunFolder:
             reasons.append("another version of the canonical order")
         raise RunFolderError(f"run.dir {self.path} belongs to {' and '.join(reasons)}. Choose another run.dir")
 
+    def _check_epochs(self, epochs: int) -> None:
+        """RunFolderError if the finished model has more epochs."""
+        try:
+            trained = int(read_info(self.weights("model")).notes["epochs"])
+        except (DataError, KeyError, ValueError):  # not finished, or damaged, which its stage will find
+            return
+        if epochs < trained:
+            raise RunFolderError(
+                f"run.dir {self.path} was trained for train.epochs = {trained}, which may grow but not shrink to "
+                f"{epochs}. Choose another run.dir"
+            )
+
     def write_status(self, state: str, **details: Any) -> None:
-        """status.json: `state` is running, finished, failed or stopped, with details such as exit code and stage."""
+        """status.json: `state` is running, finished, failed or preempted, with details such as exit code and stage."""
         write_json(self.path / "status.json", {"state": state, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **details})
+
+    def has_history(self, stage: str) -> bool:
+        """Whether an epoch of the stage was ever finished."""
+        return any(json.loads(line)["stage"] == stage for line in self._history_lines())
 
     def write_history(self, stage: str, lines: Sequence[Mapping[str, Any]]) -> None:
         """The lines of a stage's epochs, after those of the stages before it."""
-        there = self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else []
-        others = [line for line in there if json.loads(line)["stage"] != stage]
+        others = [line for line in self._history_lines() if json.loads(line)["stage"] != stage]
         write_text(self.history, "".join(line + "\n" for line in [*others, *map(json.dumps, lines)]))
+
+    def _history_lines(self) -> list[str]:
+        return self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else []

@@ -14,14 +14,15 @@ from typing import Any
 
 import torch
 
+from jomold_dist.config import Config
 from jomold_dist.denoising.methods import METHODS, Han, LossWeights
 from jomold_dist.denoising.noise_ratio import NoiseRatios, estimate_noise_ratios, read_noise_ratios
-from jomold_dist.distributed.world import agree_on_errors, barrier, broadcast_object
+from jomold_dist.distributed.world import World, agree_on_errors, barrier, broadcast_object
 from jomold_dist.errors import DataError
 from jomold_dist.files import write_json, write_text
 from jomold_dist.models.han import HybridAttentionNetwork
 from jomold_dist.models.weights import load_model, read_info
-from jomold_dist.training.checkpoint import prune_checkpoints
+from jomold_dist.training.checkpoint import newest_checkpoint, prune_checkpoints
 from jomold_dist.training.evaluate import Evaluation, evaluate, predict_probabilities
 from jomold_dist.training.loop import FitSettings, fit
 from jomold_dist.training.passes import COMPUTE_DTYPES
@@ -39,6 +40,10 @@ def run_stages(run: Run) -> Evaluation:
     for stage in METHODS[run.config.method].stages(run.config):
         _stage(run, stage, *STAGES[stage])
     _stage(run, EVALUATION, _evaluated, _evaluate_test)
+    if run.world.is_main:  # of the model, the last one stays: more epochs go on from it
+        newest = newest_checkpoint(run.folder.checkpoints, "model")
+        prune_checkpoints(run.folder.checkpoints, "estimator", None, 0)
+        prune_checkpoints(run.folder.checkpoints, "model", newest, 1)
     data = broadcast_object(_read_scores(run) if run.world.is_main else None, run.world)
     return Evaluation(data["scores"], data["per_class"])
 
@@ -77,7 +82,6 @@ def _train_estimator(run: Run) -> None:
     with _results(run) as is_main:
         if is_main:
             run.folder.complete("estimator", best)
-            prune_checkpoints(run.folder.checkpoints, "estimator", None, 0)
 
 
 def _ratios_are_there(run: Run) -> bool:
@@ -150,9 +154,6 @@ def _train_model(run: Run) -> None:
         ratios = broadcast_object(read, run.world)
     method = METHODS[config.method](config, run.manifest, ratios, run.world.device)
     removals = RemovalRecord(run.manifest, read_truth(Path(config.data.shards)) if run.world.is_main else None)
-    with _results(run) as is_main:
-        if is_main:
-            run.folder.scores.unlink(missing_ok=True)  # of a shorter training, which this one goes on with
     weights = LossWeights.of(config.loss)
     best = fit(run, method, FitSettings("model", config.train.epochs, weights, cross_modal=True), removals)
     with _results(run) as is_main:
@@ -162,8 +163,8 @@ def _train_model(run: Run) -> None:
             run.recorder.table("removals", removals.table())
             run.recorder.artifact(run.folder.removed_labels)
             run.recorder.model(best)
+            run.folder.scores.unlink(missing_ok=True)  # of a shorter training, which this one went on with
             run.folder.complete("model", best)  # last: it marks the stage as done
-            prune_checkpoints(run.folder.checkpoints, "model", best.parent, 1)
 
 
 def _evaluated(run: Run) -> bool:
@@ -180,7 +181,7 @@ def _read_scores(run: Run) -> dict[str, Any] | None:
 
 
 def _evaluate_test(run: Run) -> None:
-    found = evaluate_model(run, "test", run.folder.weights("model"))
+    found = evaluate_model(run, "test", _load(run, run.folder.weights("model")))
     with _results(run) as is_main:
         if is_main:
             write_json(run.folder.scores, found.to_json("test"))
@@ -192,9 +193,8 @@ def _evaluate_test(run: Run) -> None:
             logger.info("test: %s", ", ".join(f"{name} {value:.1f}" for name, value in found.scores.items()))
 
 
-def evaluate_model(run: Run, split: str, weights: Path) -> Evaluation:
-    """Collective: the scores of a model of the run on a split."""
-    network = _load(run, weights)
+def evaluate_model(run: Run, split: str, network: HybridAttentionNetwork) -> Evaluation:
+    """Collective: the scores of a model on a split."""
     with run.loader(split, shuffle=False) as loader:
         return evaluate(network, loader, run.world, True, run.manifest.categories.names, run.raise_if_stopped)
 
@@ -204,9 +204,13 @@ def _load(run: Run, weights: Path) -> HybridAttentionNetwork:
     training."""
     with agree_on_errors(run.world):
         read = load_model(weights) if run.world.is_main else None
-    network: HybridAttentionNetwork = broadcast_object(read, run.world).to(run.world.device)
-    network.compute_dtype = COMPUTE_DTYPES[run.config.train.precision]
-    return network
+    return ready_to_compute(broadcast_object(read, run.world), run.config, run.world)
+
+
+def ready_to_compute(network: HybridAttentionNetwork, config: Config, world: World) -> HybridAttentionNetwork:
+    """The network on this rank's device, computing as in training."""
+    network.compute_dtype = COMPUTE_DTYPES[config.train.precision]
+    return network.to(world.device)
 
 
 def _trained(weights: Path, epochs: int) -> bool:

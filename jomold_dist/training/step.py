@@ -135,7 +135,7 @@ class TrainStep:
 
     def state(self) -> dict[str, Any]:
         """Collective: what brings the step back, on rank 0: weights and optimizer state by the network's names, each
-        rank's loss sums, and the loss's scale."""
+        rank's loss sums, the loss's scale, and how many steps were skipped last."""
         state = self.engine.full_state()
         return {
             **{
@@ -143,6 +143,7 @@ class TrainStep:
             },
             "sums": gather_rows(self._sums, self._world).cpu(),  # (ranks, 5)
             "loss_scale": None if self._loss_scale is None else self._loss_scale.state(),
+            "skipped_in_a_row": self._guard.skipped_in_a_row,
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -153,6 +154,7 @@ class TrainStep:
         if len(sums) != self._world.size:
             sums = torch.cat([sums.sum(0, keepdim=True), sums.new_zeros(self._world.size - 1, len(self._sums))])
         self._sums = sums[self._world.rank].clone()
+        self._guard.skipped_in_a_row = state["skipped_in_a_row"]
         if self._loss_scale is not None and state["loss_scale"] is not None:
             self._loss_scale.load_state(state["loss_scale"])
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,9 @@ import pytest
 from conftest import Finished, Tiny
 from launchers_help import Outcome, files_below, run_here, run_process
 
+from jomold_dist.config_files import load_config
+from jomold_dist.data.manifest import read_manifest
+from jomold_dist.training import run_folder
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, CategorySet, DatasetWriter, FeatureSpec, Video
 
 Capture = pytest.CaptureFixture[str]
@@ -172,9 +177,9 @@ def replace_by_text(weights: Path) -> None:
 
 
 WEIGHTS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "missing": (remove, "does not exist"),
-    "cut off": (cut_off, "is damaged"),
-    "not weights": (replace_by_text, "is damaged"),
+    "missing": (remove, "no weights file, checkpoint or run folder with a model"),
+    "cut off": (cut_off, "model.safetensors is damaged"),
+    "not weights": (replace_by_text, "model.safetensors is damaged"),
 }
 
 
@@ -184,9 +189,10 @@ def test_weights(how: str, script: str, tiny: Tiny, finished: Finished, tmp_path
     folder = shutil.copytree(finished.folder, tmp_path / "run")
     tamper, message = WEIGHTS[how]
     tamper(folder / "checkpoints" / "model.safetensors")
+    shutil.rmtree(folder / "checkpoints" / "model-e0002-s00000000")
     more = ("--shards", tiny.shards, "--out", tmp_path / "events.csv") if script == "predict" else ()
     before = files_below(tmp_path)
-    assert_refused(run_here(capsys, script, "--run", folder, *more), "model.safetensors", message)
+    assert_refused(run_here(capsys, script, "--run", folder, *more), message)
     assert files_below(tmp_path) == before
 
 
@@ -241,3 +247,31 @@ def test_ranks_that_do_not_divide_the_streams(tiny: Tiny, tmp_path: Path) -> Non
     assert "exitcode  : 2" in outcome.err
     assert 'train.py", line' not in outcome.err
     assert not files_below(tmp_path)
+
+
+def test_a_mistake_that_the_ranks_find_has_its_code_under_torchrun(tiny: Tiny, tmp_path: Path) -> None:
+    arguments = ("--config", tiny.config, f"run.dir={tmp_path / 'run'}", f"data.shards={tmp_path / 'none'}")
+    outcome = run_process("start torchrun", "train", *arguments)
+    assert outcome.code == 2
+    assert outcome.err.count("error: ") >= 1
+    assert str(tmp_path / "none") in outcome.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_in_use(tiny: Tiny, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_folder, "LEAVING_SECONDS", 0.0)
+    config, folder = load_config(tiny.config), run_folder.RunFolder(tmp_path / "run")
+    with folder.claimed(config, read_manifest(tiny.shards).digest):
+        outcome = run_here(capsys, "train", "--config", tiny.config, f"run.dir={folder.path}")
+    assert_refused(outcome, f"run.dir {folder.path} is in use by process {os.getpid()} on ")
+
+
+def test_a_disk_without_room_for_the_status(
+    tiny: Tiny, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **details: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run_folder.RunFolder, "write_status", full)
+    outcome = run_here(capsys, "train", "--config", tiny.config, f"run.dir={tmp_path / 'run'}")
+    assert_refused(outcome, f"run.dir {tmp_path / 'run'} cannot be written: No space left on device")

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from jomold_dist.config import CheckpointConfig
 from jomold_dist.errors import DataError
 from jomold_dist.models.weights import save_tensors
+from jomold_dist.training import checkpoint
 from jomold_dist.training.checkpoint import (
     MARKER,
     Checkpoint,
@@ -61,10 +62,32 @@ def test_what_is_written_is_read(tmp_path: Path, epoch: int) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [place.name]
 
 
-def test_names_sort_as_positions_do() -> None:
-    positions = [(0, 1), (0, 99), (1, 0), (9, 5), (10, 0), (10, 123456789)]
-    names = [checkpoint_name("model", *position) for position in positions]
-    assert sorted(names) == names
+def test_the_newest_is_the_furthest(tmp_path: Path) -> None:
+    for epoch, step in ((0, 1), (0, 99), (9999, 0), (9999, 123456789), (10000, 0), (10000, 7)):
+        place = write(tmp_path, epoch, step)
+        assert newest_checkpoint(tmp_path, "model") == place
+        prune_checkpoints(tmp_path, "model", place, 2)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_complete_one_of_the_name_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """... and a damaged one is replaced, unless that fails."""
+    place = write(tmp_path, 1, 2)
+    before = read_checkpoint(place)
+    write(tmp_path, 1, 2)
+    assert torch.equal(read_checkpoint(place).weights["a.bias"], before.weights["a.bias"])
+    damage_flip(place)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "write_json", fail)
+        with pytest.raises(OSError, match="full"):
+            write(tmp_path, 1, 2)
+    assert [p.name for p in tmp_path.iterdir()] == [place.name]
+    write(tmp_path, 1, 2)
+    check_checkpoint(place)
+
+
+def fail(*arguments: object) -> None:
+    raise OSError("the disk is full")
 
 
 def damage_truncate(place: Path) -> None:
@@ -114,10 +137,10 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path: Path, damage, c
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
-    assert newest_checkpoint(tmp_path / "missing") is None
+    assert newest_checkpoint(tmp_path / "missing", "model") is None
     (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / ".model-e0000-s00000001.partial").mkdir()
-    assert newest_checkpoint(tmp_path) is None
+    assert newest_checkpoint(tmp_path, "model") is None
 
 
 def test_the_last_ones_up_to_the_newest_are_kept(tmp_path: Path) -> None:
@@ -136,9 +159,8 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))  # like a disk that is full
     try:
-        for name in (place.name, checkpoint_name("model", 1, 3)):
-            with pytest.raises(OSError, match=r"optimizer|model"):
-                write_checkpoint(tmp_path, name, content(1, 4000), save_weights)
+        with pytest.raises(OSError, match=r"optimizer|model"):
+            write_checkpoint(tmp_path, checkpoint_name("model", 1, 3), content(1, 4000), save_weights)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [p.name for p in tmp_path.iterdir()] == [place.name]

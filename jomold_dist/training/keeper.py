@@ -1,0 +1,106 @@
+"""The checkpoints of one training: what goes into one, whose it is, and which to go on from. For rank 0 only."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from jomold_dist.errors import RunFolderError
+from jomold_dist.models.han import HybridAttentionNetwork
+from jomold_dist.models.weights import save_model
+from jomold_dist.training.checkpoint import (
+    BEST,
+    Checkpoint,
+    checkpoint_name,
+    newest_checkpoint,
+    prune_checkpoints,
+    read_checkpoint,
+    write_checkpoint,
+)
+from jomold_dist.training.progress import Progress
+from jomold_dist.training.run import Run
+
+logger = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Writes and reads the checkpoints of a stage. `network` is of the trained one's form."""
+
+    def __init__(self, run: Run, stage: str, epochs: int, cross_modal: bool, network: HybridAttentionNetwork) -> None:
+        self._run, self._stage, self._epochs = run, stage, epochs
+        self._cross_modal, self._network = cross_modal, network
+
+    def place(self, progress: Progress) -> Path:
+        """Where a checkpoint of this moment lies."""
+        return self._run.folder.checkpoints / checkpoint_name(self._stage, progress.epoch, progress.step)
+
+    def write(self, progress: Progress, step: Mapping[str, Any], removals: Mapping[str, np.ndarray]) -> str | None:
+        """Write a checkpoint and remove old ones; why it could not be written, or None.
+
+        One that cannot be written costs nothing that was there before, and training may go on.
+        """
+        place, best = self.place(progress), progress.best
+        state = progress.state() | self._origin(progress) | {"sums": step["sums"].tolist()}
+        state |= {name: step[name] for name in ("loss_scale", "skipped_in_a_row")}
+        content = Checkpoint(step["weights"], best.weights, step["optimizer"], removals, state)
+
+        def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+            epoch = best.epoch + 1 if path.name == BEST else progress.epoch + (progress.step > 0)
+            notes = {"stage": self._stage, "epoch": str(epoch), "epochs": str(self._epochs)}
+            save_model(path, self._network, self._run.weights_info(self._cross_modal, notes), weights)
+
+        try:
+            write_checkpoint(place.parent, place.name, content, save_weights)
+        except OSError as error:
+            problem = error.strerror or str(error)
+            logger.warning("%s cannot be written: %s; earlier checkpoints stay, training goes on", place, problem)
+            return problem
+        prune_checkpoints(place.parent, self._stage, place, self._run.config.checkpoint.keep)
+        return None
+
+    def read(self) -> Checkpoint | None:
+        """The newest usable checkpoint; what lies after it, damaged, is removed. None if training starts anew.
+
+        RunFolderError if it is another run's, or of more epochs than are asked for.
+        """
+        run, folder = self._run, self._run.folder.checkpoints
+        place = newest_checkpoint(folder, self._stage)
+        if place is None:
+            if run.folder.has_history(self._stage):
+                logger.warning("%s: no usable checkpoint in %s; starting from its beginning", self._stage, folder)
+            return None
+        found = read_checkpoint(place)
+        if found.state["owner"] != run.folder.owner(run.config, run.manifest.digest):
+            raise RunFolderError(
+                f"checkpoint {place} belongs to another config, data set or version of the canonical order; "
+                "move it away, or choose another run.dir"
+            )
+        done = found.state["epoch"] + (found.state["step"] > 0)
+        if done > self._epochs:
+            raise RunFolderError(
+                f"checkpoint {place} is in epoch {done}: the number of epochs may grow but not shrink to "
+                f"{self._epochs}. Choose another run.dir"
+            )
+        prune_checkpoints(folder, self._stage, place, run.config.checkpoint.keep)
+        return found
+
+    def _origin(self, progress: Progress) -> dict[str, Any]:
+        """Whose checkpoint it is, and, for people, MLflow's runs and what wrote it."""
+        run, mlflow = self._run, None
+        with suppress(OSError, ValueError):  # trouble with tracking never stops training
+            mlflow = json.loads((run.folder.path / "mlflow.json").read_text(encoding="utf-8"))
+        videos = run.manifest.split("train").videos
+        return {
+            "owner": run.folder.owner(run.config, run.manifest.digest),
+            "mlflow": mlflow,
+            "ranks": run.world.size,
+            "engine": run.config.train.engine,
+            "videos": progress.epoch * videos + min(progress.step * run.config.train.batch_size, videos),
+        }
