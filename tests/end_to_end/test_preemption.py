@@ -104,7 +104,7 @@ def assert_preempted(run: Training, why: str) -> None:
     """The run ended as agreed: a complete checkpoint, and everybody knows."""
     from jomold_dist.training.checkpoint import newest_checkpoint
 
-    assert newest_checkpoint(run.folder / "checkpoints") is not None
+    assert newest_checkpoint(run.folder / "checkpoints", "model") is not None
     status = run.status
     assert (status["state"], status["exit_code"]) == ("preempted", 75), run.said
     assert why in status["message"]
