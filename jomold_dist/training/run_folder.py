@@ -95,9 +95,7 @@ class RunFolder:
             try:
                 if (self.path / OWNER).exists():
                     self._check_owner(config, owner)
-                elif self.path.exists() and any(
-                    p.name[0] != "." and p != self.checkpoints for p in self.path.iterdir()
-                ):
+                elif self._holds_other_files():
                     raise RunFolderError(f"run.dir {self.path} holds files that are no run's; choose an empty folder")
                 self.checkpoints.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(self._locked())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from launchers_help import Outcome, run_process
+from launchers_help import LONG, Outcome, run_process
 
 from jomold_dist.data.shards import Video
 from tests.shard_fixtures import write_dataset
@@ -52,5 +52,14 @@ class Finished:
 def finished(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("runs") / "jomold"
     outcome = run_process("python", "train", "--config", tiny.config, f"run.dir={folder}")
+    assert outcome.code == 0, outcome.err
+    return Finished(folder, outcome)
+
+
+@pytest.fixture(scope="session")
+def finished_long(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """... with an estimator that takes some seconds."""
+    folder = tmp_path_factory.mktemp("runs") / "long"
+    outcome = run_process("python", "train", "--config", tiny.config, f"run.dir={folder}", LONG)
     assert outcome.code == 0, outcome.err
     return Finished(folder, outcome)

@@ -23,6 +23,8 @@ ENVIRONMENT = os.environ | {
     "CUDA_VISIBLE_DEVICES": "",
 }
 
+LONG = "estimator.epochs=80"  # a run on which a stop in its first seconds comes before the end
+
 
 @dataclass(frozen=True)
 class Outcome:
