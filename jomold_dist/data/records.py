@@ -4,6 +4,9 @@ A record is, for each member, a 512-byte tar header and the content padded to 51
 header of 128 bytes; the label text is padded with spaces to one slot. Nothing varies in length from video to video, so
 n records are a uint8 array (n, record.bytes) and a feature of all of them is a strided view.
 
+The tar header of a video's first member says, as the name of its owner, the CRC-32 of all its members' contents, so
+that a damaged video can be told from its neighbours. Readers of tar files make nothing of it.
+
 Shapes: n videos, C categories, T segments.
 """
 
@@ -24,6 +27,7 @@ NPY_HEADER = 128
 LABELS = "labels.json"
 DENSE = "dense.npy"
 MAX_KEY = NAME_FIELD - len("." + LABELS)  # labels.json is the longest ending
+OWNER_FIELD = slice(265, 297)  # of a tar header, padded with zeros
 
 
 def array_specs(
@@ -44,6 +48,11 @@ def npy_header(shape: Sequence[int], dtype: str) -> bytes:
         f"{{'descr': {np.dtype(dtype).newbyteorder('<').str!r}, 'fortran_order': False, 'shape': {tuple(shape)!r}, }}"
     )
     return b"\x93NUMPY\x01\x00" + (NPY_HEADER - 10).to_bytes(2, "little") + text.ljust(NPY_HEADER - 11).encode() + b"\n"
+
+
+def checksum_text(crc: int) -> str:
+    """The owner's name that says a video's CRC-32."""
+    return f"crc32-{crc:08x}"
 
 
 def label_slot(max_labels: int, categories: int) -> int:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tarfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -30,6 +31,7 @@ from jomold_dist.data.records import (
     DENSE,
     LABELS,
     MAX_KEY,
+    checksum_text,
     label_slot,
     label_text,
     npy_header,
@@ -152,8 +154,11 @@ class DatasetWriter:
                 target = _Hashing(file)
                 with TarWriter(target, encoder=False, mtime=0, user="", group="") as writer:
                     for video in videos:
-                        for ending, content in self._members(video, dense, slot):
+                        members = self._members(video, dense, slot)
+                        writer.user = checksum_text(zlib.crc32(b"".join(content for _, content in members)))
+                        for ending, content in members:
                             writer.write({"__key__": video.key, ending: content})  # one at a time: it sorts by ending
+                            writer.user = ""
                 _sync(file)
         except OSError as error:
             raise DataError(

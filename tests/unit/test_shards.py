@@ -8,6 +8,8 @@ import os
 import runpy
 import subprocess
 import sys
+import tarfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -323,3 +325,16 @@ def test_verify_tool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert bad.returncode == 2
     assert "shard-000001.tar is altered" in bad.stderr
     assert "Traceback" not in bad.stderr
+
+
+def test_a_videos_checksum_is_its_owner(tmp_path: Path) -> None:
+    manifest, _ = write_dataset(tmp_path / "data", {"train": 9, "val": 4})
+    for split in manifest.splits.values():
+        for shard in split.shards:
+            with tarfile.open(tmp_path / "data" / shard.name) as tar:
+                members = [(member, tar.extractfile(member).read()) for member in tar]  # type: ignore[union-attr]
+            each = len(split.record.members)
+            for first in range(0, len(members), each):
+                video = members[first : first + each]
+                said = f"crc32-{zlib.crc32(b''.join(content for _, content in video)):08x}"
+                assert [member.uname for member, _ in video] == [said, *[""] * (each - 1)]
