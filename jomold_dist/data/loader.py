@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from jomold_dist.data.damage import BadVideo
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.plan import (
     EpochPlan,
@@ -49,7 +50,9 @@ class Batch:
     dense: Tensor | None
     """Dense labels, uint8 (B, 2, C, T), audio first; None in a split without them."""
     total: int
-    """Videos of the whole optimizer batch, over all ranks."""
+    """Videos of the whole optimizer batch, over all ranks, bad ones included."""
+    bad: tuple[BadVideo, ...] = ()
+    """This rank's videos that cannot be used. They are in none of the fields above; the others keep their places."""
 
 
 class Records(Protocol):
@@ -61,6 +64,20 @@ class Records(Protocol):
     def dense(self) -> np.ndarray: ...
 
 
+class Piece(NamedTuple):
+    """Videos as they were read: uint8 (n, record.bytes), and by row those that cannot be used."""
+
+    records: np.ndarray
+    bad: Mapping[int, BadVideo]
+
+
+class Taken(NamedTuple):
+    """A batch's videos without those that cannot be used, which are told by their place among its positions."""
+
+    rows: Records
+    bad: Mapping[int, BadVideo]
+
+
 class Loader:
     """Serves one split to one rank. A context manager; close() ends its threads, also in the middle of an epoch.
 
@@ -69,7 +86,8 @@ class Loader:
     `resident`, batches come from a decoded file in `cache` (see `resident.py`) instead of the shards, and are the
     same. `wait_seconds` counts the time that the consumer has waited for batches.
 
-    A DataError of a reading thread is raised to the consumer.
+    A video that cannot be used is a DataError, which a reading thread's consumer gets; with `mask` the batch is served
+    without it, and names it.
     """
 
     def __init__(
@@ -88,6 +106,7 @@ class Loader:
         shuffle: bool = True,
         resident: bool = False,
         cache: Path | None = None,
+        mask: bool = False,
     ) -> None:
         if shuffle:
             check_world_size(streams, world)
@@ -96,8 +115,8 @@ class Loader:
         self._seed, self._streams, self._block, self._shuffle = seed, streams, block, shuffle
         self._first = np.concatenate([[0], np.cumsum(self._split.shard_sizes)])  # number of each shard's first video
         self._ahead = threads + 1
-        self._reader = ShardReader(folder, manifest, split)
-        self._resident = ResidentSplit(folder, manifest, split, cache) if resident else None
+        self._reader = ShardReader(folder, manifest, split, mask=mask)
+        self._resident = ResidentSplit(folder, manifest, split, cache, mask=mask) if resident else None
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"loader-{split}")
         self.videos = self._split.videos
         self.steps = steps_per_epoch(self.videos, batch_size)
@@ -120,7 +139,7 @@ class Loader:
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from `start_step` on: `steps - start_step` of them on every rank."""
-        plan = EpochPlan(self._split.shard_sizes, self._streams, self._block, self._seed, epoch, self._shuffle)
+        plan = self._plan(epoch)
         fetch = self._choose_source(plan)
         steps = iter(range(start_step, self.steps))
         pending: deque[Future[Batch]] = deque()
@@ -142,25 +161,39 @@ class Loader:
             for future in pending:
                 future.cancel()
 
-    def _choose_source(self, plan: EpochPlan) -> Callable[[np.ndarray], Callable[[], Records]]:
+    def nothing(self, step: int) -> Batch:
+        """The batch of a step for a rank that has none of its videos."""
+        records = np.empty((0, self._split.record.bytes), dtype=np.uint8)
+        return self._batch(self._plan(0), step, np.zeros(0, dtype=np.int64), lambda: self._without_bad(Piece(records, {})))
+
+    def _plan(self, epoch: int) -> EpochPlan:
+        return EpochPlan(self._split.shard_sizes, self._streams, self._block, self._seed, epoch, self._shuffle)
+
+    def _choose_source(self, plan: EpochPlan) -> Callable[[np.ndarray], Callable[[], Taken]]:
         """What takes a batch's positions, in order and in the consumer's thread, and gives the job to get its rows."""
         if self._resident is not None:
             resident = self._resident
-            return lambda positions: lambda: resident.rows(self._index(plan, positions))
+            return lambda positions: lambda: _resident_rows(resident, self._index(plan, positions))
         source: _Blocks | _Runs = _Blocks(plan, self._reader, self._pool) if plan.shuffle else _Runs(plan, self._reader)
 
-        def fetch(positions: np.ndarray) -> Callable[[], Records]:
+        def fetch(positions: np.ndarray) -> Callable[[], Taken]:
             job = source.fetch(positions)
-            return lambda: RecordView(job(), self._manifest, self._split)
+            return lambda: self._without_bad(job())
 
         return fetch
+
+    def _without_bad(self, piece: Piece) -> Taken:
+        records = np.delete(piece.records, list(piece.bad), axis=0) if piece.bad else piece.records
+        return Taken(RecordView(records, self._manifest, self._split), piece.bad)
 
     def _index(self, plan: EpochPlan, positions: np.ndarray) -> np.ndarray:
         shard, row = plan.locate(positions)
         return self._first[shard] + row
 
-    def _batch(self, plan: EpochPlan, step: int, positions: np.ndarray, job: Callable[[], Records]) -> Batch:
-        rows = job()
+    def _batch(self, plan: EpochPlan, step: int, positions: np.ndarray, job: Callable[[], Taken]) -> Batch:
+        rows, bad = job()
+        if bad:
+            positions = np.delete(positions, list(bad))
         start = step * self._batch_size
         return Batch(
             features={name: torch.from_numpy(rows.feature(name)) for name in self._manifest.features},
@@ -170,7 +203,14 @@ class Loader:
             keys=tuple(rows.keys()),
             dense=torch.from_numpy(rows.dense()) if self._split.dense else None,
             total=min(self._batch_size, self._split.videos - start),
+            bad=tuple(bad.values()),
         )
+
+
+def _resident_rows(resident: ResidentSplit, index: np.ndarray) -> Taken:
+    """The videos with these numbers in the split."""
+    bad = {place: resident.bad[i] for place, i in enumerate(index.tolist()) if i in resident.bad}
+    return Taken(resident.rows(np.delete(index, list(bad)) if bad else index), bad)
 
 
 class _Runs:
@@ -179,7 +219,7 @@ class _Runs:
     def __init__(self, plan: EpochPlan, reader: ShardReader) -> None:
         self._plan, self._reader = plan, reader
 
-    def fetch(self, positions: np.ndarray) -> Callable[[], np.ndarray]:
+    def fetch(self, positions: np.ndarray) -> Callable[[], Piece]:
         return lambda: _read(self._reader, runs(*self._plan.locate(positions)))
 
 
@@ -192,9 +232,9 @@ class _Blocks:
 
     def __init__(self, plan: EpochPlan, reader: ShardReader, pool: ThreadPoolExecutor) -> None:
         self._plan, self._reader, self._pool = plan, reader, pool
-        self._held: dict[tuple[int, int], tuple[Future[np.ndarray], np.ndarray]] = {}
+        self._held: dict[tuple[int, int], tuple[Future[Piece], np.ndarray]] = {}
 
-    def fetch(self, positions: np.ndarray) -> Callable[[], np.ndarray]:
+    def fetch(self, positions: np.ndarray) -> Callable[[], Piece]:
         stream, number, offset = self._plan.blocks(positions)
         parts = []
         for s, b, members in group_blocks(stream, number):
@@ -207,20 +247,25 @@ class _Blocks:
                 del self._held[s, b]
         return lambda: self._gather(len(positions), parts)
 
-    def _gather(self, count: int, parts: list[tuple[Future[np.ndarray], np.ndarray, np.ndarray]]) -> np.ndarray:
+    def _gather(self, count: int, parts: list[tuple[Future[Piece], np.ndarray, np.ndarray]]) -> Piece:
         batch = np.empty((count, self._reader.record_bytes), dtype=np.uint8)
-        for records, rows, members in parts:
-            block = records.result()
+        bad: dict[int, BadVideo] = {}
+        for piece, rows, members in parts:
+            block, bad_rows = piece.result()
             for place, row in zip(members.tolist(), rows.tolist(), strict=True):
                 batch[place] = block[row]  # one copy; indexing with arrays on both sides would make two
-        return batch
+                if row in bad_rows:
+                    bad[place] = bad_rows[row]
+        return Piece(batch, bad)
 
 
-def _read(reader: ShardReader, parts: tuple[tuple[int, int, int], ...]) -> np.ndarray:
-    """The records of runs (shard, first, count), end to end: uint8 (sum of counts, record.bytes)."""
+def _read(reader: ShardReader, parts: tuple[tuple[int, int, int], ...]) -> Piece:
+    """The records of runs (shard, first, count), end to end: (sum of counts, record.bytes)."""
     records = np.empty((sum(count for _, _, count in parts), reader.record_bytes), dtype=np.uint8)
+    bad: dict[int, BadVideo] = {}
     at = 0
     for shard, first, count in parts:
-        reader.read_into(shard, first, records[at : at + count])
+        found = reader.read_into(shard, first, records[at : at + count])
+        bad |= {at + row: video for row, video in found.items()}
         at += count
-    return records
+    return Piece(records, bad)

@@ -1,7 +1,8 @@
 """A split decoded once into files that are mapped into memory, and shared by the ranks of a node and by trials.
 
 The folder `<cache>/<first 16 of the manifest's digest>-<split>` holds raw arrays, a row a video in the order of the
-manifest: rows.bin (the features, each from a multiple of 64 bytes on), labels.bin, keys.bin and perhaps dense.bin.
+manifest: rows.bin (the features, each from a multiple of 64 bytes on), labels.bin, keys.bin and perhaps dense.bin; and
+bad.csv, the videos that cannot be used.
 It appears by one rename, made under a lock, so that whoever comes second waits and then maps the same files.
 """
 
@@ -17,13 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
+from jomold_dist.data.damage import BadVideo, from_csv, to_csv
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.records import MAX_KEY, RecordView, strided
+from jomold_dist.data.records import LABELS, MAX_KEY, RecordView, label_text, strided
 from jomold_dist.data.shards import ShardReader
 from jomold_dist.errors import DataError
 
 logger = logging.getLogger(__name__)
 
+BAD = "bad.csv"
 _ALIGN = 64
 _CHUNK = 64  # videos that are decoded at once
 
@@ -57,10 +60,13 @@ class ResidentSplit:
     """Maps a split's decoded files, which it makes first where they are not there yet.
 
     `folder` is the data set; `cache` is where the files go, None for `.resident` inside `folder`. DataError if the
-    files cannot be made.
+    files cannot be made, or for a video that cannot be used; with `mask`, `bad` holds such videos by their number in
+    the split.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, split: str, cache: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, split: str, cache: Path | None = None, mask: bool = False
+    ) -> None:
         self.manifest = manifest
         self._info = manifest.split(split)
         self.offsets: dict[str, int] = {}
@@ -78,7 +84,13 @@ class ResidentSplit:
             self._arrays["dense"] = ("uint8", (2, categories, manifest.segments))
         place = (Path(cache) if cache is not None else Path(folder) / ".resident") / f"{manifest.digest[:16]}-{split}"
         if not self._complete(place):
-            self._build(Path(folder), place)
+            self._build(Path(folder), place, mask)
+        self.bad = self._read_bad(place)
+        if self.bad and not mask:
+            raise DataError(
+                f"{place} was made with data.on_bad_video=mask and lacks {len(self.bad)} videos, for instance "
+                f"{next(iter(self.bad.values()))}; mend the shards and remove that folder"
+            )
         self._maps = {
             name: np.asarray(np.memmap(place / f"{name}.bin", dtype, "r", shape=(self._info.videos, *shape)))
             for name, (dtype, shape) in self._arrays.items()
@@ -99,7 +111,7 @@ class ResidentSplit:
     def _complete(self, place: Path) -> bool:
         """Whether every file is there in full."""
         try:
-            return all(
+            return (place / BAD).exists() and all(
                 (place / f"{name}.bin").stat().st_size
                 == self._info.videos * int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
                 for name, (dtype, shape) in self._arrays.items()
@@ -107,7 +119,16 @@ class ResidentSplit:
         except OSError:
             return False
 
-    def _build(self, folder: Path, place: Path) -> None:
+    def _read_bad(self, place: Path) -> dict[int, BadVideo]:
+        first = np.concatenate([[0], np.cumsum(self._info.shard_sizes)])
+        shards = {shard.name: number for number, shard in enumerate(self._info.shards)}
+        try:
+            found = from_csv((place / BAD).read_text(encoding="utf-8"))
+            return {int(first[shards[video.shard]]) + video.number: video for video in sorted(found)}
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{place / BAD} cannot be read ({error}); remove that folder") from None
+
+    def _build(self, folder: Path, place: Path, mask: bool) -> None:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             with _lock(place.with_name(f"{place.name}.lock")):
@@ -120,7 +141,7 @@ class ResidentSplit:
                 partial.mkdir()
                 try:
                     logger.info("decoding split %r into %s", self._info.name, place)
-                    self._decode(folder, partial)
+                    self._decode(folder, partial, mask)
                     os.rename(partial, place)
                 finally:
                     shutil.rmtree(partial, ignore_errors=True)
@@ -130,14 +151,22 @@ class ResidentSplit:
                 "give a writable folder with enough space in data.cache, or set data.resident to false"
             ) from None
 
-    def _decode(self, folder: Path, partial: Path) -> None:
-        """Writes the arrays of all videos; not through a map, where a full disk would be a signal, not an error."""
+    def _decode(self, folder: Path, partial: Path, mask: bool) -> None:
+        """Writes the arrays of all videos, zeros for bad ones; not through a map, where a full disk would be a signal,
+        not an error."""
+        bad: list[BadVideo] = []
+        slot = self._info.record.members[LABELS]
+        nothing = np.zeros(self._info.record.bytes, dtype=np.uint8)  # a video without labels
+        nothing[slot.offset : slot.offset + slot.bytes] = np.frombuffer(label_text([], slot.bytes), dtype=np.uint8)
         with contextlib.ExitStack() as stack:
-            reader = stack.enter_context(ShardReader(folder, self.manifest, self._info.name))
+            reader = stack.enter_context(ShardReader(folder, self.manifest, self._info.name, mask=mask))
             files = {name: stack.enter_context((partial / f"{name}.bin").open("wb")) for name in self._arrays}
             for shard, videos in enumerate(self._info.shard_sizes.tolist()):
                 for first in range(0, videos, _CHUNK):
-                    records = reader.read(shard, first, min(_CHUNK, videos - first))
+                    records = np.empty((min(_CHUNK, videos - first), reader.record_bytes), dtype=np.uint8)
+                    found = reader.read_into(shard, first, records)
+                    bad += found.values()
+                    records[list(found)] = nothing
                     view = RecordView(records, self.manifest, self._info)
                     rows = np.zeros((len(records), *self._arrays["rows"][1]), dtype=np.uint8)
                     for name, spec in self.manifest.features.items():
@@ -147,6 +176,8 @@ class ResidentSplit:
                     files["keys"].write(np.array(view.keys(), dtype=f"S{MAX_KEY}").tobytes())
                     if self._info.dense:
                         files["dense"].write(view.dense().tobytes())
+            files["bad"] = stack.enter_context((partial / BAD).open("wb"))
+            files["bad"].write(to_csv(bad).encode())
             for file in files.values():
                 file.flush()
                 os.fsync(file.fileno())

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from jomold_dist.data.damage import BadVideo
 from jomold_dist.data.manifest import Manifest, ShardInfo
 from jomold_dist.data.records import RecordCheck, shard_bytes, split_layout
 from jomold_dist.data.writing import DatasetWriter, Video
@@ -26,10 +27,16 @@ REMEDY = "copy it again, or pack the data set again"
 
 
 class ShardReader:
-    """Reads records of one split by offset. Thread-safe; opens shards lazily and keeps at most `max_open` open."""
+    """Reads records of one split by offset. Thread-safe; opens shards lazily and keeps at most `max_open` open.
 
-    def __init__(self, folder: Path, manifest: Manifest, split: str, *, max_open: int = MAX_OPEN) -> None:
-        self._folder = Path(folder)
+    With `mask`, videos that cannot be used are told instead of raised, and every video is checked for what can be
+    wrong with it; without, the shards' digests are taken to have been checked.
+    """
+
+    def __init__(
+        self, folder: Path, manifest: Manifest, split: str, *, mask: bool = False, max_open: int = MAX_OPEN
+    ) -> None:
+        self._folder, self._mask = Path(folder), mask
         self._info = manifest.split(split)
         if misfit := _misfit(self._folder, manifest, split):
             raise DataError(misfit)
@@ -60,44 +67,62 @@ class ShardReader:
         self.read_into(shard, first, records)
         return records
 
-    def read_into(self, shard: int, first: int, records: np.ndarray) -> None:
-        """Fills `records` uint8 (count, record.bytes), C-contiguous, with a shard's videos from `first` on.
+    def read_into(self, shard: int, first: int, records: np.ndarray) -> dict[int, BadVideo]:
+        """Fills `records` uint8 (count, record.bytes), C-contiguous, with a shard's videos from `first` on. Returns, by
+        row, those that cannot be used; their rows hold anything.
 
-        DataError if the shard is missing, has another size than the manifest says, cannot be read, or holds something
-        else at this place.
+        Without `mask`, DataError if the shard is missing, has another size than the manifest says, cannot be read, or
+        holds something else at this place.
         """
         info = self._info.shards[shard]
         if not 0 <= first <= first + len(records) <= info.videos:
             raise IndexError(f"videos {first}..{first + len(records)} of {info.name}, which holds {info.videos}")
         if not len(records):
-            return
-        target = memoryview(records.reshape(-1))  # type: ignore[arg-type]
-        at, done = first * self._info.record.bytes, 0
-        with self._opened(shard) as file:
-            while done < len(target):
-                try:
-                    got = os.preadv(file, [target[done:]], at + done)
-                except OSError as error:
-                    raise DataError(f"cannot read shard {self._folder / info.name}: {error}; {REMEDY}") from None
-                if not got:
-                    raise DataError(
-                        f"shard {self._folder / info.name} was changed while it was read: it ends at byte {at + done}, "
-                        f"the manifest says {info.bytes} bytes; {REMEDY}"
-                    )
-                done += got
+            return {}
+        whole, problem = self._fill(shard, first, records)
+        if problem and not self._mask:
+            raise DataError(problem)
+        if self._mask:
+            problems = dict.fromkeys(range(whole, len(records)), problem) | self._check.problems(records[:whole])
+            return {
+                row: BadVideo(self._info.name, info.name, first + row, self._check.key(records[row]), why)
+                for row, why in problems.items()
+            }
         good = self._check.good(records)
         if not good.all():
             raise DataError(
                 f"shard {self._folder / info.name} is altered: video {first + int(good.argmin())} of it does not lie "
                 f"where the manifest says; {REMEDY}"
             )
+        return {}
+
+    def _fill(self, shard: int, first: int, records: np.ndarray) -> tuple[int, str]:
+        """Reads until all is read or something is in the way: how many records are whole, and what it was."""
+        info, size = self._info.shards[shard], self._info.record.bytes
+        target = memoryview(records.reshape(-1))  # type: ignore[arg-type]
+        at, done = first * size, 0
+        try:
+            with self._opened(shard) as file:
+                while done < len(target):
+                    got = os.preadv(file, [target[done:]], at + done)
+                    if not got:
+                        return done // size, (
+                            f"shard {self._folder / info.name} ends at byte {at + done}, the manifest says "
+                            f"{info.bytes} bytes; {REMEDY}"
+                        )
+                    done += got
+        except OSError as error:
+            return done // size, f"cannot read shard {self._folder / info.name}: {error}; {REMEDY}"
+        except DataError as error:
+            return 0, str(error)
+        return len(records), ""
 
     @contextmanager
     def _opened(self, shard: int) -> Iterator[int]:
         """The shard's file descriptor, which stays open at least until the block ends."""
         with self._lock:
             if shard not in self._files:
-                self._files[shard] = _open(self._folder, self._info.shards[shard])
+                self._files[shard] = _open(self._folder, self._info.shards[shard], any_size=self._mask)
             self._files.move_to_end(shard)
             self._users[shard] = self._users.get(shard, 0) + 1
             file = self._files[shard]
@@ -154,8 +179,8 @@ def _misfit(folder: Path, manifest: Manifest, split: str) -> str | None:
     return f"the manifest in {folder} is damaged: the records of split {split!r} do not fit its features; {REMEDY}"
 
 
-def _open(folder: Path, shard: ShardInfo) -> int:
-    """An open descriptor of a shard whose size is what the manifest says."""
+def _open(folder: Path, shard: ShardInfo, any_size: bool = False) -> int:
+    """An open descriptor of a shard whose size is what the manifest says, unless any will do."""
     path = folder / shard.name
     try:
         file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -164,7 +189,7 @@ def _open(folder: Path, shard: ShardInfo) -> int:
     except OSError as error:
         raise DataError(f"cannot open shard {path}: {error.strerror}; {REMEDY}") from None
     size = os.fstat(file).st_size
-    if size != shard.bytes:
+    if size != shard.bytes and not any_size:
         os.close(file)
         how = "truncated" if size < shard.bytes else "longer than it should be"
         raise DataError(f"shard {path} is {how}: {size} bytes, the manifest says {shard.bytes}; {REMEDY}")

@@ -32,6 +32,7 @@ from jomold_dist.data.records import (
     LABELS,
     MAX_KEY,
     checksum_text,
+    is_key,
     label_slot,
     label_text,
     npy_header,
@@ -168,7 +169,7 @@ class DatasetWriter:
 
     def _check_labels(self, video: Video, max_labels: int) -> None:
         key, labels = video.key, video.labels
-        if not 1 <= len(key) <= MAX_KEY or not key.isascii() or not key.isprintable() or set(key) & set("./ "):
+        if not is_key(key):
             raise DataError(f"key {key!r} must be 1 to {MAX_KEY} printable ASCII characters without '.', '/' or space")
         if key in self._keys:
             raise DataError(f"key {key!r} comes twice; keys are unique over all splits")

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from jomold_dist.data import loader as loader_module
+from jomold_dist.data.damage import BadVideo
 from jomold_dist.data.loader import Batch, Loader
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.plan import EpochPlan, rank_positions, steps_per_epoch
@@ -149,9 +150,9 @@ def test_each_record_is_read_once_and_by_blocks(data: Data, monkeypatch: pytest.
     reads: list[tuple[int, int, int]] = []
     read_into = ShardReader.read_into
 
-    def counted(self: ShardReader, shard: int, first: int, records: np.ndarray) -> None:
+    def counted(self: ShardReader, shard: int, first: int, records: np.ndarray) -> dict[int, BadVideo]:
         reads.append((shard, first, len(records)))
-        read_into(self, shard, first, records)
+        return read_into(self, shard, first, records)
 
     monkeypatch.setattr(ShardReader, "read_into", counted)
     for rank in range(2):
@@ -166,10 +167,10 @@ def test_blocks_are_given_back_when_they_are_used_up(data: Data, monkeypatch: py
     held: list[weakref.ref[np.ndarray]] = []
     read = loader_module._read
 
-    def counted(*arguments: Any) -> np.ndarray:
-        records = read(*arguments)
-        held.append(weakref.ref(records))
-        return records
+    def counted(*arguments: Any) -> loader_module.Piece:
+        piece = read(*arguments)
+        held.append(weakref.ref(piece.records))
+        return piece
 
     monkeypatch.setattr(loader_module, "_read", counted)
     with load(data, block=2) as loader:
@@ -241,3 +242,81 @@ def test_waiting_is_counted(data: Data) -> None:
         assert loader.wait_seconds == 0.0
         list(loader.epoch(0))
         assert loader.wait_seconds > 0.0
+
+
+Damage = dict[tuple[str, int], str]  # shard and number of a video -> what is told of it
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> tuple[Data, Damage]:
+    """A set of which some videos are damaged in every way, and one whole shard is missing, another one cut."""
+    folder = tmp_path / "set"
+    manifest, videos = write_dataset(folder, SIZES)
+    record = manifest.splits["train"].record
+    audio, labels = record.members["audio.npy"].offset, record.members["labels.json"].offset
+    nan = np.array(np.nan, dtype=np.float16).tobytes()
+    edits = {  # shard, number, offset in the record, bytes
+        (0, 3): (0, b"another-name", "does not lie where"),
+        (1, 0): (audio + 4, b"\xff", "checksum"),
+        (2, 6): (audio, nan, "checksum"),
+        (5, 1): (labels, b"?", "checksum"),
+        (5, 2): (audio - 128, b"?", "does not lie where"),
+    }
+    told: Damage = {}
+    for (shard, number), (offset, content, what) in edits.items():
+        name = f"train/shard-{shard:06d}.tar"
+        with (folder / name).open("r+b") as file:
+            file.seek(number * record.bytes + offset)
+            file.write(content)
+        told[name, number] = what
+    (folder / "train/shard-000007.tar").unlink()
+    told |= {("train/shard-000007.tar", number): "is missing" for number in range(7)}
+    os.truncate(folder / "train/shard-000009.tar", 2 * record.bytes + 100)
+    told |= {("train/shard-000009.tar", number): "ends at byte" for number in range(2, 7)}
+    return (folder, manifest, videos), told
+
+
+@pytest.mark.parametrize("resident", [False, True])
+@pytest.mark.parametrize("world", [1, 3])
+def test_bad_videos_are_left_out_and_named(damaged: tuple[Data, Damage], world: int, resident: bool) -> None:
+    """... and all others keep their places; every rank takes the same number of steps."""
+    data, told = damaged
+    _, manifest, videos = data
+    plan = EpochPlan(manifest.splits["train"].shard_sizes, STREAMS, 4, 5, 0)
+    shares = [batches(data, rank=r, world=world, resident=resident, mask=True) for r in range(world)]
+    assert {len(share) for share in shares} == {steps_per_epoch(101, 24)}
+    found = [bad for share in shares for batch in share for bad in batch.bad]
+    assert sorted((bad.shard, bad.number) for bad in found) == sorted(told)
+    for bad in found:
+        assert told[bad.shard, bad.number] in bad.problem
+        if "000007" not in bad.shard and "000009" not in bad.shard:
+            assert bad.key == videos["train"][int(bad.shard[12:18]) * 7 + bad.number].key
+    for rank, share in enumerate(shares):
+        for step, batch in enumerate(share):
+            assert_holds(batch, videos["train"])
+            positions = rank_positions(step, 24, 101, rank, world)
+            shard, row = plan.locate(positions)
+            good = [(f"train/shard-{s:06d}.tar", n) not in told for s, n in zip(shard, row, strict=True)]
+            assert (batch.position + step * 24).tolist() == positions[good].tolist()
+            assert batch.total == min(24, 101 - step * 24)
+
+
+def test_bad_videos_in_the_order_of_the_manifest(damaged: tuple[Data, Damage]) -> None:
+    data, told = damaged
+    share = batches(data, shuffle=False, mask=True)
+    assert sum(len(batch.bad) for batch in share) == len(told)
+    for batch in share:
+        assert_holds(batch, data[2]["train"])
+
+
+def test_nothing_is_left_out_of_a_good_set(data: Data) -> None:
+    for mine, theirs in zip(batches(data, mask=True), batches(data), strict=True):
+        assert_same_batch(mine, theirs)
+        assert not mine.bad
+
+
+def test_a_resident_file_that_lacks_videos_is_for_masking_only(damaged: tuple[Data, Damage]) -> None:
+    data, told = damaged
+    batches(data, resident=True, mask=True)
+    with pytest.raises(DataError, match=rf"lacks {len(told)} videos, for instance video 3 of train/shard-000000.tar"):
+        batches(data, resident=True)

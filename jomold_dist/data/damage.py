@@ -1,0 +1,45 @@
+"""Videos that cannot be used: which, and why."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields
+
+
+@dataclass(frozen=True, order=True)
+class BadVideo:
+    """One video that is left out of its batches."""
+
+    split: str
+    shard: str
+    """Below the data set's folder."""
+    number: int
+    """In its shard, from 0."""
+    key: str
+    """Empty where the shard does not tell it any more."""
+    problem: str
+
+    def __str__(self) -> str:
+        return f"video {self.number} of {self.shard} ({self.key or 'of no readable key'}): {self.problem}"
+
+
+COLUMNS = tuple(field.name for field in fields(BadVideo))
+
+
+def to_csv(videos: Iterable[BadVideo]) -> str:
+    """The videos as a table with a header, in the order of their shards."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(astuple(video) for video in sorted(videos))
+    return text.getvalue()
+
+
+def from_csv(text: str) -> set[BadVideo]:
+    """The inverse of `to_csv`. ValueError for another table."""
+    header, *rows = csv.reader(io.StringIO(text))
+    if tuple(header) != COLUMNS:
+        raise ValueError(f"the columns are {header}, not {list(COLUMNS)}")
+    return {BadVideo(split, shard, int(number), key, problem) for split, shard, number, key, problem in rows}
