@@ -75,6 +75,10 @@ class DataConfig:
     """Folder of that file. None: `.resident` inside the shards' folder."""
     verify: Literal["digest", "size"] = "digest"
     """What is compared with the manifest before training starts: every shard's SHA-256, or its size only."""
+    on_bad_video: Literal["error", "mask"] = "error"
+    """A damaged video ends the run, or is left out of its batch, named and counted in the run's bad_videos.csv."""
+    max_bad_fraction: float = number(0.01, 0, 1)
+    """With `on_bad_video: mask`: a split of which a larger share cannot be used ends the run."""
 
 
 @dataclass(frozen=True)
@@ -277,6 +281,8 @@ FREE = frozenset(
         "data.cache",
         "data.threads",
         "data.verify",
+        "data.on_bad_video",  # so that a run that met damage can go on
+        "data.max_bad_fraction",
         "train.engine",
         "train.micro_batch_size",
         "train.epochs",  # may grow

@@ -164,7 +164,9 @@ class Loader:
     def nothing(self, step: int) -> Batch:
         """The batch of a step for a rank that has none of its videos."""
         records = np.empty((0, self._split.record.bytes), dtype=np.uint8)
-        return self._batch(self._plan(0), step, np.zeros(0, dtype=np.int64), lambda: self._without_bad(Piece(records, {})))
+        return self._batch(
+            self._plan(0), step, np.zeros(0, dtype=np.int64), lambda: self._without_bad(Piece(records, {}))
+        )
 
     def _plan(self, epoch: int) -> EpochPlan:
         return EpochPlan(self._split.shard_sizes, self._streams, self._block, self._seed, epoch, self._shuffle)

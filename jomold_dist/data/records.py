@@ -219,7 +219,7 @@ class RecordCheck:
         crc = 0
         for ending, member in self._members.items():
             first = member.offset - (NPY_HEADER if ending in self._specs else 0)
-            crc = zlib.crc32(record[first : member.offset + member.bytes], crc)
+            crc = zlib.crc32(record[first : member.offset + member.bytes].data, crc)
         return crc
 
     def _problem_of_labels(self, record: np.ndarray) -> str:

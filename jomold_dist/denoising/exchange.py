@@ -28,6 +28,8 @@ class Ask(IntEnum):
     """A checkpoint."""
     STOP = 2
     """A checkpoint, and to end."""
+    FAIL = 3
+    """To end with an error that the rank has met."""
 
 
 class OwnRows(NamedTuple):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from jomold_dist.data.loader import Batch, Loader
+from jomold_dist.data.loader import Batch
 from jomold_dist.distributed.world import World, gather_rows, sum_over_ranks
 from jomold_dist.evaluation.metrics import category_counts, category_scores, mean_scores, video_scores
 from jomold_dist.evaluation.parsing import threshold_parsing
@@ -44,25 +44,20 @@ def parse_videos(
         network.train(before)
 
 
-def nothing() -> None:
-    """Does nothing between two batches."""
-
-
 def evaluate(
     network: HybridAttentionNetwork,
-    loader: Loader,
+    batches: Iterable[Batch],
+    videos: int,
     world: World,
     cross_modal: bool,
     categories: tuple[str, ...],
-    between: Callable[[], None] = nothing,
 ) -> Evaluation:
-    """Collective: the scores of a split with dense labels. Every rank must come with its own part of the videos.
-
-    `between` is called after every batch, as often on every rank.
+    """Collective: the scores of a split of so many videos with dense labels. Every rank comes with its own batches;
+    videos that are in none of them do not count.
     """
     rows, indices = [], []
     counts: Tensor | None = None
-    for batch, parsing in parse_videos(network, loader.epoch(0), world.device, cross_modal):
+    for batch, parsing in parse_videos(network, batches, world.device, cross_modal):
         if batch.dense is None:
             raise ValueError("only a split with dense labels can be evaluated")
         audio, visual = threshold_parsing(parsing.segment_prob, parsing.audio_prob, parsing.visual_prob)
@@ -71,9 +66,8 @@ def evaluate(
         indices.append(batch.index)
         found = category_counts(audio, visual, audio_truth, visual_truth)
         counts = found if counts is None else counts + found
-        between()
     assert counts is not None  # every rank takes at least one step
-    scores = _gather_videos(torch.cat(rows), torch.cat(indices).to(world.device), loader.videos, world)
+    scores = _gather_videos(torch.cat(rows), torch.cat(indices).to(world.device), videos, world)
     per_metric = category_scores(sum_over_ranks(counts, world).cpu())
     return Evaluation(
         mean_scores(scores.cpu()),
@@ -83,7 +77,7 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Probabilities:
-    """Video-level probabilities and labels of a whole split in manifest order: (N, C) each."""
+    """Video-level probabilities and labels of a split's good videos in manifest order: (N, C) each."""
 
     audio: Tensor
     visual: Tensor
@@ -92,31 +86,33 @@ class Probabilities:
 
 def predict_probabilities(
     network: HybridAttentionNetwork,
-    loader: Loader,
+    batches: Iterable[Batch],
+    videos: int,
     world: World,
     cross_modal: bool,
-    between: Callable[[], None] = nothing,
 ) -> Probabilities:
-    """Collective: audio and visual probabilities of every video of a split, on every rank. `between` as in
+    """Collective: audio and visual probabilities of a split of so many videos, on every rank; arguments as in
     `evaluate`."""
     rows, indices = [], []
-    for batch, parsing in parse_videos(network, loader.epoch(0), world.device, cross_modal):
+    for batch, parsing in parse_videos(network, batches, world.device, cross_modal):
         labels = batch.labels.to(world.device, parsing.audio_prob.dtype)
         rows.append(torch.stack([parsing.audio_prob, parsing.visual_prob, labels], dim=1))
         indices.append(batch.index)
-        between()
-    whole = _gather_videos(torch.cat(rows), torch.cat(indices).to(world.device), loader.videos, world)
+    whole = _gather_videos(torch.cat(rows), torch.cat(indices).to(world.device), videos, world)
     audio, visual, labels = whole.cpu().unbind(1)
     return Probabilities(audio, visual, labels.bool())
 
 
 def _gather_videos(rows: Tensor, index: Tensor, videos: int, world: World) -> Tensor:
-    """Collective: the rows of all ranks' videos in the order of their index: (videos, ...)."""
+    """Collective: the rows of all ranks' videos in the order of their index: (at most `videos`, ...)."""
     most = -(-videos // world.size)
     padded = rows.new_zeros((most, *rows.shape[1:]))
     padded[: len(rows)] = rows
     where = index.new_full((most,), videos)  # padding goes to one row past the last, which is cut off
     where[: len(index)] = index
     whole = rows.new_empty((videos + 1, *rows.shape[1:]))
-    whole[gather_rows(where, world).flatten()] = gather_rows(padded, world).flatten(0, 1)
-    return whole[:videos]
+    everywhere = gather_rows(where, world).flatten()
+    whole[everywhere] = gather_rows(padded, world).flatten(0, 1)
+    there = torch.zeros(videos + 1, dtype=torch.bool, device=rows.device)
+    there[everywhere] = True
+    return whole[:videos][there[:videos]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jomold_dist.data.loader import Loader
+from jomold_dist.data.loader import Batch, Loader
 from jomold_dist.denoising.exchange import Ask
 from jomold_dist.denoising.methods import LossWeights, Method, Moment
 from jomold_dist.distributed.world import agree_on_errors, broadcast_object, sum_over_ranks
-from jomold_dist.errors import RunFolderError, StoppedError
+from jomold_dist.errors import DataError, RunFolderError, StoppedError
 from jomold_dist.training.checkpoint import BEST
 from jomold_dist.training.evaluate import evaluate
 from jomold_dist.training.keeper import Keeper
@@ -89,6 +89,7 @@ class Training:
         self._keeper = Keeper(run, settings.stage, settings.epochs, settings.cross_modal, self._judge)
         self.progress = Progress()
         self._due = Due(config.checkpoint)
+        self._failure: DataError | None = None
 
     def resume(self) -> None:
         """Collective: go on from the newest checkpoint, which rank 0 reads; without one, start."""
@@ -152,13 +153,20 @@ class Training:
         waited, start, videos = loader.wait_seconds, time.perf_counter(), 0
         title = f"{self._settings.stage} {progress.epoch + 1}/{self._settings.epochs}"
         left = loader.steps - progress.step
-        for batch in run.progress(loader.epoch(progress.epoch, progress.step), left, title):
+        for batch in run.progress(self._batches(), left, title):
             moment = Moment(progress.epoch * loader.steps + progress.step, loader.steps)
             report = self._step(batch, moment, rate, self._ask())
             self._removals.add(report)
             progress.step += 1
             progress.skipped += report.skipped
+            progress.left_out += batch.total - report.videos
             videos += report.videos
+            run.bad_videos.add(batch)
+            if report.ask == Ask.FAIL:
+                self._fail_together()
+            if run.bad_videos.too_many("train", progress.left_out):
+                run.bad_videos.collect()
+                run.bad_videos.refuse_too_many()
             if report.ask == Ask.STOP:
                 self._save_and_stop()
             if report.ask == Ask.SAVE:
@@ -172,6 +180,24 @@ class Training:
             "perf/share_exchange": spans.get("exchange", 0.0) / seconds,
         }
 
+    def _batches(self) -> Iterator[Batch]:
+        """This rank's batches that the epoch still lacks. One that cannot be read is empty, and `_ask` tells of it:
+        all ranks must meet in its step."""
+        taken = self._loader.epoch(self.progress.epoch, self.progress.step)
+        for step in range(self.progress.step, self._loader.steps):
+            try:
+                yield next(taken)
+            except DataError as error:
+                self._failure = error
+                yield self._loader.nothing(step)
+
+    def _fail_together(self) -> NoReturn:
+        """Collective: the DataError of the ranks that met one, on every rank."""
+        with agree_on_errors(self._run.world):
+            if self._failure is not None:
+                raise self._failure
+        raise AssertionError("no rank has met an error")
+
     def _sum_up(self) -> dict[str, float]:
         """Collective: losses and removals of the epoch's steps, as metrics; what was summed starts anew."""
         *sums, counted = sum_over_ranks(self._step.take_sums(), self._run.world).tolist()
@@ -181,11 +207,14 @@ class Training:
             "train/loss": sum(getattr(self._settings.weights, name) * value for name, value in losses.items()),
             **{f"train/loss_{name}": value for name, value in losses.items()},
             "train/skipped_steps": self.progress.skipped,
+            "train/left_out_videos": self.progress.left_out,
             **{f"denoise/{name}": value for name, value in self._removals.end_epoch(self._run.world).items()},
         }
 
     def _ask(self) -> Ask:
         """What this rank asks of all at the end of the step that begins now."""
+        if self._failure is not None:
+            return Ask.FAIL
         if self._run.stop_asked():
             return Ask.STOP
         return Ask.SAVE if self._run.world.is_main and self._due.after_step() else Ask.NOTHING
@@ -195,13 +224,15 @@ class Training:
         self._judge.load_state_dict(weights)
         run = self._run
         names, cross_modal = run.manifest.categories.names, self._settings.cross_modal
-        found = evaluate(self._judge, self._validation, run.world, cross_modal, names, run.raise_if_stopped)
+        batches, videos = run.batches(self._validation), self._validation.videos
+        found = evaluate(self._judge, batches, videos, run.world, cross_modal, names)
         return found.scores
 
     def _save(self) -> str | None:
         """Collective: a checkpoint of this moment; on every rank, why it could not be written, or None."""
         step = self._step.state()
         self._removals.collect(self._run.world)
+        self._run.bad_videos.collect()
         problem = None
         if self._run.world.is_main:
             problem = self._keeper.write(self.progress, step, self._removals.state())

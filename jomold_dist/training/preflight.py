@@ -29,10 +29,10 @@ def prepare_run(config: Config, world: World) -> Manifest:
         problems = _problems(config, manifest, world)
         if problems:
             raise DataError(join_problems(problems))
+    # Videos that are to be masked are checked one by one, when they are read.
+    share = slice(0) if config.data.on_bad_video == "mask" else slice(world.rank, None, world.size)
     with agree_on_errors(world):
-        problems = verify_shards(
-            folder, manifest, SPLITS, level=config.data.verify, shards=slice(world.rank, None, world.size)
-        )
+        problems = verify_shards(folder, manifest, SPLITS, level=config.data.verify, shards=share)
     found = [problem for share in gather_objects(problems, world) for problem in share]
     with agree_on_errors(world):
         if found:
@@ -40,7 +40,7 @@ def prepare_run(config: Config, world: World) -> Manifest:
         if config.data.resident:  # decoded here, where a cache that cannot be written is found before anything else
             cache = None if config.data.cache is None else Path(config.data.cache)
             for split in SPLITS:
-                ResidentSplit(folder, manifest, split, cache)
+                ResidentSplit(folder, manifest, split, cache, mask=config.data.on_bad_video == "mask")
     return manifest
 
 

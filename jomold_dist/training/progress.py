@@ -35,24 +35,26 @@ class Progress:
     epoch: int = 0
     step: int = 0
     skipped: int = 0  # of these steps, because something was not finite
+    left_out: int = 0  # videos of these steps that could not be used
     best: Best = field(default_factory=Best)
     history: list[dict[str, Any]] = field(default_factory=list)  # the line of each scored epoch
 
     def end_epoch(self) -> None:
-        self.epoch, self.step, self.skipped = self.epoch + 1, 0, 0
+        self.epoch, self.step, self.skipped, self.left_out = self.epoch + 1, 0, 0, 0
 
     def state(self) -> dict[str, Any]:
         """All but the best weights, as JSON."""
         best = {"epoch": self.best.epoch, "score": self.best.score} if self.best.epoch >= 0 else None
         return {
-            "epoch": self.epoch, "step": self.step, "skipped": self.skipped, "best": best, "history": self.history,
+            "epoch": self.epoch, "step": self.step, "skipped": self.skipped, "left_out": self.left_out, "best": best,
+            "history": self.history,
         }  # fmt: skip
 
     @classmethod
     def of(cls, state: Mapping[str, Any], best_weights: Mapping[str, Tensor] | None) -> Progress:
         """The inverse of `state`."""
         best = Best() if state["best"] is None else Best(**state["best"], weights=best_weights)
-        return cls(state["epoch"], state["step"], state["skipped"], best, state["history"])
+        return cls(state["epoch"], state["step"], state["skipped"], state["left_out"], best, state["history"])
 
 
 class Due:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from jomold_dist.config import Config
-from jomold_dist.data.loader import Loader
+from jomold_dist.data.loader import Batch, Loader
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.distributed.world import World, sum_over_ranks
-from jomold_dist.errors import StoppedError
+from jomold_dist.distributed.world import World, agree_on_errors, sum_over_ranks
+from jomold_dist.errors import DataError, StoppedError
 from jomold_dist.models.weights import WeightsInfo, feature_sizes
+from jomold_dist.training.bad_videos import BadVideoRecord
 from jomold_dist.training.recorder import NullRecorder, Recorder
 from jomold_dist.training.run_folder import RunFolder
 
@@ -48,10 +50,37 @@ class Run:
         """This rank's videos of a split, in the canonical order of each epoch or in the manifest's order."""
         return make_loader(self.config, self.manifest, split, Path(self.config.data.shards), self.world, shuffle)
 
-    def raise_if_stopped(self) -> None:
-        """Collective: StoppedError on every rank if any of them was asked to stop."""
-        asked = torch.tensor(int(self.stop_asked()), device=self.world.device)
-        if int(sum_over_ranks(asked, self.world)):
+    @cached_property
+    def bad_videos(self) -> BadVideoRecord:
+        """The videos that were left out of batches."""
+        return BadVideoRecord(self.manifest, self.world, self.folder, self.config.data.max_bad_fraction)
+
+    def batches(self, loader: Loader) -> Iterator[Batch]:
+        """Collective: all batches of a split that is not shuffled, its bad ones recorded.
+
+        Raises on every rank: a DataError of any rank's reading or of too many bad videos, and StoppedError.
+        """
+        taken, failure = loader.epoch(0), None
+        for step in range(loader.steps):
+            try:
+                batch = next(taken)
+            except DataError as error:
+                failure, batch = error, loader.nothing(step)
+            self.raise_if_stopped(failure)
+            self.bad_videos.add(batch)
+            yield batch
+        self.bad_videos.collect()
+        self.bad_videos.refuse_too_many()
+
+    def raise_if_stopped(self, failure: DataError | None = None) -> None:
+        """Collective: on every rank the DataError of any of them, or StoppedError if any of them was asked to stop."""
+        flags = torch.tensor([failure is not None, self.stop_asked()], dtype=torch.int64, device=self.world.device)
+        failed, asked = sum_over_ranks(flags, self.world).tolist()
+        if failed:
+            with agree_on_errors(self.world):
+                if failure is not None:
+                    raise failure
+        if asked:
             raise StoppedError("stopped on request")
 
     def weights_info(self, cross_modal: bool, notes: dict[str, str]) -> WeightsInfo:
@@ -77,4 +106,5 @@ def make_loader(config: Config, manifest: Manifest, split: str, shards: Path, wo
         shuffle=shuffle,
         resident=data.resident,
         cache=None if data.cache is None else Path(data.cache),
+        mask=data.on_bad_video == "mask",
     )

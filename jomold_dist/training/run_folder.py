@@ -57,6 +57,11 @@ class RunFolder:
         return self.path / "removed_labels.csv"
 
     @property
+    def bad_videos(self) -> Path:
+        """Videos that were left out of their batches; not there while none was."""
+        return self.path / "bad_videos.csv"
+
+    @property
     def checkpoints(self) -> Path:
         """Finished weights, and the checkpoints of trainings (see `checkpoint.py`)."""
         return self.path / "checkpoints"

@@ -40,6 +40,9 @@ def run_stages(run: Run) -> Evaluation:
     for stage in METHODS[run.config.method].stages(run.config):
         _stage(run, stage, *STAGES[stage])
     _stage(run, EVALUATION, _evaluated, _evaluate_test)
+    if run.world.is_main and (bad := run.bad_videos.summary()):
+        logger.warning(bad)
+        run.recorder.artifact(run.folder.bad_videos)
     if run.world.is_main:  # of the model, the last one stays: more epochs go on from it
         newest = newest_checkpoint(run.folder.checkpoints, "model")
         prune_checkpoints(run.folder.checkpoints, "estimator", None, 0)
@@ -99,7 +102,7 @@ def _find_noise_ratios(run: Run) -> None:
         network = _load(run, run.folder.weights("estimator"))
         with run.loader("train", shuffle=False) as loader:
             found = predict_probabilities(
-                network, loader, run.world, run.config.estimator.cross_modal, run.raise_if_stopped
+                network, run.batches(loader), loader.videos, run.world, run.config.estimator.cross_modal
             )
         ratios = estimate_noise_ratios(
             found.audio,
@@ -196,7 +199,7 @@ def _evaluate_test(run: Run) -> None:
 def evaluate_model(run: Run, split: str, network: HybridAttentionNetwork) -> Evaluation:
     """Collective: the scores of a model on a split."""
     with run.loader(split, shuffle=False) as loader:
-        return evaluate(network, loader, run.world, True, run.manifest.categories.names, run.raise_if_stopped)
+        return evaluate(network, run.batches(loader), loader.videos, run.world, True, run.manifest.categories.names)
 
 
 def _load(run: Run, weights: Path) -> HybridAttentionNetwork:

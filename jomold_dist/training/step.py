@@ -215,7 +215,8 @@ class TrainStep:
         terms = self._method.losses(parsing, targets.part(part), weights)
         segments = parsing.segment_prob.shape[1]
         per = {name: segments if name == "contrastive" else self._categories for name in terms}
-        loss = sum((getattr(weights, name) / per[name]) * term for name, term in terms.items()) / videos
+        loss = sum((getattr(weights, name) / per[name]) * term for name, term in terms.items())
+        loss = loss / videos.clamp(min=1)  # a batch of which no video can be used
         self.engine.backward(loss if self._loss_scale is None else self._loss_scale.scale(loss))
         for name, term in terms.items():
             learned.sums[TERMS.index(name)] += term.detach() / per[name]

@@ -48,7 +48,13 @@ def test_it_is_built_once_beside_the_shards_and_then_needs_them_no_more(folder: 
     built = batches(folder, resident=True)
     manifest = read_manifest(folder)
     place = folder / ".resident" / f"{manifest.digest[:16]}-val"
-    assert sorted(path.name for path in place.iterdir()) == ["bad.csv", "dense.bin", "keys.bin", "labels.bin", "rows.bin"]
+    assert sorted(path.name for path in place.iterdir()) == [
+        "bad.csv",
+        "dense.bin",
+        "keys.bin",
+        "labels.bin",
+        "rows.bin",
+    ]
     assert sorted(path.name for path in place.parent.iterdir()) == [place.name, f"{place.name}.lock"]
     shutil.rmtree(folder / "val")
     for mine, theirs in zip(batches(folder, resident=True), built, strict=True):
