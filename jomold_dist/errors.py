@@ -61,3 +61,9 @@ def join_problems(problems: list[str], limit: int = 20) -> str:
     if len(problems) > limit:
         lines.append(f"  … and {len(problems) - limit} more")
     return "\n".join(lines)
+
+
+def raise_together(problems: list[str]) -> None:
+    """DataError with all problems in one message, if there are any."""
+    if problems:
+        raise DataError(join_problems(problems))

@@ -14,14 +14,13 @@ from pathlib import Path
 
 from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
-from jomold_dist.data.shards import verify_shards
 from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object
-from jomold_dist.errors import DataError, join_problems
+from jomold_dist.errors import DataError, raise_together
 from jomold_dist.files import write_json
 from jomold_dist.launching import launch
 from jomold_dist.tables import markdown_table, scores_table
 from jomold_dist.training.checkpoint import load_found
-from jomold_dist.training.preflight import read_matching_manifest
+from jomold_dist.training.preflight import problems_of_shards, read_matching_manifest
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.stages import evaluate_model, ready_to_compute
@@ -51,9 +50,7 @@ def evaluate(config: Config, world: World, folder: RunFolder, split: str, weight
         manifest = read_matching_manifest(Path(config.data.shards), info)
         if not manifest.split(split).dense:
             raise DataError(f"split {split!r} of {config.data.shards} has no dense labels to score against")
-        problems = verify_shards(Path(config.data.shards), manifest, [split], level=config.data.verify)
-        if problems:
-            raise DataError(join_problems(problems))
+        raise_together(problems_of_shards(config, Path(config.data.shards), manifest, [split]))
     run = Run(config, manifest, world, folder)
     scored = evaluate_model(run, split, ready_to_compute(network, config, world))
     if not world.is_main:

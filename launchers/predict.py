@@ -18,15 +18,15 @@ import numpy as np
 from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
 from jomold_dist.data.annotations import write_dense_labels
+from jomold_dist.data.damage import BadVideo
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.shards import verify_shards
 from jomold_dist.distributed.world import World, agree_on_errors
-from jomold_dist.errors import DataError, join_problems
+from jomold_dist.errors import DataError, raise_together
 from jomold_dist.evaluation.parsing import threshold_parsing
 from jomold_dist.launching import launch, progress_bar
 from jomold_dist.training.checkpoint import load_found
 from jomold_dist.training.evaluate import parse_videos
-from jomold_dist.training.preflight import read_matching_manifest
+from jomold_dist.training.preflight import problems_of_shards, read_matching_manifest
 from jomold_dist.training.run import make_loader
 from jomold_dist.training.run_folder import RunFolder
 
@@ -54,25 +54,27 @@ def predict(config: Config, world: World, folder: RunFolder, arguments: argparse
         network, info, _ = load_found(folder.path)
         manifest = read_matching_manifest(arguments.shards, info)
         splits = [arguments.split] if arguments.split else list(manifest.splits)
-        problems = verify_shards(arguments.shards, manifest, splits, level=config.data.verify)
-        if problems:
-            raise DataError(join_problems(problems))
+        raise_together(problems_of_shards(config, arguments.shards, manifest, splits))
         if not arguments.out.parent.is_dir():
             raise DataError(f"--out {arguments.out}: the folder {arguments.out.parent} does not exist")
     network.to(world.device)
     streamed = replace(config, data=replace(config.data, resident=False))  # nothing is written beside the user's shards
     keys: list[str] = []
     audio, visual = [], []
+    bad: list[BadVideo] = []
     for split in splits:
         with make_loader(streamed, manifest, split, arguments.shards, world, shuffle=False) as loader:
             batches = progress_bar(loader.epoch(0), loader.steps, split)
             for batch, parsing in parse_videos(network, batches, world.device, cross_modal=True):
                 found = threshold_parsing(parsing.segment_prob, parsing.audio_prob, parsing.visual_prob)
                 keys += batch.keys
+                bad += batch.bad
                 audio.append(found[0].cpu().numpy())
                 visual.append(found[1].cpu().numpy())
     write_events(arguments.out, keys, np.concatenate(audio), np.concatenate(visual), manifest)
     print(f"{len(keys)} videos parsed, events written to {arguments.out}")
+    if bad:
+        print("\n".join([f"{len(bad)} videos could not be used:", *(f"  {video}" for video in sorted(bad))]))
 
 
 def write_events(path: Path, keys: list[str], audio: np.ndarray, visual: np.ndarray, manifest: Manifest) -> None:

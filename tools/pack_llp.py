@@ -18,10 +18,9 @@ from tqdm import tqdm
 
 from jomold_dist.data.annotations import SplitLabels, read_annotations
 from jomold_dist.data.features import check_features, feature_specs, find_videos, read_features
-from jomold_dist.data.label_files import raise_together
 from jomold_dist.data.manifest import DTYPES, Manifest
 from jomold_dist.data.shards import DatasetWriter, Video
-from jomold_dist.errors import DataError, UserError
+from jomold_dist.errors import DataError, UserError, raise_together
 from jomold_dist.labels import LLP_CATEGORIES
 
 SEGMENTS = 10

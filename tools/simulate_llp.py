@@ -20,10 +20,9 @@ from tqdm import tqdm
 
 from jomold_dist.data.annotations import SplitLabels, read_annotations
 from jomold_dist.data.features import feature_specs
-from jomold_dist.data.label_files import raise_together
 from jomold_dist.data.manifest import DTYPES, Manifest
 from jomold_dist.data.writing import DatasetWriter, Video
-from jomold_dist.errors import UserError
+from jomold_dist.errors import UserError, raise_together
 from jomold_dist.labels import LLP_CATEGORIES
 from jomold_dist.simulation import (
     MAX_LABELS,

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jomold_dist.data.label_files import TableReport, raise_together, read_rows, some_of
-from jomold_dist.errors import DataError, nearest
+from jomold_dist.data.label_files import TableReport, read_rows, some_of
+from jomold_dist.errors import DataError, nearest, raise_together
 from jomold_dist.evaluation.parsing import event_runs
 from jomold_dist.labels import LLP_CATEGORIES, CategorySet
 

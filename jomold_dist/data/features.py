@@ -15,9 +15,8 @@ from tokenize import TokenError
 import numpy as np
 
 from jomold_dist.data.annotations import is_key
-from jomold_dist.data.label_files import raise_together
 from jomold_dist.data.manifest import FEATURE_NAMES, FeatureSpec
-from jomold_dist.errors import DataError
+from jomold_dist.errors import DataError, raise_together
 
 FEATURE_FOLDERS = {"audio": "vggish", "frames": "res152", "motion": "r2plus1d_18"}
 FRAMES_PER_SEGMENT = 8

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jomold_dist.errors import DataError, join_problems
-
 _SHOWN = 12  # names in a finding, lines in a problem
 
 
@@ -69,12 +67,6 @@ def read_rows(report: TableReport, columns: Sequence[str]) -> list[tuple[int, li
     if not rows:
         report.problem("the file is empty below its header")
     return rows
-
-
-def raise_together(problems: list[str]) -> None:
-    """DataError with all problems in one message, if there are any."""
-    if problems:
-        raise DataError(join_problems(problems))
 
 
 def some_of(values: Iterable[object]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jomold_dist.errors import DataError, join_problems
+from jomold_dist.errors import DataError, raise_together
 
 
 class NoiseRatios(NamedTuple):
@@ -83,6 +83,5 @@ def read_noise_ratios(path: Path, categories: int) -> NoiseRatios:
             problems.append(
                 f"noise-ratio file {path}: {name} must lie in [0, 1], but category {wrong[0]} has {array[wrong[0]]:g}"
             )
-    if problems:
-        raise DataError(join_problems(problems))
+    raise_together(problems)
     return NoiseRatios(torch.from_numpy(arrays["audio"]), torch.from_numpy(arrays["visual"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from jomold_dist.config import Config
@@ -11,7 +12,7 @@ from jomold_dist.data.resident import ResidentSplit
 from jomold_dist.data.shards import verify_shards
 from jomold_dist.denoising.methods import METHODS
 from jomold_dist.distributed.world import World, agree_on_errors, gather_objects
-from jomold_dist.errors import DataError, UserError, join_problems
+from jomold_dist.errors import UserError, raise_together
 from jomold_dist.models.weights import WeightsInfo, feature_sizes
 
 SPLITS = ("train", "val", "test")
@@ -27,21 +28,26 @@ def prepare_run(config: Config, world: World) -> Manifest:
     with agree_on_errors(world):
         manifest = read_manifest(folder)
         problems = _problems(config, manifest, world)
-        if problems:
-            raise DataError(join_problems(problems))
-    # Videos that are to be masked are checked one by one, when they are read.
-    share = slice(0) if config.data.on_bad_video == "mask" else slice(world.rank, None, world.size)
+        raise_together(problems)
     with agree_on_errors(world):
-        problems = verify_shards(folder, manifest, SPLITS, level=config.data.verify, shards=share)
+        problems = problems_of_shards(config, folder, manifest, SPLITS, slice(world.rank, None, world.size))
     found = [problem for share in gather_objects(problems, world) for problem in share]
     with agree_on_errors(world):
-        if found:
-            raise DataError(join_problems(found))
+        raise_together(found)
         if config.data.resident:  # decoded here, where a cache that cannot be written is found before anything else
             cache = None if config.data.cache is None else Path(config.data.cache)
             for split in SPLITS:
                 ResidentSplit(folder, manifest, split, cache, mask=config.data.on_bad_video == "mask")
     return manifest
+
+
+def problems_of_shards(
+    config: Config, folder: Path, manifest: Manifest, splits: Iterable[str], share: slice = slice(None)
+) -> list[str]:
+    """What is wrong with a share of the shards, as far as the config wants it to be known beforehand: videos that are
+    to be masked are checked one by one, when they are read."""
+    masks = config.data.on_bad_video == "mask"
+    return verify_shards(folder, manifest, splits, config.data.verify, slice(0) if masks else share)
 
 
 def _problems(config: Config, manifest: Manifest, world: World) -> list[str]:
@@ -70,6 +76,5 @@ def read_matching_manifest(folder: Path, info: WeightsInfo) -> Manifest:
         problems.append(
             f"{folder} has features {feature_sizes(manifest)}, the model was built for {info.feature_sizes}"
         )
-    if problems:
-        raise DataError(join_problems(problems))
+    raise_together(problems)
     return manifest
