@@ -62,7 +62,7 @@ class RunConfig:
 @dataclass(frozen=True)
 class DataConfig:
     shards: str = "data/llp"
-    """Folder of the shards and their manifest."""
+    """Folder of the shards and their manifest, or its URL: http(s)://, s3://, gs:// and whatever else fsspec knows."""
     streams: int = number(48, 1)
     """Fixed lanes of the canonical order. The number of ranks must divide it; changing it changes the order."""
     block: int = number(32, 1)
@@ -72,7 +72,16 @@ class DataConfig:
     resident: bool = False
     """Decode the shards once into a memory-mapped file that all ranks of a node share, and serve batches from it."""
     cache: str | None = None
-    """Folder of that file. None: `.resident` inside the shards' folder."""
+    """Folder for that file and for shards from a URL. None: `.resident` inside the shards' folder; for a URL,
+    `jomold_dist` in the user's cache folder. It should be on a disk of the node's own."""
+    cache_gigabytes: float = number(50.0, 0, above=True)
+    """How much of shards from a URL is kept; those that were not used for longest go first."""
+    prefetch_shards: int = number(2, 0, 1000)
+    """How many shards from a URL each rank fetches ahead of need."""
+    attempts: int = number(6, 1, 100)
+    """How often a transfer is tried, with pauses of about 0.5, 1, 2, 4 … 30 s between attempts."""
+    storage: Tree = NO_SETTINGS
+    """Options for fsspec's file system, for instance `{anon: true}` for a public bucket. No place for credentials."""
     verify: Literal["digest", "size"] = "digest"
     """What is compared with the manifest before training starts: every shard's SHA-256, or its size only."""
     on_bad_video: Literal["error", "mask"] = "error"
@@ -279,6 +288,9 @@ FREE = frozenset(
         "data.shards",  # the manifest's digest stands for the data, wherever it lies
         "data.resident",
         "data.cache",
+        "data.cache_gigabytes",
+        "data.prefetch_shards",
+        "data.attempts",
         "data.threads",
         "data.verify",
         "data.on_bad_video",  # so that a run that met damage can go on
@@ -289,7 +301,7 @@ FREE = frozenset(
         "train.non_finite",  # so that a run that stopped can go on
     }
 )
-FREE_SECTIONS = ("checkpoint.", "tracking.", "distributed.", "deepspeed.")
+FREE_SECTIONS = ("checkpoint.", "data.storage", "tracking.", "distributed.", "deepspeed.")
 
 
 def decides(name: str) -> bool:

@@ -135,6 +135,8 @@ def with_absolute_paths(config: Config) -> Config:
     copied = "working_dir" in ray.get_runtime_context().runtime_env
 
     def absolute(name: str, value: str) -> str:
+        if "://" in value:
+            return value
         if copied and not Path(value).is_absolute():
             raise ConfigError(
                 f"{name} = {value!r} is relative to this job's copy of the working directory, which only lasts as long "

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
+from jomold_dist.data.source import source_of
 from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.files import write_json
@@ -47,10 +48,10 @@ def evaluate(config: Config, world: World, folder: RunFolder, split: str, weight
         found = load_found(weights or folder.path) if world.is_main else None
     network, info, weights = broadcast_object(found, world)
     with agree_on_errors(world):
-        manifest = read_matching_manifest(Path(config.data.shards), info)
+        manifest = read_matching_manifest(source_of(config.data), info)
         if not manifest.split(split).dense:
             raise DataError(f"split {split!r} of {config.data.shards} has no dense labels to score against")
-        raise_together(problems_of_shards(config, Path(config.data.shards), manifest, [split]))
+        raise_together(problems_of_shards(config, source_of(config.data), manifest, [split]))
     run = Run(config, manifest, world, folder)
     scored = evaluate_model(run, split, ready_to_compute(network, config, world))
     if not world.is_main:

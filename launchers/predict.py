@@ -20,6 +20,7 @@ from jomold_dist.config_files import load_config
 from jomold_dist.data.annotations import write_dense_labels
 from jomold_dist.data.damage import BadVideo
 from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.source import source_of
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.evaluation.parsing import threshold_parsing
@@ -34,7 +35,7 @@ from jomold_dist.training.run_folder import RunFolder
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, required=True, help="folder of a run")
-    parser.add_argument("--shards", type=Path, required=True, help="folder of the shards to parse")
+    parser.add_argument("--shards", required=True, help="folder of the shards to parse, or its URL")
     parser.add_argument("--split", help="only this split (default: all)")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
     arguments = parser.parse_args()
@@ -48,22 +49,24 @@ def main() -> int:
 
 def predict(config: Config, world: World, folder: RunFolder, arguments: argparse.Namespace) -> None:
     """Parse every video and write its events. One process does it all."""
+    # not resident: nothing is written beside the user's shards
+    streamed = replace(config, data=replace(config.data, shards=arguments.shards, resident=False))
     with agree_on_errors(world):
         if world.size > 1:
             raise DataError("predict.py runs as one process: start it with python")
         network, info, _ = load_found(folder.path)
-        manifest = read_matching_manifest(arguments.shards, info)
+        source = source_of(streamed.data)
+        manifest = read_matching_manifest(source, info)
         splits = [arguments.split] if arguments.split else list(manifest.splits)
-        raise_together(problems_of_shards(config, arguments.shards, manifest, splits))
+        raise_together(problems_of_shards(config, source, manifest, splits))
         if not arguments.out.parent.is_dir():
             raise DataError(f"--out {arguments.out}: the folder {arguments.out.parent} does not exist")
     network.to(world.device)
-    streamed = replace(config, data=replace(config.data, resident=False))  # nothing is written beside the user's shards
     keys: list[str] = []
     audio, visual = [], []
     bad: list[BadVideo] = []
     for split in splits:
-        with make_loader(streamed, manifest, split, arguments.shards, world, shuffle=False) as loader:
+        with make_loader(streamed, manifest, split, source, world, shuffle=False) as loader:
             batches = progress_bar(loader.epoch(0), loader.steps, split)
             for batch, parsing in parse_videos(network, batches, world.device, cross_modal=True):
                 found = threshold_parsing(parsing.segment_prob, parsing.audio_prob, parsing.visual_prob)

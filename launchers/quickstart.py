@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from jomold_dist.config_files import load_config
-from jomold_dist.data.manifest import read_manifest
+from jomold_dist.data.source import read_manifest
 from jomold_dist.tables import markdown_table, scores_table
 from jomold_dist.tracking import ui_command
 

@@ -6,8 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from jomold_dist.data.manifest import read_manifest
 from jomold_dist.data.shards import verify_shards
+from jomold_dist.data.source import read_manifest
 from jomold_dist.errors import DataError, UserError, join_problems
 
 

@@ -1,9 +1,10 @@
 """Labels and features to shards, and shards to batches."""
 
 from jomold_dist.data.loader import Batch, Loader
-from jomold_dist.data.manifest import FeatureSpec, Manifest, SplitInfo, read_manifest
+from jomold_dist.data.manifest import FeatureSpec, Manifest, SplitInfo
 from jomold_dist.data.plan import EpochPlan, check_world_size, steps_per_epoch
 from jomold_dist.data.shards import DatasetWriter, ShardReader, Video, verify_shards
+from jomold_dist.data.source import read_manifest
 
 __all__ = [
     "Batch",

@@ -28,9 +28,11 @@ from jomold_dist.data.plan import (
     runs,
     steps_per_epoch,
 )
+from jomold_dist.data.prefetch import Prefetcher
 from jomold_dist.data.records import RecordView
 from jomold_dist.data.resident import ResidentSplit
 from jomold_dist.data.shards import ShardReader
+from jomold_dist.data.source import Place, as_source
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Loader:
 
     def __init__(
         self,
-        folder: Path,
+        place: Place,
         manifest: Manifest,
         split: str,
         *,
@@ -107,6 +109,7 @@ class Loader:
         resident: bool = False,
         cache: Path | None = None,
         mask: bool = False,
+        prefetch: int = 0,
     ) -> None:
         if shuffle:
             check_world_size(streams, world)
@@ -115,8 +118,10 @@ class Loader:
         self._seed, self._streams, self._block, self._shuffle = seed, streams, block, shuffle
         self._first = np.concatenate([[0], np.cumsum(self._split.shard_sizes)])  # number of each shard's first video
         self._ahead = threads + 1
-        self._reader = ShardReader(folder, manifest, split, mask=mask)
-        self._resident = ResidentSplit(folder, manifest, split, cache, mask=mask) if resident else None
+        self._source, self._prefetch = as_source(place), prefetch
+        self._prefetcher: Prefetcher | None = None
+        self._reader = ShardReader(place, manifest, split, mask=mask)
+        self._resident = ResidentSplit(place, manifest, split, cache, mask=mask) if resident else None
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"loader-{split}")
         self.videos = self._split.videos
         self.steps = steps_per_epoch(self.videos, batch_size)
@@ -132,6 +137,8 @@ class Loader:
 
     def close(self) -> None:
         """Ends and joins the threads and closes the files."""
+        self._reader.stop()
+        self._end_prefetching()
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._reader.close()
         if self._resident is not None:
@@ -141,12 +148,15 @@ class Loader:
         """The batches of an epoch from `start_step` on: `steps - start_step` of them on every rank."""
         plan = self._plan(epoch)
         fetch = self._choose_source(plan)
+        self._begin_prefetching(plan, start_step)
         steps = iter(range(start_step, self.steps))
         pending: deque[Future[Batch]] = deque()
 
         def read_ahead() -> None:
             while len(pending) < self._ahead and (step := next(steps, None)) is not None:
                 positions = rank_positions(step, self._batch_size, self._split.videos, self._rank, self._world)
+                if self._prefetcher is not None:
+                    self._prefetcher.reached((step + 1) * self._batch_size - 1)
                 pending.append(self._pool.submit(self._batch, plan, step, positions, fetch(positions)))
 
         try:
@@ -158,6 +168,7 @@ class Loader:
                 read_ahead()
                 yield batch
         finally:
+            self._end_prefetching()
             for future in pending:
                 future.cancel()
 
@@ -167,6 +178,18 @@ class Loader:
         return self._batch(
             self._plan(0), step, np.zeros(0, dtype=np.int64), lambda: self._without_bad(Piece(records, {}))
         )
+
+    def _begin_prefetching(self, plan: EpochPlan, start_step: int) -> None:
+        self._end_prefetching()
+        if self._prefetch and self._source.is_remote and self._resident is None:
+            needs, order = plan.shards_by_need(self._rank, self._world, start_step * self._batch_size)
+            name = f"prefetch-{self._split.name}"
+            self._prefetcher = Prefetcher(self._source, self._split.shards, needs, order, self._prefetch, name)
+
+    def _end_prefetching(self) -> None:
+        if self._prefetcher is not None:
+            self._prefetcher.close()
+            self._prefetcher = None
 
     def _plan(self, epoch: int) -> EpochPlan:
         return EpochPlan(self._split.shard_sizes, self._streams, self._block, self._seed, epoch, self._shuffle)

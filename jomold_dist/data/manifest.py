@@ -111,6 +111,10 @@ class Manifest:
         """SHA-256 of the manifest's canonical text: equal digests mean equal data."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
 
+    def to_bytes(self) -> bytes:
+        """The manifest's file. It holds its digest, as it may be read over a network that alters it."""
+        return json.dumps(self.to_json() | {"digest": self.digest}, indent=1).encode() + b"\n"
+
     def to_json(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
@@ -144,21 +148,16 @@ class Manifest:
         }
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a data set's folder. DataError if it is missing, damaged or of another schema."""
-    path = Path(folder) / MANIFEST_NAME
-    if not Path(folder).is_dir():
-        raise DataError(
-            f"the shards' folder {folder} does not exist; make one with tools/simulate_llp.py or tools/pack_llp.py"
-        )
+class ManifestError(DataError):
+    """The manifest's file is damaged."""
+
+
+def parse_manifest(content: bytes, path: str) -> Manifest:
+    """A manifest's file, which messages call `path`. DataError if it is damaged or of another schema."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{folder} holds no {MANIFEST_NAME}; it is not a finished data set") from None
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
+        data = json.loads(content)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is damaged ({error}); pack the data set again") from None
+        raise ManifestError(f"{path} is damaged ({error}); pack the data set again") from None
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
         raise DataError(f"{path} has schema {schema!r}, this version reads schema {SCHEMA}; pack the data set again")
@@ -166,7 +165,9 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = _parse(data)
         _check(manifest, {name: split["videos"] for name, split in data["splits"].items()})
     except (KeyError, IndexError, AttributeError, TypeError, ValueError, DataError) as error:
-        raise DataError(f"{path} is damaged ({type(error).__name__}: {error}); pack the data set again") from None
+        raise ManifestError(f"{path} is damaged ({type(error).__name__}: {error}); pack the data set again") from None
+    if data.get("digest", manifest.digest) != manifest.digest:  # sets of before have none
+        raise ManifestError(f"{path} is damaged: its digest is not that of its content; pack the data set again")
     return manifest
 
 

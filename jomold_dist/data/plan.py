@@ -75,6 +75,32 @@ class EpochPlan:
         shard, row = self._on_line(np.arange(first, first + len(order)))
         return Block(runs(shard, row), order)
 
+    def shards_by_need(self, rank: int, world: int, position: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """What a rank reads from a position of the epoch on: where each shard is first needed, ascending, and the
+        shard; both int64 (n,). A block is needed as a whole when its first video is."""
+        if not self.shuffle:
+            order, ends = self._line
+            first = int(np.searchsorted(ends, position, side="right"))
+            return np.maximum(ends - self.shard_sizes[order], position)[first:], order[first:]
+        needs, shards = [], []
+        for stream in range(rank, self.streams, world):
+            item = max(0, -(-(position - stream) // self.streams))  # the stream's first one that is still to come
+            start, end = self._stream_start(stream), self._stream_start(stream + 1)
+            if start + item >= end:
+                continue
+            shift = int(self._shift[stream])
+            block = max((item + shift) // self.block * self.block - shift, 0)
+            order, ends = self._line
+            first, last = np.searchsorted(ends, [start + block, end - 1], side="right")
+            begins = ends[first : last + 1] - self.shard_sizes[order[first : last + 1]]
+            blocks = (np.maximum(begins - start, block) + shift) // self.block * self.block - shift
+            needs.append(np.maximum(blocks, item) * self.streams + stream)
+            shards.append(order[first : last + 1])
+        if not needs:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        by_need = np.argsort(np.concatenate(needs), kind="stable")
+        return np.concatenate(needs)[by_need], np.concatenate(shards)[by_need]
+
     def _block_order(self, stream: int, number: int) -> tuple[int, np.ndarray]:
         """The block's first place on the line, and its order."""
         shift = int(self._shift[stream])

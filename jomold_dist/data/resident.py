@@ -22,6 +22,7 @@ from jomold_dist.data.damage import BadVideo, from_csv, to_csv
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.records import LABELS, MAX_KEY, RecordView, label_text, strided
 from jomold_dist.data.shards import ShardReader
+from jomold_dist.data.source import Place, Source, as_source
 from jomold_dist.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -59,15 +60,16 @@ class ResidentRows:
 class ResidentSplit:
     """Maps a split's decoded files, which it makes first where they are not there yet.
 
-    `folder` is the data set; `cache` is where the files go, None for `.resident` inside `folder`. DataError if the
+    `place` is the data set; `cache` is where the files go, None for `.resident` inside its folder. DataError if the
     files cannot be made, or for a video that cannot be used; with `mask`, `bad` holds such videos by their number in
     the split.
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, split: str, cache: Path | None = None, mask: bool = False
+        self, place: Place, manifest: Manifest, split: str, cache: Path | None = None, mask: bool = False
     ) -> None:
         self.manifest = manifest
+        source = as_source(place)
         self._info = manifest.split(split)
         self.offsets: dict[str, int] = {}
         width = 0
@@ -82,17 +84,17 @@ class ResidentSplit:
         }
         if self._info.dense:
             self._arrays["dense"] = ("uint8", (2, categories, manifest.segments))
-        place = (Path(cache) if cache is not None else Path(folder) / ".resident") / f"{manifest.digest[:16]}-{split}"
-        if not self._complete(place):
-            self._build(Path(folder), place, mask)
-        self.bad = self._read_bad(place)
+        kept = (Path(cache) if cache is not None else source.near() / ".resident") / f"{manifest.digest[:16]}-{split}"
+        if not self._complete(kept):
+            self._build(source, kept, mask)
+        self.bad = self._read_bad(kept)
         if self.bad and not mask:
             raise DataError(
-                f"{place} was made with data.on_bad_video=mask and lacks {len(self.bad)} videos, for instance "
+                f"{kept} was made with data.on_bad_video=mask and lacks {len(self.bad)} videos, for instance "
                 f"{next(iter(self.bad.values()))}; mend the shards and remove that folder"
             )
         self._maps = {
-            name: np.asarray(np.memmap(place / f"{name}.bin", dtype, "r", shape=(self._info.videos, *shape)))
+            name: np.asarray(np.memmap(kept / f"{name}.bin", dtype, "r", shape=(self._info.videos, *shape)))
             for name, (dtype, shape) in self._arrays.items()
         }
 
@@ -128,7 +130,7 @@ class ResidentSplit:
         except (OSError, ValueError, KeyError) as error:
             raise DataError(f"{place / BAD} cannot be read ({error}); remove that folder") from None
 
-    def _build(self, folder: Path, place: Path, mask: bool) -> None:
+    def _build(self, source: Source, place: Path, mask: bool) -> None:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
             with _lock(place.with_name(f"{place.name}.lock")):
@@ -141,7 +143,7 @@ class ResidentSplit:
                 partial.mkdir()
                 try:
                     logger.info("decoding split %r into %s", self._info.name, place)
-                    self._decode(folder, partial, mask)
+                    self._decode(source, partial, mask)
                     os.rename(partial, place)
                 finally:
                     shutil.rmtree(partial, ignore_errors=True)
@@ -151,7 +153,7 @@ class ResidentSplit:
                 "give a writable folder with enough space in data.cache, or set data.resident to false"
             ) from None
 
-    def _decode(self, folder: Path, partial: Path, mask: bool) -> None:
+    def _decode(self, source: Source, partial: Path, mask: bool) -> None:
         """Writes the arrays of all videos, zeros for bad ones; not through a map, where a full disk would be a signal,
         not an error."""
         bad: list[BadVideo] = []
@@ -159,7 +161,7 @@ class ResidentSplit:
         nothing = np.zeros(self._info.record.bytes, dtype=np.uint8)  # a video without labels
         nothing[slot.offset : slot.offset + slot.bytes] = np.frombuffer(label_text([], slot.bytes), dtype=np.uint8)
         with contextlib.ExitStack() as stack:
-            reader = stack.enter_context(ShardReader(folder, self.manifest, self._info.name, mask=mask))
+            reader = stack.enter_context(ShardReader(source, self.manifest, self._info.name, mask=mask))
             files = {name: stack.enter_context((partial / f"{name}.bin").open("wb")) for name in self._arrays}
             for shard, videos in enumerate(self._info.shard_sizes.tolist()):
                 for first in range(0, videos, _CHUNK):

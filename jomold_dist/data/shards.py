@@ -15,15 +15,15 @@ from typing import Literal
 import numpy as np
 
 from jomold_dist.data.damage import BadVideo
-from jomold_dist.data.manifest import Manifest, ShardInfo
+from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.records import RecordCheck, shard_bytes, split_layout
+from jomold_dist.data.source import REMEDY, Folder, Place, as_source
 from jomold_dist.data.writing import DatasetWriter, Video
 from jomold_dist.errors import DataError
 
 __all__ = ["DatasetWriter", "ShardReader", "Video", "verify_shards"]
 
 MAX_OPEN = 128  # files that a reader keeps open
-REMEDY = "copy it again, or pack the data set again"
 
 
 class ShardReader:
@@ -34,15 +34,16 @@ class ShardReader:
     """
 
     def __init__(
-        self, folder: Path, manifest: Manifest, split: str, *, mask: bool = False, max_open: int = MAX_OPEN
+        self, place: Place, manifest: Manifest, split: str, *, mask: bool = False, max_open: int = MAX_OPEN
     ) -> None:
-        self._folder, self._mask = Path(folder), mask
+        self._source, self._mask = as_source(place), mask
         self._info = manifest.split(split)
-        if misfit := _misfit(self._folder, manifest, split):
+        if misfit := manifest_misfit(self._source, manifest, split):
             raise DataError(misfit)
         self._check = RecordCheck(manifest, self._info)
         self.record_bytes = self._info.record.bytes
         self._max_open = max_open
+        self._closing = threading.Event()
         self._lock = threading.Lock()
         self._files: OrderedDict[int, int] = OrderedDict()  # shard -> file descriptor, least recently used first
         self._users: dict[int, int] = {}  # shard -> reads that are under way
@@ -54,6 +55,10 @@ class ShardReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def stop(self) -> None:
+        """Ends reads that wait for a shard to come, with ClosedError."""
+        self._closing.set()
 
     def close(self) -> None:
         """Closes all files. No read may be under way."""
@@ -91,7 +96,7 @@ class ShardReader:
         good = self._check.good(records)
         if not good.all():
             raise DataError(
-                f"shard {self._folder / info.name} is altered: video {first + int(good.argmin())} of it does not lie "
+                f"shard {self._source}/{info.name} is altered: video {first + int(good.argmin())} of it does not lie "
                 f"where the manifest says; {REMEDY}"
             )
         return {}
@@ -107,12 +112,12 @@ class ShardReader:
                     got = os.preadv(file, [target[done:]], at + done)
                     if not got:
                         return done // size, (
-                            f"shard {self._folder / info.name} ends at byte {at + done}, the manifest says "
+                            f"shard {self._source}/{info.name} ends at byte {at + done}, the manifest says "
                             f"{info.bytes} bytes; {REMEDY}"
                         )
                     done += got
         except OSError as error:
-            return done // size, f"cannot read shard {self._folder / info.name}: {error}; {REMEDY}"
+            return done // size, f"cannot read shard {self._source}/{info.name}: {error}; {REMEDY}"
         except DataError as error:
             return 0, str(error)
         return len(records), ""
@@ -122,7 +127,7 @@ class ShardReader:
         """The shard's file descriptor, which stays open at least until the block ends."""
         with self._lock:
             if shard not in self._files:
-                self._files[shard] = _open(self._folder, self._info.shards[shard], any_size=self._mask)
+                self._files[shard] = self._source.open(self._info.shards[shard], self._closing, self._mask)
             self._files.move_to_end(shard)
             self._users[shard] = self._users.get(shard, 0) + 1
             file = self._files[shard]
@@ -150,7 +155,7 @@ def verify_shards(
     `shards` picks a share of all shards of the splits, e.g. slice(rank, None, world) so that ranks divide the work.
     """
     names = list(manifest.splits if splits is None else splits)
-    problems = [misfit for name in names if (misfit := _misfit(Path(folder), manifest, name))]
+    problems = [misfit for name in names if (misfit := manifest_misfit(folder, manifest, name))]
     chosen = [(name, shard) for name in names for shard in manifest.split(name).shards]
     for name, shard in chosen[shards]:
         wanted = shard_bytes(shard.videos, manifest.split(name).record.bytes)
@@ -158,7 +163,7 @@ def verify_shards(
             problems.append(f"{shard.name}: the manifest says {shard.bytes} bytes, {shard.videos} videos take {wanted}")
             continue
         try:
-            file = _open(Path(folder), shard)
+            file = Folder(Path(folder)).open(shard)
         except DataError as error:
             problems.append(str(error))
             continue
@@ -171,26 +176,9 @@ def verify_shards(
     return problems
 
 
-def _misfit(folder: Path, manifest: Manifest, split: str) -> str | None:
+def manifest_misfit(place: Place, manifest: Manifest, split: str) -> str | None:
     """The problem, if the layout that the manifest states for a split is not the one its features lead to."""
     info = manifest.split(split)
     if split_layout(manifest, info) == info.record:
         return None
-    return f"the manifest in {folder} is damaged: the records of split {split!r} do not fit its features; {REMEDY}"
-
-
-def _open(folder: Path, shard: ShardInfo, any_size: bool = False) -> int:
-    """An open descriptor of a shard whose size is what the manifest says, unless any will do."""
-    path = folder / shard.name
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise DataError(f"shard {path} is missing ({shard.videos} videos, {shard.bytes} bytes); {REMEDY}") from None
-    except OSError as error:
-        raise DataError(f"cannot open shard {path}: {error.strerror}; {REMEDY}") from None
-    size = os.fstat(file).st_size
-    if size != shard.bytes and not any_size:
-        os.close(file)
-        how = "truncated" if size < shard.bytes else "longer than it should be"
-        raise DataError(f"shard {path} is {how}: {size} bytes, the manifest says {shard.bytes}; {REMEDY}")
-    return file
+    return f"the manifest in {place} is damaged: the records of split {split!r} do not fit its features; {REMEDY}"

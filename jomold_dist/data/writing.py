@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tarfile
@@ -136,7 +135,7 @@ class DatasetWriter:
             raise DataError("a data set needs at least one split")
         manifest = Manifest(self._name, self._segments, self._categories, self._features, self._splits, self._simulated)
         with (self.aside / MANIFEST_NAME).open("xb") as file:
-            file.write(json.dumps(manifest.to_json(), indent=1).encode() + b"\n")
+            file.write(manifest.to_bytes())
             _sync(file)
         _sync_folder(self.aside)
         try:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from jomold_dist.config import Config
-from jomold_dist.data.manifest import Manifest, read_manifest
+from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.plan import check_world_size
 from jomold_dist.data.resident import ResidentSplit
-from jomold_dist.data.shards import verify_shards
+from jomold_dist.data.shards import manifest_misfit, verify_shards
+from jomold_dist.data.source import Source, Url, problems_of_remote, read_manifest, source_of
 from jomold_dist.denoising.methods import METHODS
 from jomold_dist.distributed.world import World, agree_on_errors, gather_objects
 from jomold_dist.errors import UserError, raise_together
@@ -24,30 +25,33 @@ def prepare_run(config: Config, world: World) -> Manifest:
     Each rank compares its share of the shards with the manifest. DataError or ConfigError, on every rank, tells all
     problems found.
     """
-    folder = Path(config.data.shards)
     with agree_on_errors(world):
-        manifest = read_manifest(folder)
+        source = source_of(config.data)
+        manifest = read_manifest(source)
         problems = _problems(config, manifest, world)
         raise_together(problems)
     with agree_on_errors(world):
-        problems = problems_of_shards(config, folder, manifest, SPLITS, slice(world.rank, None, world.size))
+        problems = problems_of_shards(config, source, manifest, SPLITS, slice(world.rank, None, world.size))
     found = [problem for share in gather_objects(problems, world) for problem in share]
     with agree_on_errors(world):
         raise_together(found)
         if config.data.resident:  # decoded here, where a cache that cannot be written is found before anything else
             cache = None if config.data.cache is None else Path(config.data.cache)
             for split in SPLITS:
-                ResidentSplit(folder, manifest, split, cache, mask=config.data.on_bad_video == "mask")
+                ResidentSplit(source, manifest, split, cache, mask=config.data.on_bad_video == "mask")
     return manifest
 
 
 def problems_of_shards(
-    config: Config, folder: Path, manifest: Manifest, splits: Iterable[str], share: slice = slice(None)
+    config: Config, source: Source, manifest: Manifest, splits: Sequence[str], share: slice = slice(None)
 ) -> list[str]:
-    """What is wrong with a share of the shards, as far as the config wants it to be known beforehand: videos that are
-    to be masked are checked one by one, when they are read."""
+    """What is wrong with a share of the shards, as far as it is to be known beforehand. Shards from a URL are checked
+    when they come, and videos that are to be masked one by one, when they are read."""
+    if isinstance(source, Url):
+        misfits = [manifest_misfit(source, manifest, split) for split in splits]
+        return [m for m in misfits if m] or (problems_of_remote(source, manifest, splits) if not share.start else [])
     masks = config.data.on_bad_video == "mask"
-    return verify_shards(folder, manifest, splits, config.data.verify, slice(0) if masks else share)
+    return verify_shards(Path(str(source)), manifest, splits, config.data.verify, slice(0) if masks else share)
 
 
 def _problems(config: Config, manifest: Manifest, world: World) -> list[str]:
@@ -64,17 +68,17 @@ def _problems(config: Config, manifest: Manifest, world: World) -> list[str]:
     return problems + METHODS[config.method].problems(config, manifest)
 
 
-def read_matching_manifest(folder: Path, info: WeightsInfo) -> Manifest:
+def read_matching_manifest(source: Source, info: WeightsInfo) -> Manifest:
     """The manifest of a data set, which must have the categories, features and segments that a model was trained on."""
-    manifest = read_manifest(folder)
+    manifest = read_manifest(source)
     problems = []
     if manifest.categories.names != info.categories:
-        problems.append(f"{folder} has other categories than the model was trained on")
+        problems.append(f"{source} has other categories than the model was trained on")
     if manifest.segments != info.segments:
-        problems.append(f"{folder} has {manifest.segments} segments a video, the model was trained on {info.segments}")
+        problems.append(f"{source} has {manifest.segments} segments a video, the model was trained on {info.segments}")
     if feature_sizes(manifest) != info.feature_sizes:
         problems.append(
-            f"{folder} has features {feature_sizes(manifest)}, the model was built for {info.feature_sizes}"
+            f"{source} has features {feature_sizes(manifest)}, the model was built for {info.feature_sizes}"
         )
     raise_together(problems)
     return manifest

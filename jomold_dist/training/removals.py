@@ -6,12 +6,13 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.remote import MissingError
+from jomold_dist.data.source import Source
 from jomold_dist.distributed.world import World, gather_objects
 from jomold_dist.training.recorder import Cell
 from jomold_dist.training.step import StepReport
@@ -152,12 +153,13 @@ class RemovalRecord:
         return self._labels - there
 
 
-def read_truth(folder: Path) -> dict[str, np.ndarray] | None:
+def read_truth(source: Source) -> dict[str, np.ndarray] | None:
     """What a simulated training split really holds: key -> bool (2, C); None where no truth is known."""
-    path = folder / "truth" / "train.npz"
-    if not path.exists():
+    try:
+        content = source.read("truth/train.npz")
+    except MissingError:
         return None
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
         return dict(zip(file["keys"].tolist(), file["dense"].any(-1), strict=True))
 
 

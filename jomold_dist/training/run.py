@@ -13,6 +13,7 @@ import torch
 from jomold_dist.config import Config
 from jomold_dist.data.loader import Batch, Loader
 from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.source import Source, source_of
 from jomold_dist.distributed.world import World, agree_on_errors, sum_over_ranks
 from jomold_dist.errors import DataError, StoppedError
 from jomold_dist.models.weights import WeightsInfo, feature_sizes
@@ -48,7 +49,12 @@ class Run:
 
     def loader(self, split: str, shuffle: bool) -> Loader:
         """This rank's videos of a split, in the canonical order of each epoch or in the manifest's order."""
-        return make_loader(self.config, self.manifest, split, Path(self.config.data.shards), self.world, shuffle)
+        return make_loader(self.config, self.manifest, split, self.source, self.world, shuffle)
+
+    @property
+    def source(self) -> Source:
+        """Where the data set lies."""
+        return source_of(self.config.data)
 
     @cached_property
     def bad_videos(self) -> BadVideoRecord:
@@ -89,11 +95,11 @@ class Run:
         return WeightsInfo(manifest.categories.names, manifest.segments, feature_sizes(manifest), cross_modal, notes)
 
 
-def make_loader(config: Config, manifest: Manifest, split: str, shards: Path, world: World, shuffle: bool) -> Loader:
+def make_loader(config: Config, manifest: Manifest, split: str, source: Source, world: World, shuffle: bool) -> Loader:
     """A rank's loader of a split of a data set, as the config's `data` section says."""
     data = config.data
     return Loader(
-        shards,
+        source,
         manifest,
         split,
         batch_size=config.train.batch_size,
@@ -107,4 +113,5 @@ def make_loader(config: Config, manifest: Manifest, split: str, shards: Path, wo
         resident=data.resident,
         cache=None if data.cache is None else Path(data.cache),
         mask=data.on_bad_video == "mask",
+        prefetch=data.prefetch_shards,
     )

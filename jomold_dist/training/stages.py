@@ -133,7 +133,7 @@ def _results(run: Run) -> Iterator[bool]:
 
 def _true_noise_ratios(run: Run) -> dict[str, list[float]]:
     """The true ratios of a simulated training split, by column name; nothing where no truth is known."""
-    present = read_truth(Path(run.config.data.shards))
+    present = read_truth(run.source)
     if present is None:
         return {}
     labels = run.manifest.split("train").positives
@@ -156,7 +156,7 @@ def _train_model(run: Run) -> None:
             )
         ratios = broadcast_object(read, run.world)
     method = METHODS[config.method](config, run.manifest, ratios, run.world.device)
-    removals = RemovalRecord(run.manifest, read_truth(Path(config.data.shards)) if run.world.is_main else None)
+    removals = RemovalRecord(run.manifest, read_truth(run.source) if run.world.is_main else None)
     weights = LossWeights.of(config.loss)
     best = fit(run, method, FitSettings("model", config.train.epochs, weights, cross_modal=True), removals)
     with _results(run) as is_main:

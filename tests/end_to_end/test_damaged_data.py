@@ -11,7 +11,7 @@ import pytest
 from conftest import Tiny
 from launchers_help import Outcome, run_here, run_process
 
-from jomold_dist.data.manifest import read_manifest
+from jomold_dist.data.source import read_manifest
 
 MASK = "data.on_bad_video=mask"
 # number of a video in its split -> where in its record a byte is changed

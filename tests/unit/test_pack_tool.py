@@ -15,7 +15,8 @@ import pytest
 
 from jomold_dist.data.annotations import read_annotations
 from jomold_dist.data.features import FEATURE_FOLDERS, feature_path, pool_frames
-from jomold_dist.data.manifest import Manifest, read_manifest
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.source import read_manifest
 from jomold_dist.labels import LLP_CATEGORIES
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from jomold_dist.data.loader import Batch, Loader
-from jomold_dist.data.manifest import read_manifest
 from jomold_dist.data.resident import ResidentSplit
+from jomold_dist.data.source import read_manifest
 from jomold_dist.errors import DataError
 from tests.shard_fixtures import assert_same_batch, write_dataset
 

@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 import webdataset
 
-from jomold_dist.data.manifest import MANIFEST_NAME, FeatureSpec, read_manifest
+from jomold_dist.data.manifest import MANIFEST_NAME, FeatureSpec
 from jomold_dist.data.records import MAX_KEY, RecordView
 from jomold_dist.data.shards import DatasetWriter, ShardReader, Video, verify_shards
+from jomold_dist.data.source import read_manifest
 from jomold_dist.errors import DataError
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, write_dataset
 
@@ -289,7 +290,7 @@ def test_missing_folder_manifest_or_split_and_cut_manifest(tmp_path: Path) -> No
 
 def test_layout_that_does_not_fit_the_features(tmp_path: Path) -> None:
     write_dataset(tmp_path / "set", {"train": 3})
-    edit(tmp_path / "set", lambda d: d["features"]["audio"].update(shape=[4, 2]))
+    edit(tmp_path / "set", lambda d: (d["features"]["audio"].update(shape=[4, 2]), d.pop("digest")))
     manifest = read_manifest(tmp_path / "set")
     with pytest.raises(DataError, match="do not fit its features"):
         ShardReader(tmp_path / "set", manifest, "train")

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from jomold_dist.data.annotations import AUDIO_FILE, VISUAL_FILE, WEAK_FILES
-from jomold_dist.data.manifest import Manifest, read_manifest
+from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.records import RecordView
 from jomold_dist.data.shards import ShardReader, verify_shards
+from jomold_dist.data.source import read_manifest
 from jomold_dist.labels import LLP_CATEGORIES
 from jomold_dist.simulation import LabelWorld
 from jomold_dist.simulation.statistics import llp_statistics

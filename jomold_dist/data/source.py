@@ -1,0 +1,170 @@
+"""Where a data set lies: in a folder, or behind a URL with a cache on this node. Both give the same bytes."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from jomold_dist.config import DataConfig
+from jomold_dist.data.cache import ShardCache
+from jomold_dist.data.manifest import MANIFEST_NAME, Manifest, ManifestError, ShardInfo, parse_manifest
+from jomold_dist.data.remote import MissingError, Remote
+from jomold_dist.errors import DataError
+
+REREAD = 2  # how often a remote manifest that is damaged is read again
+REMEDY = "copy it again, or pack the data set again"
+
+
+class Source(Protocol):
+    """A data set's files. `str()` of it is how messages call it."""
+
+    is_remote: bool
+
+    def read(self, name: str) -> bytes:
+        """A small file whole. MissingError if it is not there, DataError if it cannot be read."""
+        ...
+
+    def open(self, shard: ShardInfo, closing: threading.Event, any_size: bool = False) -> int:
+        """A descriptor of a shard whose size is what the manifest says, unless any will do. DataError otherwise;
+        ClosedError as soon as `closing` is set."""
+        ...
+
+    def fetch(self, shard: ShardInfo, closing: threading.Event) -> None:
+        """Bring a shard near, so that `open` is quick. Raises ClosedError as soon as `closing` is set."""
+        ...
+
+    def near(self) -> Path:
+        """A folder on this node for what is made of the data set."""
+        ...
+
+
+class Folder:
+    """A data set in a folder that this node can read."""
+
+    is_remote = False
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def read(self, name: str) -> bytes:
+        if not self._path.is_dir():
+            raise MissingError(
+                f"the shards' folder {self._path} does not exist; make one with tools/simulate_llp.py or "
+                "tools/pack_llp.py"
+            )
+        try:
+            return (self._path / name).read_bytes()
+        except FileNotFoundError:
+            raise MissingError(f"{self._path} holds no {name}") from None
+        except OSError as error:
+            raise DataError(f"cannot read {self._path / name}: {error.strerror}") from None
+
+    def open(self, shard: ShardInfo, closing: threading.Event | None = None, any_size: bool = False) -> int:
+        path = self._path / shard.name
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise DataError(f"shard {path} is missing ({shard.videos} videos, {shard.bytes} bytes); {REMEDY}") from None
+        except OSError as error:
+            raise DataError(f"cannot open shard {path}: {error.strerror}; {REMEDY}") from None
+        size = os.fstat(file).st_size
+        if size != shard.bytes and not any_size:
+            os.close(file)
+            how = "truncated" if size < shard.bytes else "longer than it should be"
+            raise DataError(f"shard {path} is {how}: {size} bytes, the manifest says {shard.bytes}; {REMEDY}")
+        return file
+
+    def fetch(self, shard: ShardInfo, closing: threading.Event) -> None:
+        pass
+
+    def near(self) -> Path:
+        return self._path
+
+
+class Url:
+    """A data set behind a URL, of which shards are kept on this node as they are needed."""
+
+    is_remote = True
+
+    def __init__(self, url: str, data: DataConfig) -> None:
+        self._remote = Remote(url, data.attempts, data.storage)
+        self._folder = Path(data.cache) if data.cache is not None else default_cache()
+        most = int(1e9 * data.cache_gigabytes)
+        self._cache = ShardCache(self._folder / "shards", most, data.verify == "digest", self._bring)
+
+    def __str__(self) -> str:
+        return self._remote.url
+
+    def read(self, name: str) -> bytes:
+        return self._remote.read(name)
+
+    def open(self, shard: ShardInfo, closing: threading.Event | None = None, any_size: bool = False) -> int:
+        return self._cache.open(shard, closing)
+
+    def fetch(self, shard: ShardInfo, closing: threading.Event) -> None:
+        self._cache.ensure(shard, closing)
+
+    def size(self, shard: ShardInfo) -> int | None:
+        """Bytes of the shard at the server, without fetching it; None if the server does not tell."""
+        return self._remote.size(shard.name)
+
+    def near(self) -> Path:
+        return self._folder
+
+    def _bring(self, shard: ShardInfo, target: BinaryIO, closing: threading.Event | None) -> None:
+        self._remote.fetch(shard.name, target, shard.bytes, shard.sha256, closing)
+
+
+Place = str | Path | Source
+
+
+def as_source(place: Place) -> Source:
+    """A folder's path as a source; a source as it is."""
+    return Folder(Path(place)) if isinstance(place, str | Path) else place
+
+
+@lru_cache
+def source_of(data: DataConfig) -> Source:
+    """Where the config says that the data set lies; one for the whole process. ConfigError if that cannot be."""
+    scheme, separator, rest = data.shards.partition("://")
+    if not separator:
+        return Folder(Path(data.shards))
+    return Folder(Path(rest)) if scheme == "file" else Url(data.shards, data)
+
+
+def read_manifest(place: Place) -> Manifest:
+    """The manifest of a data set. DataError if it is missing, damaged or of another schema."""
+    source = as_source(place)
+    path = f"{source}/{MANIFEST_NAME}"
+    for _ in range(REREAD if source.is_remote else 0):
+        with suppress(ManifestError):  # it may have been altered on its way
+            return parse_manifest(source.read(MANIFEST_NAME), path)
+    return parse_manifest(source.read(MANIFEST_NAME), path)
+
+
+def default_cache() -> Path:
+    """Where shards are kept unless `data.cache` says otherwise."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jomold_dist"
+
+
+def problems_of_remote(source: Url, manifest: Manifest, splits: Iterable[str]) -> list[str]:
+    """What a look at one shard of each split tells; the others are checked when they come."""
+    problems = []
+    for split in splits:
+        shard = manifest.split(split).shards[0]
+        try:
+            size = source.size(shard)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        if size is not None and size != shard.bytes:
+            problems.append(f"{source}/{shard.name} has {size} bytes, the manifest says {shard.bytes}; {REMEDY}")
+    return problems
