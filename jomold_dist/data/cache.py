@@ -49,6 +49,15 @@ class ShardCache:
                 return file
             self.ensure(shard, closing)  # another process may take it away again before it is opened
 
+    def check(self) -> None:
+        """DataError if nothing can be kept here."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with _locked(self._folder / ".lock"):
+                pass
+        except OSError as error:
+            raise self._unusable(error, "make it writable") from None
+
     def ensure(self, shard: ShardInfo, closing: threading.Event | None = None) -> None:
         """Fetch the shard unless it is there, or `closing` is set meanwhile."""
         if shard.bytes > self._most:

@@ -119,6 +119,10 @@ class Url:
     def near(self) -> Path:
         return self._folder
 
+    def check_cache(self) -> None:
+        """DataError if no shard can be kept on this node."""
+        self._cache.check()
+
     def _bring(self, shard: ShardInfo, target: BinaryIO, closing: threading.Event | None) -> None:
         self._remote.fetch(shard.name, target, shard.bytes, shard.sha256, closing)
 
@@ -156,8 +160,12 @@ def default_cache() -> Path:
 
 
 def problems_of_remote(source: Url, manifest: Manifest, splits: Iterable[str]) -> list[str]:
-    """What a look at one shard of each split tells; the others are checked when they come."""
+    """What a look at the cache and at one shard of each split tells; the others are checked when they come."""
     problems = []
+    try:
+        source.check_cache()
+    except DataError as error:
+        problems.append(str(error))
     for split in splits:
         shard = manifest.split(split).shards[0]
         try:

@@ -49,7 +49,7 @@ def problems_of_shards(
     when they come, and videos that are to be masked one by one, when they are read."""
     if isinstance(source, Url):
         misfits = [manifest_misfit(source, manifest, split) for split in splits]
-        return [m for m in misfits if m] or (problems_of_remote(source, manifest, splits) if not share.start else [])
+        return [m for m in misfits if m] or problems_of_remote(source, manifest, () if share.start else splits)
     masks = config.data.on_bad_video == "mask"
     return verify_shards(Path(str(source)), manifest, splits, config.data.verify, slice(0) if masks else share)
 
