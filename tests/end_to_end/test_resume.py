@@ -187,7 +187,7 @@ CHAINS = {
 def test_resumed_on_other_ranks_and_engines(tiny: Tiny, tmp_path: Path, chain: str, optimizer: str) -> None:
     """The first start is killed in the estimator, the others in the model; both are long enough for a late kill."""
     settings = ["--config", tiny.config, f"train.optimizer={optimizer}", "deepspeed.zero_stage=2"]
-    settings += ["estimator.epochs=4", "train.epochs=5"]
+    settings += ["estimator.epochs=3", "train.epochs=3"]
     if optimizer == "sgd":
         settings += ["train.precision=float32", "train.learning_rate=0.05"]
     calm, moved, log = tmp_path / "calm", tmp_path / "moved", tmp_path / "log.txt"
