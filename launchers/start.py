@@ -46,6 +46,8 @@ def main() -> int:
         code = supervisor.run()
         if left.exists():
             return int(left.read_text(encoding="utf-8"))
+    if code not in (SUCCESS, USER_ERROR):  # the launcher's own, or of what ended it
+        code = FAILURE
     if written(status) == before:  # training did not begin
         return PREEMPTED if supervisor.asked else code
     ended: int | None = json.loads(status.read_text(encoding="utf-8")).get("exit_code")  # rank 0 is on another machine

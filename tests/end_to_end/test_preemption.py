@@ -217,7 +217,7 @@ def test_a_killed_rank(launcher: str, lost: int, tiny: Tiny, tmp_path: Path) -> 
 @pytest.mark.parametrize("launcher", ["torchrun", "deepspeed"])
 def test_a_rank_that_hangs(launcher: str, tiny: Tiny, tmp_path: Path) -> None:
     """Both launchers wait half a minute before they kill it; the other rank has ended long before."""
-    with training(launcher, tiny, tmp_path, "distributed.timeout_seconds=5") as run:
+    with training(launcher, tiny, tmp_path, "distributed.timeout_seconds=15") as run:
         run.wait_for_epochs()
         pid = run.ranks()[1]
         os.kill(pid, STOP)

@@ -124,14 +124,14 @@ def kill_and_resume(tiny: Tiny, tmp_path: Path, size: int, kills: int, *override
     killed = 0
     for number in range(kills):
         job = start(size, log, *settings, f"run.dir={shaken}", *EVERY_STEP)
-        enough = reached(shaken, choice.randrange(2, 4) if kills < 10 else choice.randrange(2))
+        enough = reached(shaken, choice.randrange(2, 4) if kills < 10 else choice.randrange(1, 3))
         kind, until = number % 2, 0.0
 
         def moment(kind: int = kind, enough: Callable[[], bool] = enough) -> bool:
             nonlocal until
             if not enough():
                 return False
-            until = until or time.monotonic() + 0.3 * choice.random()
+            until = until or time.monotonic() + 0.1 * choice.random()
             return (writing(shaken), time.monotonic() >= until)[kind]
 
         if not kill_when(job, moment):
@@ -155,7 +155,7 @@ def test_killed_at_any_moment(tiny: Tiny, tmp_path: Path) -> None:
     ids=["1", "2", "4", "2-zero2"],
 )
 def test_killed_at_twenty_moments(tiny: Tiny, tmp_path: Path, size: int, overrides: tuple[str, ...]) -> None:
-    kill_and_resume(tiny, tmp_path, size, 20, *overrides, "estimator.epochs=3", "train.epochs=9")
+    kill_and_resume(tiny, tmp_path, size, 20, *overrides, "estimator.epochs=3", "train.epochs=20")
 
 
 def close_results(one: Path, other: Path, tolerance: float) -> None:
