@@ -13,7 +13,7 @@ from jomold_dist.data.shards import manifest_misfit, verify_shards
 from jomold_dist.data.source import Source, Url, problems_of_remote, read_manifest, source_of
 from jomold_dist.denoising.methods import METHODS
 from jomold_dist.distributed.world import World, agree_on_errors, gather_objects
-from jomold_dist.errors import UserError, raise_together
+from jomold_dist.errors import DataError, UserError, raise_together
 from jomold_dist.models.weights import WeightsInfo, feature_sizes
 
 SPLITS = ("train", "val", "test")
@@ -30,7 +30,13 @@ def prepare_run(config: Config, world: World) -> Manifest:
         manifest = read_manifest(source)
         problems = _problems(config, manifest, world)
         raise_together(problems)
+    digests = gather_objects(manifest.digest, world)
     with agree_on_errors(world):
+        if others := [rank for rank, digest in enumerate(digests) if digest != digests[0]]:
+            raise DataError(
+                f"rank {others[0]} finds another manifest in {config.data.shards} than rank 0: the nodes have "
+                "different copies of the data set, or it was changed just now"
+            )
         problems = problems_of_shards(config, source, manifest, SPLITS, slice(world.rank, None, world.size))
     found = [problem for share in gather_objects(problems, world) for problem in share]
     with agree_on_errors(world):
