@@ -196,6 +196,8 @@ def _check(manifest: Manifest, videos: dict[str, int]) -> None:
         for shard in split.shards:
             if shard.videos < 1 or len(shard.positives) != len(manifest.categories):
                 raise ValueError(f"shard {shard.name} of {shard.videos} videos, {len(shard.positives)} categories")
+            if shard.positives.max() > shard.videos:
+                raise ValueError(f"shard {shard.name} of {shard.videos} videos, {shard.positives.max()} of a category")
             if shard.name.startswith("/") or ".." in shard.name.split("/"):
                 raise ValueError(f"shard {shard.name} lies outside the folder")
 
