@@ -75,6 +75,7 @@ def main() -> None:
         mp.spawn(bench, (ranks, arguments.rounds, not arguments.no_dense, queue), nprocs=ranks)
         rows += [queue.get() for _ in SIZES]
     rows.sort(key=lambda row: int(row[0]))
+    torch.set_num_threads(1)
     with open_world("cpu") as world:
         print(f"device: {describe(world)} a rank, torch {torch.__version__}")
     columns = ["videos", "categories", "positives", "ranks", "sent a rank", "packing ms", "gathering ms", "ranking ms"]

@@ -136,11 +136,11 @@ def unpack_rows(gathered: Tensor, categories: int, *, keep_padding: bool) -> Exc
     padding = body[:, 0] < 0
     if keep_padding:
         key, order = torch.where(padding, categories << 32, body[:, 0]).sort(stable=True)
+        value = body[order, 1]
     else:
         kept = (~padding).nonzero()[:, 0]
         key, order = body[kept, 0].sort(stable=True)
-        order = kept[order]
-    value = body[order, 1]
+        value, order = body[kept, 1][order], kept[order]
     rows = Rows(key & LOW, key >> 32, _floats(value >> 32), _floats(value & LOW))
     worst = header[:, 1].min()
     repeated = (key[1:] == key[:-1]) & (rows.category[1:] < categories)
