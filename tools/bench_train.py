@@ -130,9 +130,13 @@ def _wait(device: torch.device) -> None:
 def describe(world: World) -> str:
     if world.device.type == "cuda":
         return torch.cuda.get_device_name(world.device)
+    threads = torch.get_num_threads()
+    return f"{processor()}, {threads} thread{'s' if threads > 1 else ''}"
+
+
+def processor() -> str:
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    name = names[0].split(":", 1)[1].strip() if names else platform.processor()
-    return f"{name}, {torch.get_num_threads()} threads"
+    return names[0].split(":", 1)[1].strip() if names else platform.processor()
 
 
 if __name__ == "__main__":

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jomold_dist.data.positives import cut_out_positives, positives_texts
 from jomold_dist.errors import DataError
 from jomold_dist.labels import CategorySet
 
@@ -55,13 +56,16 @@ class RecordLayout:
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """One shard: its path under the data set's folder, its size and digest, and its positives per category (C,)."""
+    """One shard: its path under the data set's folder, its size and digest, and its positives per category, int32 (C,).
+
+    Two are equal if their digests are: positives are not compared.
+    """
 
     name: str
     videos: int
     bytes: int
     sha256: str
-    positives: tuple[int, ...]
+    positives: np.ndarray = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,10 @@ class SplitInfo:
     @cached_property
     def positives(self) -> np.ndarray:
         """Labels per category over the split, int64 (C,)."""
-        return np.array([s.positives for s in self.shards], dtype=np.int64).sum(axis=0)
+        total = np.zeros(len(self.shards[0].positives) if self.shards else 0, dtype=np.int64)
+        for shard in self.shards:  # 20,000 shards of 500 categories would be 80 MB side by side
+            total += shard.positives
+        return total
 
 
 @dataclass(frozen=True)
@@ -108,44 +115,47 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the manifest's canonical text: equal digests mean equal data."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+        """SHA-256 of the manifest's canonical text, JSON with sorted keys: equal digests mean equal data."""
+        digest = hashlib.sha256()
+        for piece in self._text(sorted(self.splits)):
+            digest.update(piece.encode())
+        return digest.hexdigest()
 
-    def to_bytes(self) -> bytes:
-        """The manifest's file. It holds its digest, as it may be read over a network that alters it."""
-        return json.dumps(self.to_json() | {"digest": self.digest}, indent=1).encode() + b"\n"
+    def lines(self) -> Iterator[str]:
+        """The manifest's file: JSON, a shard a line. It holds its digest, as a network may alter what is read."""
+        digest = f', "digest": {_json(self.digest)}'
+        return (f"{piece}\n" for piece in self._text(list(self.splits), digest))
 
-    def to_json(self) -> dict[str, Any]:
-        return {
+    def _text(self, splits: list[str], tail: str = "") -> Iterator[str]:
+        """The manifest as JSON with the splits in this order and other keys sorted, in pieces, a shard a piece."""
+        features = {k: {"shape": list(f.shape), "dtype": f.dtype} for k, f in self.features.items()}
+        head = {
             "schema": SCHEMA,
             "name": self.name,
             "simulated": self.simulated,
             "segments": self.segments,
-            "categories": list(self.categories.names),
-            "features": {k: {"shape": list(f.shape), "dtype": f.dtype} for k, f in self.features.items()},
-            "splits": {
-                name: {
-                    "videos": split.videos,
-                    "max_labels": split.max_labels,
-                    "dense": split.dense,
-                    "record": {
-                        "bytes": split.record.bytes,
-                        "members": {k: [m.offset, m.bytes] for k, m in split.record.members.items()},
-                    },
-                    "shards": [
-                        {
-                            "name": s.name,
-                            "videos": s.videos,
-                            "bytes": s.bytes,
-                            "sha256": s.sha256,
-                            "positives": list(s.positives),
-                        }
-                        for s in split.shards
-                    ],
-                }
-                for name, split in self.splits.items()
-            },
+            "categories": self.categories.names,
+            "features": features,
         }
+        yield f'{_json(head)[:-1]}, "splits": {{'
+        for number, name in enumerate(splits):
+            split = self.splits[name]
+            members = {k: [m.offset, m.bytes] for k, m in split.record.members.items()}
+            record = {"bytes": split.record.bytes, "members": members}
+            form = {"max_labels": split.max_labels, "dense": split.dense, "record": record}
+            yield f'{", " if number else ""}{_json(name)}: {_json(form)[:-1]}, "shards": ['
+            positives = positives_texts([s.positives for s in split.shards])
+            for place, (shard, counts) in enumerate(zip(split.shards, positives, strict=True)):
+                yield (
+                    f'{", " if place else ""}{{"bytes": {shard.bytes}, "name": {_json(shard.name)}, '
+                    f'"positives": {counts}, "sha256": {_json(shard.sha256)}, "videos": {shard.videos}}}'
+                )
+            yield f'], "videos": {split.videos}}}'
+        yield f"}}{tail}}}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
 
 
 class ManifestError(DataError):
@@ -155,14 +165,15 @@ class ManifestError(DataError):
 def parse_manifest(content: bytes, path: str) -> Manifest:
     """A manifest's file, which messages call `path`. DataError if it is damaged or of another schema."""
     try:
-        data = json.loads(content)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        text, positives = cut_out_positives(content)
+        data = json.loads(text)
+    except ValueError as error:
         raise ManifestError(f"{path} is damaged ({error}); pack the data set again") from None
     schema = data.get("schema") if isinstance(data, dict) else None
     if schema != SCHEMA:
         raise DataError(f"{path} has schema {schema!r}, this version reads schema {SCHEMA}; pack the data set again")
     try:
-        manifest = _parse(data)
+        manifest = _parse(data, positives)
         _check(manifest, {name: split["videos"] for name, split in data["splits"].items()})
     except (KeyError, IndexError, AttributeError, TypeError, ValueError, DataError) as error:
         raise ManifestError(f"{path} is damaged ({type(error).__name__}: {error}); pack the data set again") from None
@@ -182,16 +193,21 @@ def _check(manifest: Manifest, videos: dict[str, int]) -> None:
         for shard in split.shards:
             if shard.videos < 1 or len(shard.positives) != len(manifest.categories):
                 raise ValueError(f"shard {shard.name} of {shard.videos} videos, {len(shard.positives)} categories")
-            if Path(shard.name).is_absolute() or ".." in Path(shard.name).parts:
+            if shard.positives.max() > shard.videos:
+                raise ValueError(f"shard {shard.name} of {shard.videos} videos, {shard.positives.max()} of a category")
+            if shard.name.startswith("/") or ".." in shard.name.split("/"):
                 raise ValueError(f"shard {shard.name} lies outside the folder")
 
 
-def _parse(data: dict[str, Any]) -> Manifest:
+def _parse(data: dict[str, Any], positives: list[np.ndarray]) -> Manifest:
+    """`positives` are the lists whose numbers stand in their place in `data`."""
+    if len(positives) != sum(len(split["shards"]) for split in data["splits"].values()):
+        raise ValueError("a shard without one list of positives")
     splits = {}
     for name, split in data["splits"].items():
         members = {k: Member(int(v[0]), int(v[1])) for k, v in split["record"]["members"].items()}
         shards = tuple(
-            ShardInfo(s["name"], int(s["videos"]), int(s["bytes"]), s["sha256"], tuple(s["positives"]))
+            ShardInfo(s["name"], int(s["videos"]), int(s["bytes"]), s["sha256"], positives[s["positives"]])
             for s in split["shards"]
         )
         layout = RecordLayout(int(split["record"]["bytes"]), members)

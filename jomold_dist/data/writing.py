@@ -119,11 +119,9 @@ class DatasetWriter:
             most = max(most, *(len(video.labels) for video in chunk))
             size, digest = self._write_shard(path, chunk, dense_shape, slot)
             self._confirm(path, [video.key for video in chunk], layout)
-            positives = np.bincount(
-                np.array([label for video in chunk for label in video.labels], dtype=np.int64),
-                minlength=len(self._categories),
-            )
-            shards.append(ShardInfo(f"{split}/{path.name}", len(chunk), size, digest, tuple(positives.tolist())))
+            labels = np.array([label for video in chunk for label in video.labels], dtype=np.int64)
+            positives = np.bincount(labels, minlength=len(self._categories)).astype(np.int32)
+            shards.append(ShardInfo(f"{split}/{path.name}", len(chunk), size, digest, positives))
         if not shards:
             raise DataError(f"split {split!r} has no videos")
         _sync_folder(self.aside / split)
@@ -135,7 +133,7 @@ class DatasetWriter:
             raise DataError("a data set needs at least one split")
         manifest = Manifest(self._name, self._segments, self._categories, self._features, self._splits, self._simulated)
         with (self.aside / MANIFEST_NAME).open("xb") as file:
-            file.write(manifest.to_bytes())
+            file.writelines(line.encode() for line in manifest.lines())
             _sync(file)
         _sync_folder(self.aside)
         try:

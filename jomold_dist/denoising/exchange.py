@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,6 +41,13 @@ class OwnRows(NamedTuple):
     position: Tensor  # (n,) int64
 
 
+def own_rows(labels: Tensor, position: Tensor) -> OwnRows:
+    """The positives of weak labels bool (b, C) on the CPU, whose videos lie at `position` (b,) in the batch."""
+    flat = np.flatnonzero(labels.numpy())  # some four times as fast as torch's nonzero on few positives of many
+    video, category = (torch.from_numpy(index) for index in np.divmod(flat, labels.shape[1]))
+    return OwnRows(video, category, position[video])
+
+
 @dataclass(frozen=True)
 class Exchanged:
     """What every rank knows after the exchange. Scalars are tensors: reading them back is left to the step."""
@@ -51,15 +59,30 @@ class Exchanged:
     repeated: Tensor  # () bool: a label came from two ranks, so a video was served twice
     order: Tensor  # (N,) int64: row i of `rows` came at place order[i] of the gathered pairs
     ranks: int
+    capacity: int  # pairs of a rank, without its header
 
     def own(self, removed: Removal, rank: int, count: int) -> Removal:
         """The part of a removal by row that belongs to a rank's `count` positives, in the order it sent them."""
 
         def mine(mask: Tensor) -> Tensor:
-            as_sent = torch.empty_like(mask).scatter_(0, self.order, mask)
-            return as_sent.view(self.ranks, -1)[rank, :count]
+            as_sent = mask.new_zeros(self.ranks * self.capacity).scatter_(0, self.order, mask)
+            return as_sent.view(self.ranks, self.capacity)[rank, :count]
 
         return Removal(mine(removed.audio), mine(removed.visual))
+
+
+def row_capacity(batch_size: int, ranks: int, max_labels: int) -> int:
+    """The most rows that a rank can have, if its videos have at most `max_labels` labels each."""
+    return -(-batch_size // ranks) * max_labels
+
+
+def sent_bytes(capacity: int, ranking: bool) -> int:
+    """What a rank sends at a step, and receives from each rank; `ranking` as the method's `needs_ranking`."""
+    return 16 * _pairs(capacity, ranking)
+
+
+def _pairs(capacity: int, ranking: bool) -> int:
+    return 1 + (capacity if ranking else 0)
 
 
 def exchange_rows(
@@ -75,7 +98,7 @@ def exchange_rows(
 ) -> Exchanged:
     """Collective: all ranks must call it at every step, also with no videos. Arguments as in `pack_rows`."""
     pairs = pack_rows(own, losses, finite, position, ask=ask, capacity=capacity)
-    return unpack_rows(gather_rows(pairs, world), categories)
+    return unpack_rows(gather_rows(pairs, world), categories, keep_padding=world.device.type == "cuda")
 
 
 def pack_rows(
@@ -93,7 +116,7 @@ def pack_rows(
     travel). `finite` (b,) tells which of the rank's videos are sound, and `position` (b,) where they lie in the batch.
     `capacity` is the most rows a rank can have, the same on every rank.
     """
-    pairs = torch.full((1 + (capacity if losses is not None else 0), 2), -1, dtype=torch.int64, device=finite.device)
+    pairs = torch.full((_pairs(capacity, losses is not None), 2), -1, dtype=torch.int64, device=finite.device)
     pairs[0, 0] = (int(ask) << 32) | len(position)
     pairs[0, 1] = torch.where(finite, LOW, position).min() if len(position) else LOW
     if losses is not None:
@@ -105,12 +128,21 @@ def pack_rows(
     return pairs
 
 
-def unpack_rows(gathered: Tensor, categories: int) -> Exchanged:
-    """PURE: what the ranks' pairs (W, 1 + capacity, 2) mean. The rows' order does not depend on who sent them."""
+def unpack_rows(gathered: Tensor, categories: int, *, keep_padding: bool) -> Exchanged:
+    """PURE: what the ranks' pairs (W, 1 + capacity, 2) mean. The rows' order does not depend on who sent them.
+
+    With `keep_padding`, unused pairs become rows too, after all others. On a GPU, to leave them out would be to wait
+    for it; on a CPU they would be most of what is sorted.
+    """
     header, body = gathered[:, 0], gathered[:, 1:].reshape(-1, 2)
     padding = body[:, 0] < 0
-    key, order = torch.where(padding, categories << 32, body[:, 0]).sort(stable=True)
-    value = body[order, 1]
+    if keep_padding:
+        key, order = torch.where(padding, categories << 32, body[:, 0]).sort(stable=True)
+        value = body[order, 1]
+    else:
+        kept = (~padding).nonzero()[:, 0]
+        key, order = body[kept, 0].sort(stable=True)
+        value, order = body[kept, 1][order], kept[order]
     rows = Rows(key & LOW, key >> 32, _floats(value >> 32), _floats(value & LOW))
     worst = header[:, 1].min()
     repeated = (key[1:] == key[:-1]) & (rows.category[1:] < categories)
@@ -122,6 +154,7 @@ def unpack_rows(gathered: Tensor, categories: int) -> Exchanged:
         repeated=repeated.any(),
         order=order,
         ranks=len(gathered),
+        capacity=gathered.shape[1] - 1,
     )
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from jomold_dist.data.loader import Batch, Loader
-from jomold_dist.denoising.exchange import Ask
+from jomold_dist.denoising.exchange import Ask, row_capacity
 from jomold_dist.denoising.methods import LossWeights, Method, Moment
 from jomold_dist.distributed.world import agree_on_errors, broadcast_object, sum_over_ranks
 from jomold_dist.errors import DataError, RunFolderError, StoppedError
@@ -82,7 +82,7 @@ class Training:
             world,
             StepSettings(settings.weights, settings.cross_modal, seed),
             self._stopwatch,
-            capacity=-(-config.train.batch_size // world.size) * run.manifest.split("train").max_labels,
+            capacity=row_capacity(config.train.batch_size, world.size, run.manifest.split("train").max_labels),
         )
         self._judge = method.network().to(world.device, next(self._step.network.parameters()).dtype)  # for validation
         self._judge.compute_dtype = COMPUTE_DTYPES[config.train.precision]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from jomold_dist.data.loader import Batch
-from jomold_dist.denoising.exchange import Ask, Exchanged, OwnRows, exchange_rows
+from jomold_dist.denoising.exchange import Ask, Exchanged, OwnRows, exchange_rows, own_rows
 from jomold_dist.denoising.methods import LossWeights, Method, Moment, Targets
 from jomold_dist.denoising.removal import Removal, Rows, scatter_rows
 from jomold_dist.distributed.engine import make_engine
@@ -89,8 +89,8 @@ class TrainStep:
         seed_step(self._settings.seed, moment.step, self._world.rank)
         self.network.train()
         labels = batch.labels.to(self._world.device, non_blocking=True)
-        video, category = batch.labels.nonzero(as_tuple=True)
-        own = OwnRows(*(t.to(self._world.device) for t in (video, category, batch.position[video])))
+        here = own_rows(batch.labels, batch.position)
+        own = OwnRows(*(t.to(self._world.device) for t in here))
         features = {k: v.to(self._world.device, non_blocking=True) for k, v in batch.features.items()}
         parts = self._parts(batch)
         first: Parsing | None = None
@@ -119,7 +119,7 @@ class TrainStep:
         if self._guard.lets_pass(batch, told, learned, moment.step):
             self._sums += learned.sums
             self.engine.step(learning_rate)
-            return self._report(batch, told, video, category)
+            return self._report(batch, told, here)
         self.engine.skip()
         nothing = np.zeros(0, dtype=np.int64)
         return StepReport(told.ask, told.videos, nothing, nothing.astype(bool), (), skipped=True)
@@ -233,14 +233,14 @@ class TrainStep:
         audio, visual = (told[len(flags) :].view(2, -1) > 0).numpy()
         return Told(Ask(ask), bad_position, bool(repeated), bool(norm_is_finite), videos, audio, visual)
 
-    def _report(self, batch: Batch, told: Told, video: Tensor, category: Tensor) -> StepReport:
+    def _report(self, batch: Batch, told: Told, own: OwnRows) -> StepReport:
         rows = np.concatenate([np.flatnonzero(told.audio), np.flatnonzero(told.visual)])
         return StepReport(
             ask=told.ask,
             videos=told.videos,
-            category=category.numpy()[rows],
+            category=own.category.numpy()[rows],
             visual=np.arange(len(rows)) >= told.audio.sum(),
-            keys=tuple(batch.keys[v] for v in video.numpy()[rows]),
+            keys=tuple(batch.keys[v] for v in own.video.numpy()[rows]),
         )
 
 

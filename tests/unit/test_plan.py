@@ -91,6 +91,31 @@ def test_ranks_share_each_batch_and_own_whole_streams(sizes: list[int], batch: i
         assert together.tolist() == list(range(step * batch, min((step + 1) * batch, videos)))
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 80), min_size=1, max_size=8),
+    batch=st.integers(1, 70),
+    before=st.sampled_from(WORLDS),
+    after=st.sampled_from(WORLDS),
+    block=st.integers(1, 20),
+    shuffle=st.booleans(),
+    data=st.data(),
+)
+def test_resumed_with_other_ranks_every_video_comes_once_and_in_its_batch(
+    sizes: list[int], batch: int, before: int, after: int, block: int, shuffle: bool, data: st.DataObject
+) -> None:
+    make = lambda: EpochPlan(np.array(sizes), 48, block, 5, 3, shuffle)  # noqa: E731
+    whole, steps = order_of(make()), steps_per_epoch(sum(sizes), batch)
+    stop, seen = data.draw(st.integers(0, steps)), []
+    for step in range(steps):
+        world, plan = (before if step < stop else after), make()  # nothing is kept from one step to the next
+        shares = [order_of(plan, rank_positions(step, batch, sum(sizes), rank, world)) for rank in range(world)]
+        together = [video for share in shares for video in share]
+        assert sorted(together) == sorted(whole[step * batch : (step + 1) * batch])
+        seen += together
+    assert sorted(seen) == [(shard, row) for shard, size in enumerate(sizes) for row in range(size)]
+
+
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_the_tail_of_an_epoch_is_found_from_any_position(shuffle: bool) -> None:
     make = lambda: EpochPlan(np.array([7, 1, 30, 2, 11]), 6, 4, 9, 1, shuffle)  # noqa: E731

@@ -7,7 +7,7 @@ from golden import figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jomold_dist.denoising.exchange import Ask, Exchanged, OwnRows, pack_rows, unpack_rows
+from jomold_dist.denoising.exchange import Ask, Exchanged, OwnRows, own_rows, pack_rows, unpack_rows
 from jomold_dist.denoising.removal import Removal, Rows, remove_rows, select_noisy_labels
 from jomold_dist.models.losses import binary_cross_entropy, smooth_targets
 
@@ -87,29 +87,37 @@ def test_removal_equals_its_definition(batch: dict[str, np.ndarray], rule: str) 
     np.testing.assert_array_equal(removed.visual, visual)
 
 
-def exchange_in_process(batch: dict[str, np.ndarray], ranks: int, asks: dict[int, Ask] | None = None, bad: int = -1):  # type: ignore[no-untyped-def,assignment]
+def exchange_in_process(
+    batch: dict[str, np.ndarray],
+    ranks: int,
+    asks: dict[int, Ask] | None = None,
+    bad: int = -1,
+    keep_padding: bool = False,
+) -> tuple[Exchanged, list[OwnRows]]:
     """What every rank would send for its videos, and what all then know."""
     labels = torch.from_numpy(batch["labels"])
     capacity = int(labels.sum()) + 3
     sent, owned = [], []
     for rank in range(ranks):
         position = torch.from_numpy(np.flatnonzero(batch["owner"] == rank))
-        video, category = labels[position].nonzero(as_tuple=True)
-        own = OwnRows(video, category, position[video])
-        losses = tuple(torch.from_numpy(batch[k])[position][video, category] for k in ("audio_loss", "visual_loss"))
+        own = own_rows(labels[position], position)
+        losses = tuple(
+            torch.from_numpy(batch[k])[position][own.video, own.category] for k in ("audio_loss", "visual_loss")
+        )
         finite = position != bad
         sent.append(
             pack_rows(own, losses, finite, position, ask=(asks or {}).get(rank, Ask.NOTHING), capacity=capacity)
         )  # type: ignore[arg-type]
         owned.append(own)
-    return unpack_rows(torch.stack(sent), labels.shape[1]), owned
+    return unpack_rows(torch.stack(sent), labels.shape[1], keep_padding=keep_padding), owned
 
 
 @settings(max_examples=200, deadline=None)
-@given(batch=batches())
-def test_removal_does_not_depend_on_who_holds_the_videos(batch: dict[str, np.ndarray]) -> None:
+@given(batch=batches(), keep_padding=st.booleans())
+def test_removal_does_not_depend_on_who_holds_the_videos(batch: dict[str, np.ndarray], keep_padding: bool) -> None:
     ratios = tensors(*batch["ratios"])
-    exchanged, owned = exchange_in_process(batch, 8)
+    exchanged, owned = exchange_in_process(batch, 8, keep_padding=keep_padding)
+    assert keep_padding or len(exchanged.rows.category) == batch["labels"].sum()
     removed = remove_rows(exchanged.rows, ratios[0], ratios[1])
     whole = Removal(*(torch.zeros(batch["labels"].shape, dtype=torch.bool) for _ in range(2)))
     for rank, own in enumerate(owned):
@@ -120,6 +128,13 @@ def test_removal_does_not_depend_on_who_holds_the_videos(batch: dict[str, np.nda
     np.testing.assert_array_equal(whole.audio, audio)
     np.testing.assert_array_equal(whole.visual, visual)
     assert int(exchanged.videos) == len(batch["labels"])
+
+
+def test_own_rows_are_the_positives_in_the_order_of_the_videos() -> None:
+    labels = torch.tensor([[0, 1, 1], [0, 0, 0], [1, 0, 1]], dtype=torch.bool)
+    own = own_rows(labels, torch.tensor([2, 5, 9]))
+    assert [t.tolist() for t in own] == [[0, 0, 2, 2], [1, 2, 0, 2], [2, 2, 9, 9]]
+    assert [len(t) for t in own_rows(labels[:0], torch.arange(0))] == [0, 0, 0]
 
 
 def small_batch(owner: list[int]) -> dict[str, np.ndarray]:
@@ -147,7 +162,7 @@ def test_a_video_served_to_two_ranks_is_noticed() -> None:
         own = OwnRows(torch.tensor([0]), torch.tensor([1]), torch.tensor([5]))
         loss = torch.tensor([0.5])
         sent.append(pack_rows(own, (loss, loss), torch.tensor([True]), torch.tensor([5]), ask=Ask.NOTHING, capacity=2))
-    assert bool(unpack_rows(torch.stack(sent), 2).repeated)
+    assert bool(unpack_rows(torch.stack(sent), 2, keep_padding=False).repeated)
 
 
 def test_losses_survive_the_exchange_bit_for_bit() -> None:
@@ -156,7 +171,7 @@ def test_losses_survive_the_exchange_bit_for_bit() -> None:
     pairs = pack_rows(
         own, (values, values.flip(0)), torch.ones(5, dtype=torch.bool), torch.arange(5), ask=Ask.NOTHING, capacity=9
     )
-    rows = unpack_rows(pairs.unsqueeze(0), 1).rows
+    rows = unpack_rows(pairs.unsqueeze(0), 1, keep_padding=True).rows
     assert torch.equal(rows.audio_loss[:5], values)
     assert torch.equal(rows.visual_loss[:5], values.flip(0))
 

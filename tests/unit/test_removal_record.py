@@ -15,7 +15,7 @@ PRESENT = {"x": np.array([[0, 0], [1, 0]], dtype=bool), "y": np.array([[1, 0], [
 
 
 def record(present: dict[str, np.ndarray] | None) -> RemovalRecord:
-    shard = ShardInfo("train/shard-000000.tar", 2, 0, "", (2, 0))
+    shard = ShardInfo("train/shard-000000.tar", 2, 0, "", np.array([2, 0]))
     split = SplitInfo("train", 1, False, RecordLayout(0, {}), (shard,))
     return RemovalRecord(Manifest("m", 1, CategorySet(("a", "b")), {}, {"train": split}), present)
 

@@ -1,0 +1,138 @@
+"""The manifest as text: its digest and old files stay what they were, and many shards take little time and memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jomold_dist.data.manifest import MANIFEST_NAME, Manifest, ShardInfo, SplitInfo
+from jomold_dist.data.positives import cut_out_positives, positives_texts
+from jomold_dist.data.records import label_slot, record_layout
+from jomold_dist.data.source import read_manifest
+from jomold_dist.errors import DataError
+from jomold_dist.labels import CategorySet
+from tests.shard_fixtures import FEATURES, SEGMENTS
+
+NAMES = ("Speech", 'a "positives": [1, 2] in quotes', "Glocke öäü \\")
+
+
+def make(shards: dict[str, int], names: tuple[str, ...] = NAMES, simulated: dict[str, Any] | None = None) -> Manifest:
+    splits = {}
+    for split, count in shards.items():
+        layout = record_layout(FEATURES, None, label_slot(3, len(names)))
+        infos = tuple(
+            ShardInfo(f"{split}/shard-{n:06d}.tar", n + 1, n, f"{n:064x}", (np.arange(len(names)) * 7 + n) % (n + 2))
+            for n in range(count)
+        )
+        splits[split] = SplitInfo(split, 3, False, layout, infos)
+    return Manifest("a set", SEGMENTS, CategorySet(names), dict(FEATURES), splits, simulated)
+
+
+def as_json(manifest: Manifest) -> dict[str, Any]:
+    """The oracle: the file's content, written out."""
+    return {
+        "schema": 1,
+        "name": manifest.name,
+        "simulated": manifest.simulated,
+        "segments": manifest.segments,
+        "categories": list(manifest.categories.names),
+        "features": {k: {"shape": list(f.shape), "dtype": f.dtype} for k, f in manifest.features.items()},
+        "splits": {
+            name: {
+                "videos": split.videos,
+                "max_labels": split.max_labels,
+                "dense": split.dense,
+                "record": {
+                    "bytes": split.record.bytes,
+                    "members": {k: [m.offset, m.bytes] for k, m in split.record.members.items()},
+                },
+                "shards": [vars(shard) | {"positives": shard.positives.tolist()} for shard in split.shards],
+            }
+            for name, split in manifest.splits.items()
+        },
+    }
+
+
+def put(folder: Path, text: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("shards", [{"train": 3, "val": 1}, {"train": 600}])
+@pytest.mark.parametrize("simulated", [None, {"seed": 3, "scenario": "llp"}])
+def test_text_and_digest_are_the_written_out_ones(
+    shards: dict[str, int], simulated: dict[str, Any] | None, tmp_path: Path
+) -> None:
+    manifest = make(shards, simulated=simulated)
+    content = as_json(manifest)
+    assert json.loads("".join(manifest.lines())) == as_json(manifest) | {"digest": manifest.digest}
+    assert manifest.digest == hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    read = read_manifest(put(tmp_path / "now", "".join(manifest.lines())))
+    assert (read, read.digest, list(read.splits)) == (manifest, manifest.digest, list(shards))
+    for name, split in read.splits.items():
+        assert split.positives.tolist() == manifest.splits[name].positives.tolist()
+
+
+@pytest.mark.parametrize("form", [{"indent": 1}, {}, {"indent": None, "separators": (",", ":")}, {"sort_keys": True}])
+def test_any_json_of_the_same_content_has_the_same_digest(form: dict[str, Any], tmp_path: Path) -> None:
+    manifest = make({"train": 5, "val": 2})
+    read = read_manifest(put(tmp_path / "set", json.dumps(as_json(manifest), **form)))
+    assert (read, read.digest) == (manifest, manifest.digest)
+
+
+def test_the_digest_never_changes() -> None:
+    assert make({"train": 2}).digest == "4fa3a51f7b201e0cce943a8364561d607a0fdb0b52277fdd800ae303395b2419"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 6).flatmap(lambda n: st.lists(st.lists(st.integers(0, 3000), min_size=n, max_size=n))))
+def test_positives_as_text_and_back(lists: list[list[int]]) -> None:
+    arrays = [np.array(numbers) for numbers in lists]
+    texts = list(positives_texts(arrays))
+    assert texts == [json.dumps(numbers) for numbers in lists]
+    text = json.dumps([{"positives": numbers, "name": 'x "positives": [7]'} for numbers in lists]).encode()
+    rest, found = cut_out_positives(text)
+    assert [numbers.tolist() for numbers in found] == lists
+    assert [entry["positives"] for entry in json.loads(rest)] == list(range(len(lists)))
+
+
+BAD_LISTS = {
+    "a fraction": [1.5, 0, 0], "negative": [-1, 0, 0], "text": ["1", 0, 0], "nested": [[1], 0, 0],
+    "more than the videos": [3, 0, 0], "too large": [2**31, 0, 0], "far too large": [2**80, 0, 0],
+    "empty": [], "one short": [1, 2],
+    "a number": 0, "nothing": None, "true": [True, 0, 0],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BAD_LISTS)
+def test_bad_positives_are_damage(what: str, tmp_path: Path) -> None:
+    content = as_json(make({"train": 3}))
+    content["splits"]["train"]["shards"][1]["positives"] = BAD_LISTS[what]
+    with pytest.raises(DataError, match="is damaged"):
+        read_manifest(put(tmp_path / "set", json.dumps(content)))
+
+
+@pytest.mark.parametrize("text", ['"positives": [1 2]', '"positives": [1,,2]', '"positives": [1,2,]'])
+def test_lists_that_are_no_json(text: str) -> None:
+    with pytest.raises(ValueError, match="list of positives"):
+        cut_out_positives(f'{{"name": "x", {text}}}'.encode())
+
+
+def test_many_shards_take_little_memory(tmp_path: Path) -> None:
+    manifest = make({"train": 1000}, tuple(f"category {n}" for n in range(500)))
+    folder = put(tmp_path / "set", "".join(manifest.lines()))
+    size = (folder / MANIFEST_NAME).stat().st_size
+    tracemalloc.start()
+    assert read_manifest(folder).digest == manifest.digest
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < size + 4 * 1000 * 500 + 4_000_000  # the file, four bytes a count; as Python lists 9 MB more
