@@ -22,7 +22,11 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """Annotations, features, shards or a manifest are not what they should be."""
+    """Annotations, features, shards or a manifest are not what they should be. `problems` tells each by itself."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(join_problems(list(problems)))
+        self.problems = problems
 
 
 class RunFolderError(UserError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jomold_dist.errors import DataError, join_problems
+from jomold_dist.errors import DataError
 
 _SHOWN = 12  # names in a finding, lines in a problem
 
@@ -74,7 +74,7 @@ def read_rows(report: TableReport, columns: Sequence[str]) -> list[tuple[int, li
 def raise_together(problems: list[str]) -> None:
     """DataError with all problems in one message, if there are any."""
     if problems:
-        raise DataError(join_problems(problems))
+        raise DataError(*problems)
 
 
 def some_of(values: Iterable[object]) -> str:

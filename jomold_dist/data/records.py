@@ -103,6 +103,13 @@ def strided(records: np.ndarray, offset: int, shape: tuple[int, ...], dtype: str
     return records[:, offset : offset + size].view(dtype).reshape(len(records), *shape)
 
 
+def record_keys(records: np.ndarray, layout: RecordLayout) -> list[str]:
+    """The keys of records uint8 (n, record.bytes), from the name of the first member."""
+    ending = "." + next(iter(layout.members))
+    names = np.ascontiguousarray(records[:, :NAME_FIELD]).view(f"S{NAME_FIELD}")[:, 0]
+    return [name[: -len(ending)].decode("ascii", "replace") for name in names.tolist()]
+
+
 class RecordView:
     """Reads arrays, keys and labels out of records, uint8 (n, record.bytes), without copying features."""
 
@@ -117,10 +124,8 @@ class RecordView:
         return strided(self._records, self._split.record.members[f"{name}.npy"].offset, spec.shape, spec.dtype)
 
     def keys(self) -> list[str]:
-        """The videos' keys, from the name of the first member."""
-        ending = "." + next(iter(self._split.record.members))
-        names = np.ascontiguousarray(self._records[:, :NAME_FIELD]).view(f"S{NAME_FIELD}")[:, 0]
-        return [name[: -len(ending)].decode("ascii", "replace") for name in names.tolist()]
+        """The videos' keys."""
+        return record_keys(self._records, self._split.record)
 
     def labels(self) -> np.ndarray:
         """Weak labels, bool (n, C). DataError if a label text is damaged."""
