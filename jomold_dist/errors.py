@@ -22,7 +22,11 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """Annotations, features, shards or a manifest are not what they should be."""
+    """Annotations, features, shards or a manifest are not what they should be. `problems` tells each by itself."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(join_problems(list(problems)))
+        self.problems = problems
 
 
 class RunFolderError(UserError):
@@ -66,4 +70,4 @@ def join_problems(problems: list[str], limit: int = 20) -> str:
 def raise_together(problems: list[str]) -> None:
     """DataError with all problems in one message, if there are any."""
     if problems:
-        raise DataError(join_problems(problems))
+        raise DataError(*problems)

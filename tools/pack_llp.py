@@ -1,93 +1,62 @@
 """Pack LLP's published features and label files into shards and a manifest.
 
 Reads one .npy a video and a feature (vggish/<id>.npy, res152/<id>.npy, r2plus1d_18/<id>.npy) and the five label files,
-validates both, and writes the splits train (shuffled), val and test (both with dense labels). With --unlabelled it
-packs every video of the features folder into the one split "predict", for launchers/predict.py.
+validates both, and writes the splits train (shuffled by --seed), val and test (both with dense labels). With
+--unlabelled it packs every video of the features folder into the one split "predict", for launchers/predict.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-from tqdm import tqdm
+from packing import SEGMENTS, Packing, labelled_splits, labels_digest, option_problems, packing_parser, run_packer
 
-from jomold_dist.data.annotations import SplitLabels, read_annotations
-from jomold_dist.data.features import check_features, feature_specs, find_videos, read_features
-from jomold_dist.data.manifest import DTYPES, Manifest
-from jomold_dist.data.shards import DatasetWriter, Video
-from jomold_dist.errors import DataError, UserError, raise_together
+from jomold_dist.data.annotations import SplitLabels
+from jomold_dist.data.features import check_features, feature_path, feature_specs, find_videos, read_features
+from jomold_dist.data.manifest import FEATURE_NAMES
+from jomold_dist.data.writing import SplitSource, Video
+from jomold_dist.errors import DataError, raise_together
 from jomold_dist.labels import LLP_CATEGORIES
-
-SEGMENTS = 10
-LINE_EVERY = 1000  # videos between two lines of progress where nobody watches
-
-T = TypeVar("T")
 
 
 def main() -> int:
-    options = parse_options()
-    try:
-        manifest = pack(options)
-    except UserError as error:
-        print(f"pack_llp: {error}", file=sys.stderr)
-        return 2
-    summarise(manifest, options.out)
-    return 0
+    return run_packer("pack_llp", parse_options(), plan)
 
 
 def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = packing_parser(__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--annotations", type=Path, metavar="DIR", help="folder of the label files AVVP_*.csv")
     source.add_argument("--unlabelled", action="store_true", help="pack videos without labels, for prediction")
     parser.add_argument("--features", type=Path, required=True, metavar="DIR", help="folder of the feature folders")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write; new or empty")
-    parser.add_argument("--keep-frames", action="store_true", help="keep 8 frames a second instead of their exact mean")
-    parser.add_argument("--dtype", choices=DTYPES, default="float16", help="stored precision (default: %(default)s)")
-    parser.add_argument("--videos-per-shard", type=at_least(1), default=500, metavar="N", help="(default: %(default)s)")
-    parser.add_argument(
-        "--seed", type=at_least(0), default=0, metavar="S", help="of the shuffle (default: %(default)s)"
-    )
     return parser.parse_args()
 
 
-def pack(options: argparse.Namespace) -> Manifest:
-    """Validate everything that can be checked beforehand, then write. Nothing is left behind by a failure."""
+def plan(options: argparse.Namespace) -> Packing:
+    """Validates everything that can be checked before features are read."""
+    raise_together(option_problems(options))
     splits = unlabelled_split(options.features) if options.unlabelled else labelled_splits(options.annotations)
     widths = check_features(options.features, [key for split in splits.values() for key in split.keys], SEGMENTS)
-    specs = feature_specs(widths, options.keep_frames, options.dtype, SEGMENTS)
-    with DatasetWriter(
-        options.out,
+    sources = []
+    for name, split in splits.items():
+        # Batches are cut from neighbours and their composition drives the removal: what is trained on is shuffled.
+        order = np.arange(len(split))
+        if name == "train":
+            order = np.random.default_rng(options.seed).permutation(order)
+        videos = PublishedVideos(options, split, order)
+        most = int(split.labels.sum(axis=1).max())
+        sources.append(SplitSource(name, videos, most, split.dense is not None, videos.origin))
+    return Packing(
         name="unlabelled" if options.unlabelled else "llp",
-        categories=LLP_CATEGORIES,
-        segments=SEGMENTS,
-        features=specs,
-        videos_per_shard=options.videos_per_shard,
-    ) as writer:
-        for name, split in splits.items():
-            # Batches are cut from neighbours and their composition drives the removal: what is trained on is shuffled.
-            order = np.arange(len(split))
-            if name == "train":
-                order = np.random.default_rng(options.seed).permutation(order)
-            writer.write_split(
-                name,
-                watched(read_videos(options, split, order), len(split), name),
-                max_labels=int(split.labels.sum(axis=1).max()),
-                dense=split.dense is not None,
-            )
-        return writer.finish()
-
-
-def labelled_splits(folder: Path) -> dict[str, SplitLabels]:
-    annotations = read_annotations(folder, LLP_CATEGORIES, SEGMENTS)
-    for finding in annotations.findings:
-        print(f"passed over: {finding}")
-    return annotations.splits
+        features=feature_specs(widths, options.keep_frames, options.dtype, SEGMENTS),
+        splits=sources,
+        recipe={"labels": labels_digest(splits)},
+    )
 
 
 def unlabelled_split(features: Path) -> dict[str, SplitLabels]:
@@ -95,52 +64,42 @@ def unlabelled_split(features: Path) -> dict[str, SplitLabels]:
     return {"predict": SplitLabels(keys, keys, np.zeros((len(keys), len(LLP_CATEGORIES)), dtype=bool))}
 
 
-def read_videos(options: argparse.Namespace, split: SplitLabels, order: np.ndarray) -> Iterator[Video]:
-    """The split's videos in this order. After a bad one the rest is still checked, so that all are named together."""
-    problems = []
-    for number, key in zip(order, np.array(split.keys)[order].tolist(), strict=True):
-        try:
-            features = read_features(options.features, key, options.keep_frames, options.dtype, SEGMENTS)
-        except DataError as error:
-            problems.append(str(error))
-            continue
-        labels = tuple(np.flatnonzero(split.labels[number]).tolist())
-        yield Video(key, features, labels, None if split.dense is None else split.dense[number])
-    raise_together(problems)
+class PublishedVideos:
+    """A split's videos in the given order, read from their feature files."""
 
+    def __init__(self, options: argparse.Namespace, split: SplitLabels, order: np.ndarray) -> None:
+        self._options, self._split, self._order = options, split, order
 
-def watched(items: Iterable[T], total: int, name: str) -> Iterator[T]:
-    """The items, with a bar where a person watches and a line now and then where not."""
-    if sys.stderr.isatty():
-        yield from tqdm(items, total=total, desc=name, unit="video")
-        return
-    for count, item in enumerate(items, 1):
-        yield item
-        if count % LINE_EVERY == 0 or count == total:
-            print(f"{name}: {count} of {total} videos", file=sys.stderr, flush=True)
+    def __len__(self) -> int:
+        return len(self._order)
 
+    def __getitem__(self, part: slice) -> Iterator[Video]:
+        """After a bad video the rest is still read, so that all are named together."""
+        problems: list[str] = []
+        options, split = self._options, self._split
+        for number in self._order[part].tolist():
+            key = split.keys[number]
+            try:
+                features = read_features(options.features, key, options.keep_frames, options.dtype, SEGMENTS)
+            except DataError as error:
+                problems += error.problems
+                continue
+            labels = tuple(np.flatnonzero(split.labels[number]).tolist())
+            yield Video(key, features, labels, None if split.dense is None else split.dense[number])
+        raise_together(problems)
 
-def summarise(manifest: Manifest, out: Path) -> None:
-    for name, split in manifest.splits.items():
-        dense = ", with dense labels" if split.dense else ""
-        size = sum(shard.bytes for shard in split.shards)
-        print(
-            f"{name}: videos {split.videos}, labels {split.positives.sum()}{dense}, "
-            f"shards {len(split.shards)}, bytes {size:,}"
-        )
-    stored = ", ".join(f"{name} {spec.shape} {spec.dtype}" for name, spec in manifest.features.items())
-    print(f"features: {stored}")
-    print(f"written to {out}")
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    def whole_number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{value} is less than {least}")
-        return value
-
-    return whole_number
+    def origin(self, part: slice) -> str:
+        """Stands for the feature files of a part: their names, sizes and times of change, not their content."""
+        digest = hashlib.sha256()
+        for number in self._order[part].tolist():
+            key = self._split.keys[number]
+            for name in FEATURE_NAMES:
+                try:
+                    file = feature_path(self._options.features, name, key).stat()
+                    digest.update(f"{key} {name} {file.st_size} {file.st_mtime_ns}\n".encode())
+                except OSError:
+                    digest.update(f"{key} {name} missing\n".encode())
+        return digest.hexdigest()
 
 
 if __name__ == "__main__":

@@ -10,24 +10,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
-from tqdm import tqdm
+from packing import SEGMENTS, Packing, labelled_splits, labels_digest, option_problems, packing_parser, run_packer
 
-from jomold_dist.data.annotations import SplitLabels, read_annotations
+from jomold_dist.data.annotations import SplitLabels
 from jomold_dist.data.features import feature_specs
-from jomold_dist.data.manifest import DTYPES, Manifest
-from jomold_dist.data.writing import DatasetWriter, Video
-from jomold_dist.errors import UserError, raise_together
+from jomold_dist.data.writing import SplitSource, Video
+from jomold_dist.errors import raise_together
 from jomold_dist.labels import LLP_CATEGORIES
 from jomold_dist.simulation import (
     MAX_LABELS,
     SCENARIOS,
-    SEGMENTS,
     SPLITS,
     FeatureWorld,
     LabelWorld,
@@ -38,25 +35,24 @@ from jomold_dist.simulation import (
 DEFAULT_VIDEOS = 2000
 MOST_VIDEOS = 10_000_000  # the number in a key has seven digits
 CHUNK = 100  # videos synthesised at a time; decides memory and speed, not the data
-LINE_EVERY = 1000  # videos between two lines of progress where nobody watches
-
-T = TypeVar("T")
+HIDDEN = "train"  # the split whose truth is not in its shards
+TRUTH = f"truth/{HIDDEN}.npz"
 
 
 def main() -> int:
     options = parse_options()
-    try:
-        manifest = simulate(options)
-    except UserError as error:
-        print(f"simulate_llp: {error}", file=sys.stderr)
-        return 2
-    summarise(manifest, options)
-    return 0
+    world = f"simulated (scenario {options.scenario}, seed {options.seed})"
+    if options.annotations is None:
+        closing = f"{world}: labels, dense labels and all features"
+    else:
+        closing = (
+            f"{world}: all features and the truth of train; real: labels, keys, and the dense labels of val and test"
+        )
+    return run_packer("simulate_llp", options, plan, f"hidden truth of {HIDDEN}: {TRUTH}\n{closing}")
 
 
 def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write; new or empty")
+    parser = packing_parser(__doc__)
     parser.add_argument(
         "--videos",
         type=int,
@@ -72,10 +68,6 @@ def parse_options() -> argparse.Namespace:
         help="llp: each category's own odds of being audible and visible; speech-neutral: the same odds for all "
         "(default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="(default: %(default)s)")
-    parser.add_argument("--keep-frames", action="store_true", help="write 8 frames a second instead of their mean")
-    parser.add_argument("--dtype", choices=DTYPES, default="float16", help="stored precision (default: %(default)s)")
-    parser.add_argument("--videos-per-shard", type=int, default=500, metavar="N", help="(default: %(default)s)")
     return parser.parse_args()
 
 
@@ -94,45 +86,80 @@ class SplitPlan:
         letter = {"train": "r", "val": "v", "test": "t"}[self.name]
         return [f"sim{letter}{number:07d}" for number in range(first, first + count)]
 
+    @property
+    def most_labels(self) -> int:
+        return MAX_LABELS if self.given is None else int(self.given.labels.sum(axis=1).max())
 
-def simulate(options: argparse.Namespace) -> Manifest:
-    """Check the options, then write. Nothing is left behind by a failure."""
-    plans = plan(options)
+
+class SimulatedVideos:
+    """The videos of a split, synthesised when they are asked for."""
+
+    def __init__(
+        self, split: SplitPlan, labels: LabelWorld, features: FeatureWorld, options: argparse.Namespace
+    ) -> None:
+        self.split = split
+        self._labels, self._features, self._options = labels, features, options
+
+    def __len__(self) -> int:
+        return self.split.videos
+
+    def __getitem__(self, part: slice) -> Iterator[Video]:
+        hidden = self.split.name == HIDDEN
+        for first, keys, labels, dense in self._truths(part):
+            arrays = self._features.features(self.split.name, first, dense)
+            if self._options.keep_frames:
+                arrays["frames"] = self._features.unpooled_frames(self.split.name, first, arrays["frames"])
+            stored = {name: array.astype(self._options.dtype) for name, array in arrays.items()}
+            for i, key in enumerate(keys):
+                own = {name: array[i] for name, array in stored.items()}
+                yield Video(key, own, tuple(np.flatnonzero(labels[i]).tolist()), None if hidden else dense[i])
+
+    def write_truth(self, path: Path) -> None:
+        """The whole split's hidden truth as .npz: keys and dense uint8 (n, 2, C, T)."""
+        chunks = [(keys, dense) for _, keys, _, dense in self._truths(slice(0, len(self)))]
+        keys = np.array([key for keys, _ in chunks for key in keys])
+        with path.open("wb") as file:
+            np.savez_compressed(file, keys=keys, dense=np.concatenate([dense for _, dense in chunks]))
+
+    def _truths(self, part: slice) -> Iterator[tuple[int, list[str], np.ndarray, np.ndarray]]:
+        """Of some videos at a time: the first one's number, keys, labels bool (n, C), truth uint8 (n, 2, C, T)."""
+        given, name = self.split.given, self.split.name
+        for first in range(part.start, part.stop, CHUNK):
+            count = min(CHUNK, part.stop - first)
+            own = slice(first, first + count)
+            labels = self._labels.labels(name, first, count) if given is None else given.labels[own]
+            if given is None or given.dense is None:
+                dense = self._labels.truth(name, first, labels)
+            else:
+                dense = given.dense[own]
+            yield first, self.split.keys(first, count), labels, dense
+
+
+def plan(options: argparse.Namespace) -> Packing:
+    """What is to be simulated."""
+    splits = planned_splits(options)
     labels = LabelWorld(options.scenario, options.seed)
     features = FeatureWorld(options.seed, len(LLP_CATEGORIES))
+    videos = {split.name: SimulatedVideos(split, labels, features, options) for split in splits}
+    given = {split.name: split.given for split in splits if split.given is not None}
     widths = {channel.name: channel.size for channel in features.channels}
-    with DatasetWriter(
-        options.out,
+    return Packing(
         name=f"simulated-{options.scenario}",
-        categories=LLP_CATEGORIES,
-        segments=SEGMENTS,
         features=feature_specs(widths, options.keep_frames, options.dtype, SEGMENTS),
+        splits=[SplitSource(s.name, videos[s.name], s.most_labels, dense=s.name != HIDDEN) for s in splits],
+        recipe={"--videos": options.videos, "labels": labels_digest(given)},
         simulated={
             "scenario": options.scenario,
             "seed": options.seed,
-            "labels": "statistics" if options.annotations is None else "annotations",
+            "labels": "annotations" if given else "statistics",
         },
-        videos_per_shard=options.videos_per_shard,
-    ) as writer:
-        for split in plans:
-            hidden: list[np.ndarray] | None = [] if split.name == "train" else None
-            videos = synthesise(split, labels, features, options, hidden)
-            most = MAX_LABELS if split.given is None else int(split.given.labels.sum(axis=1).max())
-            writer.write_split(
-                split.name, watched(videos, split.videos, split.name), max_labels=most, dense=hidden is None
-            )
-            if hidden is not None:
-                (writer.aside / "truth").mkdir()
-                keys = np.array(split.keys(0, split.videos))
-                np.savez_compressed(
-                    writer.aside / "truth" / f"{split.name}.npz", keys=keys, dense=np.concatenate(hidden)
-                )
-        return writer.finish()
+        beside={TRUTH: videos[HIDDEN].write_truth},
+    )
 
 
-def plan(options: argparse.Namespace) -> list[SplitPlan]:
+def planned_splits(options: argparse.Namespace) -> list[SplitPlan]:
     """The three splits. UserError with everything that is wrong with the options."""
-    problems = []
+    problems = option_problems(options)
     if options.annotations is not None and options.videos is not None:
         problems.append("--videos and --annotations exclude each other: the label files say which videos there are")
     if options.annotations is not None and options.scenario == "speech-neutral":
@@ -142,78 +169,14 @@ def plan(options: argparse.Namespace) -> list[SplitPlan]:
         )
     if options.videos is not None and not 1 <= options.videos <= MOST_VIDEOS:
         problems.append(f"--videos must be from 1 to {MOST_VIDEOS}, not {options.videos}")
-    if options.videos_per_shard < 1:
-        problems.append(f"--videos-per-shard must be at least 1, not {options.videos_per_shard}")
     if options.scenario not in SCENARIOS:
         problems.append(unknown_scenario(options.scenario))
-    if options.seed < 0:
-        problems.append(f"--seed must be at least 0, not {options.seed}")
     raise_together(problems)
     if options.annotations is None:
         train = DEFAULT_VIDEOS if options.videos is None else options.videos
         return [SplitPlan(name, evaluation_videos(name, train) if name != "train" else train, None) for name in SPLITS]
-    annotations = read_annotations(options.annotations, LLP_CATEGORIES, SEGMENTS)
-    for finding in annotations.findings:
-        print(f"passed over: {finding}")
-    return [SplitPlan(name, len(annotations.splits[name]), annotations.splits[name]) for name in SPLITS]
-
-
-def synthesise(
-    split: SplitPlan,
-    world: LabelWorld,
-    features: FeatureWorld,
-    options: argparse.Namespace,
-    hidden: list[np.ndarray] | None,
-) -> Iterator[Video]:
-    """The videos of a split. Where its truth is hidden, it is appended to `hidden` instead of being a video's own."""
-    for first in range(0, split.videos, CHUNK):
-        count = min(CHUNK, split.videos - first)
-        given = split.given
-        labels = given.labels[first : first + count] if given else world.labels(split.name, first, count)
-        if given is not None and given.dense is not None:
-            dense = given.dense[first : first + count]
-        else:
-            dense = world.truth(split.name, first, labels)
-        arrays = features.features(split.name, first, dense)
-        if options.keep_frames:
-            arrays["frames"] = features.unpooled_frames(split.name, first, arrays["frames"])
-        stored = {name: array.astype(options.dtype) for name, array in arrays.items()}
-        if hidden is not None:
-            hidden.append(dense)
-        for i, key in enumerate(split.keys(first, count)):
-            own = {name: array[i] for name, array in stored.items()}
-            yield Video(key, own, tuple(np.flatnonzero(labels[i]).tolist()), dense[i] if hidden is None else None)
-
-
-def watched(items: Iterable[T], total: int, name: str) -> Iterator[T]:
-    """The items, with a bar where a person watches and a line now and then where not."""
-    if sys.stderr.isatty():
-        yield from tqdm(items, total=total, desc=name, unit="video")
-        return
-    for count, item in enumerate(items, 1):
-        yield item
-        if count % LINE_EVERY == 0 or count == total:
-            print(f"{name}: {count} of {total} videos", file=sys.stderr, flush=True)
-
-
-def summarise(manifest: Manifest, options: argparse.Namespace) -> None:
-    for name, split in manifest.splits.items():
-        size = sum(shard.bytes for shard in split.shards)
-        truth = "dense labels" if split.dense else f"hidden truth in truth/{name}.npz"
-        print(
-            f"{name}: {split.videos} videos, {split.positives.sum()} labels, {truth}, "
-            f"{len(split.shards)} shards, {size:,} bytes"
-        )
-    stored = ", ".join(f"{name} {spec.shape} {spec.dtype}" for name, spec in manifest.features.items())
-    print(f"features: {stored}")
-    if options.annotations is None:
-        print(f"simulated (scenario {options.scenario}, seed {options.seed}): labels, dense labels and all features")
-    else:
-        print(
-            f"simulated (scenario {options.scenario}, seed {options.seed}): all features and the truth of train; "
-            "real: labels, keys, and the dense labels of val and test"
-        )
-    print(f"written to {options.out}")
+    given = labelled_splits(options.annotations)
+    return [SplitPlan(name, len(given[name]), given[name]) for name in SPLITS]
 
 
 if __name__ == "__main__":

@@ -59,14 +59,14 @@ def check_features(folder: Path, keys: Sequence[str], segments: int = 10) -> dic
     """
     _check_folders(folder)
     found: dict[str, dict[int, list[str]]] = {name: {} for name in FEATURE_NAMES}  # the keys of each width
-    problems = []
+    problems: list[str] = []
     for key in keys:
         for name in FEATURE_NAMES:
             try:
                 width = _open(feature_path(folder, name, key), name, segments).shape[1]
                 found[name].setdefault(width, []).append(key)
             except DataError as error:
-                problems.append(str(error))
+                problems += error.problems
     widths = {name: max(by_width, key=lambda w: len(by_width[w]), default=0) for name, by_width in found.items()}
     problems += [
         f"{feature_path(folder, name, key)}: is {width} wide, but most videos are {widths[name]} wide"
@@ -93,13 +93,14 @@ def read_features(folder: Path, key: str, keep_frames: bool, dtype: str, segment
     Raises DataError with every file of the video that is missing, unreadable, of a wrong shape, holds NaN or infinity,
     or holds a value that `dtype` cannot.
     """
-    features, problems = {}, []
+    features = {}
+    problems: list[str] = []
     for name in FEATURE_NAMES:
         path = feature_path(folder, name, key)
         try:
             features[name] = _read(path, name, keep_frames, dtype, segments)
         except DataError as error:
-            problems.append(str(error))
+            problems += error.problems
     raise_together(problems)
     return features
 

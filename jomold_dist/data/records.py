@@ -52,7 +52,7 @@ def npy_header(shape: Sequence[int], dtype: str) -> bytes:
     return b"\x93NUMPY\x01\x00" + (NPY_HEADER - 10).to_bytes(2, "little") + text.ljust(NPY_HEADER - 11).encode() + b"\n"
 
 
-def is_key(key: str) -> bool:
+def is_shard_key(key: str) -> bool:
     """Whether a video may be called so: tar, webdataset and label files take the name without change."""
     return 1 <= len(key) <= MAX_KEY and key.isascii() and key.isprintable() and not set(key) & set("./ ")
 
@@ -110,6 +110,13 @@ def strided(records: np.ndarray, offset: int, shape: tuple[int, ...], dtype: str
     return records[:, offset : offset + size].view(dtype).reshape(len(records), *shape)
 
 
+def record_keys(records: np.ndarray, layout: RecordLayout) -> list[str]:
+    """The keys of records uint8 (n, record.bytes), from the name of the first member."""
+    ending = "." + next(iter(layout.members))
+    names = np.ascontiguousarray(records[:, :NAME_FIELD]).view(f"S{NAME_FIELD}")[:, 0]
+    return [name[: -len(ending)].decode("ascii", "replace") for name in names.tolist()]
+
+
 class RecordView:
     """Reads arrays, keys and labels out of records, uint8 (n, record.bytes), without copying features."""
 
@@ -124,10 +131,8 @@ class RecordView:
         return strided(self._records, self._split.record.members[f"{name}.npy"].offset, spec.shape, spec.dtype)
 
     def keys(self) -> list[str]:
-        """The videos' keys, from the name of the first member."""
-        ending = "." + next(iter(self._split.record.members))
-        names = np.ascontiguousarray(self._records[:, :NAME_FIELD]).view(f"S{NAME_FIELD}")[:, 0]
-        return [name[: -len(ending)].decode("ascii", "replace") for name in names.tolist()]
+        """The videos' keys."""
+        return record_keys(self._records, self._split.record)
 
     def labels(self) -> np.ndarray:
         """Weak labels, bool (n, C). DataError if a label text is damaged."""
@@ -200,7 +205,7 @@ class RecordCheck:
             header = member.offset - TAR_BLOCK - (NPY_HEADER if ending in self._specs else 0)
             name = record[header : header + NAME_FIELD].tobytes().rstrip(b"\0").decode("ascii", "replace")
             key = name.removesuffix(f".{ending}")
-            if key != name and is_key(key):
+            if key != name and is_shard_key(key):
                 keys[key] += 1
         return keys.most_common(1)[0][0] if keys else ""
 

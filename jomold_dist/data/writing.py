@@ -1,62 +1,68 @@
-"""Writing a data set: shards of fixed-size records, then the manifest, then one rename that makes them appear."""
+"""Writing a data set: shards of fixed-size records, then the manifest, then one rename that makes them appear.
+
+With a recipe, packing that ends early leaves its finished shards beside `out`, and goes on after them when it is
+started again. The result is byte for byte that of an undisturbed run.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import shutil
-import tarfile
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import numpy as np
-from webdataset.writer import TarWriter
 
-from jomold_dist.data.manifest import (
-    FEATURE_NAMES,
-    MANIFEST_NAME,
-    FeatureSpec,
-    Manifest,
-    RecordLayout,
-    ShardInfo,
-    SplitInfo,
-)
-from jomold_dist.data.records import (
-    DENSE,
-    LABELS,
-    MAX_KEY,
-    checksum_text,
-    is_key,
-    label_slot,
-    label_text,
-    npy_header,
-    record_layout,
-    shard_bytes,
-)
+from jomold_dist.data.encoding import ENCODING, BadVideosError, ShardFormat, Video, write_shard
+from jomold_dist.data.manifest import FEATURE_NAMES, MANIFEST_NAME, FeatureSpec, Manifest, ShardInfo, SplitInfo
+from jomold_dist.data.records import record_keys
+from jomold_dist.data.workplace import FinishedShard, Workplace
 from jomold_dist.errors import DataError
+from jomold_dist.files import sync
 from jomold_dist.labels import CategorySet
+
+logger = logging.getLogger(__name__)
+
+
+class Videos(Protocol):
+    """Videos by number: a list of them, or what makes them when they are asked for. A slice may be read once.
+
+    While it is read it may raise DataError, with a problem for every video of it that cannot be had.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Iterable[Video]: ...
 
 
 @dataclass(frozen=True)
-class Video:
-    """One video to be stored: its key, features by name, label indices, and dense labels (2, C, T), audio first."""
+class SplitSource:
+    """A split that can be written, and parts of it again: the arguments of DatasetWriter.write_split."""
 
-    key: str
-    features: Mapping[str, np.ndarray]
-    labels: tuple[int, ...]
-    dense: np.ndarray | None = None
+    name: str
+    videos: Videos
+    max_labels: int
+    dense: bool
+    origin: Callable[[slice], str] = lambda part: ""
+
+
+def shard_name(split: str, number: int) -> str:
+    """The path of a split's shard below the data set's folder."""
+    return f"{split}/shard-{number:06d}.tar"
 
 
 class DatasetWriter:
     """Writes a data set into a folder beside `out` and renames it to `out` in finish().
 
-    A context manager: leaving it without finish(), or by an exception, removes what was written. DataError if `out`
-    exists and is not empty, or for a video that cannot be stored (the message names its key).
+    `recipe` tells, as JSON values, what decides the content of the videos; what decides how they are stored is added.
+    A writer with an equal recipe takes over the shards that an earlier one had finished when it ended early.
+
+    A context manager. Leaving it without finish(), or by an exception, removes what was written, unless there is a
+    recipe and a finished shard. DataError if `out` exists and is not empty, or if another process writes it.
     """
 
     def __init__(
@@ -69,8 +75,8 @@ class DatasetWriter:
         features: dict[str, FeatureSpec],
         simulated: dict[str, Any] | None = None,
         videos_per_shard: int = 500,
+        recipe: Mapping[str, Any] | None = None,
     ) -> None:
-        self._out = Path(os.path.abspath(out))
         unknown = set(features) - set(FEATURE_NAMES)
         if unknown or not features:
             raise DataError(
@@ -78,19 +84,27 @@ class DatasetWriter:
             )
         if videos_per_shard < 1:
             raise DataError(f"videos_per_shard must be at least 1; given: {videos_per_shard}")
-        if self._out.exists() and not (self._out.is_dir() and not any(self._out.iterdir())):
-            raise DataError(f"{out} exists and is not an empty folder; remove it or choose another one")
         self._name, self._categories, self._segments = name, categories, segments
         self._features = {f: features[f] for f in FEATURE_NAMES if f in features}
         self._simulated, self._videos_per_shard = simulated, videos_per_shard
         self._splits: dict[str, SplitInfo] = {}
         self._keys: set[str] = set()
-        self.aside = self._out.with_name(f".{self._out.name}.{os.getpid()}.partial")
+        self._bad = self._finished = False
+        self._resumable = recipe is not None
+        self._workplace = Workplace(out)
         try:
-            self._out.parent.mkdir(parents=True, exist_ok=True)
-            self.aside.mkdir()
-        except OSError as error:
-            raise DataError(f"cannot write beside {out}: {error}; choose another folder") from None
+            _check_free(out)
+            said = self._workplace.begin(None if recipe is None else {**self._form(), **recipe})
+        except BaseException:
+            self._workplace.close(keep=self._workplace.set.exists())
+            raise
+        if said:
+            logger.info("%s: %s", out, said)
+
+    @property
+    def aside(self) -> Path:
+        """The folder that finish() renames. A file that is put there beside the shards must be put there each time."""
+        return self._workplace.set
 
     def __enter__(self) -> DatasetWriter:
         return self
@@ -98,157 +112,122 @@ class DatasetWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shutil.rmtree(self.aside, ignore_errors=True)  # after finish() there is nothing left
+        shards = len(self._workplace.finished)
+        keep = self._resumable and not self._finished and shards > 0
+        self._workplace.close(keep=keep)
+        if keep:
+            logger.info(
+                "finished shards are kept (%d in %s); the same command goes on after them",
+                shards,
+                self._workplace.folder,
+            )
 
-    def write_split(self, split: str, videos: Iterable[Video], *, max_labels: int, dense: bool) -> None:
-        """Writes all videos of a split, in their order. `max_labels`: at most so many labels a video."""
+    def write_split(
+        self,
+        split: str,
+        videos: Videos,
+        *,
+        max_labels: int,
+        dense: bool,
+        origin: Callable[[slice], str] = lambda part: "",
+        progress: Callable[[int], object] = lambda videos: None,
+    ) -> None:
+        """Writes all videos of a split, in their order. `max_labels`: at most so many labels a video.
+
+        `origin` stands for what a part of the videos is made from, where the recipe leaves that open: a finished shard
+        of another origin is written anew. `progress` is called with the number of videos of every shard that is there.
+
+        BadVideosError names all videos of the split that cannot be stored; the shards without any are finished all the
+        same, other splits can still be written, and finish() no more.
+        """
         if split in self._splits:
             raise DataError(f"split {split!r} is written twice")
         if not split.isidentifier():
             raise DataError(f"a split's name must be a word of letters, digits and '_'; given: {split!r}")
-        dense_shape = (2, len(self._categories), self._segments) if dense else None
-        slot = label_slot(max_labels, len(self._categories))
-        layout = record_layout(self._features, dense_shape, slot)
-        (self.aside / split).mkdir()
-        source, most = iter(videos), 0
-        shards: list[ShardInfo] = []
-        while chunk := list(islice(source, self._videos_per_shard)):
-            path = self.aside / split / f"shard-{len(shards):06d}.tar"
-            for video in chunk:
-                self._check_labels(video, max_labels)
-            most = max(most, *(len(video.labels) for video in chunk))
-            size, digest = self._write_shard(path, chunk, dense_shape, slot)
-            self._confirm(path, [video.key for video in chunk], layout)
-            labels = np.array([label for video in chunk for label in video.labels], dtype=np.int64)
-            positives = np.bincount(labels, minlength=len(self._categories)).astype(np.int32)
-            shards.append(ShardInfo(f"{split}/{path.name}", len(chunk), size, digest, positives))
-        if not shards:
+        if not len(videos):
             raise DataError(f"split {split!r} has no videos")
-        _sync_folder(self.aside / split)
-        self._splits[split] = SplitInfo(split, most, dense, layout, tuple(shards))
+        form = ShardFormat(self._features, self._categories, self._segments, max_labels, dense)
+        (self.aside / split).mkdir(exist_ok=True)
+        shards: list[FinishedShard] = []
+        problems: list[str] = []
+        for number, first in enumerate(range(0, len(videos), self._videos_per_shard)):
+            part = slice(first, min(first + self._videos_per_shard, len(videos)))
+            name, source = shard_name(split, number), f"{form.max_labels} {form.dense} {origin(part)}"
+            shard = self._taken_over(name, part.stop - part.start, source, form)
+            try:
+                shards.append(shard or self._written(name, videos[part], source, form))
+            except BadVideosError as error:
+                problems += error.problems
+            progress(part.stop - part.start)
+        if problems:
+            self._bad = True
+            raise BadVideosError(*problems)
+        infos = tuple(
+            ShardInfo(s.name, s.videos, s.bytes, s.sha256, np.array(s.positives, dtype=np.int32)) for s in shards
+        )
+        self._splits[split] = SplitInfo(split, max(s.most for s in shards), dense, form.layout, infos)
 
     def finish(self) -> Manifest:
         """Writes the manifest and makes the data set appear at `out`."""
-        if not self._splits:
-            raise DataError("a data set needs at least one split")
+        if not self._splits or self._bad:
+            raise DataError("a data set needs at least one split, and all the videos that it was given")
         manifest = Manifest(self._name, self._segments, self._categories, self._features, self._splits, self._simulated)
-        with (self.aside / MANIFEST_NAME).open("xb") as file:
-            file.writelines(line.encode() for line in manifest.lines())
-            _sync(file)
-        _sync_folder(self.aside)
+        out = self._workplace.out
+        path = self.aside / MANIFEST_NAME
         try:
-            os.rename(self.aside, self._out)  # takes the place of an empty folder
+            with path.open("w", encoding="utf-8") as file:
+                file.writelines(manifest.lines())
+            sync(path)
+            sync(self.aside)
+            os.rename(self.aside, out)  # takes the place of an empty folder
         except OSError as error:
-            raise DataError(f"cannot rename the finished data set to {self._out}: {error}") from None
-        _sync_folder(self._out.parent)
+            raise DataError(f"cannot finish the data set {out}: {error}; free some space or choose another") from None
+        self._finished = True
+        sync(out.parent)
         return manifest
 
-    def _write_shard(
-        self, path: Path, videos: list[Video], dense: tuple[int, int, int] | None, slot: int
-    ) -> tuple[int, str]:
-        """Writes one shard; its size and SHA-256."""
-        try:
-            with path.open("xb") as file:
-                target = _Hashing(file)
-                with TarWriter(target, encoder=False, mtime=0, user="", group="") as writer:
-                    for video in videos:
-                        members = self._members(video, dense, slot)
-                        writer.user = checksum_text(zlib.crc32(b"".join(content for _, content in members)))
-                        for ending, content in members:
-                            writer.write({"__key__": video.key, ending: content})  # one at a time: it sorts by ending
-                            writer.user = ""
-                _sync(file)
-        except OSError as error:
-            raise DataError(
-                f"cannot write {path}: {error.strerror}; free some space or choose another folder"
-            ) from None
-        return target.bytes, target.hexdigest()
+    def _form(self) -> dict[str, Any]:
+        """What decides how videos are stored. Another numpy may average or round them to another last bit."""
+        return {
+            "encoding": ENCODING,
+            "numpy": np.__version__,
+            "name": self._name,
+            "categories": self._categories.names,
+            "segments": self._segments,
+            "features": {name: [*spec.shape, spec.dtype] for name, spec in self._features.items()},
+            "simulated": self._simulated,
+            "videos a shard": self._videos_per_shard,
+        }
 
-    def _check_labels(self, video: Video, max_labels: int) -> None:
-        key, labels = video.key, video.labels
-        if not is_key(key):
-            raise DataError(f"key {key!r} must be 1 to {MAX_KEY} printable ASCII characters without '.', '/' or space")
-        if key in self._keys:
-            raise DataError(f"key {key!r} comes twice; keys are unique over all splits")
-        self._keys.add(key)
-        if len(set(labels)) != len(labels) or any(not 0 <= label < len(self._categories) for label in labels):
-            raise DataError(f"video {key}: labels {labels} must be distinct and in 0..{len(self._categories) - 1}")
-        if len(labels) > max_labels:
-            raise DataError(f"video {key} has {len(labels)} labels, the split is written for at most {max_labels}")
+    def _taken_over(self, name: str, videos: int, source: str, form: ShardFormat) -> FinishedShard | None:
+        """The shard of an earlier start, if it is what is to be written and still what it was."""
+        shard = self._workplace.finished.pop(name, None)
+        if shard is None or (shard.videos, shard.origin) != (videos, source):
+            if shard is not None:
+                logger.info("%s is written again: what its videos are made from has changed since", name)
+            return None
+        path = self.aside / name
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
+                logger.info("%s is written again: it is damaged", name)
+                return None
+        keys = record_keys(np.memmap(path, mode="r", shape=(videos, form.layout.bytes)), form.layout)
+        if not self._keys.isdisjoint(keys):
+            return None  # written again, it names those that come twice
+        self._keys.update(keys)
+        self._workplace.finished[name] = shard
+        return shard
 
-    def _members(self, video: Video, dense: tuple[int, int, int] | None, slot: int) -> list[tuple[str, bytes]]:
-        """(ending, content) of a video's members in the order of the layout."""
-        members = []
-        for name, spec in self._features.items():
-            if name not in video.features:
-                raise DataError(f"video {video.key}: feature {name!r} is missing")
-            array = stored(video.features[name], spec, f"video {video.key}: feature {name!r}")
-            members.append((f"{name}.npy", npy_header(spec.shape, spec.dtype) + array.tobytes()))
-        members.append((LABELS, label_text(sorted(video.labels), slot)))
-        if (video.dense is None) != (dense is None):
-            raise DataError(f"video {video.key}: dense labels {'are missing' if dense else 'in a split without them'}")
-        if video.dense is not None and dense is not None:
-            array = np.asarray(video.dense)
-            if array.shape != dense or not np.isin(array, (0, 1)).all():
-                raise DataError(f"video {video.key}: dense labels must be 0 or 1 of shape {dense}, got {array.shape}")
-            members.append((DENSE, npy_header(dense, "uint8") + array.astype(np.uint8).tobytes()))
-        return members
-
-    def _confirm(self, path: Path, keys: list[str], layout: RecordLayout) -> None:
-        """The layout is arithmetic; what tarfile reads back must agree, or nothing could be read by offset."""
-        with tarfile.open(path) as tar:
-            seen = [(member.name, member.offset_data + member.size) for member in tar]
-        wanted = [
-            (f"{key}.{ending}", number * layout.bytes + member.offset + member.bytes)
-            for number, key in enumerate(keys)
-            for ending, member in layout.members.items()
-        ]
-        if seen != wanted or path.stat().st_size != shard_bytes(len(keys), layout.bytes):
-            raise RuntimeError(
-                f"{path.name}: the tar writer did not keep to the layout of {layout.bytes} bytes a video"
-            )
+    def _written(self, name: str, videos: Iterable[Video], source: str, form: ShardFormat) -> FinishedShard:
+        made = write_shard(self.aside / name, videos, form, taken=self._keys)
+        self._keys.update(made.keys)
+        shard = FinishedShard(name, len(made.keys), made.bytes, made.sha256, made.positives, made.most, source)
+        self._workplace.add(shard)
+        return shard
 
 
-def stored(array: np.ndarray, spec: FeatureSpec, what: str) -> np.ndarray:
-    """The array in the dtype of `spec`. DataError if its shape differs or it is not finite, before or after."""
-    array = np.asarray(array)
-    if array.shape != spec.shape or array.dtype.kind != "f":
-        raise DataError(f"{what} must be {spec.shape} of floats; it is {array.shape} of {array.dtype}")
-    with np.errstate(over="ignore"):
-        result = array.astype(np.dtype(spec.dtype).newbyteorder("<"))
-    if not np.isfinite(result).all():
-        if not np.isfinite(array).all():
-            raise DataError(f"{what} holds NaN or infinity; extract it again or leave the video out")
-        largest = np.abs(array).max()
-        raise DataError(f"{what} holds {largest:g}, too large for {spec.dtype}; store it as float32")
-    return result
-
-
-class _Hashing:
-    """A file to write to that counts and hashes what goes through it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._hash = hashlib.sha256()
-        self.bytes = 0
-
-    def write(self, data: bytes) -> int:
-        self._hash.update(data)
-        self.bytes += len(data)
-        return self._file.write(data)
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+def _check_free(out: Path) -> None:
+    """DataError if a data set cannot appear at `out`."""
+    out = Path(out)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise DataError(f"{out} exists and is not an empty folder; remove it or choose another one")

@@ -92,6 +92,11 @@ def packed(out: Path, split: str) -> dict[str, dict[str, bytes]]:
     return videos
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder, by its path."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
 def array(content: bytes) -> np.ndarray:
     return np.load(io.BytesIO(content))
 
@@ -182,15 +187,20 @@ def test_unlabelled_videos_are_packed_for_prediction(sources: Path, tmp_path: Pa
     assert "predict: videos 20, labels 0, shards 1, bytes " in result.stdout
 
 
-def refused(result: subprocess.CompletedProcess[str], out: Path, *messages: str) -> None:
-    """Exit code 2, one message without a traceback that says all this, and nothing written at or beside `out`."""
+def refused(result: subprocess.CompletedProcess[str], out: Path, *messages: str, kept: int = 0) -> None:
+    """Exit code 2, one message without a traceback that says all this, nothing at `out`, and beside it nothing or the
+    `kept` shards that are finished.
+    """
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     assert result.stderr.count("pack_llp: ") == 1
     for message in messages:
         assert message in result.stderr
     assert not out.exists()
-    assert not [path for path in out.parent.iterdir() if out.name in path.name]
+    beside = [path for path in out.parent.iterdir() if out.name in path.name]
+    assert [path.name for path in beside] == ([f".{out.name}.partial"] if kept else [])
+    assert len([path for folder in beside for path in folder.rglob("shard-*.tar")]) == kept
+    assert (f"finished shards are kept ({kept} in {beside[0]})" in result.stderr) if kept else True
 
 
 @pytest.mark.parametrize("missing", ["annotations", "features", "features/res152"])
@@ -214,20 +224,34 @@ def test_a_feature_file_of_a_wrong_shape_is_refused(own: Path) -> None:
     refused(pack_all(own, own / "out"), own / "out", str(path), "shape (7, 4), expected (10, width)")
 
 
-def test_all_feature_files_with_nan_in_a_split_are_named_together(own: Path) -> None:
-    paths = [feature_path(own / "features", name, all_keys()[i]) for i, name in ((2, "audio"), (11, "frames"))]
+def test_all_feature_files_with_nan_are_named_together_and_the_good_shards_kept(own: Path) -> None:
+    bad = ((2, "audio"), (11, "frames"), (11, "motion"), (15, "audio"))  # the last in another split
+    paths = [feature_path(own / "features", name, all_keys()[i]) for i, name in bad]
+    good = [np.load(path) for path in paths]
     for path in paths:
         values = np.load(path)
         values[4, 1] = np.nan
         np.save(path, values)
-    result = pack_all(own, own / "out", "--videos-per-shard", "2")  # whole shards are there before the second is met
-    refused(result, own / "out", "2 problems:", *(f"{p}: NaN or infinite in 1 of " for p in paths))
+    result = pack_all(own, own / "out", "--videos-per-shard", "2")
+    order = np.random.default_rng(0).permutation(13)
+    hit = {int(np.flatnonzero(order == i)[0]) // 2 for i in (2, 11)}
+    kept = 7 + 2 + 2 - len(hit) - 1
+    refused(result, own / "out", "4 problems:", *(f"{p}: NaN or infinite in 1 of " for p in paths), kept=kept)
+
+    for path, values in zip(paths, good, strict=True):
+        np.save(path, values)
+    mended = pack_all(own, own / "out", "--videos-per-shard", "2")
+    assert mended.returncode == 0, mended.stderr
+    assert f"going on after {kept} shards" in mended.stderr
+    assert pack_all(own, own / "at_once", "--videos-per-shard", "2").returncode == 0
+    assert contents(own / "out") == contents(own / "at_once")
+    assert not (own / ".out.partial").exists()
 
 
 def test_a_value_too_large_for_float16_is_refused(own: Path) -> None:
     path = feature_path(own / "features", "audio", all_keys()[0])
     np.save(path, np.full((10, 6), 1e5, dtype=np.float32))
-    refused(pack_all(own, own / "out"), own / "out", str(path), "pack with --dtype float32")
+    refused(pack_all(own, own / "out"), own / "out", str(path), "pack with --dtype float32", kept=2)
 
 
 def test_bad_label_files_are_refused(own: Path) -> None:

@@ -216,7 +216,7 @@ def test_damaged_annotations_are_named_and_nothing_is_written(tmp_path: Path) ->
 @pytest.mark.skipif(not (SHARED / WEAK_FILES["train"]).is_file(), reason="no real label files in ../shared/llp")
 def test_the_real_label_files_are_planned_whole(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["simulate_llp.py", "--out", "unused", "--annotations", str(SHARED)])
-    train, val, test = tool.plan(tool.parse_options())
+    train, val, test = tool.planned_splits(tool.parse_options())
     assert [(split.name, split.videos) for split in (train, val, test)] == [
         ("train", 10000),
         ("val", 649),

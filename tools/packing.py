@@ -1,0 +1,212 @@
+"""What the tools that pack a data set share: their options, packing that goes on after a stop, repairing, a summary."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import signal
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from watching import progress
+
+from jomold_dist.data.annotations import SplitLabels, read_annotations
+from jomold_dist.data.encoding import BadVideosError
+from jomold_dist.data.manifest import DTYPES, FeatureSpec, Manifest
+from jomold_dist.data.repairing import repair_shards
+from jomold_dist.data.source import read_manifest
+from jomold_dist.data.writing import DatasetWriter, SplitSource
+from jomold_dist.errors import PREEMPTED, SUCCESS, USER_ERROR, DataError, UserError, raise_together
+from jomold_dist.files import writing
+from jomold_dist.labels import LLP_CATEGORIES
+
+SEGMENTS = 10
+
+HOW_IT_GOES_ON = """
+Stopped or killed, the same command goes on after the last finished shard, which waits in .NAME.partial beside --out.
+Finished shards are used again only if nothing has changed that decides their content. With --repair, the damaged or
+missing shards of a packed data set are written anew, each only if it becomes exactly what the manifest says.
+"""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What is to be packed. `recipe` decides the content; `beside` writes what else the data set holds, by its path."""
+
+    name: str
+    features: dict[str, FeatureSpec]
+    splits: list[SplitSource]
+    recipe: dict[str, Any]
+    simulated: dict[str, Any] | None = None
+    beside: dict[str, Callable[[Path], None]] = field(default_factory=dict)
+
+
+def packing_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the options that all packers have."""
+    parser = argparse.ArgumentParser(
+        description=description, epilog=HOW_IT_GOES_ON, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write; new or empty")
+    parser.add_argument("--repair", action="store_true", help="write the damaged shards of --out anew")
+    parser.add_argument("--keep-frames", action="store_true", help="keep 8 frames a second instead of their exact mean")
+    parser.add_argument("--dtype", choices=DTYPES, default="float16", help="stored precision (default: %(default)s)")
+    parser.add_argument("--videos-per-shard", type=int, default=500, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="(default: %(default)s)")
+    return parser
+
+
+def option_problems(options: argparse.Namespace) -> list[str]:
+    """What is wrong with the options that all packers have."""
+    problems = []
+    if options.videos_per_shard < 1:
+        problems.append(f"--videos-per-shard must be at least 1, not {options.videos_per_shard}")
+    if options.seed < 0:
+        problems.append(f"--seed must be at least 0, not {options.seed}")
+    return problems
+
+
+def run_packer(
+    tool: str, options: argparse.Namespace, plan: Callable[[argparse.Namespace], Packing], closing: str = ""
+) -> int:
+    """Packs or repairs what `plan` makes of the options, prints a summary ending with `closing`; the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("jomold_dist").setLevel(logging.INFO)
+    try:
+        with stopped_by_signals(tool):
+            packing = plan(options)
+            manifest = repair(options, packing) if options.repair else pack(options, packing)
+    except UserError as error:
+        print(f"{tool}: {error}", file=sys.stderr)
+        return USER_ERROR
+    summarise(manifest)
+    if closing:
+        print(closing)
+    print(f"{'repaired' if options.repair else 'written to'} {options.out}")
+    return SUCCESS
+
+
+def pack(options: argparse.Namespace, packing: Packing) -> Manifest:
+    """Writes the data set. DataError names the bad videos of all splits together."""
+    problems: list[str] = []
+    with DatasetWriter(
+        options.out,
+        name=packing.name,
+        categories=LLP_CATEGORIES,
+        segments=SEGMENTS,
+        features=packing.features,
+        simulated=packing.simulated,
+        videos_per_shard=options.videos_per_shard,
+        recipe={"--dtype": options.dtype, "--keep-frames": options.keep_frames, "--seed": options.seed}
+        | packing.recipe,
+    ) as writer:
+        for split in packing.splits:
+            with progress(split.name, len(split.videos)) as more:
+                try:
+                    writer.write_split(
+                        split.name,
+                        split.videos,
+                        max_labels=split.max_labels,
+                        dense=split.dense,
+                        origin=split.origin,
+                        progress=more,
+                    )
+                except BadVideosError as error:
+                    problems += error.problems
+        raise_together(problems)
+        for name, write in packing.beside.items():
+            write_beside(writer.aside / name, write)
+        return writer.finish()
+
+
+def repair(options: argparse.Namespace, packing: Packing) -> Manifest:
+    """Writes the damaged or missing shards of a packed data set anew."""
+    with progress("checked", sum(len(split.videos) for split in packing.splits)) as more:
+        result = repair_shards(
+            options.out,
+            packing.splits,
+            categories=LLP_CATEGORIES,
+            segments=SEGMENTS,
+            features=packing.features,
+            videos_per_shard=options.videos_per_shard,
+            simulated=packing.simulated,
+            progress=more,
+        )
+    torn = [name for name in packing.beside if not is_whole_zip(options.out / name)]
+    for name in torn:
+        write_beside(options.out / name, packing.beside[name])
+    for name in (*result.rewritten, *torn):
+        print(f"written anew: {name}")
+    print(f"shards that were whole: {len(result.whole)}, written anew: {len(result.rewritten)}")
+    return read_manifest(options.out)
+
+
+def write_beside(path: Path, write: Callable[[Path], None]) -> None:
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with writing(path) as aside:
+            write(aside)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}; free some space or choose another folder") from None
+
+
+def is_whole_zip(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as file:
+            return file.testzip() is None
+    except (OSError, zipfile.BadZipFile, zlib.error):
+        return False
+
+
+def labelled_splits(folder: Path) -> dict[str, SplitLabels]:
+    """The splits of a folder of label files; their harmless defects are printed."""
+    annotations = read_annotations(folder, LLP_CATEGORIES, SEGMENTS)
+    for finding in annotations.findings:
+        print(f"passed over: {finding}")
+    return annotations.splits
+
+
+def labels_digest(splits: dict[str, SplitLabels]) -> str:
+    """Stands for all keys and labels of the splits, weak and dense, in their order."""
+    digest = hashlib.sha256()
+    for name, split in splits.items():
+        digest.update(repr((name, split.keys, None if split.dense is None else split.dense.shape)).encode())
+        digest.update(np.packbits(split.labels).tobytes())
+        digest.update(b"" if split.dense is None else np.packbits(split.dense).tobytes())
+    return digest.hexdigest()
+
+
+def summarise(manifest: Manifest) -> None:
+    for name, split in manifest.splits.items():
+        dense = ", with dense labels" if split.dense else ""
+        size = sum(shard.bytes for shard in split.shards)
+        print(
+            f"{name}: videos {split.videos}, labels {split.positives.sum()}{dense}, "
+            f"shards {len(split.shards)}, bytes {size:,}"
+        )
+    stored = ", ".join(f"{name} {spec.shape} {spec.dtype}" for name, spec in manifest.features.items())
+    print(f"features: {stored}")
+
+
+@contextmanager
+def stopped_by_signals(tool: str) -> Iterator[None]:
+    """SIGINT and SIGTERM end the block with SystemExit(75), which a scheduler may start again."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        sys.stderr.write(f"{tool}: stopped by {signal.Signals(number).name}\n")
+        raise SystemExit(PREEMPTED)
+
+    former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
