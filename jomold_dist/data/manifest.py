@@ -205,7 +205,8 @@ def _parse(data: dict[str, Any], positives: list[np.ndarray]) -> Manifest:
         raise ValueError("a shard without one list of positives")
     splits = {}
     for name, split in data["splits"].items():
-        members = {k: Member(int(v[0]), int(v[1])) for k, v in split["record"]["members"].items()}
+        places = sorted(split["record"]["members"].items(), key=lambda item: int(item[1][0]))  # as they lie
+        members = {k: Member(int(v[0]), int(v[1])) for k, v in places}
         shards = tuple(
             ShardInfo(s["name"], int(s["videos"]), int(s["bytes"]), s["sha256"], positives[s["positives"]])
             for s in split["shards"]

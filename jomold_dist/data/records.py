@@ -13,8 +13,6 @@ Shapes: n videos, C categories, T segments.
 from __future__ import annotations
 
 import json
-import zlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -168,7 +166,6 @@ class RecordCheck:
         dense = (2, len(manifest.categories), manifest.segments) if split.dense else None
         self._specs = array_specs(manifest.features, dense)
         self._members = split.record.members
-        self._categories = len(manifest.categories)
 
     @cached_property
     def _constant(self) -> tuple[np.ndarray, np.ndarray]:
@@ -186,56 +183,6 @@ class RecordCheck:
                 positions.append(np.arange(at, at + len(text)))
                 values.append(np.frombuffer(text, dtype=np.uint8))
         return np.concatenate(positions), np.concatenate(values)
-
-    def problems(self, records: np.ndarray) -> dict[int, str]:
-        """What is wrong with records uint8 (n, record.bytes), by row: their layout, their checksum where they have
-        one, values that are not finite, labels."""
-        found: dict[int, str] = {}
-        for row in np.flatnonzero(~self.good(records)).tolist():
-            found[row] = "it does not lie where the manifest says"
-        for row in range(len(records)):
-            if row not in found and (problem := self._problem_of_content(records[row])):
-                found[row] = problem
-        return found
-
-    def key(self, record: np.ndarray) -> str:
-        """The key that most members of a record uint8 (record.bytes,) are named with; "" if none can be read."""
-        keys: Counter[str] = Counter()
-        for ending, member in self._members.items():
-            header = member.offset - TAR_BLOCK - (NPY_HEADER if ending in self._specs else 0)
-            name = record[header : header + NAME_FIELD].tobytes().rstrip(b"\0").decode("ascii", "replace")
-            key = name.removesuffix(f".{ending}")
-            if key != name and is_shard_key(key):
-                keys[key] += 1
-        return keys.most_common(1)[0][0] if keys else ""
-
-    def _problem_of_content(self, record: np.ndarray) -> str:
-        said = record[OWNER_FIELD].tobytes().rstrip(b"\0")
-        if said and said != checksum_text(self._checksum(record)).encode():
-            return "its checksum is another"
-        for ending, (shape, dtype) in self._specs.items():
-            member = self._members[ending]
-            values = record[member.offset : member.offset + member.bytes].view(dtype).reshape(shape)
-            if dtype != "uint8" and not np.isfinite(values).all():
-                return f"{ending} is not finite (NaN or infinity)"
-        return self._problem_of_labels(record)
-
-    def _checksum(self, record: np.ndarray) -> int:
-        crc = 0
-        for ending, member in self._members.items():
-            first = member.offset - (NPY_HEADER if ending in self._specs else 0)
-            crc = zlib.crc32(record[first : member.offset + member.bytes].data, crc)
-        return crc
-
-    def _problem_of_labels(self, record: np.ndarray) -> str:
-        slot = self._members[LABELS]
-        try:
-            labels = json.loads(record[slot.offset : slot.offset + slot.bytes].tobytes())["labels"]
-            if all(isinstance(i, int) and 0 <= i < self._categories for i in labels):
-                return ""
-        except (ValueError, TypeError, KeyError):
-            pass
-        return "its label text is damaged"
 
     def good(self, records: np.ndarray) -> np.ndarray:
         """Whether each of the records uint8 (n, record.bytes) is in order: bool (n,)."""

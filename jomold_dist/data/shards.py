@@ -18,6 +18,7 @@ from jomold_dist.data.damage import BadVideo
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.records import RecordCheck, shard_bytes, split_layout
 from jomold_dist.data.source import REMEDY, Folder, Place, as_source
+from jomold_dist.data.video_check import VideoCheck
 from jomold_dist.data.writing import DatasetWriter, Video
 from jomold_dist.errors import DataError
 
@@ -40,7 +41,7 @@ class ShardReader:
         self._info = manifest.split(split)
         if misfit := manifest_misfit(self._source, manifest, split):
             raise DataError(misfit)
-        self._check = RecordCheck(manifest, self._info)
+        self._layout, self._videos = RecordCheck(manifest, self._info), VideoCheck(manifest, self._info)
         self.record_bytes = self._info.record.bytes
         self._max_open = max_open
         self._closing = threading.Event()
@@ -88,12 +89,12 @@ class ShardReader:
         if problem and not self._mask:
             raise DataError(problem)
         if self._mask:
-            problems = dict.fromkeys(range(whole, len(records)), problem) | self._check.problems(records[:whole])
+            problems = dict.fromkeys(range(whole, len(records)), problem) | self._videos.problems(records[:whole])
             return {
-                row: BadVideo(self._info.name, info.name, first + row, self._check.key(records[row]), why)
+                row: BadVideo(self._info.name, info.name, first + row, self._videos.key(records[row]), why)
                 for row, why in problems.items()
             }
-        good = self._check.good(records)
+        good = self._layout.good(records)
         if not good.all():
             raise DataError(
                 f"shard {self._source}/{info.name} is altered: video {first + int(good.argmin())} of it does not lie "

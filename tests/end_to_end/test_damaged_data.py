@@ -61,7 +61,7 @@ def test_masked_videos_are_named_and_every_number_of_ranks_gives_the_same_run(
         keys = {row["key"] for row in rows}
         assert keys == {tiny.videos[split][number].key for split, numbers in DAMAGE.items() for number in numbers}
         assert len(rows) == 5
-        assert {row["problem"] for row in rows} == {"its checksum is another"}
+        assert {row["problem"] for row in rows} == {"its contents do not have its checksum"}
         history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
         assert {line["train/left_out_videos"] for line in history} == {3}
     assert "left out: 1 of 15 in test, 3 of 60 in train, 1 of 13 in val" in outcome.err

@@ -256,11 +256,11 @@ def damaged(tmp_path: Path) -> tuple[Data, Damage]:
     audio, labels = record.members["audio.npy"].offset, record.members["labels.json"].offset
     nan = np.array(np.nan, dtype=np.float16).tobytes()
     edits = {  # shard, number, offset in the record, bytes
-        (0, 3): (0, b"another-name", "does not lie where"),
-        (1, 0): (audio + 4, b"\xff", "checksum"),
-        (2, 6): (audio, nan, "checksum"),
-        (5, 1): (labels, b"?", "checksum"),
-        (5, 2): (audio - 128, b"?", "does not lie where"),
+        (0, 3): (0, b"another-name", "headers are not what"),
+        (1, 0): (audio + 4, b"\xff", "do not have its checksum"),
+        (2, 6): (audio, nan, "do not have its checksum"),
+        (5, 1): (labels, b"?", "do not have its checksum"),
+        (5, 2): (audio - 128, b"?", "headers are not what"),
     }
     told: Damage = {}
     for (shard, number), (offset, content, what) in edits.items():

@@ -248,6 +248,26 @@ def test_all_feature_files_with_nan_are_named_together_and_the_good_shards_kept(
     assert not (own / ".out.partial").exists()
 
 
+def test_repair_needs_the_sources_that_were_packed(own: Path) -> None:
+    options = ("--videos-per-shard", "5")
+    assert pack_all(own, own / "out", *options).returncode == 0
+    before = contents(own / "out")
+    path = own / "out" / read_manifest(own / "out").splits["val"].shards[0].name
+    path.unlink()
+    source = feature_path(own / "features", "audio", all_keys()[13])
+    values = np.load(source)
+    np.save(source, values + 1)
+    refused = pack_all(own, own / "out", *options, "--repair")
+    assert refused.returncode == 2
+    assert f"{path}: written anew it has SHA-256" in refused.stderr
+    assert not path.exists()
+    np.save(source, values)
+    repaired = pack_all(own, own / "out", *options, "--repair")
+    assert repaired.returncode == 0, repaired.stderr
+    assert "written anew: val/shard-000000.tar\nshards that were whole: 4, written anew: 1\n" in repaired.stdout
+    assert contents(own / "out") == before
+
+
 def test_a_value_too_large_for_float16_is_refused(own: Path) -> None:
     path = feature_path(own / "features", "audio", all_keys()[0])
     np.save(path, np.full((10, 6), 1e5, dtype=np.float32))

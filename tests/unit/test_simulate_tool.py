@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -120,6 +122,46 @@ def test_kept_frames_average_to_the_pooled_ones(small: Path, tmp_path: Path) -> 
     means = records(out, manifest, "train").feature("frames").reshape(3, 10, 8, 2048).mean(axis=2)
     pooled = records(small, read_manifest(small), "train").feature("frames")[:3].astype(np.float32)
     np.testing.assert_allclose(means, pooled, rtol=1e-3, atol=1e-4)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def stop_after_a_shard(out: Path, number: int, *options: str) -> subprocess.CompletedProcess[str]:
+    """Starts the tool and sends it the signal as soon as one more shard is finished."""
+    journal = out.with_name(f".{out.name}.partial") / "journal.jsonl"
+    lines = len(journal.read_text().splitlines()) if journal.exists() else 1
+    command = [sys.executable, str(ROOT / "tools" / "simulate_llp.py"), "--out", str(out), *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    while process.poll() is None and not (journal.exists() and len(journal.read_text().splitlines()) > lines):
+        time.sleep(0.005)
+    process.send_signal(number)
+    out_text, error_text = process.communicate(timeout=120)
+    return subprocess.CompletedProcess(command, process.returncode, out_text, error_text)
+
+
+def test_killed_and_stopped_it_ends_with_the_same_bytes_and_repairs_them(small: Path, tmp_path: Path) -> None:
+    out, options = tmp_path / "out", ("--videos", "60", "--seed", "4", "--videos-per-shard", "25")
+    assert stop_after_a_shard(out, signal.SIGKILL, *options).returncode == -signal.SIGKILL
+    stopped = stop_after_a_shard(out, signal.SIGTERM, *options)
+    assert stopped.returncode == 75, stopped.stderr
+    assert "simulate_llp: stopped by SIGTERM" in stopped.stderr
+    assert "the same command goes on after them" in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    done = simulate(out, *options)
+    assert done.returncode == 0, done.stderr
+    assert "that an earlier start has finished" in done.stderr
+    assert contents(out) == contents(small)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+    (out / "train" / "shard-000001.tar").unlink()
+    os.truncate(out / "truth" / "train.npz", 50)
+    repaired = simulate(out, *options, "--repair")
+    assert repaired.returncode == 0, repaired.stderr
+    assert "written anew: train/shard-000001.tar\nwritten anew: truth/train.npz\n" in repaired.stdout
+    assert contents(out) == contents(small)
 
 
 def write_annotations(folder: Path) -> Path:

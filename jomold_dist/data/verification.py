@@ -1,0 +1,190 @@
+"""Checking a whole data set: every shard against the manifest, every video for itself, keys over all splits.
+
+What stays in memory is a key a video, to find those that come twice. Hashing, checksums and most of numpy run outside
+Python's lock, so threads are enough.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jomold_dist.data.manifest import MANIFEST_NAME, Manifest, ShardInfo, SplitInfo
+from jomold_dist.data.records import shard_bytes, split_layout
+from jomold_dist.data.shard_check import Level, Problem, ShardReport, verify_shard
+from jomold_dist.data.video_check import VideoCheck
+
+CACHE_FOLDER = ".resident"  # decoded splits, see resident.py
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All problems, in the order of the manifest, and totals a split."""
+
+    level: Level
+    problems: tuple[Problem, ...]
+    splits: dict[str, dict[str, int]]
+
+    @property
+    def sound(self) -> bool:
+        return not self.problems
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "sound": self.sound,
+            "level": self.level,
+            "splits": self.splits,
+            "problems": [asdict(problem) for problem in self.problems],
+        }
+
+
+def verify_data_set(
+    folder: Path,
+    manifest: Manifest,
+    level: Level = "full",
+    jobs: int | None = None,
+    progress: Callable[[int], object] = lambda videos: None,
+) -> Verification:
+    """Checks the data set `folder` in `jobs` threads (None: one a core).
+
+    `size` compares files and their sizes with the manifest, `digest` their SHA-256 too, and `full` looks at everything
+    that a video holds. `progress` is called with the videos of every shard that is done.
+    """
+    folder = Path(folder)
+    checks = {name: _check_of(manifest, split) for name, split in manifest.splits.items()}
+
+    def report(split: SplitInfo, shard: ShardInfo) -> ShardReport:
+        return verify_shard(folder, manifest, split, shard, level, checks[split.name])
+
+    reports: list[ShardReport] = []
+    with ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0)), thread_name_prefix="verify") as pool:
+        work = [(split, shard) for split in manifest.splits.values() for shard in split.shards]
+        try:
+            for done in pool.map(report, *zip(*work, strict=True)):
+                reports.append(done)
+                progress(done.videos)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    problems = [*_manifest_problems(manifest), *(problem for report in reports for problem in report.problems)]
+    if level == "full":
+        problems += _most_labels(manifest, reports)
+        problems += _repeated_keys(reports)
+        problems += _truth_problems(folder, manifest, reports)
+    problems += _unknown_files(folder, manifest)
+    return Verification(
+        level, tuple(problems), {name: _totals(split, reports) for name, split in manifest.splits.items()}
+    )
+
+
+def _check_of(manifest: Manifest, split: SplitInfo) -> VideoCheck | None:
+    """None if the split's layout is not what its features lead to: no offset in it means anything then."""
+    return VideoCheck(manifest, split) if split_layout(manifest, split) == split.record else None
+
+
+def _manifest_problems(manifest: Manifest) -> Iterator[Problem]:
+    """Where the manifest contradicts itself; what cannot be a manifest at all, read_manifest refuses."""
+    seen: set[str] = set()
+    for split in manifest.splits.values():
+        if split_layout(manifest, split) != split.record:
+            yield Problem("the manifest's layout of its records is not what its features lead to", split.name)
+        for shard in split.shards:
+            wanted = shard_bytes(shard.videos, split.record.bytes)
+            if shard.bytes != wanted:
+                told = f"the manifest says {shard.bytes} bytes, but {shard.videos} videos take {wanted}"
+                yield Problem(told, split.name, shard.name)
+            if shard.positives.sum() > shard.videos * split.max_labels:
+                told = f"the manifest counts more positives than {split.max_labels} labels a video allow"
+                yield Problem(told, split.name, shard.name)
+            if shard.name in seen:
+                yield Problem("the manifest names it twice", split.name, shard.name)
+            seen.add(shard.name)
+
+
+def _most_labels(manifest: Manifest, reports: list[ShardReport]) -> Iterator[Problem]:
+    for name, split in manifest.splits.items():
+        most = [report.most for report in reports if report.split == name]
+        known = [value for value in most if value is not None]
+        if len(known) == len(most) and max(known) != split.max_labels:
+            told = f"the manifest says that a video has up to {split.max_labels} labels, but the most is {max(known)}"
+            yield Problem(told, name)
+
+
+def _repeated_keys(reports: list[ShardReport]) -> Iterator[Problem]:
+    """A problem for every video whose key an earlier one has, in whichever split."""
+    keys = np.concatenate([report.keys for report in reports]) if reports else np.zeros(0, "S1")
+    order = np.argsort(keys, kind="stable")
+    again = np.flatnonzero(keys[order][1:] == keys[order][:-1]) + 1
+    if not len(again):
+        return
+    starts = np.cumsum([0] + [len(report.keys) for report in reports])
+
+    def place(at: int) -> tuple[ShardReport, int]:
+        number = int(np.searchsorted(starts, at, side="right")) - 1
+        return reports[number], int(reports[number].numbers[at - starts[number]])
+
+    for position in sorted(again.tolist(), key=lambda position: int(order[position])):
+        report, video = place(int(order[position]))
+        earlier, other = place(int(order[position - 1]))
+        key = keys[order[position]].decode()
+        yield Problem(
+            f"its key is also that of video {other} of {earlier.shard}", report.split, report.shard, video, key
+        )
+
+
+def _truth_problems(folder: Path, manifest: Manifest, reports: list[ShardReport]) -> Iterator[Problem]:
+    """The hidden truth of simulated data, where it is there: about the videos of its split, in their order."""
+    for name, split in manifest.splits.items():
+        path = folder / truth_name(name)
+        mine = [report for report in reports if report.split == name]
+        if manifest.simulated is None or not path.exists():
+            continue
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                keys, dense = file["keys"], file["dense"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            yield Problem(f"{truth_name(name)} cannot be read ({error})", name)
+            continue
+        shape = (split.videos, 2, len(manifest.categories), manifest.segments)
+        if dense.shape != shape or dense.dtype != np.uint8 or (dense > 1).any():
+            yield Problem(f"{truth_name(name)} is not 0 or 1 of shape {shape}", name)
+        stored = np.concatenate([report.keys for report in mine])
+        if len(stored) == split.videos and [key.decode() for key in stored.tolist()] != keys.tolist():
+            yield Problem(f"{truth_name(name)} is not about the videos of its split in their order", name)
+
+
+def _unknown_files(folder: Path, manifest: Manifest) -> Iterator[Problem]:
+    known = {MANIFEST_NAME, *(shard.name for split in manifest.splits.values() for shard in split.shards)}
+    if manifest.simulated is not None:
+        known |= {truth_name(name) for name in manifest.splits}
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name != CACHE_FOLDER)
+        for name in sorted(files):
+            path = (Path(root) / name).relative_to(folder).as_posix()
+            if path not in known:
+                yield Problem(f"the file {path} is not in the manifest")
+
+
+def _totals(split: SplitInfo, reports: list[ShardReport]) -> dict[str, int]:
+    mine = [report for report in reports if report.split == split.name]
+    return {
+        "videos": split.videos,
+        "shards": len(split.shards),
+        "bytes": sum(shard.bytes for shard in split.shards),
+        "damaged_videos": len({(p.shard, p.video) for r in mine for p in r.problems if p.video is not None}),
+        "damaged_shards": sum(bool(report.problems) for report in mine),
+        "videos_without_checksum": sum(report.without_checksum for report in mine),
+    }
+
+
+def truth_name(split: str) -> str:
+    """Where a simulated data set holds the hidden truth of a split."""
+    return f"truth/{split}.npz"

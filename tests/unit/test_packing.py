@@ -1,0 +1,345 @@
+"""Packing that is killed, stopped or refused goes on where it was, and ends with the bytes of an undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jomold_dist.data.encoding import BadVideosError, Video
+from jomold_dist.data.manifest import FeatureSpec, Manifest
+from jomold_dist.data.repairing import repair_shards
+from jomold_dist.data.shards import verify_shards
+from jomold_dist.data.source import read_manifest
+from jomold_dist.data.workplace import Workplace
+from jomold_dist.data.writing import DatasetWriter, SplitSource, Videos
+from jomold_dist.errors import DataError
+from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos
+
+SIZES = {"train": 31, "val": 9}
+
+
+class Source:
+    """Videos that are made when they are asked for; counts them, and does something before each."""
+
+    def __init__(self, videos: list[Video], before: Callable[[int], object] = lambda number: None) -> None:
+        self._videos, self._before = videos, before
+        self.read: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def __getitem__(self, part: slice) -> Iterator[Video]:
+        for number in range(part.start, part.stop):
+            self._before(number)
+            self.read.append(number)
+            yield self._videos[number]
+
+
+def videos_of(split: str) -> list[Video]:
+    return make_videos(SIZES[split], prefix=split, dense=split == "val")
+
+
+def pack(
+    out: Path,
+    sources: dict[str, Source] | None = None,
+    recipe: dict[str, Any] | None = None,
+    origin: Callable[[slice], str] = lambda part: "",
+) -> Manifest:
+    """Packs as the tools do: with a recipe, and the bad videos of all splits in one error."""
+    problems: list[str] = []
+    with DatasetWriter(
+        out,
+        name="x",
+        categories=CATEGORIES,
+        segments=SEGMENTS,
+        features=FEATURES,
+        videos_per_shard=4,
+        recipe={"seed": 1} if recipe is None else recipe,
+    ) as writer:
+        for split in SIZES:
+            source: Videos = sources[split] if sources else videos_of(split)
+            try:
+                writer.write_split(split, source, max_labels=5, dense=split == "val", origin=origin)
+            except BadVideosError as error:
+                problems += error.problems
+        if problems:
+            raise BadVideosError(*problems)
+        return writer.finish()
+
+
+def sources(before: Callable[[int], object] = lambda number: None) -> dict[str, Source]:
+    return {split: Source(videos_of(split), before) for split in SIZES}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("undisturbed") / "set"
+    pack(folder)
+    return contents(folder)
+
+
+def stop_at(video: int) -> Callable[[int], None]:
+    def before(number: int) -> None:
+        if number == video:
+            raise KeyboardInterrupt
+
+    return before
+
+
+def interrupt(out: Path, video: int, **options: Any) -> None:
+    """Packs until `video` of train is asked for."""
+    with pytest.raises(KeyboardInterrupt):
+        pack(out, sources(stop_at(video)), **options)
+
+
+def test_it_goes_on_after_the_finished_shards(
+    tmp_path: Path, undisturbed: dict[str, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    interrupt(tmp_path / "set", 14)
+    kept = tmp_path / ".set.partial"
+    assert f"finished shards are kept (3 in {kept})" in caplog.text
+    assert sorted(p.name for p in kept.rglob("*.tar*")) == [f"shard-00000{i}.tar" for i in range(3)]
+    again = sources()
+    pack(tmp_path / "set", again)
+    assert "going on after 3 shards" in caplog.text
+    assert again["train"].read == list(range(12, 31))
+    assert contents(tmp_path / "set") == undisturbed
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def killed(out: Path, seconds: float) -> bool:
+    """Packs in a process of its own that is killed after some time; whether it was faster."""
+    child = os.fork()
+    if child == 0:
+        try:
+            pack(out, sources(lambda number: time.sleep(0.002)))
+        finally:
+            os._exit(0 if out.exists() else 1)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_killed_again_and_again_it_ends_with_the_bytes_of_an_undisturbed_run(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    out = tmp_path / "set"
+    draw = np.random.default_rng(time.time_ns())
+    for _ in range(12):
+        if killed(out, float(draw.uniform(0.01, 0.12))) or out.exists():  # perhaps killed right after the rename
+            break
+        shards = list((tmp_path / ".set.partial").rglob("shard-*.tar"))
+        for path in shards:
+            assert path.read_bytes() == undisturbed[path.relative_to(tmp_path / ".set.partial" / "set").as_posix()]
+    else:
+        pack(out)
+    assert contents(out) == undisturbed
+    assert {path.name for path in tmp_path.iterdir()} <= {"set", ".set.partial"}
+
+
+def test_what_a_kill_leaves_in_the_middle_of_writing_is_made_again(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    """A cut line of the journal, a shard without a line, a shard that was being written, a stray file."""
+    interrupt(tmp_path / "set", 14)
+    kept = tmp_path / ".set.partial"
+    journal = kept / "journal.jsonl"
+    journal.write_text(journal.read_text()[:-20])
+    (kept / "set" / "train" / "shard-000003.tar").write_bytes(b"not in the journal")
+    (kept / "set" / "train" / ".shard-000004.tar.partial").write_bytes(b"half")
+    (kept / "set" / "stray").write_bytes(b"")
+    again = sources()
+    pack(tmp_path / "set", again)
+    assert again["train"].read == list(range(8, 31))
+    assert contents(tmp_path / "set") == undisturbed
+
+
+def test_a_finished_shard_that_was_damaged_since_is_made_again(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    interrupt(tmp_path / "set", 14)
+    path = tmp_path / ".set.partial" / "set" / "train" / "shard-000001.tar"
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 1
+    path.write_bytes(content)
+    again = sources()
+    pack(tmp_path / "set", again)
+    assert again["train"].read == [4, 5, 6, 7, *range(12, 31)]
+    assert contents(tmp_path / "set") == undisturbed
+
+
+def test_another_recipe_starts_anew_and_says_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    interrupt(tmp_path / "set", 14, recipe={"seed": 1, "labels": "a" * 64})
+    again = sources()
+    pack(tmp_path / "set", again, recipe={"seed": 2, "labels": "b" * 64})
+    assert (
+        "starting anew, without the 3 shards of an earlier start: labels is another, seed was 1 and is 2" in caplog.text
+    )
+    assert again["train"].read == list(range(31))
+
+
+def test_shards_of_changed_sources_are_made_again_and_no_others(
+    tmp_path: Path, undisturbed: dict[str, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    interrupt(tmp_path / "set", 14)
+    again = sources()
+    pack(tmp_path / "set", again, origin=lambda part: "changed" if part.start == 4 else "")
+    assert again["train"].read == [4, 5, 6, 7, *range(12, 31)]
+    assert "train/shard-000001.tar is written again: what its videos are made from has changed since" in caplog.text
+    assert contents(tmp_path / "set") == undisturbed
+
+
+def test_bad_videos_of_all_splits_are_named_and_only_their_shards_made_again(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    bad = {split: videos_of(split) for split in SIZES}
+    for split, number in (("train", 6), ("train", 7), ("val", 8)):
+        bad[split][number].features["audio"][0, 1] = np.nan  # type: ignore[index]
+    with pytest.raises(BadVideosError) as caught:
+        pack(tmp_path / "set", {split: Source(videos) for split, videos in bad.items()})
+    assert len(caught.value.problems) == 3
+    for split, number in (("train", 6), ("train", 7), ("val", 8)):
+        assert bad[split][number].key in str(caught.value)
+    again = sources()
+    pack(tmp_path / "set", again)
+    assert (again["train"].read, again["val"].read) == ([4, 5, 6, 7], [8])
+    assert contents(tmp_path / "set") == undisturbed
+
+
+def test_keys_stay_unique_over_what_an_earlier_start_has_finished(tmp_path: Path) -> None:
+    interrupt(tmp_path / "set", 14)
+    twice = sources()
+    twice["val"]._videos[2] = make_videos(9, prefix="train", dense=True)[1]
+    with pytest.raises(DataError, match=r"key 'train-x000001' comes twice"):
+        pack(tmp_path / "set", twice)
+
+
+def test_after_bad_videos_nothing_can_be_finished(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "s", name="x", categories=CATEGORIES, segments=SEGMENTS, features=FEATURES) as writer:
+        writer.write_split("train", videos_of("train"), max_labels=5, dense=False)
+        with pytest.raises(BadVideosError, match="dense labels in a split without them"):
+            writer.write_split("val", videos_of("val"), max_labels=5, dense=False)
+        with pytest.raises(DataError, match="all the videos that it was given"):
+            writer.finish()
+    assert list(tmp_path.iterdir()) == []  # without a recipe there is nothing to go on with
+
+
+def test_one_packer_at_a_time(tmp_path: Path) -> None:
+    workplace = Workplace(tmp_path / "set")
+    with pytest.raises(DataError, match=rf"set is being packed or repaired by process {os.getpid()} on "):
+        pack(tmp_path / "set")
+    pack(tmp_path / "other")
+    workplace.close(keep=False)
+    pack(tmp_path / "set")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "set"]
+
+
+def test_what_a_kill_right_after_the_last_rename_leaves_is_cleared(tmp_path: Path) -> None:
+    pack(tmp_path / "set")
+    (tmp_path / ".set.partial").mkdir()
+    (tmp_path / ".set.partial" / "journal.jsonl").write_text(json.dumps({"recipe": {}}) + "\n")
+    with pytest.raises(DataError, match="not an empty folder"):
+        pack(tmp_path / "set")
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(DataError, match="cannot write beside"):
+        pack(tmp_path / "set")
+
+
+def repair(folder: Path, sources: dict[str, Source], **changes: Any) -> tuple[str, ...]:
+    splits = [SplitSource(split, source, 5, split == "val") for split, source in sources.items()]
+    options: dict[str, Any] = {
+        "categories": CATEGORIES,
+        "segments": SEGMENTS,
+        "features": FEATURES,
+        "videos_per_shard": 4,
+        **changes,
+    }
+    return repair_shards(folder, splits, **options).rewritten
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """A set with an altered, a truncated and a missing shard."""
+    folder = tmp_path / "set"
+    pack(folder)
+    altered, cut, gone = (folder / "train" / f"shard-00000{i}.tar" for i in (1, 4, 6))
+    content = bytearray(altered.read_bytes())
+    content[700] ^= 1
+    altered.write_bytes(content)
+    os.truncate(cut, 4000)
+    gone.unlink()
+    return folder
+
+
+def test_repair_writes_the_damaged_shards_and_no_others(damaged: Path, undisturbed: dict[str, bytes]) -> None:
+    given = sources()
+    assert repair(damaged, given) == tuple(f"train/shard-00000{i}.tar" for i in (1, 4, 6))
+    assert given["train"].read == [*range(4, 8), *range(16, 20), *range(24, 28)]
+    assert given["val"].read == []
+    assert contents(damaged) == undisturbed
+    assert [path.name for path in damaged.parent.iterdir()] == ["set"]
+    assert repair(damaged, sources()) == ()
+
+
+def test_repair_replaces_nothing_by_other_content(damaged: Path, undisturbed: dict[str, bytes]) -> None:
+    before = contents(damaged)
+    given = sources()
+    given["train"]._videos[5].features["audio"][0, 0] += 1  # type: ignore[index]
+    with pytest.raises(DataError, match=r"shard-000001\.tar: written anew it has SHA-256.*are not those it was packed"):
+        repair(damaged, given)
+    after = contents(damaged)
+    assert after["train/shard-000001.tar"] == before["train/shard-000001.tar"]
+    assert {n: c for n, c in after.items() if "000001" not in n} == {
+        n: c for n, c in undisturbed.items() if "000001" not in n
+    }
+    assert len(verify_shards(damaged, read_manifest(damaged))) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"videos_per_shard": 5}, "4 videos a shard, not 5"),
+        (
+            {"features": {**FEATURES, "audio": FeatureSpec((SEGMENTS, 3), "float32")}},
+            r"its features are .*float16, not",
+        ),
+        ({"simulated": {"seed": 0}}, r"it was simulated with None, not \{'seed': 0\}"),
+    ],
+)
+def test_repair_with_other_options_is_refused(damaged: Path, changes: dict[str, Any], message: str) -> None:
+    before = contents(damaged)
+    with pytest.raises(DataError, match=message):
+        repair(damaged, sources(), **changes)
+    with pytest.raises(DataError, match="it has the splits train, val, not train"):
+        repair(damaged, {"train": sources()["train"]})
+    assert contents(damaged) == before
+
+
+def test_repair_names_bad_sources_and_waits_for_no_packer(damaged: Path) -> None:
+    given = sources()
+    given["train"]._videos[5].features["audio"][0, 0] = np.inf  # type: ignore[index]
+    with pytest.raises(DataError, match=rf"{given['train']._videos[5].key}: feature 'audio' holds NaN or infinity"):
+        repair(damaged, given)
+    workplace = Workplace(damaged)
+    with pytest.raises(DataError, match="is being packed or repaired by"):
+        repair(damaged, sources())
+    workplace.close(keep=False)
