@@ -11,6 +11,7 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pack_llp
 import pytest
 
 from jomold_dist.data.annotations import read_annotations
@@ -77,6 +78,13 @@ def pack(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def pack_all(folder: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return pack("--annotations", folder / "annotations", "--features", folder / "features", "--out", out, *more)
+
+
+def pack_here(monkeypatch: pytest.MonkeyPatch, folder: Path, out: Path, *more: str) -> int:
+    """The same in this process: the exit code."""
+    sources = ("--annotations", str(folder / "annotations"), "--features", str(folder / "features"))
+    monkeypatch.setattr(sys, "argv", ["pack_llp.py", *sources, "--out", str(out), *more])
+    return pack_llp.main()
 
 
 def packed(out: Path, split: str) -> dict[str, dict[str, bytes]]:
@@ -224,7 +232,9 @@ def test_a_feature_file_of_a_wrong_shape_is_refused(own: Path) -> None:
     refused(pack_all(own, own / "out"), own / "out", str(path), "shape (7, 4), expected (10, width)")
 
 
-def test_all_feature_files_with_nan_are_named_together_and_the_good_shards_kept(own: Path) -> None:
+def test_all_feature_files_with_nan_are_named_together_and_the_good_shards_kept(
+    own: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     bad = ((2, "audio"), (11, "frames"), (11, "motion"), (15, "audio"))  # the last in another split
     paths = [feature_path(own / "features", name, all_keys()[i]) for i, name in bad]
     good = [np.load(path) for path in paths]
@@ -240,31 +250,31 @@ def test_all_feature_files_with_nan_are_named_together_and_the_good_shards_kept(
 
     for path, values in zip(paths, good, strict=True):
         np.save(path, values)
-    mended = pack_all(own, own / "out", "--videos-per-shard", "2")
-    assert mended.returncode == 0, mended.stderr
-    assert f"going on after {kept} shards" in mended.stderr
-    assert pack_all(own, own / "at_once", "--videos-per-shard", "2").returncode == 0
+    assert pack_here(monkeypatch, own, own / "out", "--videos-per-shard", "2") == 0
+    assert f"going on after {kept} shards" in caplog.text
+    assert pack_here(monkeypatch, own, own / "at_once", "--videos-per-shard", "2") == 0
     assert contents(own / "out") == contents(own / "at_once")
     assert not (own / ".out.partial").exists()
 
 
-def test_repair_needs_the_sources_that_were_packed(own: Path) -> None:
+def test_repair_needs_the_sources_that_were_packed(
+    own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ("--videos-per-shard", "5")
-    assert pack_all(own, own / "out", *options).returncode == 0
+    assert pack_here(monkeypatch, own, own / "out", *options) == 0
     before = contents(own / "out")
     path = own / "out" / read_manifest(own / "out").splits["val"].shards[0].name
     path.unlink()
     source = feature_path(own / "features", "audio", all_keys()[13])
     values = np.load(source)
     np.save(source, values + 1)
-    refused = pack_all(own, own / "out", *options, "--repair")
-    assert refused.returncode == 2
-    assert f"{path}: written anew it has SHA-256" in refused.stderr
+    assert pack_here(monkeypatch, own, own / "out", *options, "--repair") == 2
+    assert f"{path}: written anew it has SHA-256" in capsys.readouterr().err
     assert not path.exists()
     np.save(source, values)
-    repaired = pack_all(own, own / "out", *options, "--repair")
-    assert repaired.returncode == 0, repaired.stderr
-    assert "written anew: val/shard-000000.tar\nshards that were whole: 4, written anew: 1\n" in repaired.stdout
+    assert pack_here(monkeypatch, own, own / "out", *options, "--repair") == 0
+    told = "written anew: val/shard-000000.tar\nshards that were whole: 4, written anew: 1\n"
+    assert told in capsys.readouterr().out
     assert contents(own / "out") == before
 
 

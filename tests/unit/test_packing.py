@@ -185,9 +185,8 @@ def test_another_recipe_starts_anew_and_says_why(tmp_path: Path, caplog: pytest.
     interrupt(tmp_path / "set", 14, recipe={"seed": 1, "labels": "a" * 64})
     again = sources()
     pack(tmp_path / "set", again, recipe={"seed": 2, "labels": "b" * 64})
-    assert (
-        "starting anew, without the 3 shards of an earlier start: labels is another, seed was 1 and is 2" in caplog.text
-    )
+    assert "starting anew, without the 3 shards of an earlier start: " in caplog.text
+    assert "labels is another, seed was 1 and is 2" in caplog.text
     assert again["train"].read == list(range(31))
 
 

@@ -142,7 +142,14 @@ def stop_after_a_shard(out: Path, number: int, *options: str) -> subprocess.Comp
     return subprocess.CompletedProcess(command, process.returncode, out_text, error_text)
 
 
-def test_killed_and_stopped_it_ends_with_the_same_bytes_and_repairs_them(small: Path, tmp_path: Path) -> None:
+def test_killed_and_stopped_it_ends_with_the_same_bytes_and_repairs_them(
+    tool: ModuleType,
+    small: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     out, options = tmp_path / "out", ("--videos", "60", "--seed", "4", "--videos-per-shard", "25")
     assert stop_after_a_shard(out, signal.SIGKILL, *options).returncode == -signal.SIGKILL
     stopped = stop_after_a_shard(out, signal.SIGTERM, *options)
@@ -150,17 +157,17 @@ def test_killed_and_stopped_it_ends_with_the_same_bytes_and_repairs_them(small: 
     assert "simulate_llp: stopped by SIGTERM" in stopped.stderr
     assert "the same command goes on after them" in stopped.stderr
     assert "Traceback" not in stopped.stderr
-    done = simulate(out, *options)
-    assert done.returncode == 0, done.stderr
-    assert "that an earlier start has finished" in done.stderr
+    monkeypatch.setattr(sys, "argv", ["simulate_llp.py", "--out", str(out), *options])
+    assert tool.main() == 0
+    assert "that an earlier start has finished" in caplog.text
     assert contents(out) == contents(small)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
     (out / "train" / "shard-000001.tar").unlink()
     os.truncate(out / "truth" / "train.npz", 50)
-    repaired = simulate(out, *options, "--repair")
-    assert repaired.returncode == 0, repaired.stderr
-    assert "written anew: train/shard-000001.tar\nwritten anew: truth/train.npz\n" in repaired.stdout
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--repair"])
+    assert tool.main() == 0
+    assert "written anew: train/shard-000001.tar\nwritten anew: truth/train.npz\n" in capsys.readouterr().out
     assert contents(out) == contents(small)
 
 
