@@ -142,16 +142,17 @@ class Loader:
             for future in pending:
                 future.cancel()
 
-    def _choose_source(self, plan: EpochPlan) -> Callable[[np.ndarray], Callable[[], Records]]:
-        """What takes a batch's positions, in order and in the consumer's thread, and gives the job to get its rows."""
+    def _choose_source(self, plan: EpochPlan) -> Callable[[np.ndarray], Callable[[np.ndarray], Records]]:
+        """What takes a batch's positions, in order and in the consumer's thread, and gives the job to get its rows,
+        which is told the videos' numbers."""
         if self._resident is not None:
             resident = self._resident
-            return lambda positions: lambda: resident.rows(self._index(plan, positions))
+            return lambda positions: resident.rows
         source: _Blocks | _Runs = _Blocks(plan, self._reader, self._pool) if plan.shuffle else _Runs(plan, self._reader)
 
-        def fetch(positions: np.ndarray) -> Callable[[], Records]:
+        def fetch(positions: np.ndarray) -> Callable[[np.ndarray], Records]:
             job = source.fetch(positions)
-            return lambda: RecordView(job(), self._manifest, self._split)
+            return lambda index: RecordView(job(), self._manifest, self._split)
 
         return fetch
 
@@ -159,14 +160,15 @@ class Loader:
         shard, row = plan.locate(positions)
         return self._first[shard] + row
 
-    def _batch(self, plan: EpochPlan, step: int, positions: np.ndarray, job: Callable[[], Records]) -> Batch:
-        rows = job()
+    def _batch(self, plan: EpochPlan, step: int, positions: np.ndarray, job: Callable[[np.ndarray], Records]) -> Batch:
+        index = self._index(plan, positions)
+        rows = job(index)
         start = step * self._batch_size
         return Batch(
             features={name: torch.from_numpy(rows.feature(name)) for name in self._manifest.features},
             labels=torch.from_numpy(rows.labels()),
             position=torch.from_numpy(positions - start),
-            index=torch.from_numpy(self._index(plan, positions)),
+            index=torch.from_numpy(index),
             keys=tuple(rows.keys()),
             dense=torch.from_numpy(rows.dense()) if self._split.dense else None,
             total=min(self._batch_size, self._split.videos - start),
