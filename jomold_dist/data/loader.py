@@ -95,7 +95,7 @@ class Loader:
         self._batch_size, self._rank, self._world = batch_size, rank, world
         self._seed, self._streams, self._block, self._shuffle = seed, streams, block, shuffle
         self._first = np.concatenate([[0], np.cumsum(self._split.shard_sizes)])  # number of each shard's first video
-        self._ahead = threads + 1
+        self._ahead = batches_ahead(threads)
         self._reader = ShardReader(folder, manifest, split)
         self._resident = ResidentSplit(folder, manifest, split, cache) if resident else None
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"loader-{split}")
@@ -173,6 +173,22 @@ class Loader:
             dense=torch.from_numpy(rows.dense()) if self._split.dense else None,
             total=min(self._batch_size, self._split.videos - start),
         )
+
+
+def batches_ahead(threads: int) -> int:
+    """Batches that are on their way while the consumer holds one."""
+    return threads + 1
+
+
+def read_ahead_videos(
+    videos: int, batch_size: int, world: int, streams: int, block: int, threads: int
+) -> tuple[int, int]:
+    """The most videos that a rank's loader holds in a shuffled epoch: in blocks, and in batches."""
+    batches = batches_ahead(threads) + 1  # and the consumer's
+    items = -(-batches * batch_size // streams)  # of a stream within these batches
+    blocks = -(-items // block) + 1
+    own = -(-videos // world)
+    return min(streams // world * blocks * block, own), min(batches * -(-batch_size // world), own)
 
 
 class _Runs:

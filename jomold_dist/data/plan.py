@@ -75,6 +75,14 @@ class EpochPlan:
         shard, row = self._on_line(np.arange(first, first + len(order)))
         return Block(runs(shard, row), order)
 
+    def stream_shards(self, stream: int) -> np.ndarray:
+        """The shards that hold videos of a stream, in its order; int64."""
+        order, ends = self._line
+        first, last = self._stream_start(stream), self._stream_start(stream + 1)
+        if first == last:
+            return order[:0]
+        return order[np.searchsorted(ends, first, side="right") : np.searchsorted(ends, last, side="left") + 1]
+
     def _block_order(self, stream: int, number: int) -> tuple[int, np.ndarray]:
         """The block's first place on the line, and its order."""
         shift = int(self._shift[stream])
@@ -149,6 +157,11 @@ def rank_positions(step: int, batch_size: int, videos: int, rank: int, world: in
     """The positions of the epoch that a rank takes at a step, int64, ascending; there may be none."""
     start, end = step * batch_size, min((step + 1) * batch_size, videos)
     return np.arange(start + (rank - start) % world, end, world, dtype=np.int64)
+
+
+def rank_shards(plan: EpochPlan, rank: int, world: int) -> np.ndarray:
+    """The different shards that a rank reads in a shuffled epoch, ascending; int64."""
+    return np.unique(np.concatenate([plan.stream_shards(stream) for stream in range(rank, plan.streams, world)]))
 
 
 def check_world_size(streams: int, world: int) -> None:

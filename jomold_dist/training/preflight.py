@@ -13,6 +13,7 @@ from jomold_dist.denoising.methods import METHODS
 from jomold_dist.distributed.world import World, agree_on_errors, gather_objects
 from jomold_dist.errors import DataError, UserError, join_problems
 from jomold_dist.models.weights import WeightsInfo, feature_sizes
+from jomold_dist.training.run_folder import RunFolder
 
 SPLITS = ("train", "val", "test")
 
@@ -26,7 +27,7 @@ def prepare_run(config: Config, world: World) -> Manifest:
     folder = Path(config.data.shards)
     with agree_on_errors(world):
         manifest = read_manifest(folder)
-        problems = _problems(config, manifest, world)
+        problems = _problems(config, manifest, world.size)
         if problems:
             raise DataError(join_problems(problems))
     with agree_on_errors(world):
@@ -44,10 +45,25 @@ def prepare_run(config: Config, world: World) -> Manifest:
     return manifest
 
 
-def _problems(config: Config, manifest: Manifest, world: World) -> list[str]:
+def inspect_run(config: Config, ranks: int) -> Manifest:
+    """What `prepare_run` and the run's folder would find on so many ranks, found by this process alone. Nothing is
+    written; files of resident splits are not made.
+
+    DataError, ConfigError or RunFolderError as in a real start.
+    """
+    folder = Path(config.data.shards)
+    manifest = read_manifest(folder)
+    problems = _problems(config, manifest, ranks) or verify_shards(folder, manifest, SPLITS, level=config.data.verify)
+    if problems:
+        raise DataError(join_problems(problems))
+    RunFolder(Path(config.run.dir)).check(config, manifest.digest)
+    return manifest
+
+
+def _problems(config: Config, manifest: Manifest, ranks: int) -> list[str]:
     problems = []
     try:
-        check_world_size(config.data.streams, world.size)
+        check_world_size(config.data.streams, ranks)
     except UserError as error:
         problems.append(str(error))
     for name in SPLITS:
