@@ -5,11 +5,15 @@ torchrun --nproc-per-node 2 launchers/train.py --config configs/llp.yaml
 deepspeed --num_gpus 2 launchers/train.py --config configs/llp.yaml
 
 launchers/start.py before any of these exits with the run's own code and leaves no process behind.
+
+With --dry-run nothing is trained or written: config, manifest and shards are checked as for a start on --ranks ranks,
+and what such a run would do is printed.
 """
 
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentTypeError
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -23,7 +27,9 @@ from jomold_dist.launching import config_parser, exit_code, launch, progress_bar
 from jomold_dist.stopping import StopRequest, hear_signals
 from jomold_dist.tables import scores_table
 from jomold_dist.tracking import open_recorder, ui_command
-from jomold_dist.training.preflight import prepare_run
+from jomold_dist.training.forecast import forecast
+from jomold_dist.training.forecast_report import forecast_report
+from jomold_dist.training.preflight import SPLITS, inspect_run, prepare_run
 from jomold_dist.training.recorder import NullRecorder
 from jomold_dist.training.run import Run, no_progress
 from jomold_dist.training.run_folder import RunFolder
@@ -32,12 +38,39 @@ from jomold_dist.training.stages import run_stages
 
 def main() -> int:
     stop = hear_signals()
-    arguments = config_parser(__doc__).parse_args()
+    parser = config_parser(__doc__)
+    parser.add_argument("--dry-run", action="store_true", help="check everything and print what the run would do")
+    parser.add_argument("--ranks", type=rank_count, help="ranks of the dry run (default: those that are started)")
+    arguments = parser.parse_args()
+    if arguments.ranks and not arguments.dry_run:
+        parser.error("--ranks goes with --dry-run; a run has the ranks that its launcher starts")
+
+    def body(config: Config, world: World) -> None:
+        if arguments.dry_run:
+            dry_run(config, world, arguments.ranks or world.size)
+        else:
+            train(config, world, stop)
+
     return launch(
         lambda: load_config(arguments.config, arguments.overrides, {"method": METHODS}),
         lambda config: config.distributed,
-        lambda config, world: train(config, world, stop),
+        body,
     )
+
+
+def rank_count(text: str) -> int:
+    """A number of ranks on the command line."""
+    if not text.isdecimal() or not int(text):
+        raise ArgumentTypeError(f"{text!r} is no number of ranks; it must be 1 or more")
+    return int(text)
+
+
+def dry_run(config: Config, world: World, ranks: int) -> None:
+    """Collective: what a run on so many ranks would do, told by rank 0."""
+    with agree_on_errors(world):
+        if world.is_main:
+            manifest = inspect_run(config, ranks)
+            print(forecast_report(forecast(config, manifest, ranks, SPLITS), config, manifest))
 
 
 def train(config: Config, world: World, stop: StopRequest) -> None:

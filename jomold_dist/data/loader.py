@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Protocol
@@ -117,7 +118,7 @@ class Loader:
         self._batch_size, self._rank, self._world = batch_size, rank, world
         self._seed, self._streams, self._block, self._shuffle = seed, streams, block, shuffle
         self._first = np.concatenate([[0], np.cumsum(self._split.shard_sizes)])  # number of each shard's first video
-        self._ahead = threads + 1
+        self._ahead = batches_ahead(threads)
         self._source, self._prefetch = as_source(place), prefetch
         self._prefetcher: Prefetcher | None = None
         self._reader = ShardReader(place, manifest, split, mask=mask)
@@ -174,10 +175,8 @@ class Loader:
 
     def nothing(self, step: int) -> Batch:
         """The batch of a step for a rank that has none of its videos."""
-        records = np.empty((0, self._split.record.bytes), dtype=np.uint8)
-        return self._batch(
-            self._plan(0), step, np.zeros(0, dtype=np.int64), lambda: self._without_bad(Piece(records, {}))
-        )
+        piece = Piece(np.empty((0, self._split.record.bytes), dtype=np.uint8), {})
+        return self._batch(self._plan(0), step, np.zeros(0, dtype=np.int64), lambda index: self._without_bad(piece))
 
     def _begin_prefetching(self, plan: EpochPlan, start_step: int) -> None:
         self._end_prefetching()
@@ -194,16 +193,17 @@ class Loader:
     def _plan(self, epoch: int) -> EpochPlan:
         return EpochPlan(self._split.shard_sizes, self._streams, self._block, self._seed, epoch, self._shuffle)
 
-    def _choose_source(self, plan: EpochPlan) -> Callable[[np.ndarray], Callable[[], Taken]]:
-        """What takes a batch's positions, in order and in the consumer's thread, and gives the job to get its rows."""
+    def _choose_source(self, plan: EpochPlan) -> Callable[[np.ndarray], Callable[[np.ndarray], Taken]]:
+        """What takes a batch's positions, in order and in the consumer's thread, and gives the job to get its rows,
+        which is told the videos' numbers."""
         if self._resident is not None:
             resident = self._resident
-            return lambda positions: lambda: _resident_rows(resident, self._index(plan, positions))
+            return lambda positions: partial(_resident_rows, resident)
         source: _Blocks | _Runs = _Blocks(plan, self._reader, self._pool) if plan.shuffle else _Runs(plan, self._reader)
 
-        def fetch(positions: np.ndarray) -> Callable[[], Taken]:
+        def fetch(positions: np.ndarray) -> Callable[[np.ndarray], Taken]:
             job = source.fetch(positions)
-            return lambda: self._without_bad(job())
+            return lambda index: self._without_bad(job())
 
         return fetch
 
@@ -215,16 +215,17 @@ class Loader:
         shard, row = plan.locate(positions)
         return self._first[shard] + row
 
-    def _batch(self, plan: EpochPlan, step: int, positions: np.ndarray, job: Callable[[], Taken]) -> Batch:
-        rows, bad = job()
+    def _batch(self, plan: EpochPlan, step: int, positions: np.ndarray, job: Callable[[np.ndarray], Taken]) -> Batch:
+        index = self._index(plan, positions)
+        rows, bad = job(index)
         if bad:
-            positions = np.delete(positions, list(bad))
+            positions, index = (np.delete(numbers, list(bad)) for numbers in (positions, index))
         start = step * self._batch_size
         return Batch(
             features={name: torch.from_numpy(rows.feature(name)) for name in self._manifest.features},
             labels=torch.from_numpy(rows.labels()),
             position=torch.from_numpy(positions - start),
-            index=torch.from_numpy(self._index(plan, positions)),
+            index=torch.from_numpy(index),
             keys=tuple(rows.keys()),
             dense=torch.from_numpy(rows.dense()) if self._split.dense else None,
             total=min(self._batch_size, self._split.videos - start),
@@ -234,8 +235,26 @@ class Loader:
 
 def _resident_rows(resident: ResidentSplit, index: np.ndarray) -> Taken:
     """The videos with these numbers in the split."""
+    if not resident.bad:
+        return Taken(resident.rows(index), {})
     bad = {place: resident.bad[i] for place, i in enumerate(index.tolist()) if i in resident.bad}
-    return Taken(resident.rows(np.delete(index, list(bad)) if bad else index), bad)
+    return Taken(resident.rows(np.delete(index, list(bad))), bad)
+
+
+def batches_ahead(threads: int) -> int:
+    """Batches that are on their way while the consumer holds one."""
+    return threads + 1
+
+
+def read_ahead_videos(
+    videos: int, batch_size: int, world: int, streams: int, block: int, threads: int
+) -> tuple[int, int]:
+    """The most videos that a rank's loader holds in a shuffled epoch: in blocks, and in batches."""
+    batches = batches_ahead(threads) + 1  # and the consumer's
+    items = -(-batches * batch_size // streams)  # of a stream within these batches
+    blocks = -(-items // block) + 1
+    own = -(-videos // world)
+    return min(streams // world * blocks * block, own), min(batches * -(-batch_size // world), own)
 
 
 class _Runs:

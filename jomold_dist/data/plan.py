@@ -78,8 +78,8 @@ class EpochPlan:
     def shards_by_need(self, rank: int, world: int, position: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """What a rank reads from a position of the epoch on: where each shard is first needed, ascending, and the
         shard; both int64 (n,). A block is needed as a whole when its first video is."""
+        order, ends = self._line
         if not self.shuffle:
-            order, ends = self._line
             first = int(np.searchsorted(ends, position, side="right"))
             return np.maximum(ends - self.shard_sizes[order], position)[first:], order[first:]
         needs, shards = [], []
@@ -90,7 +90,6 @@ class EpochPlan:
                 continue
             shift = int(self._shift[stream])
             block = max((item + shift) // self.block * self.block - shift, 0)
-            order, ends = self._line
             first, last = np.searchsorted(ends, [start + block, end - 1], side="right")
             begins = ends[first : last + 1] - self.shard_sizes[order[first : last + 1]]
             blocks = (np.maximum(begins - start, block) + shift) // self.block * self.block - shift
@@ -175,6 +174,11 @@ def rank_positions(step: int, batch_size: int, videos: int, rank: int, world: in
     """The positions of the epoch that a rank takes at a step, int64, ascending; there may be none."""
     start, end = step * batch_size, min((step + 1) * batch_size, videos)
     return np.arange(start + (rank - start) % world, end, world, dtype=np.int64)
+
+
+def rank_shards(plan: EpochPlan, rank: int, world: int) -> np.ndarray:
+    """The different shards that a rank reads in a shuffled epoch, ascending; int64."""
+    return np.unique(plan.shards_by_need(rank, world)[1])
 
 
 def check_world_size(streams: int, world: int) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from jomold_dist.data.damage import BadVideo, from_csv, to_csv
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.manifest import Manifest, SplitInfo
 from jomold_dist.data.records import LABELS, MAX_KEY, RecordView, label_text, strided
 from jomold_dist.data.shards import ShardReader
 from jomold_dist.data.source import Place, Source, as_source
@@ -71,19 +71,7 @@ class ResidentSplit:
         self.manifest = manifest
         source = as_source(place)
         self._info = manifest.split(split)
-        self.offsets: dict[str, int] = {}
-        width = 0
-        for name, spec in manifest.features.items():
-            self.offsets[name] = width
-            width += -(-spec.bytes // _ALIGN) * _ALIGN
-        categories = len(manifest.categories)
-        self._arrays: dict[str, tuple[str, tuple[int, ...]]] = {
-            "rows": ("uint8", (width,)),
-            "labels": ("bool", (categories,)),
-            "keys": (f"S{MAX_KEY}", ()),
-        }
-        if self._info.dense:
-            self._arrays["dense"] = ("uint8", (2, categories, manifest.segments))
+        self.offsets, self._arrays = _layout(manifest, self._info)
         kept = (Path(cache) if cache is not None else source.near() / ".resident") / f"{manifest.digest[:16]}-{split}"
         if not self._complete(kept):
             self._build(source, kept, mask)
@@ -114,9 +102,8 @@ class ResidentSplit:
         """Whether every file is there in full."""
         try:
             return (place / BAD).exists() and all(
-                (place / f"{name}.bin").stat().st_size
-                == self._info.videos * int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-                for name, (dtype, shape) in self._arrays.items()
+                (place / f"{name}.bin").stat().st_size == self._info.videos * _row_bytes(form)
+                for name, form in self._arrays.items()
             )
         except OSError:
             return False
@@ -183,6 +170,39 @@ class ResidentSplit:
             for file in files.values():
                 file.flush()
                 os.fsync(file.fileno())
+
+
+def resident_bytes(manifest: Manifest, split: str) -> int:
+    """Size of a split's resident files, if all its videos are good."""
+    info = manifest.split(split)
+    return len(to_csv([])) + info.videos * sum(_row_bytes(form) for form in _layout(manifest, info)[1].values())
+
+
+def resident_row_bytes(manifest: Manifest) -> int:
+    """Size of one video's features in a resident file."""
+    return _row_bytes(_layout(manifest, next(iter(manifest.splits.values())))[1]["rows"])
+
+
+def _layout(manifest: Manifest, info: SplitInfo) -> tuple[dict[str, int], dict[str, tuple[str, tuple[int, ...]]]]:
+    """Where each feature lies in a row of rows.bin; and by file the dtype and shape of a row."""
+    offsets, width = {}, 0
+    for name, spec in manifest.features.items():
+        offsets[name] = width
+        width += -(-spec.bytes // _ALIGN) * _ALIGN
+    categories = len(manifest.categories)
+    arrays: dict[str, tuple[str, tuple[int, ...]]] = {
+        "rows": ("uint8", (width,)),
+        "labels": ("bool", (categories,)),
+        "keys": (f"S{MAX_KEY}", ()),
+    }
+    if info.dense:
+        arrays["dense"] = ("uint8", (2, categories, manifest.segments))
+    return offsets, arrays
+
+
+def _row_bytes(form: tuple[str, tuple[int, ...]]) -> int:
+    dtype, shape = form
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
 
 
 @contextlib.contextmanager

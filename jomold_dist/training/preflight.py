@@ -15,6 +15,7 @@ from jomold_dist.denoising.methods import METHODS
 from jomold_dist.distributed.world import World, agree_on_errors, gather_objects
 from jomold_dist.errors import DataError, UserError, raise_together
 from jomold_dist.models.weights import WeightsInfo, feature_sizes
+from jomold_dist.training.run_folder import RunFolder
 
 SPLITS = ("train", "val", "test")
 
@@ -28,7 +29,7 @@ def prepare_run(config: Config, world: World) -> Manifest:
     with agree_on_errors(world):
         source = source_of(config.data)
         manifest = read_manifest(source)
-        problems = _problems(config, manifest, world)
+        problems = _problems(config, manifest, world.size)
         raise_together(problems)
     digests = gather_objects(manifest.digest, world)
     with agree_on_errors(world):
@@ -60,10 +61,23 @@ def problems_of_shards(
     return verify_shards(Path(str(source)), manifest, splits, config.data.verify, slice(0) if masks else share)
 
 
-def _problems(config: Config, manifest: Manifest, world: World) -> list[str]:
+def inspect_run(config: Config, ranks: int) -> Manifest:
+    """What `prepare_run` and the run's folder would find on so many ranks, found by this process alone. Nothing is
+    written but an empty cache folder; files of resident splits are not made.
+
+    DataError, ConfigError or RunFolderError as in a real start.
+    """
+    source = source_of(config.data)
+    manifest = read_manifest(source)
+    raise_together(_problems(config, manifest, ranks) or problems_of_shards(config, source, manifest, SPLITS))
+    RunFolder(Path(config.run.dir)).check(config, manifest.digest)
+    return manifest
+
+
+def _problems(config: Config, manifest: Manifest, ranks: int) -> list[str]:
     problems = []
     try:
-        check_world_size(config.data.streams, world.size)
+        check_world_size(config.data.streams, ranks)
     except UserError as error:
         problems.append(str(error))
     for name in SPLITS:

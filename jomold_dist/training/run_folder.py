@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -95,20 +96,35 @@ class RunFolder:
         RunFolderError if it belongs to another config or data set, holds something else, is in use, or cannot be
         written.
         """
-        owner = self.owner(config, manifest_digest)
         with ExitStack() as stack:
-            try:
-                if (self.path / OWNER).exists():
-                    self._check_owner(config, owner)
-                elif self._holds_other_files():
-                    raise RunFolderError(f"run.dir {self.path} holds files that are no run's; choose an empty folder")
+            self.check(config, manifest_digest)
+            with self._usable():
                 self.checkpoints.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(self._locked())
-                write_json(self.path / OWNER, owner)
+                write_json(self.path / OWNER, self.owner(config, manifest_digest))
                 write_text(self.config, dump_config(config))
-            except OSError as error:
-                raise RunFolderError(f"run.dir {self.path} cannot be used: {error.strerror or error}") from None
             yield
+
+    def check(self, config: Config, manifest_digest: str) -> None:
+        """RunFolderError if the folder cannot become, or is not, that of this config and data set. Writes nothing."""
+        with self._usable():
+            if (self.path / OWNER).exists():
+                self._check_owner(config, self.owner(config, manifest_digest))
+            elif self._holds_other_files():
+                raise RunFolderError(f"run.dir {self.path} holds files that are no run's; choose an empty folder")
+            there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
+            if not there.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(there, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        """Tells of a folder that cannot be made, read or written as a RunFolderError."""
+        try:
+            yield
+        except OSError as error:
+            raise RunFolderError(f"run.dir {self.path} cannot be used: {error.strerror or error}") from None
 
     def _holds_other_files(self) -> bool:
         """Hidden files may be what a killed start has left."""

@@ -13,6 +13,7 @@ from jomold_dist.data.plan import (
     EpochPlan,
     check_world_size,
     rank_positions,
+    rank_shards,
     runs,
     steps_per_epoch,
 )
@@ -134,6 +135,15 @@ def test_blocks_read_exactly_what_positions_need() -> None:
         rows = [(shard, first + i) for shard, first, count in block.runs for i in range(count)]
         assert len(rows) == len(block.order) <= 4
         assert rows[block.order[offset[p]]] == located[p]
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("world", [1, 3, 48])
+def test_the_shards_that_a_rank_reads(sizes: list[int], world: int) -> None:
+    plan = EpochPlan(np.array(sizes), 48, 4, 9, 1)
+    for rank in range(world):
+        shard, _ = plan.locate(np.arange(rank, plan.videos, world))
+        assert rank_shards(plan, rank, world).tolist() == sorted(set(shard.tolist()))
 
 
 def test_streams_do_not_end_their_blocks_together() -> None:

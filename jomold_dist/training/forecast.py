@@ -1,0 +1,183 @@
+"""PURE: what a run would do on some number of ranks: steps, videos, bytes and memory, from its config and manifest.
+
+Sizes are in bytes, and for the rank that has most of it. Nothing is read but the manifest, and nothing is computed
+that a real run would compute: the network is built without values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from jomold_dist.config import Config
+from jomold_dist.data.loader import read_ahead_videos
+from jomold_dist.data.manifest import Manifest, SplitInfo
+from jomold_dist.data.plan import EpochPlan, rank_shards, steps_per_epoch
+from jomold_dist.data.resident import resident_bytes, resident_row_bytes
+from jomold_dist.data.shards import MAX_OPEN
+from jomold_dist.denoising.exchange import row_capacity, sent_bytes
+from jomold_dist.denoising.methods import METHODS
+from jomold_dist.models.weights import build_network
+
+STATES = {"adam": 2, "adamw": 2, "sgd": 0}  # tensors of a parameter's size that an optimizer keeps of it
+COUNTER_BYTES = 4  # and a count of its steps, where it keeps any
+FLOAT = 4
+
+
+@dataclass(frozen=True)
+class StageForecast:
+    """One stage: epochs, optimizer steps (or batches, where nothing is trained), and what it sends and stores."""
+
+    name: str
+    epochs: int
+    steps_per_epoch: int
+    sent: int = 0
+    """Exchanged by a rank at a step."""
+    checkpoint: int = 0
+    """One checkpoint: present and best weights, and the optimizer's state."""
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.steps_per_epoch
+
+
+@dataclass(frozen=True)
+class MemoryForecast:
+    """What a rank holds while the model is trained, without activations, libraries, and the kernel's file cache."""
+
+    parameters: int
+    gradients: int
+    optimizer: int
+    """Its state; with ZeRO also the rank's float32 share of the parameters."""
+    copies: int
+    """The network that validates, and the best weights so far."""
+    read_ahead: int
+    """Blocks and batches of the loader, at most."""
+    noise_ratios: int
+    """Probabilities of all training videos, while noise ratios are estimated; before the training, not beside it."""
+
+    @property
+    def training(self) -> int:
+        return self.parameters + self.gradients + self.optimizer + self.copies + self.read_ahead
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run on `ranks` ranks would do."""
+
+    ranks: int
+    stages: tuple[StageForecast, ...]
+    videos_per_epoch: int
+    videos_per_step: int
+    bytes_per_epoch: int
+    bytes_per_step: int
+    shards: int
+    """Different shards that a rank reads in the first epoch."""
+    open_files: int
+    """Shards that a rank keeps open at once, at most."""
+    data_set: int
+    """All shards of the three splits: what a cache of remote shards needs to hold them all."""
+    resident: int
+    """The resident files of the three splits, on each node; 0 if nothing is resident."""
+    memory: MemoryForecast
+
+
+def forecast(config: Config, manifest: Manifest, ranks: int, splits: tuple[str, ...]) -> Forecast:
+    """The forecast of a run that preflight lets pass; `splits` are those that it reads."""
+    train, batch = manifest.split("train"), config.train.batch_size
+    share, step_share = -(-train.videos // ranks), -(-min(batch, train.videos) // ranks)
+    plan = EpochPlan(train.shard_sizes, config.data.streams, config.data.block, config.run.seed, epoch=0)
+    shards = max(len(rank_shards(plan, rank, ranks)) for rank in range(ranks))
+    record = train.record.bytes
+    return Forecast(
+        ranks=ranks,
+        stages=_stages(config, manifest, ranks),
+        videos_per_epoch=share,
+        videos_per_step=step_share,
+        bytes_per_epoch=share * record,
+        bytes_per_step=step_share * record,
+        shards=shards,
+        open_files=min(shards, MAX_OPEN),
+        data_set=sum(shard.bytes for name in splits for shard in manifest.split(name).shards),
+        resident=sum(resident_bytes(manifest, name) for name in splits) if config.data.resident else 0,
+        memory=_memory(config, manifest, ranks),
+    )
+
+
+def _stages(config: Config, manifest: Manifest, ranks: int) -> tuple[StageForecast, ...]:
+    """The method's stages and the evaluation."""
+    train, method, batch = manifest.split("train"), METHODS[config.method], config.train.batch_size
+    steps = steps_per_epoch(train.videos, batch)
+    capacity = row_capacity(batch, ranks, train.max_labels)
+
+    def trained(name: str, epochs: int, ranking: bool, cross_modal: bool) -> StageForecast:
+        return StageForecast(
+            name, epochs, steps, sent_bytes(capacity, ranking), _checkpoint_bytes(config, manifest, cross_modal)
+        )
+
+    known = {
+        "estimator": trained("estimator", config.estimator.epochs, False, config.estimator.cross_modal),
+        "noise_ratios": StageForecast("noise_ratios", 1, steps if config.denoise.ratios == "estimated" else 0),
+        "train": trained("train", config.train.epochs, method.needs_ranking, True),
+    }
+    evaluation = StageForecast("evaluation", 1, steps_per_epoch(manifest.split("test").videos, batch))
+    return (*(known[name] for name in method.stages(config)), evaluation)
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Bytes of a network: all of it, what is trained, and what its optimizer keeps."""
+
+    all: int
+    trained: int
+    optimizer: int
+
+
+def _weights(config: Config, manifest: Manifest, cross_modal: bool) -> _Weights:
+    with torch.device("meta"):
+        network = build_network(config.model, manifest)
+    size = 8 if config.train.precision == "float64" else FLOAT
+    numbers = {name: tensor.numel() for name, tensor in network.state_dict().items()}
+    trained = [p.numel() for name, p in network.named_parameters() if cross_modal or "cross_attention" not in name]
+    states = STATES[config.train.optimizer]
+    optimizer = states * size * sum(trained) + (COUNTER_BYTES * len(trained) if states else 0)
+    return _Weights(size * sum(numbers.values()), size * sum(trained), optimizer)
+
+
+def _checkpoint_bytes(config: Config, manifest: Manifest, cross_modal: bool) -> int:
+    weights = _weights(config, manifest, cross_modal)
+    return 2 * weights.all + weights.optimizer
+
+
+def _memory(config: Config, manifest: Manifest, ranks: int) -> MemoryForecast:
+    weights = _weights(config, manifest, cross_modal=True)
+    zero = config.deepspeed.zero_stage if config.train.engine == "deepspeed" else 0
+
+    def shared(size: int, from_stage: int) -> int:
+        return -(-size // ranks) if zero >= from_stage else size
+
+    estimated = "noise_ratios" in METHODS[config.method].stages(config) and config.denoise.ratios == "estimated"
+    return MemoryForecast(
+        parameters=shared(weights.all, 3),
+        gradients=shared(weights.trained, 2),
+        optimizer=shared(weights.optimizer, 1) + (-(-weights.trained // ranks) if zero else 0),
+        copies=2 * weights.all,
+        read_ahead=_read_ahead(config, manifest, ranks),
+        noise_ratios=_probabilities(manifest.split("train"), len(manifest.categories)) if estimated else 0,
+    )
+
+
+def _read_ahead(config: Config, manifest: Manifest, ranks: int) -> int:
+    train, data = manifest.split("train"), config.data
+    blocks, batches = read_ahead_videos(
+        train.videos, config.train.batch_size, ranks, data.streams, data.block, data.threads
+    )
+    if data.resident:
+        return batches * resident_row_bytes(manifest)
+    return (blocks + batches) * train.record.bytes
+
+
+def _probabilities(train: SplitInfo, categories: int) -> int:
+    """Audio and visual probabilities and labels of every video, as they are gathered and as they are put in order."""
+    return 2 * train.videos * 3 * categories * FLOAT

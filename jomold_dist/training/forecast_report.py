@@ -1,0 +1,74 @@
+"""A forecast as text: three markdown tables, and what they leave out."""
+
+from __future__ import annotations
+
+from jomold_dist.config import Config
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.tables import markdown_table
+from jomold_dist.training.forecast import Forecast
+
+UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+
+
+def forecast_report(found: Forecast, config: Config, manifest: Manifest) -> str:
+    """What `--dry-run` prints."""
+    ranks = f"{found.ranks} rank{'' if found.ranks == 1 else 's'}"
+    videos = ", ".join(f"{split.videos:,} {name}" for name, split in manifest.splits.items())
+    stages = [
+        [
+            stage.name,
+            f"{stage.epochs}",
+            f"{stage.steps_per_epoch:,}",
+            f"{stage.steps:,}",
+            amount(stage.sent) if stage.sent else "-",
+            amount(stage.sent * found.ranks) if stage.sent else "-",
+            amount(stage.checkpoint) if stage.checkpoint else "-",
+        ]
+        for stage in found.stages
+    ]
+    columns = ["stage", "epochs", "steps an epoch", "steps", "sent a step", "received a step", "checkpoint"]
+    reading = [
+        ["videos an epoch", f"{found.videos_per_epoch:,}"],
+        ["videos a step", f"{found.videos_per_step:,}"],
+        ["read an epoch", amount(found.bytes_per_epoch)],
+        ["read a step", amount(found.bytes_per_step)],
+        ["different shards, first epoch", f"{found.shards:,}"],
+        ["shards open at once, at most", f"{found.open_files:,}"],
+    ]
+    memory = found.memory
+    parts = [
+        ["parameters", amount(memory.parameters)],
+        ["gradients", amount(memory.gradients)],
+        ["optimizer", amount(memory.optimizer)],
+        ["network for validation, best weights", amount(memory.copies)],
+        ["read ahead, at most", amount(memory.read_ahead)],
+        ["together", amount(memory.training)],
+    ]
+    lines = [
+        f"dry run: {config.method} on {ranks}, nothing was written and no rank was started",
+        f"{manifest.name}: {videos} videos, {len(manifest.categories)} categories; shards {amount(found.data_set)}",
+    ]
+    if "://" in config.data.shards:
+        lines.append(f"cache of a node: {amount(found.data_set)} to hold every shard")
+    if config.data.resident:
+        lines.append(f"resident files of a node: {amount(found.resident)}")
+    lines += ["", markdown_table(columns, stages), "", markdown_table(["a rank reads", "at most"], reading)]
+    lines += ["", markdown_table(["a rank's memory in training", config.train.engine], parts), ""]
+    lines.append("Not included in the memory: activations (they grow with the videos a rank takes at once, see")
+    lines.append("train.micro_batch_size), the libraries, and what is passed between ranks.")
+    if memory.noise_ratios:
+        lines.append(
+            f"Before the training, estimating noise ratios holds probabilities of all training videos on every rank: "
+            f"{amount(memory.noise_ratios)}."
+        )
+    lines.append("A checkpoint also holds the record of removals, some 53 B a removed label;")
+    lines.append(f"{config.checkpoint.keep} are kept, and one more lies there while it is written.")
+    return "\n".join(lines)
+
+
+def amount(size: int) -> str:
+    """A size in decimal units, three digits."""
+    number, unit = float(size), 0
+    while number >= 1000 and unit < len(UNITS) - 1:
+        number, unit = number / 1000, unit + 1
+    return f"{number:.3g} {UNITS[unit]}" if number < 999.5 else f"{number:.0f} {UNITS[unit]}"
