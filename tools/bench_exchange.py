@@ -1,6 +1,6 @@
 """Bytes and time of a step's exchange and ranking, beside an all-gather of whole loss matrices and a sort of them.
 
-    python tools/bench_exchange.py [--ranks 1 2] [--rounds 9] [--no-dense]
+    python tools/bench_exchange.py [--ranks 1 2] [--rounds 9] [--largest 65536] [--no-dense]
 
 Each rank is a process of its own (gloo) with one thread, and holds its share of a batch of random labels and losses.
 packing: labels to rows to the tensor that is sent; ranking: received tensor to the removal of the rank's own labels.
@@ -64,16 +64,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2], help="numbers of ranks (default: 1 2)")
     parser.add_argument("--rounds", type=int, default=9, help="timed rounds, after two that are not (default: 9)")
+    parser.add_argument("--largest", type=int, default=65_536, help="leave out batches of more videos")
     parser.add_argument("--no-dense", action="store_true", help="leave the dense way out, which takes minutes and GBs")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     os.environ.update(MASTER_ADDR="127.0.0.1")
+    sizes = [size for size in SIZES if size.videos <= arguments.largest]
     rows = []
     for ranks in arguments.ranks:
         os.environ["MASTER_PORT"] = free_port()
         queue = mp.get_context("spawn").SimpleQueue()
-        mp.spawn(bench, (ranks, arguments.rounds, not arguments.no_dense, queue), nprocs=ranks)
-        rows += [queue.get() for _ in SIZES]
+        mp.spawn(bench, (ranks, sizes, arguments.rounds, not arguments.no_dense, queue), nprocs=ranks)
+        rows += [queue.get() for _ in sizes]
     rows.sort(key=lambda row: int(row[0]))
     torch.set_num_threads(1)
     with open_world("cpu") as world:
@@ -89,13 +91,13 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def bench(rank: int, ranks: int, rounds: int, dense: bool, queue: SimpleQueue[list[str]]) -> None:
+def bench(rank: int, ranks: int, sizes: list[Size], rounds: int, dense: bool, queue: SimpleQueue[list[str]]) -> None:
     """One rank's process: takes the rounds of every size; rank 0 puts a table's row for each."""
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     os.environ.update(zip(names, map(str, (rank, ranks, rank, ranks)), strict=True))
     torch.set_num_threads(1)
     with open_world("cpu") as world:
-        for size in SIZES:
+        for size in sizes:
             row = bench_size(size, world, rounds, dense)
             if world.is_main:
                 queue.put(row)

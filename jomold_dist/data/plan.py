@@ -12,6 +12,7 @@ of a block at the same step, and that step would wait for S reads.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -105,8 +106,21 @@ class EpochPlan:
         shift = int(self._shift[stream])
         first = max(number * self.block - shift, 0)
         last = min((number + 1) * self.block - shift, self._stream_start(stream + 1) - self._stream_start(stream))
-        order = _permutation(last - first, self.seed, self.epoch, _BLOCK, stream, number)
+        order = self._orders(last - first, stream, number)
         return self._stream_start(stream) + first, order
+
+    @cached_property
+    def _orders(self) -> Callable[[int, int, int], np.ndarray]:
+        """Permutations of blocks, by (videos, stream, number).
+
+        A batch takes a few videos of each of many blocks, and comes back to them; so as many are kept as are dealt at a
+        time, and no longer than the plan. (Small arrays that stay, between the large ones that come and go with every
+        batch, leave memory in pieces that cannot be used again.)
+        """
+        seed, epoch = self.seed, self.epoch
+        return lru_cache(maxsize=4 * self.streams)(
+            lambda videos, stream, number: _permutation(videos, seed, epoch, _BLOCK, stream, number)
+        )
 
     @cached_property
     def _shift(self) -> np.ndarray:
@@ -133,7 +147,6 @@ class EpochPlan:
         return shard, line - (ends[place] - self.shard_sizes[shard])
 
 
-@lru_cache(maxsize=2048)  # a batch takes a few videos of each of many blocks, and comes back to them
 def _permutation(count: int, *key: int) -> np.ndarray:
     """A permutation of `count` that depends on the key alone, int64 (count,), read-only.
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from jomold_dist.config import SCORES, Config
 from jomold_dist.config_files import dump_config
 
@@ -26,6 +28,36 @@ def test_the_benchmark_prints_speed_beside_the_machines_rate() -> None:
     assert done.returncode == 0, done.stderr
     for words in ("GFLOP/s", "| jomold float32 |", "| jomold bf16", "denoising costs", "as fast as float32"):
         assert words in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (
+            ("bench_exchange.py", "--largest", "4096", "--rounds", "1"),  # fails if dense matrices give other removals
+            ("| 128 ", "| 4096 ", "14.4 kB", "7.2 kB", "dense: sent a rank"),
+        ),
+        (
+            ("bench_loader.py", "--videos", "150", "--rounds", "1"),
+            ("| npy, DataLoader, 2 workers |", "| webdataset ", "| ours, resident, 1 thread ", "waiting %"),
+        ),
+        (
+            ("bench_plan.py", "--videos", "20000", "--shards", "40", "--ranks", "8", "--batch", "512"),
+            ("20000 videos, 40 shards", "8 ranks, 16 streams", "| its digest ", "| ... (slowest of 50)"),
+        ),
+        (
+            ("measure_shuffle.py", "--videos", "2000", "--epochs", "1"),
+            ("2000 videos in 4 shards", "| sorted by category | perfect |"),
+        ),
+    ],
+    ids=["exchange", "loader", "plan", "shuffle"],
+)
+def test_benchmarks_of_the_data_print_their_tables(command: tuple[str, ...], words: tuple[str, ...]) -> None:
+    done = run(f"tools/{command[0]}", *command[1:])
+    assert done.returncode == 0, done.stderr
+    for word in words:
+        assert word in done.stdout, done.stdout
 
 
 def finished_run(folder: Path, method: str, score: float) -> Path:
