@@ -323,7 +323,7 @@ def test_verify_tool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         check=False,
     )
     assert bad.returncode == 2
-    assert "shard-000001.tar is altered" in bad.stderr
+    assert "shard-000001.tar: altered" in bad.stderr
     assert "Traceback" not in bad.stderr
 
 
