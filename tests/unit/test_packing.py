@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -119,6 +120,24 @@ def test_it_goes_on_after_the_finished_shards(
     assert again["train"].read == list(range(12, 31))
     assert contents(tmp_path / "set") == undisturbed
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_a_full_disk_is_one_message_and_the_finished_shards_stay(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(number: int) -> None:
+        if number == 9:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8000, limits[1]))  # as good as a full disk for a shard
+
+    try:
+        with pytest.raises(DataError, match=r"cannot write .*shard-000002\.tar: File too large; free some space"):
+            pack(tmp_path / "set", sources(fill))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    again = sources()
+    pack(tmp_path / "set", again)
+    assert again["train"].read == list(range(8, 31))
+    assert contents(tmp_path / "set") == undisturbed
 
 
 def killed(out: Path, seconds: float) -> bool:
