@@ -50,13 +50,14 @@ class ShardCache:
             self.ensure(shard, closing)  # another process may take it away again before it is opened
 
     def check(self) -> None:
-        """DataError if nothing can be kept here."""
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with _locked(self._folder / ".lock"):
-                pass
-        except OSError as error:
-            raise self._unusable(error, "make it writable") from None
+        """DataError if nothing can be kept here. Nothing is written."""
+        place = self._folder
+        while not os.path.lexists(place):
+            place = place.parent
+        number = 0 if os.access(place, os.W_OK | os.X_OK) else errno.EACCES
+        number = number if place.is_dir() else errno.ENOTDIR
+        if number:
+            raise self._unusable(OSError(number, os.strerror(number)), "make it writable")
 
     def ensure(self, shard: ShardInfo, closing: threading.Event | None = None) -> None:
         """Fetch the shard unless it is there, or `closing` is set meanwhile."""

@@ -49,7 +49,10 @@ def forecast_report(found: Forecast, config: Config, manifest: Manifest) -> str:
         f"{manifest.name}: {videos} videos, {len(manifest.categories)} categories; shards {amount(found.data_set)}",
     ]
     if "://" in config.data.shards:
-        lines.append(f"cache of a node: {amount(found.data_set)} to hold every shard")
+        most = amount(int(1e9 * config.data.cache_gigabytes))
+        lines.append(
+            f"cache of a node: {amount(found.data_set)} to hold every shard; data.cache_gigabytes allows {most}"
+        )
     if config.data.resident:
         lines.append(f"resident files of a node: {amount(found.resident)}")
     lines += ["", markdown_table(columns, stages), "", markdown_table(["a rank reads", "at most"], reading)]

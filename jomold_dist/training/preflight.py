@@ -63,7 +63,7 @@ def problems_of_shards(
 
 def inspect_run(config: Config, ranks: int) -> Manifest:
     """What `prepare_run` and the run's folder would find on so many ranks, found by this process alone. Nothing is
-    written but an empty cache folder; files of resident splits are not made.
+    written; files of resident splits are not made.
 
     DataError, ConfigError or RunFolderError as in a real start.
     """
