@@ -5,17 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 
-from jomold_dist.config import RECIPES, Bounds, Config, Tree
+from jomold_dist.config import RECIPES, Bounds, Config, DataConfig, Tree
 from jomold_dist.errors import ConfigError, join_problems, nearest
+
+PASSWORD = re.compile(r"://[^/@\s]*@")
 
 
 @dataclass(frozen=True)
@@ -88,10 +92,34 @@ def load_config(
         if name not in given:
             values[name] = value(values) if callable(value) else value
     config = _build(Config, "", values)
-    problems += _contradictions(config, given)
+    problems += _contradictions(config, given) + _secrets(config.data)
     if problems:
-        raise ConfigError(join_problems(problems))
+        raise ConfigError(PASSWORD.sub("://***@", join_problems(problems)))
     return config
+
+
+def problem_of_place(url: str) -> str | None:
+    """What is wrong with a data set's URL that holds credentials: it would be written into run folders and MLflow."""
+    scheme, separator, _ = url.partition("://")
+    parts = urlsplit(url) if separator else None
+    if parts is None or (parts.username is None and parts.password is None and not parts.query):
+        return None
+    return (
+        f"data.shards = '{scheme}://…' must not hold a name, password or signature, as it is written into the run's "
+        "folder; give credentials as the storage's own tools take them (environment, configuration file)"
+    )
+
+
+def _secrets(data: DataConfig) -> list[str]:
+    """Settings that hold what no run folder may hold."""
+    found = [problem] if (problem := problem_of_place(data.shards)) else []
+    names = [name for name in data.storage if re.search("key|secret|token|password", name, re.IGNORECASE)]
+    if names:
+        found.append(
+            f"data.storage.{names[0]} is written into the run's folder; give credentials as the storage's own tools "
+            "take them (environment, configuration file)"
+        )
+    return found
 
 
 def dump_config(config: Config) -> str:

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jomold_dist.data.manifest import ShardInfo
-from jomold_dist.data.remote import LocalError
+from jomold_dist.data.remote import ClosedError, LocalError
 from jomold_dist.errors import DataError
 
+WAIT_SECONDS = 0.05  # between two looks at a lock
 ARRIVING = re.compile(r"\.[0-9a-f]{64}\.(?P<bytes>\d+)\.\d+")
 
 Fetch = Callable[[ShardInfo, BinaryIO, threading.Event | None], None]
@@ -70,7 +71,7 @@ class ShardCache:
             if self._is_there(shard):
                 return
             self._folder.mkdir(parents=True, exist_ok=True)
-            with _locked(self._folder / f".lock-{shard.sha256[:2]}"):
+            with _locked(self._folder / f".lock-{shard.sha256[:2]}", closing):
                 if not self._is_there(shard):  # it may have come while this process waited
                     self._bring(shard, closing)
         except LocalError as error:
@@ -149,7 +150,8 @@ class ShardCache:
         for entry in os.scandir(self._folder):
             if match := ARRIVING.fullmatch(entry.name):
                 if _abandoned(Path(entry.path)):
-                    os.unlink(entry.path)
+                    with suppress(FileNotFoundError):  # it has just become a shard
+                        os.unlink(entry.path)
                 else:
                     arriving += int(match["bytes"])
             elif entry.name.endswith(".tar"):
@@ -166,10 +168,18 @@ class ShardCache:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds a lock that other processes and threads wait for."""
+def _locked(path: Path, closing: threading.Event | None = None) -> Iterator[None]:
+    """Holds a lock that other processes and threads wait for. ClosedError if `closing` is set while this one waits."""
     with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while closing is not None:  # another process may hold it for as long as a shard takes to come
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if closing.wait(WAIT_SECONDS):
+                    raise ClosedError from None
+        else:
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

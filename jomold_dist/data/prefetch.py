@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 
@@ -17,8 +16,11 @@ from jomold_dist.errors import DataError
 logger = logging.getLogger(__name__)
 
 
+PARALLEL = 4  # transfers of a rank at once
+
+
 class Prefetcher:
-    """A thread that keeps `ahead` shards fetched beyond those that are needed up to the position last reached.
+    """Threads that keep `ahead` shards fetched beyond those that are needed up to the position last reached.
 
     `order` int64 (n,) are indices into `shards`, `needs` int64 (n,) the positions of the epoch at which each is first
     needed, ascending. A fetch that fails is left to whoever needs the shard.
@@ -28,34 +30,39 @@ class Prefetcher:
         self, source: Source, shards: Sequence[ShardInfo], needs: np.ndarray, order: np.ndarray, ahead: int, name: str
     ) -> None:
         self._source, self._shards, self._needs, self._order, self._ahead = source, shards, needs, order, ahead
-        self._allowed = 0
+        self._next, self._allowed = 0, 0
         self._moved = threading.Condition()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        threads = range(min(PARALLEL, len(order)))
+        self._threads = [threading.Thread(target=self._run, name=f"{name}-{n}", daemon=True) for n in threads]
+        for thread in self._threads:
+            thread.start()
 
     def reached(self, position: int) -> None:
         """The consumer is about to need this position of the epoch."""
         with self._moved:
             self._allowed = int(np.searchsorted(self._needs, position, side="right")) + self._ahead
-            self._moved.notify()
+            self._moved.notify_all()
 
     def close(self) -> None:
-        """Ends and joins the thread, also in the middle of a transfer."""
+        """Ends and joins the threads, also in the middle of a transfer."""
         self._closing.set()
         with self._moved:
-            self._moved.notify()
-        self._thread.join()
+            self._moved.notify_all()
+        for thread in self._threads:
+            thread.join()
 
-    def _may_begin(self, number: int) -> bool:
-        return self._closing.is_set() or number < self._allowed
+    def _take(self) -> int | None:
+        """The next shard to fetch, once it may be; None at the end."""
+        with self._moved:
+            self._moved.wait_for(lambda: self._closing.is_set() or self._next < min(self._allowed, len(self._order)))
+            if self._closing.is_set():
+                return None
+            self._next += 1
+            return int(self._order[self._next - 1])
 
     def _run(self) -> None:
-        for number, shard in enumerate(self._order.tolist()):
-            with self._moved:
-                self._moved.wait_for(partial(self._may_begin, number))
-            if self._closing.is_set():
-                return
+        while (shard := self._take()) is not None:
             try:
                 self._source.fetch(self._shards[shard], self._closing)
             except ClosedError:

@@ -9,10 +9,10 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any, BinaryIO, TypeVar
-from urllib.parse import urlsplit
 
 import fsspec
 
+from jomold_dist.config_files import problem_of_place
 from jomold_dist.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -49,17 +49,15 @@ class Remote:
     def __init__(self, url: str, attempts: int, options: dict[str, Any]) -> None:
         self.url, self._attempts = url.rstrip("/"), attempts
         scheme, _, rest = self.url.partition("://")
-        parts = urlsplit(self.url)
-        if parts.username is not None or parts.password is not None or parts.query:
-            raise ConfigError(
-                f"data.shards = '{scheme}://…' must not hold a name, password or signature, as it is written into the "
-                "run's folder; give credentials as the storage's own tools take them (environment, configuration file)"
-            )
+        if problem := problem_of_place(url):
+            raise ConfigError(problem)
         if not rest:
             raise ConfigError(f"data.shards = {url!r} names no place behind the scheme")
         self._web = scheme in ("http", "https")
         try:
-            self._system, self._path = fsspec.core.url_to_fs(self.url, **(self._patience() | options))
+            self._system, self._path = fsspec.core.url_to_fs(self.url, **(self._patience(scheme) | options))
+            if hasattr(self._system, "retries"):  # of s3fs
+                self._system.retries = 1
         except ImportError as error:
             extra = EXTRAS.get(scheme)
             remedy = f"install jomold_dist[{extra}]" if extra else f"install what it needs: {error}"
@@ -114,14 +112,17 @@ class Remote:
         # As one stream: an HTTP file would otherwise be read in pieces, for which not every server is made.
         return self._system.open(f"{self._path}/{name}", "rb", **({"block_size": 0} if self._web else {}))
 
-    def _patience(self) -> dict[str, Any]:
-        """The time-outs of fsspec's HTTP client: it would end a transfer after five minutes however well it goes."""
-        if not self._web:
-            return {}
-        from aiohttp import ClientTimeout
+    def _patience(self, scheme: str) -> dict[str, Any]:
+        """Options for the file system: silence is a fault, a long transfer is none, and it is not to try again itself."""
+        if self._web:
+            from aiohttp import ClientTimeout
 
-        timeout = ClientTimeout(total=None, sock_connect=SILENCE_SECONDS, sock_read=SILENCE_SECONDS)
-        return {"client_kwargs": {"timeout": timeout}}
+            timeout = ClientTimeout(total=None, sock_connect=SILENCE_SECONDS, sock_read=SILENCE_SECONDS)
+            return {"client_kwargs": {"timeout": timeout}}
+        if scheme in ("s3", "s3a"):
+            times = {"connect_timeout": SILENCE_SECONDS, "read_timeout": SILENCE_SECONDS}
+            return {"config_kwargs": {**times, "retries": {"total_max_attempts": 1}}}
+        return {}
 
     def _behind(self, error: Exception) -> Exception:
         """What happened: fsspec calls whatever goes wrong with an HTTP file a file that is not found."""

@@ -127,8 +127,16 @@ class ShardReader:
     def _opened(self, shard: int) -> Iterator[int]:
         """The shard's file descriptor, which stays open at least until the block ends."""
         with self._lock:
+            there = shard in self._files
+        # Not under the lock: a shard may have to come from far away, and others can be read meanwhile.
+        opened = None if there else self._source.open(self._info.shards[shard], self._closing, self._mask)
+        with self._lock:
             if shard not in self._files:
-                self._files[shard] = self._source.open(self._info.shards[shard], self._closing, self._mask)
+                if opened is None:  # closed again since the first look
+                    opened = self._source.open(self._info.shards[shard], self._closing, self._mask)
+                self._files[shard], opened = opened, None
+            if opened is not None:  # another thread was quicker
+                os.close(opened)
             self._files.move_to_end(shard)
             self._users[shard] = self._users.get(shard, 0) + 1
             file = self._files[shard]

@@ -67,6 +67,22 @@ def test_wrong_urls(
     assert "secret" not in said
 
 
+@pytest.mark.parametrize(
+    ("setting", "part"),
+    [
+        ("data.shard=http://me:secret@127.0.0.1:9/set", "did you mean 'data.shards'"),
+        ("data.storage={secret: secretest}", "data.storage.secret is written into the run's folder"),
+    ],
+)
+def test_credentials_are_refused_and_not_repeated(
+    setting: str, part: str, tiny: Tiny, tmp_path: Path, capsys: Capture
+) -> None:
+    said = mistakes(tiny, tmp_path, capsys, setting)
+    assert part in said
+    assert "me:secret" not in said
+    assert "secretest" not in said
+
+
 def test_wrong_credentials(tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
     with serving(tiny.shards) as server:
         server.refused = 403

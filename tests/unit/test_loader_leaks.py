@@ -18,7 +18,7 @@ import json, os, sys, threading
 from pathlib import Path
 import torch
 from jomold_dist.data.loader import Loader
-from jomold_dist.data.manifest import read_manifest
+from jomold_dist.data.source import read_manifest
 from jomold_dist.distributed.world import open_world
 
 def resident():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
 import logging
 import os
 import signal
@@ -21,6 +22,8 @@ from jomold_dist.data import remote
 from jomold_dist.data.loader import Batch, Loader
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.plan import EpochPlan
+from jomold_dist.data.remote import ClosedError
+from jomold_dist.data.shards import ShardReader
 from jomold_dist.data.source import Source, Url, read_manifest, source_of
 from jomold_dist.errors import ConfigError, DataError
 from tests.servers import ShardServer, bucket, serving
@@ -222,6 +225,51 @@ def test_the_next_shards_come_while_the_first_are_read(folder: Path, manifest: M
             time.sleep(0.1)
             # the first batch, two more that are read ahead, and two shards beyond; the next only when more is read
             assert sorted(server.gets) == [f"train/shard-{number:06d}.tar" for number in range(5)]
+
+
+def read_until_closed(reader: ShardReader) -> None:
+    with pytest.raises(ClosedError):
+        reader.read(1, 0, 7)
+
+
+def test_a_shard_that_is_open_can_be_read_while_another_comes(
+    folder: Path, manifest: Manifest, data: DataConfig
+) -> None:
+    with serving(folder) as server, ShardReader(at(data, server.url), manifest, "train") as reader:
+        reader.read(0, 0, 7)
+        server.delay = 5
+        slow = threading.Thread(target=read_until_closed, args=(reader,))
+        slow.start()
+        time.sleep(0.2)
+        started = time.monotonic()
+        reader.read(0, 0, 7)
+        assert time.monotonic() - started < 2
+        reader.stop()
+        server.delay = 0
+        slow.join(20)
+
+
+def test_closing_does_not_wait_for_what_another_process_fetches(
+    folder: Path, manifest: Manifest, data: DataConfig
+) -> None:
+    shard, closing, ended = manifest.split("train").shards[0], threading.Event(), threading.Event()
+
+    def wait() -> None:
+        with pytest.raises(ClosedError):
+            source.open(shard, closing)
+        ended.set()
+
+    with serving(folder) as server:
+        source = at(data, server.url)
+        os.close(source.open(manifest.split("train").shards[1], closing))
+        with Path(str(data.cache), "shards", f".lock-{shard.sha256[:2]}").open("a") as theirs:
+            fcntl.flock(theirs, fcntl.LOCK_EX)
+            thread = threading.Thread(target=wait)
+            thread.start()
+            assert not ended.wait(0.3)
+            closing.set()
+            assert ended.wait(5)
+            thread.join()
 
 
 def test_nothing_is_left_when_the_loader_is_closed_in_the_middle_of_a_transfer(
