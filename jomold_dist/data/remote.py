@@ -113,7 +113,7 @@ class Remote:
         return self._system.open(f"{self._path}/{name}", "rb", **({"block_size": 0} if self._web else {}))
 
     def _patience(self, scheme: str) -> dict[str, Any]:
-        """Options for the file system: silence is a fault, a long transfer is none, and it tries nothing again itself."""
+        """Options for the file system: silence is a fault, a long transfer is none, and it does not try again."""
         if self._web:
             from aiohttp import ClientTimeout
 
