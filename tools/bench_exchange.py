@@ -5,7 +5,8 @@
 Each rank is a process of its own (gloo) with one thread, and holds its share of a batch of random labels and losses.
 packing: labels to rows to the tensor that is sent; ranking: received tensor to the removal of the rank's own labels.
 The dense way gathers both losses and the labels of all videos and sorts each category; that it removes the same labels
-is checked. Medians of rounds, on rank 0.
+is checked. CPU: the time in which the rank's thread had a processor, which other work on the machine disturbs less.
+Medians of rounds, on rank 0.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ def main() -> None:
     with open_world("cpu") as world:
         print(f"device: {describe(world)} a rank, torch {torch.__version__}")
     columns = ["videos", "categories", "positives", "ranks", "sent a rank", "packing ms", "gathering ms", "ranking ms"]
+    columns.append("packing + ranking, CPU ms")
     dense = ["dense: sent a rank", "gathering ms", "ranking ms"]
     print(markdown_table(columns + ([] if arguments.no_dense else dense), rows))
 
@@ -126,11 +128,11 @@ def bench_size(size: Size, world: World, rounds: int, dense: bool) -> list[str]:
     seconds: list[list[float]] = []
     for _ in range(rounds + 2):
         barrier(world)
-        (own, pairs), packing = timed(pack)
+        (own, pairs), packing, packing_busy = timed(pack)
         barrier(world)
-        gathered, gathering = timed(lambda pairs: gather_rows(pairs, world), pairs)
-        removed, ranking = timed(rank_all, gathered)
-        seconds.append([packing, gathering, ranking])
+        gathered, gathering, _ = timed(lambda pairs: gather_rows(pairs, world), pairs)
+        removed, ranking, ranking_busy = timed(rank_all, gathered)
+        seconds.append([packing, gathering, ranking, packing_busy + ranking_busy])
     row = [f"{size.videos}", f"{size.categories}", f"{size.positives}", f"{world.size}"]
     row += [amount(sent_bytes(capacity, ranking=True)), *medians(seconds[2:])]
     if dense:
@@ -149,8 +151,8 @@ def bench_dense(
     seconds: list[list[float]] = []
     while len(seconds) < rounds and sum(sum(times) for times in seconds) < DENSE_SECONDS:
         barrier(world)
-        whole, gathering = timed(lambda: [in_batch_order(gather_rows(t, world)) for t in (labels, audio, visual)])
-        removed, ranking = timed(lambda whole: remove_dense(whole[0], whole[1], whole[2], ratios), whole)
+        whole, gathering, _ = timed(lambda: [in_batch_order(gather_rows(t, world)) for t in (labels, audio, visual)])
+        removed, ranking, _ = timed(lambda whole: remove_dense(whole[0], whole[1], whole[2], ratios), whole)
         seconds.append([gathering, ranking])
         slowest = torch.tensor(seconds[-1])
         seconds[-1] = gather_rows(slowest, world).amax(0).tolist()  # so that all ranks stop together
@@ -182,11 +184,11 @@ def random_labels(random: np.random.Generator, size: Size) -> np.ndarray:
     return labels
 
 
-def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float]:
-    """What the work gives, and its seconds."""
-    start = time.perf_counter()
+def timed(work: Callable[..., Any], *arguments: Any) -> tuple[Any, float, float]:
+    """What the work gives, its seconds, and those in which this thread had a processor."""
+    start, busy = time.perf_counter(), time.thread_time()
     found = work(*arguments)
-    return found, time.perf_counter() - start
+    return found, time.perf_counter() - start, time.thread_time() - busy
 
 
 def medians(seconds: list[list[float]]) -> list[str]:

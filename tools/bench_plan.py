@@ -57,10 +57,10 @@ def measure(folder: Path, ranks: int, batch: int) -> None:
     before, rows = resident_megabytes("VmRSS"), []
 
     def take(what: str, work: Callable[[], T]) -> T:
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         found = work()
-        seconds = time.perf_counter() - start
-        rows.append([what, f"{seconds:.3f}", f"{resident_megabytes('VmHWM') - before:.0f}"])
+        seconds, busy = time.perf_counter() - start, time.process_time() - busy
+        rows.append([what, f"{seconds:.3f}", f"{busy:.3f}", f"{resident_megabytes('VmHWM') - before:.0f}"])
         return found
 
     manifest = take("reading the manifest", lambda: read_manifest(folder))
@@ -80,18 +80,23 @@ def measure(folder: Path, ranks: int, batch: int) -> None:
 
     take("plan, and the first step of rank 0", lambda: step_of(0, 0, 0))
     take("plan, and the last step of the last rank", lambda: step_of(ranks - 1, 1, steps - 1))
-    random, taken = np.random.default_rng(0), []
+    random = np.random.default_rng(0)
+    taken = []
     for epoch in range(2, 2 + DRAWS):
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         step_of(int(random.integers(ranks)), epoch, int(random.integers(steps)))
-        taken.append(time.perf_counter() - start)
+        taken.append((time.perf_counter() - start, time.process_time() - busy))
     peak = f"{resident_megabytes('VmHWM') - before:.0f}"
-    rows.append([f"plan, and any step of any rank (median of {DRAWS})", f"{statistics.median(taken):.3f}", peak])
-    rows.append([f"... (slowest of {DRAWS})", f"{max(taken):.3f}", peak])
+    for name, of in (
+        (f"plan, and any step of any rank (median of {DRAWS})", statistics.median),
+        ("... (slowest)", max),
+    ):
+        rows.append([name, *(f"{of(column):.3f}" for column in zip(*taken, strict=True)), peak])
     size = (folder / MANIFEST_NAME).stat().st_size / 1e6
-    print(f"{split.videos} videos, {len(split.shards)} shards, {len(manifest.categories)} categories ({size:.0f} MB of")
-    print(f"{MANIFEST_NAME}); {ranks} ranks, {streams} streams, batch {batch}; {processor()}")
-    print(markdown_table(["what", "seconds", "peak MB beyond the imports"], rows))
+    print(f"{split.videos} videos, {len(split.shards)} shards, {len(manifest.categories)} categories,")
+    print(f"{MANIFEST_NAME} of {size:.0f} MB;")
+    print(f"{ranks} ranks, {streams} streams, batch {batch}; {processor()}")
+    print(markdown_table(["what", "seconds", "CPU seconds", "peak MB beyond the imports"], rows))
 
 
 def large_manifest(videos: int, shards: int, categories: int) -> Manifest:
