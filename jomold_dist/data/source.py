@@ -150,8 +150,8 @@ def read_manifest(place: Place) -> Manifest:
     path = f"{source}/{MANIFEST_NAME}"
     for _ in range(REREAD if source.is_remote else 0):
         with suppress(ManifestError):  # it may have been altered on its way
-            return parse_manifest(source.read(MANIFEST_NAME), path)
-    return parse_manifest(source.read(MANIFEST_NAME), path)
+            return parse_manifest(source.read(MANIFEST_NAME), path, from_afar=source.is_remote)
+    return parse_manifest(source.read(MANIFEST_NAME), path, from_afar=source.is_remote)
 
 
 def default_cache() -> Path:

@@ -328,6 +328,19 @@ def test_a_server_that_is_not_there(data: DataConfig, caplog: pytest.LogCaptureF
     assert [record.getMessage().split("; ")[-1] for record in caplog.records] == ["attempt 1 of 3", "attempt 2 of 3"]
 
 
+def test_a_manifest_that_was_altered_on_its_way(folder: Path, tmp_path: Path, data: DataConfig) -> None:
+    (tmp_path / "set").mkdir()
+    text = (folder / "manifest.json").read_text()
+    (tmp_path / "set" / "manifest.json").write_text(text.replace('"videos": 7', '"videos": 5', 1))
+    with serving(tmp_path / "set") as server, pytest.raises(DataError, match=r"damaged"):
+        read_manifest(at(data, server.url))
+    (tmp_path / "set" / "manifest.json").write_text(text.replace('"Speech"', '"Spoech"', 1))
+    with serving(tmp_path / "set") as server:
+        with pytest.raises(DataError, match=r"damaged: its digest is not that of its content"):
+            read_manifest(at(data, server.url))
+        assert server.gets["manifest.json"] == 3  # it was read again
+
+
 def test_a_manifest_of_other_shards(folder: Path, tmp_path: Path, data: DataConfig) -> None:
     """The digests tell, when a shard comes."""
     other, _ = write_dataset(tmp_path / "other", {"train": 101}, dtype="float32")

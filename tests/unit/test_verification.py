@@ -56,7 +56,6 @@ def change(path: Path, at: int, value: int | None = None) -> None:
 def edit_manifest(folder: Path, edit: Callable[[Any], object]) -> None:
     data = json.loads((folder / MANIFEST_NAME).read_text())
     edit(data)
-    data.pop("digest", None)
     (folder / MANIFEST_NAME).write_text(json.dumps(data))
 
 
