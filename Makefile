@@ -21,12 +21,10 @@ run: $(STAMP) ## simulate 2000 videos, train han, static and jomold on two ranks
 	$(PY) launchers/quickstart.py
 
 test: lint ## lint, types and the tests that CI runs
-	$(PY) -m pytest -m "not slow" --numprocesses 2 --dist loadfile tests/unit
-	$(PY) -m pytest -m "not slow" tests/multirank tests/end_to_end
+	$(PY) -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 test-all: lint ## lint, types and every test
-	$(PY) -m pytest --numprocesses 2 --dist loadfile tests/unit
-	$(PY) -m pytest tests/multirank tests/end_to_end
+	$(PY) -m pytest
 
 lint: $(STAMP) ## style and types
 	$(PY) -m ruff check
