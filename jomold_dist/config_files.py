@@ -19,6 +19,7 @@ import yaml
 from jomold_dist.config import RECIPES, Bounds, Config, DataConfig, Tree
 from jomold_dist.errors import ConfigError, join_problems, nearest
 
+SECRET = re.compile("key|secret|token|passw|auth|credential|cookie", re.IGNORECASE)
 PASSWORD = re.compile(r"://[^/@\s]*@")
 
 
@@ -110,10 +111,18 @@ def problem_of_place(url: str) -> str | None:
     )
 
 
+def _names(tree: Mapping[str, Any]) -> Iterable[str]:
+    """All keys of a mapping and of those inside it, dotted."""
+    for key, value in tree.items():
+        yield key
+        if isinstance(value, dict):
+            yield from (f"{key}.{below}" for below in _names(value))
+
+
 def _secrets(data: DataConfig) -> list[str]:
     """Settings that hold what no run folder may hold."""
     found = [problem] if (problem := problem_of_place(data.shards)) else []
-    names = [name for name in data.storage if re.search("key|secret|token|password", name, re.IGNORECASE)]
+    names = [name for name in _names(data.storage) if SECRET.search(name)]
     if names:
         found.append(
             f"data.storage.{names[0]} is written into the run's folder; give credentials as the storage's own tools "

@@ -5,27 +5,27 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, field, fields
 
 
 @dataclass(frozen=True, order=True)
 class BadVideo:
-    """One video that is left out of its batches."""
+    """One video that is left out of its batches. Two are equal if they are the same video, whatever was said of it."""
 
     split: str
     shard: str
     """Below the data set's folder."""
     number: int
     """In its shard, from 0."""
-    key: str
+    key: str = field(compare=False)
     """Empty where the shard does not tell it any more."""
-    problem: str
+    problem: str = field(compare=False)
 
     def __str__(self) -> str:
         return f"video {self.number} of {self.shard} ({self.key or 'of no readable key'}): {self.problem}"
 
 
-COLUMNS = tuple(field.name for field in fields(BadVideo))
+COLUMNS = tuple(column.name for column in fields(BadVideo))
 
 
 def to_csv(videos: Iterable[BadVideo]) -> str:

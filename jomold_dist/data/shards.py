@@ -90,10 +90,11 @@ class ShardReader:
             raise DataError(problem)
         if self._mask:
             problems = dict.fromkeys(range(whole, len(records)), problem) | self._videos.problems(records[:whole])
-            return {
-                row: BadVideo(self._info.name, info.name, first + row, self._videos.key(records[row]), why)
-                for row, why in problems.items()
-            }
+            found = {}
+            for row, why in problems.items():
+                key = self._videos.key(records[row]) if row < whole else ""  # nothing was read there
+                found[row] = BadVideo(self._info.name, info.name, first + row, key, why)
+            return found
         good = self._layout.good(records)
         if not good.all():
             raise DataError(
@@ -113,8 +114,8 @@ class ShardReader:
                     got = os.preadv(file, [target[done:]], at + done)
                     if not got:
                         return done // size, (
-                            f"shard {self._source}/{info.name} ends at byte {at + done}, the manifest says "
-                            f"{info.bytes} bytes; {REMEDY}"
+                            f"shard {self._source}/{info.name} ends at byte {os.fstat(file).st_size}, "
+                            f"the manifest says {info.bytes} bytes; {REMEDY}"
                         )
                     done += got
         except OSError as error:

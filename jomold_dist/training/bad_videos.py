@@ -78,7 +78,7 @@ class BadVideoRecord:
                 return (
                     f"{count} of the {self._manifest.split(split).videos} videos of split {split!r} cannot be used, "
                     f"more than data.max_bad_fraction = {self._most:g} allows; for instance {first}. They are listed "
-                    f"in {self._folder.bad_videos}: mend the shards, or allow more"
+                    f"in {self._folder.bad_videos}: mend the shards and remove that file, or allow more"
                 )
         return None
 

@@ -71,6 +71,7 @@ def test_wrong_urls(
     ("setting", "part"),
     [
         ("data.shard=http://me:secret@127.0.0.1:9/set", "did you mean 'data.shards'"),
+        ("data.storage={client_kwargs: {secret: secretest}}", "data.storage.client_kwargs.secret is written into"),
         ("data.storage={secret: secretest}", "data.storage.secret is written into the run's folder"),
     ],
 )

@@ -289,7 +289,9 @@ def test_bad_videos_are_left_out_and_named(damaged: tuple[Data, Damage], world: 
     assert sorted((bad.shard, bad.number) for bad in found) == sorted(told)
     for bad in found:
         assert told[bad.shard, bad.number] in bad.problem
-        if "000007" not in bad.shard and "000009" not in bad.shard:
+        if "000007" in bad.shard or "000009" in bad.shard:
+            assert bad.key == ""  # nothing of it could be read
+        else:
             assert bad.key == videos["train"][int(bad.shard[12:18]) * 7 + bad.number].key
     for rank, share in enumerate(shares):
         for step, batch in enumerate(share):
