@@ -4,7 +4,6 @@ torchrun` starts the ranks.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import math
 import os
@@ -25,6 +24,7 @@ from jomold_dist.config import Config
 from jomold_dist.config_files import dump_config
 from jomold_dist.errors import FAILURE, PREEMPTED, ConfigError
 from jomold_dist.launching import say
+from jomold_dist.supervising import end_with_parent
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
 import ray
@@ -62,8 +62,7 @@ class Node:
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
-                # the kernel tells the launcher if this actor is killed
-                preexec_fn=lambda: ctypes.CDLL(None).prctl(1, signal.SIGTERM),
+                preexec_fn=end_with_parent,
             )
         self._said = said.open("rb")
 

@@ -49,7 +49,7 @@ class Supervisor:
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             self._child = subprocess.Popen(
-                self._command, env=self._environment, start_new_session=True, preexec_fn=_end_with_parent
+                self._command, env=self._environment, start_new_session=True, preexec_fn=end_with_parent
             )
             while self._wait() or self._ranks():
                 if self._asked_at is not None:
@@ -95,7 +95,7 @@ class Supervisor:
         return [process for process in _descendants() if _runs(process, self._script)]
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Between fork and exec: the kernel ends the launcher if this process is killed, and its ranks notice that."""
     _prctl(SET_DEATH_SIGNAL, signal.SIGTERM)
 
