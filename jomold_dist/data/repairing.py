@@ -61,17 +61,21 @@ def repair_shards(
             for shard in manifest.split(split.name).shards:
                 path, part = Path(folder) / shard.name, slice(first, first + shard.videos)
                 first = part.stop
-                if _whole(path, shard):
-                    whole.append(shard.name)
-                else:
-                    try:
+                try:
+                    if _whole(path, shard):
+                        whole.append(shard.name)
+                    else:
                         path.parent.mkdir(exist_ok=True)
                         write_shard(path, split.videos[part], forms[split.name], sha256=shard.sha256)
                         rewritten.append(shard.name)
-                    except OtherContentError as error:
-                        problems.append(f"{error}: {OTHER_SOURCES}")
-                    except BadVideosError as error:
-                        problems += error.problems
+                except OtherContentError as error:
+                    problems.append(f"{error}: {OTHER_SOURCES}")
+                except BadVideosError as error:
+                    problems += error.problems
+                except DataError as error:
+                    problems.append(str(error))
+                except OSError as error:
+                    problems.append(f"cannot write {path}: {error.strerror or error}")
                 progress(shard.videos)
         raise_together(problems)
         return Repair(tuple(whole), tuple(rewritten))
@@ -83,10 +87,8 @@ def _whole(path: Path, shard: ShardInfo) -> bool:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256
-    except FileNotFoundError:
+    except OSError:  # missing or unreadable
         return False
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _differences(

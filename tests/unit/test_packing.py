@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -316,6 +317,20 @@ def test_repair_writes_the_damaged_shards_and_no_others(damaged: Path, undisturb
     assert contents(damaged) == undisturbed
     assert [path.name for path in damaged.parent.iterdir()] == ["set"]
     assert repair(damaged, sources()) == ()
+
+
+def test_repair_goes_on_past_a_shard_that_cannot_be_restored(damaged: Path, undisturbed: dict[str, bytes]) -> None:
+    place = damaged / "train" / "shard-000001.tar"
+    place.unlink()
+    (place / "something").mkdir(parents=True)  # nothing can be read or written there
+    with pytest.raises(DataError) as error:
+        repair(damaged, sources())
+    assert str(error.value).startswith(f"cannot write {place}: ")
+    assert len(str(error.value).splitlines()) == 1
+    shutil.rmtree(place)
+    found = contents(damaged)
+    assert found == {name: content for name, content in undisturbed.items() if name in found}
+    assert len(found) == len(undisturbed) - 1
 
 
 def test_repair_replaces_nothing_by_other_content(damaged: Path, undisturbed: dict[str, bytes]) -> None:
