@@ -1,4 +1,4 @@
-"""Videos that cannot be used: which, and why."""
+"""Damage: files that are not what the manifest says, and the videos that cannot be used for it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import csv
 import io
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, field, fields
+
+from jomold_dist.errors import DataError
+
+
+class DamagedError(DataError):
+    """A file is missing, or is not what the manifest says. Other DataErrors tell of what lies between it and us."""
 
 
 @dataclass(frozen=True, order=True)

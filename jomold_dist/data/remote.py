@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, TypeVar
 import fsspec
 
 from jomold_dist.config_files import problem_of_place
+from jomold_dist.data.damage import DamagedError
 from jomold_dist.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class TransferError(Exception):
     """What arrived is not what was asked for."""
 
 
-class MissingError(DataError):
+class MissingError(DamagedError):
     """There is no such file."""
 
 
@@ -84,8 +85,9 @@ class Remote:
     def fetch(self, name: str, target: BinaryIO, size: int, sha256: str, closing: threading.Event | None) -> None:
         """Copy a file that has this size and digest into `target`, from its start.
 
-        MissingError if it is not there; DataError if the server refuses, or once every attempt has failed;
-        ClosedError as soon as `closing` is set; LocalError if `target` cannot be written.
+        MissingError if it is not there; DamagedError if something else came in the last of all attempts; DataError if
+        the server refuses or cannot be reached; ClosedError as soon as `closing` is set; LocalError if `target` cannot
+        be written.
         """
 
         def attempt() -> None:
@@ -146,8 +148,11 @@ class Remote:
                     raise MissingError(f"{self.url}/{name} does not exist") from None
                 if is_final(error):
                     raise DataError(f"{self.url}/{name}: access was refused ({said}); check the credentials") from None
+                if isinstance(error, TypeError):  # a client is only made, of whatever options, when it is first used
+                    raise ConfigError(f"{self.url} cannot be used with the options in data.storage: {said}") from None
                 if number == self._attempts:
-                    raise DataError(
+                    kind = DamagedError if isinstance(error, TransferError) else DataError
+                    raise kind(
                         f"{self.url}/{name} could not be read in {number} attempts, lastly: {said}; check the network "
                         "and the server, or raise data.attempts"
                     ) from None

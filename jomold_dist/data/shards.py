@@ -7,14 +7,14 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
 import numpy as np
 
-from jomold_dist.data.damage import BadVideo
+from jomold_dist.data.damage import BadVideo, DamagedError
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.records import RecordCheck, shard_bytes, split_layout
 from jomold_dist.data.source import REMEDY, Folder, Place, as_source
@@ -30,8 +30,8 @@ MAX_OPEN = 128  # files that a reader keeps open
 class ShardReader:
     """Reads records of one split by offset. Thread-safe; opens shards lazily and keeps at most `max_open` open.
 
-    With `mask`, videos that cannot be used are told instead of raised, and every video is checked for what can be
-    wrong with it; without, the shards' digests are taken to have been checked.
+    With `mask`, videos that are damaged are told instead of raised, and every video is checked for what can be wrong
+    with it; without, the shards' digests are taken to have been checked.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class ShardReader:
         """Fills `records` uint8 (count, record.bytes), C-contiguous, with a shard's videos from `first` on. Returns, by
         row, those that cannot be used; their rows hold anything.
 
-        Without `mask`, DataError if the shard is missing, has another size than the manifest says, cannot be read, or
-        holds something else at this place.
+        DataError if the shard cannot be had or read, whatever lies in it; without `mask` also (DamagedError) if it is
+        missing, has another size than the manifest says, or holds something else at this place.
         """
         info = self._info.shards[shard]
         if not 0 <= first <= first + len(records) <= info.videos:
@@ -87,7 +87,7 @@ class ShardReader:
             return {}
         whole, problem = self._fill(shard, first, records)
         if problem and not self._mask:
-            raise DataError(problem)
+            raise DamagedError(problem)
         if self._mask:
             problems = dict.fromkeys(range(whole, len(records)), problem) | self._videos.problems(records[:whole])
             found = {}
@@ -97,14 +97,14 @@ class ShardReader:
             return found
         good = self._layout.good(records)
         if not good.all():
-            raise DataError(
+            raise DamagedError(
                 f"shard {self._source}/{info.name} is altered: video {first + int(good.argmin())} of it does not lie "
                 f"where the manifest says; {REMEDY}"
             )
         return {}
 
     def _fill(self, shard: int, first: int, records: np.ndarray) -> tuple[int, str]:
-        """Reads until all is read or something is in the way: how many records are whole, and what it was."""
+        """Reads until all is read or damage is in the way: how many records are whole, and what it was."""
         info, size = self._info.shards[shard], self._info.record.bytes
         target = memoryview(records.reshape(-1))  # type: ignore[arg-type]
         at, done = first * size, 0
@@ -119,8 +119,8 @@ class ShardReader:
                         )
                     done += got
         except OSError as error:
-            return done // size, f"cannot read shard {self._source}/{info.name}: {error}; {REMEDY}"
-        except DataError as error:
+            raise DataError(f"cannot read shard {self._source}/{info.name}: {error.strerror}; {REMEDY}") from None
+        except DamagedError as error:
             return 0, str(error)
         return len(records), ""
 
@@ -141,6 +141,9 @@ class ShardReader:
             self._files.move_to_end(shard)
             self._users[shard] = self._users.get(shard, 0) + 1
             file = self._files[shard]
+        if self._source.is_remote:
+            with suppress(OSError):  # a cache that others own may be read only
+                os.utime(file)  # shards that are being read are the last to leave the cache
         try:
             yield file
         finally:
@@ -149,7 +152,10 @@ class ShardReader:
                 if not self._users[shard]:
                     del self._users[shard]
                 idle = [s for s in self._files if s not in self._users]
-                for old in idle[: max(0, len(self._files) - self._max_open)]:
+                out = idle[: max(0, len(self._files) - self._max_open)]
+                if not there:  # others may have left the cache for this one: let their space go too
+                    out += [s for s in idle[len(out) :] if not os.fstat(self._files[s]).st_nlink]
+                for old in out:
                     os.close(self._files.pop(old))
 
 

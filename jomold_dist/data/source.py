@@ -12,6 +12,7 @@ from typing import BinaryIO, Protocol
 
 from jomold_dist.config import DataConfig
 from jomold_dist.data.cache import ShardCache
+from jomold_dist.data.damage import DamagedError
 from jomold_dist.data.manifest import MANIFEST_NAME, Manifest, ManifestError, ShardInfo, parse_manifest
 from jomold_dist.data.remote import MissingError, Remote
 from jomold_dist.errors import DataError
@@ -30,8 +31,8 @@ class Source(Protocol):
         ...
 
     def open(self, shard: ShardInfo, closing: threading.Event, any_size: bool = False) -> int:
-        """A descriptor of a shard whose size is what the manifest says, unless any will do. DataError otherwise;
-        ClosedError as soon as `closing` is set."""
+        """A descriptor of a shard whose size is what the manifest says, unless any will do. DamagedError if the shard
+        is missing or another; DataError if it cannot be had; ClosedError as soon as `closing` is set."""
         ...
 
     def fetch(self, shard: ShardInfo, closing: threading.Event) -> None:
@@ -72,14 +73,16 @@ class Folder:
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            raise DataError(f"shard {path} is missing ({shard.videos} videos, {shard.bytes} bytes); {REMEDY}") from None
+            raise DamagedError(
+                f"shard {path} is missing ({shard.videos} videos, {shard.bytes} bytes); {REMEDY}"
+            ) from None
         except OSError as error:
             raise DataError(f"cannot open shard {path}: {error.strerror}; {REMEDY}") from None
         size = os.fstat(file).st_size
         if size != shard.bytes and not any_size:
             os.close(file)
             how = "truncated" if size < shard.bytes else "longer than it should be"
-            raise DataError(f"shard {path} is {how}: {size} bytes, the manifest says {shard.bytes}; {REMEDY}")
+            raise DamagedError(f"shard {path} is {how}: {size} bytes, the manifest says {shard.bytes}; {REMEDY}")
         return file
 
     def fetch(self, shard: ShardInfo, closing: threading.Event) -> None:
@@ -99,6 +102,7 @@ class Url:
         self._folder = Path(data.cache) if data.cache is not None else default_cache()
         most = int(1e9 * data.cache_gigabytes)
         self._cache = ShardCache(self._folder / "shards", most, data.verify == "digest", self._bring)
+        self._damaged: dict[str, DamagedError] = {}  # by shard: what all attempts have shown is not tried again
 
     def __str__(self) -> str:
         return self._remote.url
@@ -124,7 +128,13 @@ class Url:
         self._cache.check()
 
     def _bring(self, shard: ShardInfo, target: BinaryIO, closing: threading.Event | None) -> None:
-        self._remote.fetch(shard.name, target, shard.bytes, shard.sha256, closing)
+        if shard.name in self._damaged:
+            raise self._damaged[shard.name]
+        try:
+            self._remote.fetch(shard.name, target, shard.bytes, shard.sha256, closing)
+        except DamagedError as error:
+            self._damaged[shard.name] = error.with_traceback(None)
+            raise
 
 
 Place = str | Path | Source

@@ -6,6 +6,7 @@ import dataclasses
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jomold_dist.config import DataConfig
+from jomold_dist.config import DataConfig, Tree
 from jomold_dist.data import remote
+from jomold_dist.data.damage import DamagedError
 from jomold_dist.data.loader import Batch, Loader
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.plan import EpochPlan
@@ -291,6 +293,77 @@ def test_nothing_is_left_when_the_loader_is_closed_in_the_middle_of_a_transfer(
         assert not mine
         time.sleep(0.5)
         assert len(os.listdir("/proc/self/fd")) <= files + 2  # the server's side of a connection may linger
+
+
+def spoiled(folder: Path, place: Path, name: str) -> Path:
+    """A copy of the set in which a byte of a video's features in a shard is another."""
+    shutil.copytree(folder, place)
+    content = bytearray((place / name).read_bytes())
+    content[2100] ^= 0x10
+    (place / name).write_bytes(content)
+    return place
+
+
+def test_under_mask_a_shard_that_is_altered_at_the_server_is_left_out_and_asked_for_once(
+    folder: Path, manifest: Manifest, tmp_path: Path, data: DataConfig
+) -> None:
+    name = "train/shard-000004.tar"
+    with serving(spoiled(folder, tmp_path / "spoiled", name)) as server:
+        source = at(data, server.url, attempts=3)
+        with load(source, manifest, mask=True) as loader:
+            for epoch in range(2):
+                left_out = [video for batch in loader.epoch(epoch) for video in batch.bad]
+                assert {video.shard for video in left_out} == {name}
+                assert len(left_out) == manifest.split("train").shards[4].videos
+        assert server.gets[name] == 3
+        with pytest.raises(DamagedError, match=r"3 attempts, lastly: its SHA-256"):
+            batches(source, manifest)
+
+
+@pytest.mark.parametrize("resident", [False, True])
+@pytest.mark.parametrize("case", ["refused", "gone", "cache", "small"])
+def test_mask_is_for_damage_and_for_nothing_else(
+    case: str, resident: bool, folder: Path, manifest: Manifest, tmp_path: Path, data: DataConfig
+) -> None:
+    """What lies between the data and this process ends the run: it would take every video."""
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    (blocked / "shards").write_text("in the way")
+    changes, part = {
+        "refused": ({}, "access was refused"),
+        "gone": ({"attempts": 2}, "could not be read in 2 attempts"),
+        "cache": ({"cache": str(blocked)}, "the cache .* cannot be used"),
+        "small": ({"cache_gigabytes": 1e-6}, "allow more"),
+    }[case]
+    with serving(folder) as server:
+        server.refused = {"refused": 403, "gone": 500}.get(case)
+        source = at(data, server.url, **changes)  # type: ignore[arg-type]
+        with pytest.raises(DataError, match=part) as error:
+            batches(source, manifest, mask=True, resident=resident, cache=tmp_path / "resident")
+    assert not isinstance(error.value, DamagedError)
+
+
+def test_the_bound_holds_for_shards_that_a_reader_has_open(folder: Path, manifest: Manifest, data: DataConfig) -> None:
+    shards = manifest.split("train").shards
+    most = 3 * shards[0].bytes
+    with serving(folder) as server:
+        source = at(data, server.url, cache_gigabytes=most / 1e9)
+        with ShardReader(source, manifest, "train") as reader:
+            for number in [0, 1, 2, 0, 3, 0, 4, 0, 5, 1]:
+                time.sleep(0.01)  # file times are as fine as the kernel's clock
+                reader.read(number, 0, shards[number].videos)
+                held = {os.readlink(f"/proc/self/fd/{file}") for file in reader._files.values()}
+                gone = [path for path in held if path.endswith("(deleted)")]
+                assert len(gone) * shards[0].bytes + sum(path.stat().st_size for path in cached(data)) <= most
+        assert server.gets[shards[0].name] == 1  # the one that is always used stays
+        assert server.gets[shards[1].name] == 2
+
+
+def test_options_that_the_storage_does_not_know(data: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "none")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
+    with pytest.raises(ConfigError, match=r"cannot be used with the options in data.storage: .*nosuch"):
+        read_manifest(at(data, "s3://shards/set", storage=Tree(config_kwargs=Tree(nosuch=1))))
 
 
 @pytest.mark.parametrize(
