@@ -15,7 +15,7 @@ from pathlib import Path
 from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
 from jomold_dist.data.source import source_of
-from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object
+from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object, gather_objects
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.files import write_json
 from jomold_dist.launching import launch
@@ -51,12 +51,18 @@ def evaluate(config: Config, world: World, folder: RunFolder, split: str, weight
         manifest = read_matching_manifest(source_of(config.data), info)
         if not manifest.split(split).dense:
             raise DataError(f"split {split!r} of {config.data.shards} has no dense labels to score against")
-        raise_together(problems_of_shards(config, source_of(config.data), manifest, [split]))
-    run = Run(config, manifest, world, folder)
+        share = slice(world.rank, None, world.size)
+        problems = problems_of_shards(config, source_of(config.data), manifest, [split], share)
+    gathered = [problem for share in gather_objects(problems, world) for problem in share]
+    with agree_on_errors(world):
+        raise_together(gathered)
+    run = Run(config, manifest, world, folder, records=False)  # the run itself may be going on
     scored = evaluate_model(run, split, ready_to_compute(network, config, world))
+    with agree_on_errors(world), folder.writes():
+        if world.is_main:
+            write_json(folder.path / f"scores_{split}.json", scored.to_json(split))
     if not world.is_main:
         return
-    write_json(folder.path / f"scores_{split}.json", scored.to_json(split))
     print(f"{weights}: epoch {info.notes.get('epoch', 'unknown')}\n")
     print(scores_table({config.method: scored.scores}, split, simulated=manifest.simulated is not None))
     rows = [
@@ -65,6 +71,8 @@ def evaluate(config: Config, world: World, folder: RunFolder, split: str, weight
     ]
     table = markdown_table(["category", *scored.per_category], rows)
     print(f"\nF-scores per category, counted over all videos\n\n{table}")
+    if bad := run.bad_videos.summary():
+        print(f"\n{bad}")
 
 
 if __name__ == "__main__":

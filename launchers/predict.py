@@ -3,7 +3,8 @@
     python launchers/predict.py --run runs/llp-jomold --shards data/new --out events.csv
 
 The output is tab-separated like the dense label files of LLP, with the modality as a last column: video, onset and
-offset in seconds, category, audio or visual.
+offset in seconds, category, audio or visual. If the run was trained with data.on_bad_video=mask, videos that cannot be
+used are left out, however many, and are listed in a table beside it.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
-from jomold_dist.config import Config
+from jomold_dist.config import NO_SETTINGS, Config
 from jomold_dist.config_files import load_config
 from jomold_dist.data.annotations import write_dense_labels
-from jomold_dist.data.damage import BadVideo
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.damage import BadVideo, to_csv
 from jomold_dist.data.source import source_of
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.evaluation.parsing import threshold_parsing
+from jomold_dist.files import write_text
 from jomold_dist.launching import launch, progress_bar
 from jomold_dist.training.checkpoint import load_found
 from jomold_dist.training.evaluate import parse_videos
@@ -50,7 +51,10 @@ def main() -> int:
 def predict(config: Config, world: World, folder: RunFolder, arguments: argparse.Namespace) -> None:
     """Parse every video and write its events. One process does it all."""
     # not resident: nothing is written beside the user's shards
-    streamed = replace(config, data=replace(config.data, shards=arguments.shards, resident=False))
+    data = replace(config.data, shards=arguments.shards, resident=False)
+    if scheme(data.shards) != scheme(config.data.shards):
+        data = replace(data, storage=NO_SETTINGS)  # they are for another file system
+    streamed = replace(config, data=data)
     with agree_on_errors(world):
         if world.size > 1:
             raise DataError("predict.py runs as one process: start it with python")
@@ -74,18 +78,21 @@ def predict(config: Config, world: World, folder: RunFolder, arguments: argparse
                 bad += batch.bad
                 audio.append(found[0].cpu().numpy())
                 visual.append(found[1].cpu().numpy())
-    write_events(arguments.out, keys, np.concatenate(audio), np.concatenate(visual), manifest)
+    left_out = arguments.out.with_name(f"{arguments.out.stem}_bad_videos.csv")
+    try:
+        write_dense_labels(arguments.out, keys, np.concatenate(audio), np.concatenate(visual), manifest.categories)
+        if bad:
+            write_text(left_out, to_csv(bad))
+    except OSError as error:
+        raise DataError(f"--out {arguments.out} cannot be written: {error.strerror or error}") from None
     print(f"{len(keys)} videos parsed, events written to {arguments.out}")
     if bad:
-        print("\n".join([f"{len(bad)} videos could not be used:", *(f"  {video}" for video in sorted(bad))]))
+        print(f"{len(bad)} videos could not be used, for instance {min(bad)}; all are listed in {left_out}")
 
 
-def write_events(path: Path, keys: list[str], audio: np.ndarray, visual: np.ndarray, manifest: Manifest) -> None:
-    """The events of all videos; DataError if the file cannot be written."""
-    try:
-        write_dense_labels(path, keys, audio, visual, manifest.categories)
-    except OSError as error:
-        raise DataError(f"--out {path} cannot be written: {error.strerror or error}") from None
+def scheme(place: str) -> str:
+    """What comes before ://, nothing for a folder."""
+    return place.partition("://")[0] if "://" in place else ""
 
 
 if __name__ == "__main__":

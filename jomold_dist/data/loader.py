@@ -114,17 +114,18 @@ class Loader:
     ) -> None:
         if shuffle:
             check_world_size(streams, world)
-        self._manifest, self._split = manifest, manifest.split(split)
+        self.split = split
+        self._manifest, self._info = manifest, manifest.split(split)
         self._batch_size, self._rank, self._world = batch_size, rank, world
         self._seed, self._streams, self._block, self._shuffle = seed, streams, block, shuffle
-        self._first = np.concatenate([[0], np.cumsum(self._split.shard_sizes)])  # number of each shard's first video
+        self._first = np.concatenate([[0], np.cumsum(self._info.shard_sizes)])  # number of each shard's first video
         self._ahead = batches_ahead(threads)
         self._source, self._prefetch = as_source(place), prefetch
         self._prefetcher: Prefetcher | None = None
         self._reader = ShardReader(place, manifest, split, mask=mask)
         self._resident = ResidentSplit(place, manifest, split, cache, mask=mask) if resident else None
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"loader-{split}")
-        self.videos = self._split.videos
+        self.videos = self._info.videos
         self.steps = steps_per_epoch(self.videos, batch_size)
         self.wait_seconds = 0.0
 
@@ -154,11 +155,13 @@ class Loader:
         pending: deque[Future[Batch]] = deque()
 
         def read_ahead() -> None:
+            started = time.perf_counter()
             while len(pending) < self._ahead and (step := next(steps, None)) is not None:
-                positions = rank_positions(step, self._batch_size, self._split.videos, self._rank, self._world)
+                positions = rank_positions(step, self._batch_size, self._info.videos, self._rank, self._world)
                 if self._prefetcher is not None:
                     self._prefetcher.reached((step + 1) * self._batch_size - 1)
                 pending.append(self._pool.submit(self._batch, plan, step, positions, fetch(positions)))
+            self.wait_seconds += time.perf_counter() - started
 
         try:
             read_ahead()
@@ -175,15 +178,15 @@ class Loader:
 
     def nothing(self, step: int) -> Batch:
         """The batch of a step for a rank that has none of its videos."""
-        piece = Piece(np.empty((0, self._split.record.bytes), dtype=np.uint8), {})
+        piece = Piece(np.empty((0, self._info.record.bytes), dtype=np.uint8), {})
         return self._batch(self._plan(0), step, np.zeros(0, dtype=np.int64), lambda index: self._without_bad(piece))
 
     def _begin_prefetching(self, plan: EpochPlan, start_step: int) -> None:
         self._end_prefetching()
         if self._prefetch and self._source.is_remote and self._resident is None:
             needs, order = plan.shards_by_need(self._rank, self._world, start_step * self._batch_size)
-            name = f"prefetch-{self._split.name}"
-            self._prefetcher = Prefetcher(self._source, self._split.shards, needs, order, self._prefetch, name)
+            name = f"prefetch-{self._info.name}"
+            self._prefetcher = Prefetcher(self._source, self._info.shards, needs, order, self._prefetch, name)
 
     def _end_prefetching(self) -> None:
         if self._prefetcher is not None:
@@ -191,7 +194,7 @@ class Loader:
             self._prefetcher = None
 
     def _plan(self, epoch: int) -> EpochPlan:
-        return EpochPlan(self._split.shard_sizes, self._streams, self._block, self._seed, epoch, self._shuffle)
+        return EpochPlan(self._info.shard_sizes, self._streams, self._block, self._seed, epoch, self._shuffle)
 
     def _choose_source(self, plan: EpochPlan) -> Callable[[np.ndarray], Callable[[np.ndarray], Taken]]:
         """What takes a batch's positions, in order and in the consumer's thread, and gives the job to get its rows,
@@ -209,7 +212,7 @@ class Loader:
 
     def _without_bad(self, piece: Piece) -> Taken:
         records = np.delete(piece.records, list(piece.bad), axis=0) if piece.bad else piece.records
-        return Taken(RecordView(records, self._manifest, self._split), piece.bad)
+        return Taken(RecordView(records, self._manifest, self._info), piece.bad)
 
     def _index(self, plan: EpochPlan, positions: np.ndarray) -> np.ndarray:
         shard, row = plan.locate(positions)
@@ -227,8 +230,8 @@ class Loader:
             position=torch.from_numpy(positions - start),
             index=torch.from_numpy(index),
             keys=tuple(rows.keys()),
-            dense=torch.from_numpy(rows.dense()) if self._split.dense else None,
-            total=min(self._batch_size, self._split.videos - start),
+            dense=torch.from_numpy(rows.dense()) if self._info.dense else None,
+            total=min(self._batch_size, self._info.videos - start),
             bad=tuple(bad.values()),
         )
 

@@ -1,12 +1,14 @@
 """The record of videos that could not be used and were left out of their batches: which, and whether they are too many.
 
-It lives in the run's bad_videos.csv. What is in there stays in there: a run that goes on meets the others again.
+The run's bad_videos.csv names all that any start of the run has met. Only those that this start has met count: the
+others may have been mended.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
+from pathlib import Path
 
 from jomold_dist.data.damage import BadVideo, from_csv, to_csv
 from jomold_dist.data.loader import Batch
@@ -14,7 +16,6 @@ from jomold_dist.data.manifest import Manifest
 from jomold_dist.distributed.world import World, broadcast_object, gather_objects
 from jomold_dist.errors import DataError
 from jomold_dist.files import write_text
-from jomold_dist.training.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -24,11 +25,13 @@ NAMED_AT_MOST = 10
 class BadVideoRecord:
     """Collects bad videos over all splits. Complete on rank 0 after every `collect`."""
 
-    def __init__(self, manifest: Manifest, world: World, folder: RunFolder, most: float) -> None:
-        """`most` is the share of a split's videos that may be bad."""
-        self._manifest, self._world, self._folder, self._most = manifest, world, folder, most
+    def __init__(self, manifest: Manifest, world: World, file: Path | None, most: float) -> None:
+        """`most` is the share of a split's videos that may be bad. Without a `file`, they are only told."""
+        self._manifest, self._world, self._file, self._most = manifest, world, file, most
         self._pending: set[BadVideo] = set()
-        self._known: set[BadVideo] | None = None
+        self._met: set[BadVideo] = set()  # by this start, on all ranks
+        self._known: set[BadVideo] | None = None  # by all starts
+        self._written = True
 
     def add(self, batch: Batch) -> None:
         """A batch that was taken on this rank."""
@@ -36,58 +39,72 @@ class BadVideoRecord:
 
     def too_many(self, split: str, count: int) -> bool:
         """Whether a split may not have so many bad videos."""
-        return count > self._most * self._manifest.split(split).videos
+        return count / self._manifest.split(split).videos > self._most
 
     def collect(self) -> None:
-        """Collective: brings what was added so far to rank 0, which logs and writes what is new."""
+        """Collective: brings what was added so far to rank 0, which logs and writes what is new. A file that cannot be
+        written is a warning, and is tried again the next time."""
         gathered = gather_objects(self._pending, self._world)
         self._pending = set()
         if not self._world.is_main:
             return
+        met = set().union(*gathered)
+        self._met |= met
         known = self._read()
-        if new := set().union(*gathered) - known:
+        if new := met - known:
             for video in sorted(new)[:NAMED_AT_MOST]:
                 logger.warning("left out: %s", video)
             if len(new) > NAMED_AT_MOST:
-                logger.warning("left out: … and %d more, see %s", len(new) - NAMED_AT_MOST, self._folder.bad_videos)
+                logger.warning("left out: … and %d more%s", len(new) - NAMED_AT_MOST, self._where(", see "))
             known |= new
-            write_text(self._folder.bad_videos, to_csv(known))
+            self._written = False
+        if not self._written:
+            self._write(known)
 
-    def refuse_too_many(self) -> None:
-        """Collective, after `collect`: DataError on every rank if a split has more bad videos than it may have."""
-        problem = broadcast_object(self._problem() if self._world.is_main else None, self._world)
+    def refuse_too_many(self, split: str) -> None:
+        """Collective, after `collect`: DataError on every rank if the split has more bad videos than it may have."""
+        problem = broadcast_object(self._problem(split) if self._world.is_main else None, self._world)
         if problem is not None:
             error = DataError(problem)
             error.agreed = True
             raise error
 
     def summary(self) -> str | None:
-        """How many there are by split, or None where there are none. For rank 0."""
-        counts = Counter(video.split for video in self._read())
+        """How many this start has met by split, or None where there were none. For rank 0."""
+        counts = Counter(video.split for video in self._met)
         if not counts:
             return None
         of = ", ".join(f"{counts[name]} of {self._manifest.split(name).videos} in {name}" for name in sorted(counts))
-        return f"videos that could not be used and were left out: {of}; see {self._folder.bad_videos}"
+        return f"videos that could not be used and were left out: {of}{self._where('; see ')}"
 
-    def _problem(self) -> str | None:
-        known = self._read()
-        counts = Counter(video.split for video in known)
-        for split, count in counts.items():
-            if self.too_many(split, count):
-                first = min(video for video in known if video.split == split)
-                return (
-                    f"{count} of the {self._manifest.split(split).videos} videos of split {split!r} cannot be used, "
-                    f"more than data.max_bad_fraction = {self._most:g} allows; for instance {first}. They are listed "
-                    f"in {self._folder.bad_videos}: mend the shards and remove that file, or allow more"
-                )
-        return None
+    def _problem(self, split: str) -> str | None:
+        met = [video for video in self._met if video.split == split]
+        if not self.too_many(split, len(met)):
+            return None
+        return (
+            f"{len(met)} of the {self._manifest.split(split).videos} videos of split {split!r} cannot be used, "
+            f"more than data.max_bad_fraction = {self._most:g} allows; for instance {min(met)}"
+            f"{self._where('. They are listed in ')}; mend the shards, or allow more"
+        )
+
+    def _where(self, before: str) -> str:
+        return f"{before}{self._file}" if self._file is not None else ""
+
+    def _write(self, known: set[BadVideo]) -> None:
+        if self._file is None:
+            return
+        try:
+            write_text(self._file, to_csv(known))
+            self._written = True
+        except OSError as error:
+            logger.warning("%s cannot be written: %s", self._file, error.strerror or error)
 
     def _read(self) -> set[BadVideo]:
         """All that are known, those of earlier starts included."""
         if self._known is None:
-            path, self._known = self._folder.bad_videos, set()
+            path, self._known = self._file, set()
             try:
-                if path.exists():
+                if path is not None and path.exists():
                     self._known = from_csv(path.read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
                 logger.warning("%s cannot be read (%s) and is begun anew", path, error)

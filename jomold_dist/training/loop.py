@@ -150,7 +150,7 @@ class Training:
         run, progress, loader = self._run, self.progress, self._loader
         rate = learning_rate(run.config.train, progress.epoch)
         self._stopwatch.take()
-        waited, start, videos = loader.wait_seconds, time.perf_counter(), 0
+        waited, start, videos, left_out = loader.wait_seconds, time.perf_counter(), 0, 0
         title = f"{self._settings.stage} {progress.epoch + 1}/{self._settings.epochs}"
         left = loader.steps - progress.step
         for batch in run.progress(self._batches(), left, title):
@@ -164,9 +164,10 @@ class Training:
             run.bad_videos.add(batch)
             if report.ask == Ask.FAIL:
                 self._fail_together()
-            if run.bad_videos.too_many("train", progress.left_out):
+            left_out += batch.total - report.videos
+            if run.bad_videos.too_many("train", left_out):
                 run.bad_videos.collect()
-                run.bad_videos.refuse_too_many()
+                run.bad_videos.refuse_too_many("train")
             if report.ask == Ask.STOP:
                 self._save_and_stop()
             if report.ask == Ask.SAVE:

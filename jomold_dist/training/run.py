@@ -46,6 +46,8 @@ class Run:
     recorder: Recorder = field(default_factory=NullRecorder)
     progress: Callable[[Iterable[Any], int, str], Iterable[Any]] = no_progress
     stop_asked: Callable[[], bool] = never
+    records: bool = True
+    """Whether bad videos are recorded in the folder."""
 
     def loader(self, split: str, shuffle: bool) -> Loader:
         """This rank's videos of a split, in the canonical order of each epoch or in the manifest's order."""
@@ -59,7 +61,8 @@ class Run:
     @cached_property
     def bad_videos(self) -> BadVideoRecord:
         """The videos that were left out of batches."""
-        return BadVideoRecord(self.manifest, self.world, self.folder, self.config.data.max_bad_fraction)
+        file = self.folder.bad_videos if self.records else None
+        return BadVideoRecord(self.manifest, self.world, file, self.config.data.max_bad_fraction)
 
     def batches(self, loader: Loader) -> Iterator[Batch]:
         """Collective: all batches of a split that is not shuffled, its bad ones recorded.
@@ -76,7 +79,7 @@ class Run:
             self.bad_videos.add(batch)
             yield batch
         self.bad_videos.collect()
-        self.bad_videos.refuse_too_many()
+        self.bad_videos.refuse_too_many(loader.split)
 
     def raise_if_stopped(self, failure: DataError | None = None) -> None:
         """Collective: on every rank the DataError of any of them, or StoppedError if any of them was asked to stop."""

@@ -11,6 +11,7 @@ import pytest
 from conftest import Tiny
 from launchers_help import Outcome, run_here, run_process
 
+from jomold_dist.data.damage import from_csv
 from jomold_dist.data.source import read_manifest
 
 MASK = "data.on_bad_video=mask"
@@ -81,6 +82,22 @@ def test_too_many_bad_videos_end_the_run(
     assert outcome.code == 0, outcome.err
 
 
+def test_after_the_shards_were_mended_the_same_command_goes_on(
+    damaged: Path, tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards, folder = tmp_path / "data", tmp_path / "run"
+    shutil.copytree(damaged, shards)
+    settings = ("--config", tiny.config, f"data.shards={shards}", f"run.dir={folder}", MASK, "method=han")
+    outcome = run_here(capsys, "train", *settings, "data.max_bad_fraction=0.04")
+    assert outcome.code == 2
+    assert "mend the shards, or allow more" in outcome.err
+    shutil.copytree(tiny.shards, shards, dirs_exist_ok=True)
+    outcome = run_here(capsys, "train", *settings, "data.max_bad_fraction=0.04")
+    assert outcome.code == 0, outcome.err
+    assert "could not be used" not in outcome.err
+    assert len((folder / "bad_videos.csv").read_text().splitlines()) == 1 + 3  # what was met before mending
+
+
 def test_a_video_that_one_rank_cannot_read_is_told_once_by_all(tiny: Tiny, tmp_path: Path) -> None:
     shards, folder = tmp_path / "data", tmp_path / "run"
     shutil.copytree(tiny.shards, shards)
@@ -99,10 +116,18 @@ def test_evaluation_and_prediction_leave_bad_videos_out(
     folder, out = tmp_path / "run", tmp_path / "events.csv"
     settings = ("--config", tiny.config, f"data.shards={damaged}", f"run.dir={folder}", MASK, "method=han")
     assert run_here(capsys, "train", *settings, "data.max_bad_fraction=0.1").code == 0
+    (folder / "bad_videos.csv").unlink()
     outcome = run_here(capsys, "evaluate", "--run", folder, "--split", "val")
     assert outcome.code == 0, outcome.err
+    assert "left out: 1 of 13 in val" in outcome.out
+    assert tiny.videos["val"][4].key in outcome.err
+    assert not (folder / "bad_videos.csv").exists()  # the run itself may be going on
     outcome = run_here(capsys, "predict", "--run", folder, "--shards", damaged, "--out", out)
     assert outcome.code == 0, outcome.err
     assert "83 videos parsed" in outcome.out
-    assert "5 videos could not be used" in outcome.out
+    assert "5 videos could not be used, for instance video " in outcome.out
+    listed = from_csv((tmp_path / "events_bad_videos.csv").read_text())
+    assert {video.key for video in listed} == {
+        tiny.videos[split][number].key for split, numbers in DAMAGE.items() for number in numbers
+    }
     assert tiny.videos["test"][9].key not in out.read_text()
