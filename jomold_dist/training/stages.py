@@ -133,7 +133,7 @@ def _results(run: Run) -> Iterator[bool]:
 
 def _true_noise_ratios(run: Run) -> dict[str, list[float]]:
     """The true ratios of a simulated training split, by column name; nothing where no truth is known."""
-    present = read_truth(run.source)
+    present = read_truth(run.source, run.manifest)
     if present is None:
         return {}
     labels = run.manifest.split("train").positives
@@ -148,15 +148,15 @@ def _model_is_there(run: Run) -> bool:
 
 def _train_model(run: Run) -> None:
     config = run.config
-    ratios = None
-    if "noise_ratios" in METHODS[config.method].stages(config):
-        with agree_on_errors(run.world):
-            read = (
-                read_noise_ratios(run.folder.noise_ratios, len(run.manifest.categories)) if run.world.is_main else None
-            )
-        ratios = broadcast_object(read, run.world)
+    read, truth = None, None
+    with agree_on_errors(run.world):
+        if run.world.is_main:
+            truth = read_truth(run.source, run.manifest)
+            if "noise_ratios" in METHODS[config.method].stages(config):
+                read = read_noise_ratios(run.folder.noise_ratios, len(run.manifest.categories))
+    ratios = broadcast_object(read, run.world)
     method = METHODS[config.method](config, run.manifest, ratios, run.world.device)
-    removals = RemovalRecord(run.manifest, read_truth(run.source) if run.world.is_main else None)
+    removals = RemovalRecord(run.manifest, truth)
     weights = LossWeights.of(config.loss)
     best = fit(run, method, FitSettings("model", config.train.epochs, weights, cross_modal=True), removals)
     with _results(run) as is_main:

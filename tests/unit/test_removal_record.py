@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
+import pytest
 import torch
 
 from jomold_dist.data.manifest import Manifest, RecordLayout, ShardInfo, SplitInfo
+from jomold_dist.data.source import Folder
 from jomold_dist.distributed.world import World
+from jomold_dist.errors import DataError
 from jomold_dist.labels import CategorySet
-from jomold_dist.training.removals import RemovalRecord
+from jomold_dist.training.removals import TRUTH, RemovalRecord, read_truth
 from jomold_dist.training.step import StepReport
 
 WORLD = World(0, 1, 0, 1, torch.device("cpu"))
@@ -14,10 +20,14 @@ WORLD = World(0, 1, 0, 1, torch.device("cpu"))
 PRESENT = {"x": np.array([[0, 0], [1, 0]], dtype=bool), "y": np.array([[1, 0], [0, 0]], dtype=bool)}
 
 
-def record(present: dict[str, np.ndarray] | None) -> RemovalRecord:
+def manifest() -> Manifest:
     shard = ShardInfo("train/shard-000000.tar", 2, 0, "", np.array([2, 0]))
     split = SplitInfo("train", 1, False, RecordLayout(0, {}), (shard,))
-    return RemovalRecord(Manifest("m", 1, CategorySet(("a", "b")), {}, {"train": split}), present)
+    return Manifest("m", 1, CategorySet(("a", "b")), {}, {"train": split})
+
+
+def record(present: dict[str, np.ndarray] | None) -> RemovalRecord:
+    return RemovalRecord(manifest(), present)
 
 
 def report(keys: tuple[str, ...], visual: list[bool]) -> StepReport:
@@ -53,3 +63,19 @@ def test_without_a_known_truth_nothing_is_judged() -> None:
     removals.add(report(("x",), [True]))
     assert removals.end_epoch(WORLD) == {"removed_audio": 0, "removed_visual": 1}
     assert removals.summary()["total"]["visual"] == {"labels": 2, "removed": 1}
+
+
+def test_the_truth_is_only_asked_for_where_there_can_be_one(tmp_path: Path) -> None:
+    file = tmp_path / TRUTH
+    file.parent.mkdir()
+    np.savez(file, keys=np.array(["x"]), dense=np.ones((1, 2, 2, 3), dtype=np.uint8))
+    source, simulated = Folder(tmp_path), dataclasses.replace(manifest(), simulated={"seed": 1})
+    found = read_truth(source, simulated)
+    assert found is not None
+    assert found["x"].tolist() == [[True, True], [True, True]]
+    file.write_bytes(file.read_bytes()[:-30])
+    assert read_truth(source, manifest()) is None  # a bucket may refuse to tell of files that are not there
+    with pytest.raises(DataError, match=r"truth/train.npz is damaged \(.*simulate the data set again"):
+        read_truth(source, simulated)
+    file.unlink()
+    assert read_truth(source, simulated) is None
