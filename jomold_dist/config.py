@@ -248,6 +248,10 @@ class TrackingConfig:
     """MLflow's tracking URI. None: MLFLOW_TRACKING_URI if set, else an sqlite store beside the run folders."""
     experiment: str = "jomold_dist"
     """MLflow's experiment."""
+    name: str | None = None
+    """How MLflow calls the run. None: as its folder."""
+    parent: str | None = None
+    """Id of the MLflow run of which this one is a part: a sweep's."""
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,11 @@ def say(message: str) -> None:
 def set_up_logging(world: World) -> None:
     """Lines of this package on stderr: everything from rank 0, warnings with their rank from the others."""
     name = "" if world.is_main else f"rank {world.rank} "
+    plain_logging(name, logging.INFO if world.is_main else logging.WARNING)
+
+
+def plain_logging(name: str = "", level: int = logging.INFO) -> None:
+    """Lines of this package, from a level on, and others' warnings on stderr."""
     logging.basicConfig(
         level=logging.WARNING,
         format=f"%(asctime)s {name}%(message)s",
@@ -131,7 +136,7 @@ def set_up_logging(world: World) -> None:
         stream=sys.stderr,
         force=True,
     )
-    logging.getLogger("jomold_dist").setLevel(logging.INFO if world.is_main else logging.WARNING)
+    logging.getLogger("jomold_dist").setLevel(level)
 
 
 def progress_bar(items: Iterable[Any], total: int, description: str) -> Iterable[Any]:

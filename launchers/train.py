@@ -22,7 +22,7 @@ from jomold_dist.config_files import load_config
 from jomold_dist.denoising.methods import METHODS
 from jomold_dist.distributed.presence import naming_lost_ranks
 from jomold_dist.distributed.world import World, agree_on_errors
-from jomold_dist.errors import StoppedError
+from jomold_dist.errors import ConfigError, StoppedError
 from jomold_dist.launching import config_parser, exit_code, launch, progress_bar
 from jomold_dist.stopping import StopRequest, hear_signals
 from jomold_dist.tables import scores_table
@@ -40,6 +40,7 @@ def main() -> int:
     stop = hear_signals()
     parser = config_parser(__doc__)
     parser.add_argument("--dry-run", action="store_true", help="check everything and print what the run would do")
+    parser.add_argument("--until", metavar="STAGE", help="end after this stage, for instance noise_ratios")
     parser.add_argument("--ranks", type=rank_count, help="ranks of the dry run (default: those that are started)")
     arguments = parser.parse_args()
     if arguments.ranks and not arguments.dry_run:
@@ -49,7 +50,7 @@ def main() -> int:
         if arguments.dry_run:
             dry_run(config, world, arguments.ranks or world.size)
         else:
-            train(config, world, stop)
+            train(config, world, stop, arguments.until)
 
     return launch(
         lambda: load_config(arguments.config, arguments.overrides, {"method": METHODS}),
@@ -73,8 +74,12 @@ def dry_run(config: Config, world: World, ranks: int) -> None:
             print(forecast_report(forecast(config, manifest, ranks, SPLITS), config, manifest))
 
 
-def train(config: Config, world: World, stop: StopRequest) -> None:
-    """Collective: one run from config to scores."""
+def train(config: Config, world: World, stop: StopRequest, until: str | None) -> None:
+    """Collective: one run from config to scores, or until a stage."""
+    with agree_on_errors(world):
+        stages = METHODS[config.method].stages(config)
+        if until is not None and until not in stages:
+            raise ConfigError(f"--until {until!r} is no stage of method {config.method!r}: {', '.join(stages)}")
     manifest = prepare_run(config, world)
     folder = RunFolder(Path(config.run.dir))
     with ExitStack() as stack:
@@ -86,7 +91,7 @@ def train(config: Config, world: World, stop: StopRequest) -> None:
         run = Run(config, manifest, world, folder, recorder, progress, stop)
         try:
             with stop.heeded(world, config.run.wall_minutes), naming_lost_ranks(world.presence):
-                scores = run_stages(run).scores
+                evaluation = run_stages(run, until)
         except BaseException as error:  # told before MLflow is, which may take its time
             if world.is_main:
                 state = "preempted" if isinstance(error, StoppedError) else "failed"
@@ -98,7 +103,9 @@ def train(config: Config, world: World, stop: StopRequest) -> None:
                 with folder.writes():
                     folder.write_status("finished", exit_code=0)
     if world.is_main:
-        print(scores_table({config.method: scores}, "test", simulated=manifest.simulated is not None))
+        if evaluation is not None:
+            scores = {config.method: evaluation.scores}
+            print(scores_table(scores, "test", simulated=manifest.simulated is not None))
         print(f"run folder: {folder.path}")
         if (folder.path / "mlflow.json").exists():
             print(f"look at it: {ui_command(config)}")

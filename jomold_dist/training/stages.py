@@ -35,10 +35,15 @@ logger = logging.getLogger(__name__)
 EVALUATION = "evaluation"
 
 
-def run_stages(run: Run) -> Evaluation:
-    """Collective: every stage of the run's method whose result is not there yet, then the scores on test."""
+def run_stages(run: Run, until: str | None = None) -> Evaluation | None:
+    """Collective: every stage of the run's method whose result is not there yet, then the scores on test.
+
+    With `until`, one of the method's stages, it is the last one, and there are no scores.
+    """
     for stage in METHODS[run.config.method].stages(run.config):
         _stage(run, stage, *STAGES[stage])
+        if stage == until:
+            return None
     _stage(run, EVALUATION, _evaluated, _evaluate_test)
     if run.world.is_main and (bad := run.bad_videos.summary()):
         logger.warning(bad)
