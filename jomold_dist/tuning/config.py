@@ -52,7 +52,8 @@ class SweepConfig:
     concurrent: int | None = number(None, 1)
     """The most trials at once. None: as many as the machine or cluster has room for."""
     address: str | None = None
-    """A Ray cluster to join (`auto`: the one that was started here). None: RAY_ADDRESS, or else this machine."""
+    """The Ray cluster: its address, or `local` for this machine alone. None: the one that RAY_ADDRESS or `ray start` on
+    this machine names, or else this machine."""
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,6 @@ from ray import tune
 from ray.exceptions import RayError
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
-logger = logging.getLogger(__name__)
-
 ROOT = Path(__file__).resolve().parents[2]
 POLL_SECONDS = 0.5
 SCORE = "score"
@@ -74,13 +72,9 @@ class TrialError(Exception):
 @contextmanager
 def cluster(asked: SweepConfig) -> Iterator[None]:
     """The Ray cluster of a sweep. ConfigError if it cannot be joined, or if none of its nodes has what a trial takes."""
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # failures are told by us, in a line
     try:
-        ray.init(
-            address=asked.address,
-            include_dashboard=False,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-        )
+        ray.init(address=asked.address, include_dashboard=False, logging_level=logging.CRITICAL, log_to_driver=False)
     except (RayError, ConnectionError, RuntimeError, ValueError) as error:
         raise ConfigError(f"the Ray cluster cannot be joined: {error}") from None
     try:
@@ -191,12 +185,11 @@ class _Watcher(tune.Callback):
 def _reason(trial: Any) -> str:
     """Why a trial failed, in one line."""
     try:
-        error = trial.get_error()
-    except Exception:  # of a pickle that cannot be read
-        error = None
-    lines = str(error or "its process ended").strip().splitlines()
+        lines = Path(trial.error_file).read_text(encoding="utf-8").strip().splitlines()
+    except (OSError, TypeError):  # no file, or no name of one
+        lines = []
     own = [line.split("TrialError: ", 1)[1] for line in lines if "TrialError: " in line]
-    return own[-1] if own else lines[-1]
+    return [*(lines or ["its process ended"]), *own][-1].strip()
 
 
 class _Stop:

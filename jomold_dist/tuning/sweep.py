@@ -35,8 +35,8 @@ def run_sweep(plan: SweepPlan) -> int:
     sweep, folder = plan.sweep, plan.sweep.folder
     any_trial = replace(plan.cells[0].config, run=replace(plan.cells[0].config.run, dir=str(sweep.trials / "any")))
     with (
-        _claimed(folder, sweep.trials),
         cluster(sweep.sweep),
+        _claimed(folder, sweep.trials),
         open_sweep(any_trial, folder, plan.name, asdict(sweep.sweep), plan.manifest) as record,
     ):
         problems = _train_estimators(plan, record)
