@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,17 @@ import torch
 from torch import Tensor
 
 from jomold_dist.data.loader import Batch
-from jomold_dist.distributed.world import World, gather_rows, sum_over_ranks
+from jomold_dist.data.manifest import SplitInfo
+from jomold_dist.denoising.noise_ratio import Predictions, ProbabilitySums
+from jomold_dist.distributed.world import World, gather_objects, gather_rows, sum_over_ranks
+from jomold_dist.errors import NonFiniteError
 from jomold_dist.evaluation.metrics import category_counts, category_scores, mean_scores, video_scores
 from jomold_dist.evaluation.parsing import threshold_parsing
 from jomold_dist.models.han import HybridAttentionNetwork, Parsing
+
+logger = logging.getLogger(__name__)
+
+NAMED_AT_MOST = 10
 
 
 @dataclass(frozen=True)
@@ -75,32 +83,48 @@ def evaluate(
     )
 
 
-@dataclass(frozen=True)
-class Probabilities:
-    """Video-level probabilities and labels of a split's good videos in manifest order: (N, C) each."""
-
-    audio: Tensor
-    visual: Tensor
-    labels: Tensor
-
-
-def predict_probabilities(
+def predict_labels(
     network: HybridAttentionNetwork,
     batches: Iterable[Batch],
-    videos: int,
+    split: SplitInfo,
     world: World,
     cross_modal: bool,
-) -> Probabilities:
-    """Collective: audio and visual probabilities of a split of so many videos, on every rank; arguments as in
-    `evaluate`."""
-    rows, indices = [], []
+    mean_batch_size: int | None,
+    skip_non_finite: bool,
+) -> Predictions:
+    """Collective: the probabilities of the labels of this rank's videos, and the means over all ranks' (see
+    `ProbabilitySums`), on the CPU. Arguments as in `evaluate`.
+
+    NonFiniteError names videos whose prediction is NaN or infinity, unless they are to be skipped.
+    """
+    sums = ProbabilitySums(split.videos, len(split.positives), mean_batch_size, world.device)
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    strange: list[str] = []
     for batch, parsing in parse_videos(network, batches, world.device, cross_modal):
-        labels = batch.labels.to(world.device, parsing.audio_prob.dtype)
-        rows.append(torch.stack([parsing.audio_prob, parsing.visual_prob, labels], dim=1))
-        indices.append(batch.index)
-    whole = _gather_videos(torch.cat(rows), torch.cat(indices).to(world.device), videos, world)
-    audio, visual, labels = whole.cpu().unbind(1)
-    return Probabilities(audio, visual, labels.bool())
+        audio, visual = parsing.audio_prob, parsing.visual_prob
+        finite = torch.isfinite(audio).all(1) & torch.isfinite(visual).all(1)
+        strange += [key for key, good in zip(batch.keys, finite.tolist(), strict=True) if not good]
+        sums.add(batch.index.to(world.device)[finite], audio[finite], visual[finite])
+        video, category = (batch.labels.to(world.device) & finite[:, None]).nonzero(as_tuple=True)
+        found.append((category.cpu(), audio[video, category].cpu(), visual[video, category].cpu()))
+    _refuse_non_finite(strange, world, skip_non_finite)
+    sums.sums, sums.counts = sum_over_ranks(sums.sums, world), sum_over_ranks(sums.counts, world)
+    category, audio, visual = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return Predictions(category, audio, visual, *sums.means())
+
+
+def _refuse_non_finite(keys: list[str], world: World, skip: bool) -> None:
+    """Collective: an error, or a warning, that names the videos of all ranks."""
+    gathered = gather_objects((len(keys), keys[:NAMED_AT_MOST]), world)
+    count = sum(number for number, _ in gathered)
+    if not count:
+        return
+    names = ", ".join([name for _, some in gathered for name in some][:NAMED_AT_MOST])
+    problem = f"the estimator's prediction for {count} videos is not finite (NaN or infinity), for instance {names}"
+    if not skip:
+        raise NonFiniteError(f"{problem}; mend the videos' features (train.non_finite=skip leaves them out)")
+    if world.is_main:
+        logger.warning("%s; they are left out of the noise ratios", problem)
 
 
 def _gather_videos(rows: Tensor, index: Tensor, videos: int, world: World) -> Tensor:
