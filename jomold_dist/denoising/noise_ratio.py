@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,79 @@ class NoiseRatios(NamedTuple):
 
     audio: Tensor
     visual: Tensor
+
+
+class ProbabilitySums:
+    """Sums of a split's probabilities in fixed point: the same for any order of the videos and any shares of them.
+
+    `videos` is how many the split holds. With `mean_batch_size`, videos are told apart by whether the consecutive batch
+    of this size that they are in, by their number in the split, is a whole one or the shorter last one.
+    """
+
+    def __init__(self, videos: int, categories: int, mean_batch_size: int | None, device: torch.device) -> None:
+        size = mean_batch_size or videos
+        self._whole = videos // size * size  # the first video of the last, shorter batch
+        self._batches = torch.tensor([videos // size, 1 if videos % size else 0], dtype=torch.float64)
+        self._bits = min(52, 62 - videos.bit_length())  # no sum can overflow
+        self.sums = torch.zeros(2, 2, categories, dtype=torch.int64, device=device)
+        """Group, modality (audio first), category: in units of 2^-bits."""
+        self.counts = torch.zeros(2, dtype=torch.int64, device=device)
+        """Videos of each group."""
+
+    def add(self, index: Tensor, audio_prob: Tensor, visual_prob: Tensor) -> None:
+        """Videos by their numbers int64 (B,) with their probabilities (B, C), which are finite."""
+        units = torch.stack([audio_prob, visual_prob], dim=1).to(torch.float64) * 2.0**self._bits
+        group = (index >= self._whole).to(torch.int64)
+        self.sums.index_add_(0, group, units.round().to(torch.int64))
+        self.counts += torch.bincount(group, minlength=2)
+
+    def means(self) -> tuple[Tensor, Tensor]:
+        """Mean probabilities, audio and visual, float64 (C,): over all videos, or over the means of the batches.
+
+        Where videos are missing because they are damaged, whole batches count as if they missed equally many.
+        """
+        there = self.counts.cpu() > 0
+        weight = (self._batches * there)[there]
+        per_group = self.sums.cpu()[there].to(torch.float64) / self.counts.cpu()[there].view(-1, 1, 1)
+        audio, visual = (per_group * weight.view(-1, 1, 1)).sum(0) / weight.sum() / 2.0**self._bits
+        return audio, visual
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What equation 1 takes of an estimator's predictions: probabilities of n positive labels, and the mean
+    probability of each category over the whole split."""
+
+    category: Tensor  # int64 (n,)
+    audio: Tensor  # (n,)
+    visual: Tensor  # (n,)
+    audio_mean: Tensor  # float64 (C,)
+    visual_mean: Tensor  # float64 (C,)
+
+    def noise_counts(self, audio_threshold: float, visual_threshold: float, visual_scale: float = 1.0) -> Tensor:
+        """How many of these labels are noise in audio, are noise in visual, and are there: int64 (3, C)."""
+
+        def noisy(prob: Tensor, mean: Tensor, threshold: float, scale: float) -> Tensor:
+            return scale * prob.to(torch.float64) / mean[self.category] < threshold
+
+        rows = [
+            noisy(self.audio, self.audio_mean, audio_threshold, 1.0),
+            noisy(self.visual, self.visual_mean, visual_threshold, visual_scale),
+            torch.ones_like(self.category, dtype=torch.bool),
+        ]
+        categories = len(self.audio_mean)
+        return torch.stack([torch.bincount(self.category[row], minlength=categories) for row in rows])
+
+    def noise_ratios(self, audio_threshold: float, visual_threshold: float, visual_scale: float = 1.0) -> NoiseRatios:
+        """Equation 1, where these are all positive labels of the split."""
+        return ratios_of(self.noise_counts(audio_threshold, visual_threshold, visual_scale))
+
+
+def ratios_of(counts: Tensor) -> NoiseRatios:
+    """Noise ratios from counts as `noise_counts` gives them. A category without positives gets 0."""
+    audio, visual, positives = counts
+    labels = positives.clamp(min=1).to(torch.float64)
+    return NoiseRatios(audio / labels, visual / labels)
 
 
 def estimate_noise_ratios(
@@ -37,21 +111,11 @@ def estimate_noise_ratios(
     mean by the unweighted mean of the means of consecutive batches, as the released code has it. A category without
     positives gets 0.
     """
-
-    def ratio(prob: Tensor, threshold: float, scale: float) -> Tensor:
-        prob = prob.to(torch.float64)
-        if mean_batch_size is None:
-            mean = prob.mean(0)
-        else:
-            mean = torch.stack([part.mean(0) for part in prob.split(mean_batch_size)]).mean(0)
-        noisy = (scale * prob / mean < threshold) & labels.bool()
-        positives = labels.bool().sum(0)
-        return noisy.sum(0) / positives.clamp(min=1).to(torch.float64)
-
-    return NoiseRatios(
-        ratio(audio_prob, audio_threshold, 1.0),
-        ratio(visual_prob, visual_threshold, visual_scale),
-    )
+    sums = ProbabilitySums(len(labels), labels.shape[1], mean_batch_size, labels.device)
+    sums.add(torch.arange(len(labels), device=labels.device), audio_prob, visual_prob)
+    video, category = labels.bool().nonzero(as_tuple=True)
+    positives = Predictions(category, audio_prob[video, category], visual_prob[video, category], *sums.means())
+    return positives.noise_ratios(audio_threshold, visual_threshold, visual_scale)
 
 
 def read_noise_ratios(path: Path, categories: int) -> NoiseRatios:

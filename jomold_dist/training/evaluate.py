@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,18 @@ import torch
 from torch import Tensor
 
 from jomold_dist.data.loader import Batch
-from jomold_dist.distributed.world import World, gather_rows, sum_over_ranks
+from jomold_dist.data.manifest import SplitInfo
+from jomold_dist.denoising.noise_ratio import Predictions, ProbabilitySums
+from jomold_dist.distributed.world import World, gather_objects, gather_rows, sum_over_ranks
+from jomold_dist.errors import NonFiniteError
 from jomold_dist.evaluation.metrics import category_counts, category_scores, mean_scores, video_scores
 from jomold_dist.evaluation.parsing import threshold_parsing
 from jomold_dist.models.han import HybridAttentionNetwork, Parsing
+
+logger = logging.getLogger(__name__)
+
+NAMED_AT_MOST = 10
+FIRST_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -55,19 +64,19 @@ def evaluate(
     """Collective: the scores of a split of so many videos with dense labels. Every rank comes with its own batches;
     videos that are in none of them do not count.
     """
-    rows, indices = [], []
+    rows = _Rows()
     counts: Tensor | None = None
     for batch, parsing in parse_videos(network, batches, world.device, cross_modal):
         if batch.dense is None:
             raise ValueError("only a split with dense labels can be evaluated")
         audio, visual = threshold_parsing(parsing.segment_prob, parsing.audio_prob, parsing.visual_prob)
         audio_truth, visual_truth = batch.dense.to(world.device).bool().unbind(1)
-        rows.append(video_scores(audio, visual, audio_truth, visual_truth))
-        indices.append(batch.index)
+        rows.add(batch.index.to(world.device), video_scores(audio, visual, audio_truth, visual_truth))
         found = category_counts(audio, visual, audio_truth, visual_truth)
         counts = found if counts is None else counts + found
     assert counts is not None  # every rank takes at least one step
-    scores = _gather_videos(torch.cat(rows), torch.cat(indices).to(world.device), videos, world)
+    index, found_scores = rows.columns()
+    scores = _gather_videos(found_scores, index, videos, world)
     per_metric = category_scores(sum_over_ranks(counts, world).cpu())
     return Evaluation(
         mean_scores(scores.cpu()),
@@ -75,32 +84,77 @@ def evaluate(
     )
 
 
-@dataclass(frozen=True)
-class Probabilities:
-    """Video-level probabilities and labels of a split's good videos in manifest order: (N, C) each."""
-
-    audio: Tensor
-    visual: Tensor
-    labels: Tensor
-
-
-def predict_probabilities(
+def predict_labels(
     network: HybridAttentionNetwork,
     batches: Iterable[Batch],
-    videos: int,
+    split: SplitInfo,
     world: World,
     cross_modal: bool,
-) -> Probabilities:
-    """Collective: audio and visual probabilities of a split of so many videos, on every rank; arguments as in
-    `evaluate`."""
-    rows, indices = [], []
+    mean_batch_size: int | None,
+    skip_non_finite: bool,
+) -> Predictions:
+    """Collective: the probabilities of the labels of this rank's videos, and the means over all ranks' (see
+    `ProbabilitySums`), on the CPU. Arguments as in `evaluate`.
+
+    NonFiniteError names videos whose prediction is NaN or infinity, unless they are to be skipped.
+    """
+    sums = ProbabilitySums(split.videos, len(split.positives), mean_batch_size, world.device)
+    rows = _Rows()
+    strange: list[str] = []
     for batch, parsing in parse_videos(network, batches, world.device, cross_modal):
-        labels = batch.labels.to(world.device, parsing.audio_prob.dtype)
-        rows.append(torch.stack([parsing.audio_prob, parsing.visual_prob, labels], dim=1))
-        indices.append(batch.index)
-    whole = _gather_videos(torch.cat(rows), torch.cat(indices).to(world.device), videos, world)
-    audio, visual, labels = whole.cpu().unbind(1)
-    return Probabilities(audio, visual, labels.bool())
+        audio, visual = parsing.audio_prob, parsing.visual_prob
+        finite = torch.isfinite(audio).all(1) & torch.isfinite(visual).all(1)
+        strange += [key for key, good in zip(batch.keys, finite.tolist(), strict=True) if not good]
+        sums.add(batch.index.to(world.device)[finite], audio[finite], visual[finite])
+        video, category = (batch.labels.to(world.device) & finite[:, None]).nonzero(as_tuple=True)
+        rows.add(*(column.cpu() for column in (category, audio[video, category], visual[video, category])))
+    _refuse_non_finite(strange, world, skip_non_finite)
+    sums.sums, sums.counts = sum_over_ranks(sums.sums, world), sum_over_ranks(sums.counts, world)
+    category, audio, visual = rows.columns()
+    return Predictions(category, audio, visual, *sums.means())
+
+
+class _Rows:
+    """Rows of several columns that come batch by batch and are kept in few large pieces of memory.
+
+    A small piece a batch, kept while the next batch's large tensors come and go, would leave the heap full of holes: it
+    grew by megabytes a batch.
+    """
+
+    def __init__(self) -> None:
+        self._columns: tuple[Tensor, ...] = ()
+        self._count = 0
+
+    def add(self, *columns: Tensor) -> None:
+        """Further rows (b, ...) of every column."""
+        end = self._count + len(columns[0])
+        if not self._columns or end > len(self._columns[0]):
+            room = max(FIRST_ROWS, 2 * end)
+            grown = tuple(column.new_empty((room, *column.shape[1:])) for column in columns)
+            for new, old in zip(grown, self._columns, strict=False):  # nothing at first
+                new[: self._count] = old[: self._count]
+            self._columns = grown
+        for kept, column in zip(self._columns, columns, strict=True):
+            kept[self._count : end] = column
+        self._count = end
+
+    def columns(self) -> tuple[Tensor, ...]:
+        """All rows so far."""
+        return tuple(column[: self._count] for column in self._columns)
+
+
+def _refuse_non_finite(keys: list[str], world: World, skip: bool) -> None:
+    """Collective: an error, or a warning, that names the videos of all ranks."""
+    gathered = gather_objects((len(keys), keys[:NAMED_AT_MOST]), world)
+    count = sum(number for number, _ in gathered)
+    if not count:
+        return
+    names = ", ".join([name for _, some in gathered for name in some][:NAMED_AT_MOST])
+    problem = f"the estimator's prediction for {count} videos is not finite (NaN or infinity), for instance {names}"
+    if not skip:
+        raise NonFiniteError(f"{problem}; mend the videos' features (train.non_finite=skip leaves them out)")
+    if world.is_main:
+        logger.warning("%s; they are left out of the noise ratios", problem)
 
 
 def _gather_videos(rows: Tensor, index: Tensor, videos: int, world: World) -> Tensor:

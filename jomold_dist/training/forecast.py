@@ -12,7 +12,7 @@ import torch
 
 from jomold_dist.config import Config
 from jomold_dist.data.loader import read_ahead_videos
-from jomold_dist.data.manifest import Manifest, SplitInfo
+from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.plan import EpochPlan, rank_shards, steps_per_epoch
 from jomold_dist.data.resident import resident_bytes, resident_row_bytes
 from jomold_dist.data.shards import MAX_OPEN
@@ -54,8 +54,6 @@ class MemoryForecast:
     """The network that validates, and the best weights so far."""
     read_ahead: int
     """Blocks and batches of the loader, at most."""
-    noise_ratios: int
-    """Probabilities of all training videos, while noise ratios are estimated; before the training, not beside it."""
 
     @property
     def training(self) -> int:
@@ -157,14 +155,12 @@ def _memory(config: Config, manifest: Manifest, ranks: int) -> MemoryForecast:
     def shared(size: int, from_stage: int) -> int:
         return -(-size // ranks) if zero >= from_stage else size
 
-    estimated = "noise_ratios" in METHODS[config.method].stages(config) and config.denoise.ratios == "estimated"
     return MemoryForecast(
         parameters=shared(weights.all, 3),
         gradients=shared(weights.trained, 2),
         optimizer=shared(weights.optimizer, 1) + (-(-weights.trained // ranks) if zero else 0),
         copies=2 * weights.all,
         read_ahead=_read_ahead(config, manifest, ranks),
-        noise_ratios=_probabilities(manifest.split("train"), len(manifest.categories)) if estimated else 0,
     )
 
 
@@ -176,8 +172,3 @@ def _read_ahead(config: Config, manifest: Manifest, ranks: int) -> int:
     if data.resident:
         return batches * resident_row_bytes(manifest)
     return (blocks + batches) * train.record.bytes
-
-
-def _probabilities(train: SplitInfo, categories: int) -> int:
-    """Audio and visual probabilities and labels of every video, as they are gathered and as they are put in order."""
-    return 2 * train.videos * 3 * categories * FLOAT

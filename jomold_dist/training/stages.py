@@ -16,14 +16,14 @@ import torch
 
 from jomold_dist.config import Config
 from jomold_dist.denoising.methods import METHODS, Han, LossWeights
-from jomold_dist.denoising.noise_ratio import NoiseRatios, estimate_noise_ratios, read_noise_ratios
-from jomold_dist.distributed.world import World, agree_on_errors, barrier, broadcast_object
+from jomold_dist.denoising.noise_ratio import NoiseRatios, ratios_of, read_noise_ratios
+from jomold_dist.distributed.world import World, agree_on_errors, barrier, broadcast_object, sum_over_ranks
 from jomold_dist.errors import DataError
 from jomold_dist.files import write_json, write_text
 from jomold_dist.models.han import HybridAttentionNetwork
 from jomold_dist.models.weights import load_model, read_info
 from jomold_dist.training.checkpoint import newest_checkpoint, prune_checkpoints
-from jomold_dist.training.evaluate import Evaluation, evaluate, predict_probabilities
+from jomold_dist.training.evaluate import Evaluation, evaluate, predict_labels
 from jomold_dist.training.loop import FitSettings, fit
 from jomold_dist.training.passes import COMPUTE_DTYPES
 from jomold_dist.training.recorder import Cell
@@ -106,18 +106,17 @@ def _find_noise_ratios(run: Run) -> None:
     else:
         network = _load(run, run.folder.weights("estimator"))
         with run.loader("train", shuffle=False) as loader:
-            found = predict_probabilities(
-                network, run.batches(loader), loader.videos, run.world, run.config.estimator.cross_modal
+            found = predict_labels(
+                network,
+                run.batches(loader),
+                run.manifest.split("train"),
+                run.world,
+                run.config.estimator.cross_modal,
+                denoise.mean_batch_size,
+                run.config.train.non_finite == "skip",
             )
-        ratios = estimate_noise_ratios(
-            found.audio,
-            found.visual,
-            found.labels,
-            denoise.audio_threshold,
-            denoise.visual_threshold,
-            denoise.visual_scale,
-            denoise.mean_batch_size,
-        )
+        counts = found.noise_counts(denoise.audio_threshold, denoise.visual_threshold, denoise.visual_scale)
+        ratios = ratios_of(sum_over_ranks(counts.to(run.world.device), run.world).cpu())
     with _results(run) as is_main:
         if is_main:
             names = run.manifest.categories.names

@@ -7,8 +7,16 @@ import numpy as np
 import pytest
 import torch
 from golden import figures
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from jomold_dist.denoising.noise_ratio import estimate_noise_ratios, read_noise_ratios
+from jomold_dist.denoising.noise_ratio import (
+    Predictions,
+    ProbabilitySums,
+    estimate_noise_ratios,
+    ratios_of,
+    read_noise_ratios,
+)
 from jomold_dist.denoising.warmup import warmup_factor
 from jomold_dist.errors import DataError
 
@@ -36,6 +44,56 @@ def test_ratios_by_hand() -> None:
     assert ratios.audio.dtype == torch.float64
     scaled = estimate_noise_ratios(audio, visual, labels, 0.6, 1.4, visual_scale=0.9)
     assert scaled.visual.tolist() == [1.0, 0.0]  # 1.35 and 0.9
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_shares_of_the_videos_in_any_order_give_the_same_bits(data: st.DataObject) -> None:
+    """As the ranks of a run take them: sums and counts are added up, whoever had which videos."""
+    videos, categories = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 4))
+    size = data.draw(st.one_of(st.none(), st.integers(1, 70)))
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    audio, visual = (torch.from_numpy(random.random((videos, categories), dtype=np.float32)) for _ in range(2))
+    labels = torch.from_numpy(random.random((videos, categories)) < 0.4)
+    thresholds = (0.7, 1.2, 0.95)
+    dense = estimate_noise_ratios(audio, visual, labels, *thresholds, mean_batch_size=size)
+    owner = random.integers(0, data.draw(st.integers(1, 5)), videos)
+    total, parts = ProbabilitySums(videos, categories, size, torch.device("cpu")), []
+    for rank in range(owner.max() + 1):
+        mine = torch.from_numpy(random.permutation(np.flatnonzero(owner == rank)))
+        share = ProbabilitySums(videos, categories, size, torch.device("cpu"))
+        for index in mine.split(7):
+            share.add(index, audio[index], visual[index])
+        total.sums += share.sums
+        total.counts += share.counts
+        parts.append(mine)
+    counts = torch.zeros(3, categories, dtype=torch.int64)
+    for mine in parts:
+        video, category = labels[mine].nonzero(as_tuple=True)
+        found = Predictions(category, audio[mine][video, category], visual[mine][video, category], *total.means())
+        counts += found.noise_counts(*thresholds)
+    for one, other in zip(ratios_of(counts), dense, strict=True):
+        assert torch.equal(one, other)
+    batches = [prob.double().split(size or videos) for prob in (audio, visual)]
+    for mean, of in zip(total.means(), batches, strict=True):
+        torch.testing.assert_close(mean, torch.stack([part.mean(0) for part in of]).mean(0), rtol=0, atol=1e-12)
+
+
+def test_means_of_a_split_from_which_videos_are_missing() -> None:
+    sums = ProbabilitySums(10, 1, 4, torch.device("cpu"))  # batches of 4, 4 and 2
+    sums.add(torch.tensor([0, 5]), torch.tensor([[0.2], [0.4]]), torch.tensor([[0.5], [0.5]]))
+    assert sums.means()[0].item() == pytest.approx(0.3)  # nothing is known of the last batch
+    sums.add(torch.tensor([9]), torch.tensor([[0.9]]), torch.tensor([[0.5]]))
+    assert sums.means()[0].item() == pytest.approx((2 * 0.3 + 0.9) / 3)
+
+
+@pytest.mark.parametrize("videos", [1, 2**22, 10**7, 2**40])
+def test_sums_cannot_overflow_and_are_fine_enough(videos: int) -> None:
+    sums = ProbabilitySums(videos, 1, None, torch.device("cpu"))
+    one = torch.ones(1, 1) * (1 + 1e-6)  # what rounding may make of a probability
+    sums.add(torch.zeros(1, dtype=torch.int64), one, one)
+    assert 0 < int(sums.sums[0, 0, 0]) * videos < 2**63
+    assert sums.means()[0].item() == pytest.approx(one.item(), abs=1e-6 if videos > 10**9 else 1e-11)
 
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="needs ../shared with the published ratios of LLP")
