@@ -14,6 +14,7 @@ from typing import Any
 
 from jomold_dist.config import Config
 from jomold_dist.config_files import dump_config
+from jomold_dist.denoising.noise_ratio import read_predictions
 from jomold_dist.errors import DataError, RunFolderError
 from jomold_dist.files import write_json, write_text
 from jomold_dist.tracking.sweep import SweepRecord, open_sweep
@@ -24,7 +25,6 @@ from jomold_dist.tuning.schedule import Ended, Job, cluster, run_jobs
 from jomold_dist.tuning.trials import Trial, estimator_config, needs_estimator, trials_of, with_ratios
 
 CELLS = "cells.json"
-PREDICTIONS = "estimator_predictions.npz"
 
 
 def run_sweep(plan: SweepPlan) -> int:
@@ -79,7 +79,7 @@ def _train_estimators(plan: SweepPlan, record: SweepRecord) -> dict[str, str]:
     for number, config in enumerate(plan.estimators.values(), 1):
         title = f"estimator {number}, seed {config.run.seed}"
         jobs.append(_prepared(plan, config, title, "estimator", record, ("--until", "noise_ratios")))
-    ended = _run(plan, [job for job in jobs if not (Path(job.folder) / PREDICTIONS).exists()])
+    ended = _run(plan, [job for job in jobs if not RunFolder(Path(job.folder)).predictions.exists()])
     return {folder: end.problem for folder, end in ended.items() if end.problem is not None}
 
 
@@ -92,7 +92,7 @@ def _with_ratios(plan: SweepPlan, cell: Cell, problems: Mapping[str, str]) -> Ce
     if folder in problems:
         raise DataError(f"its estimator failed: {problems[folder]}")
     denoise = config.denoise
-    ratios = read_predictions(Path(folder) / PREDICTIONS).noise_ratios(
+    ratios = read_predictions(RunFolder(Path(folder)).predictions).noise_ratios(
         denoise.audio_threshold, denoise.visual_threshold, denoise.visual_scale
     )
     return replace(cell, config=with_ratios(config, ratios, plan.manifest.categories.names, trials))

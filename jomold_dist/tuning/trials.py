@@ -62,7 +62,12 @@ def run_name(config: Config, manifest_digest: str) -> str:
 
 def estimator_config(config: Config, manifest_digest: str, trials: Path) -> Config:
     """The run that trains the estimator that a cell needs, and keeps its predictions."""
-    plain = replace(config, denoise=DenoiseConfig(), train=replace(config.train, epochs=1))
+    plain = replace(
+        config,
+        denoise=DenoiseConfig(mean_batch_size=config.denoise.mean_batch_size),
+        estimator=replace(config.estimator, keep_predictions=True),
+        train=replace(config.train, epochs=1),
+    )
     name = f"estimator-{run_name(plain, manifest_digest)}"
     return replace(plain, recipe="paper", run=replace(plain.run, dir=str(trials / name)))
 
