@@ -43,6 +43,22 @@ def config_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def training_parser(description: str | None) -> argparse.ArgumentParser:
+    """The command line of launchers/train.py, which launchers/start.py must understand too."""
+    parser = config_parser(description)
+    parser.add_argument("--dry-run", action="store_true", help="check everything and print what the run would do")
+    parser.add_argument("--until", metavar="STAGE", help="end after this stage, for instance noise_ratios")
+    parser.add_argument("--ranks", type=_rank_count, help="ranks of the dry run (default: those that are started)")
+    return parser
+
+
+def _rank_count(text: str) -> int:
+    """A number of ranks on the command line."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of ranks; it must be 1 or more")
+    return int(text)
+
+
 def launch(
     load: Callable[[], T], distributed: Callable[[T], DistributedConfig], body: Callable[[T, World], None]
 ) -> int:

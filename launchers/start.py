@@ -19,7 +19,7 @@ from pathlib import Path
 from jomold_dist.config_files import load_config
 from jomold_dist.denoising.methods import METHODS
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, UserError
-from jomold_dist.launching import EXIT_CODE_FILE, config_parser, say
+from jomold_dist.launching import EXIT_CODE_FILE, say, training_parser
 from jomold_dist.supervising import Supervisor
 
 
@@ -33,7 +33,7 @@ def main() -> int:
         at = next((n for n, word in enumerate(words) if n > 0 and word.endswith(".py")), None)
         if at is None:
             raise UserError(f"no script after {words[0]!r}; for instance: {words[0]} launchers/train.py --config FILE")
-        arguments = config_parser("the arguments after the script").parse_args(words[at + 1 :])
+        arguments = training_parser("the arguments after the script").parse_args(words[at + 1 :])
         config = load_config(arguments.config, arguments.overrides, {"method": METHODS})
     except UserError as error:
         say(str(error))

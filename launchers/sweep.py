@@ -10,6 +10,7 @@ settings, 75 stopped on request.
 from __future__ import annotations
 
 import sys
+import time
 
 from jomold_dist.errors import FAILURE, SUCCESS, StoppedError, UserError
 from jomold_dist.launching import config_parser, exit_code, plain_logging, say
@@ -29,13 +30,18 @@ def main() -> int:
             return SUCCESS
         from jomold_dist.tuning.sweep import run_sweep  # imports Ray, which takes seconds
 
-        return FAILURE if run_sweep(plan) else SUCCESS
+        return FAILURE if run_sweep(plan, tell) else SUCCESS
     except (UserError, StoppedError) as error:
         say(str(error))
         return exit_code(error)
     except KeyboardInterrupt as error:
         say("interrupted; the same command goes on")
-        return exit_code(StoppedError()) if str(error) == "" else FAILURE
+        return exit_code(error)
+
+
+def tell(text: str) -> None:
+    """A line of the sweep's progress."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
 if __name__ == "__main__":

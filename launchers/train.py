@@ -13,7 +13,6 @@ and what such a run would do is printed.
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentTypeError
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from jomold_dist.denoising.methods import METHODS
 from jomold_dist.distributed.presence import naming_lost_ranks
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import ConfigError, StoppedError
-from jomold_dist.launching import config_parser, exit_code, launch, progress_bar
+from jomold_dist.launching import exit_code, launch, progress_bar, training_parser
 from jomold_dist.stopping import StopRequest, hear_signals
 from jomold_dist.tables import scores_table
 from jomold_dist.tracking import open_recorder, ui_command
@@ -38,10 +37,7 @@ from jomold_dist.training.stages import run_stages
 
 def main() -> int:
     stop = hear_signals()
-    parser = config_parser(__doc__)
-    parser.add_argument("--dry-run", action="store_true", help="check everything and print what the run would do")
-    parser.add_argument("--until", metavar="STAGE", help="end after this stage, for instance noise_ratios")
-    parser.add_argument("--ranks", type=rank_count, help="ranks of the dry run (default: those that are started)")
+    parser = training_parser(__doc__)
     arguments = parser.parse_args()
     if arguments.ranks and not arguments.dry_run:
         parser.error("--ranks goes with --dry-run; a run has the ranks that its launcher starts")
@@ -57,13 +53,6 @@ def main() -> int:
         lambda config: config.distributed,
         body,
     )
-
-
-def rank_count(text: str) -> int:
-    """A number of ranks on the command line."""
-    if not text.isdecimal() or not int(text):
-        raise ArgumentTypeError(f"{text!r} is no number of ranks; it must be 1 or more")
-    return int(text)
 
 
 def dry_run(config: Config, world: World, ranks: int) -> None:

@@ -99,7 +99,8 @@ def cells_of(path: Path, overrides: Sequence[str], sweep: Sweep, rows: Sequence[
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Settings by their dotted names, however deep the mappings they were written in."""
-    known, flat = schema(), {}
+    known = schema()
+    flat: dict[str, Any] = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict) and name not in known and not set(value) & set(DRAWN):

@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from jomold_dist.errors import ConfigError, StoppedError
+from jomold_dist.errors import USER_ERROR, ConfigError, StoppedError
 from jomold_dist.supervising import end_with_parent
 from jomold_dist.tuning.config import SweepConfig
 
@@ -71,7 +72,7 @@ class TrialError(Exception):
 
 @contextmanager
 def cluster(asked: SweepConfig) -> Iterator[None]:
-    """The Ray cluster of a sweep. ConfigError if it cannot be joined, or if none of its nodes has what a trial takes."""
+    """The Ray cluster of a sweep. ConfigError if it cannot be joined, or if no node of it has what a trial takes."""
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # failures are told by us, in a line
     try:
         ray.init(address=asked.address, include_dashboard=False, logging_level=logging.CRITICAL, log_to_driver=False)
@@ -97,8 +98,8 @@ def _refuse_too_large(asked: SweepConfig) -> None:
     of = " and ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
     there = "; ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes)
     raise ConfigError(
-        f"a trial of {asked.workers} x sweep.cpus = {asked.cpus}, sweep.gpus = {asked.gpus:g} takes {of}, which no node "
-        f"has (there are: {there}); ask for less, or join a larger cluster with sweep.address"
+        f"a trial of {asked.workers} x sweep.cpus = {asked.cpus}, sweep.gpus = {asked.gpus:g} takes {of}, which no "
+        f"node has (there are: {there}); ask for less, or join a larger cluster with sweep.address"
     )
 
 
@@ -161,6 +162,10 @@ class _Watcher(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         result = trial.last_result or {}
+        if problem := result.get("problem"):
+            self._note(trial, Ended(problem))
+            self._say(trial, f"failed: {problem}")
+            return
         done = bool(result.get("finished"))
         epoch = int(result.get("epoch", 0))
         self._note(trial, Ended(None, None if done else epoch))
@@ -252,10 +257,13 @@ def _train(parameters: Mapping[str, Any]) -> None:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             process.wait()
-    if process.returncode:
-        raise TrialError(_failure(job, process.returncode, began))
     last = epochs[-1] if epochs else {"epoch": 0, SCORE: -math.inf}
-    tune.report({**last, "finished": True})
+    if process.returncode == USER_ERROR:  # to try again cannot help
+        tune.report({**last, "problem": _failure(job, process.returncode, began)})
+    elif process.returncode:
+        raise TrialError(_failure(job, process.returncode, began))
+    else:
+        tune.report({**last, "finished": True})
 
 
 def _epochs(job: Job) -> list[dict[str, Any]]:
@@ -283,5 +291,5 @@ def _failure(job: Job, code: int, began: float) -> str:
     except (OSError, ValueError, KeyError):
         pass
     said = Path(job.log).read_text(encoding="utf-8", errors="replace").splitlines()
-    own = [line.removeprefix("error: ") for line in said[-50:] if line.startswith("error: ")]
+    own = [line.split("error: ", 1)[1] for line in said[-50:] if re.match(r"(\w+\.py: )?error: ", line)]
     return own[-1] if own else f"exit code {code}; see {job.log}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,10 +26,10 @@ from jomold_dist.tuning.trials import Trial, estimator_config, needs_estimator, 
 CELLS = "cells.json"
 
 
-def run_sweep(plan: SweepPlan) -> int:
+def run_sweep(plan: SweepPlan, tell: Callable[[str], None]) -> int:
     """Train what is missing of the sweep, and write cells.json, tables and figures. How many cells have failed.
 
-    StoppedError once this process was asked to stop, with what was reached written all the same.
+    `tell` hears how it goes, line by line. StoppedError once this process was asked to stop, with what was reached written all the same.
     """
     sweep, folder = plan.sweep, plan.sweep.folder
     any_trial = replace(plan.cells[0].config, run=replace(plan.cells[0].config.run, dir=str(sweep.trials / "any")))
@@ -39,7 +38,7 @@ def run_sweep(plan: SweepPlan) -> int:
         _claimed(folder, sweep.trials),
         open_sweep(any_trial, folder, plan.name, asdict(sweep.sweep), plan.manifest) as record,
     ):
-        problems = _train_estimators(plan, record)
+        problems = _train_estimators(plan, record, tell)
         cells, failed = [], {}
         for cell in plan.cells:
             try:
@@ -49,7 +48,7 @@ def run_sweep(plan: SweepPlan) -> int:
         trials = trials_of(cells, plan.manifest.digest, sweep.trials)
         ended: dict[str, Ended] = {}
         try:
-            ended = _run(plan, [_job(plan, trial, record) for trial in trials])
+            ended = _run(plan, [_job(plan, trial, record) for trial in trials], tell)
         finally:
             results = _results(plan, trials, ended, failed)
             _write_cells(plan, results)
@@ -73,13 +72,13 @@ def _claimed(folder: Path, trials: Path) -> Iterator[None]:
         raise RunFolderError(f"sweep.dir {folder} cannot be used: {error.strerror or error}") from None
 
 
-def _train_estimators(plan: SweepPlan, record: SweepRecord) -> dict[str, str]:
+def _train_estimators(plan: SweepPlan, record: SweepRecord, tell: Callable[[str], None]) -> dict[str, str]:
     """Train the estimators that are missing; the problems of those that failed, by run folder."""
     jobs = []
     for number, config in enumerate(plan.estimators.values(), 1):
         title = f"estimator {number}, seed {config.run.seed}"
         jobs.append(_prepared(plan, config, title, "estimator", record, ("--until", "noise_ratios")))
-    ended = _run(plan, [job for job in jobs if not RunFolder(Path(job.folder)).predictions.exists()])
+    ended = _run(plan, [job for job in jobs if not RunFolder(Path(job.folder)).predictions.exists()], tell)
     return {folder: end.problem for folder, end in ended.items() if end.problem is not None}
 
 
@@ -115,16 +114,12 @@ def _prepared(
     return Job(title, str(folder), str(file), str(log), stage, plan.sweep.sweep.metric, options)
 
 
-def _run(plan: SweepPlan, jobs: Sequence[Job]) -> dict[str, Ended]:
+def _run(plan: SweepPlan, jobs: Sequence[Job], tell: Callable[[str], None]) -> dict[str, Ended]:
     """Run the jobs whose folders hold no finished run."""
     missing = [job for job in jobs if job.stage != "model" or not finished(Path(job.folder))]
     if len(jobs) > len(missing):
-        print(f"{len(jobs) - len(missing)} of {len(jobs)} trials were finished before", flush=True)
-    return run_jobs(missing, plan.sweep.sweep, plan.sweep.train.epochs, plan.sweep.folder / "tune", _say)
-
-
-def _say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+        tell(f"{len(jobs) - len(missing)} of {len(jobs)} trials were finished before")
+    return run_jobs(missing, plan.sweep.sweep, plan.sweep.train.epochs, plan.sweep.folder / "tune", tell)
 
 
 def _results(

@@ -92,9 +92,9 @@ def test_it_prints_the_forecast_and_writes_nothing(method: str, tiny: Tiny, tmp_
     assert ("estimator" in cells) == (method == "jomold")
 
 
-@pytest.mark.slow
-def test_as_a_process_with_the_ranks_that_are_started(tiny: Tiny, tmp_path: Path) -> None:
-    outcome = run_process("torchrun", "train", "--config", tiny.config, f"run.dir={tmp_path / 'run'}", "--dry-run")
+@pytest.mark.parametrize("launcher", ["start torchrun", pytest.param("torchrun", marks=pytest.mark.slow)])
+def test_as_a_process_with_the_ranks_that_are_started(launcher: str, tiny: Tiny, tmp_path: Path) -> None:
+    outcome = run_process(launcher, "train", "--config", tiny.config, f"run.dir={tmp_path / 'run'}", "--dry-run")
     assert outcome.code == 0, outcome.err
     assert outcome.out.count("on 2 ranks") == 1
     assert not files_below(tmp_path)
