@@ -207,7 +207,8 @@ class TrainConfig:
     engine: Literal["ddp", "deepspeed"] = "ddp"
     """What averages gradients over ranks and holds the optimizer: torch's DistributedDataParallel, or DeepSpeed."""
     non_finite: Literal["stop", "skip"] = "stop"
-    """A feature, loss or gradient that is not finite: end with the videos' names, or name them and skip the step."""
+    """A feature, loss or gradient that is not finite: end with the videos' names, or name them and skip the step
+    (noise ratios: leave the videos out)."""
     selection: Literal[SCORES] = "segment_type"  # type: ignore[valid-type]
     """The validation score by which the best epoch is chosen (`released`: event_audio)."""
     selection_ties: Literal["first", "last"] = "first"

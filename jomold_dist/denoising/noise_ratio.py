@@ -15,6 +15,8 @@ from torch import Tensor
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.files import writing
 
+ROUNDING = 1e-3  # a sum of weighted probabilities may exceed 1 by so much at most
+
 
 class NoiseRatios(NamedTuple):
     """float64 (C,) each, in [0, 1]."""
@@ -31,7 +33,7 @@ class ProbabilitySums:
     """
 
     def __init__(self, videos: int, categories: int, mean_batch_size: int | None, device: torch.device) -> None:
-        size = mean_batch_size or videos
+        size = mean_batch_size or max(videos, 1)
         self._whole = videos // size * size  # the first video of the last, shorter batch
         self._batches = torch.tensor([videos // size, 1 if videos % size else 0], dtype=torch.float64)
         self._bits = min(52, 62 - videos.bit_length())  # no sum can overflow
@@ -41,8 +43,16 @@ class ProbabilitySums:
         """Videos of each group."""
 
     def add(self, index: Tensor, audio_prob: Tensor, visual_prob: Tensor) -> None:
-        """Videos by their numbers int64 (B,) with their probabilities (B, C), which are finite."""
-        units = torch.stack([audio_prob, visual_prob], dim=1).to(torch.float64) * 2.0**self._bits
+        """Videos by their numbers int64 (B,) with their probabilities (B, C). ValueError names one that is none."""
+        probs = torch.stack([audio_prob, visual_prob], dim=1).to(torch.float64)
+        good = (probs >= 0) & (probs <= 1 + ROUNDING)  # false for NaN, whose value as an integer could be any
+        if not good.all():
+            video, modality, category = (~good).nonzero()[0].tolist()
+            raise ValueError(
+                f"the {('audio', 'visual')[modality]} probability of video {int(index[video])} in category {category} "
+                f"is {float(probs[video, modality, category]):g}; probabilities must lie in [0, 1]"
+            )
+        units = probs * 2.0**self._bits
         group = (index >= self._whole).to(torch.int64)
         self.sums.index_add_(0, group, units.round().to(torch.int64))
         self.counts += torch.bincount(group, minlength=2)
@@ -50,10 +60,13 @@ class ProbabilitySums:
     def means(self) -> tuple[Tensor, Tensor]:
         """Mean probabilities, audio and visual, float64 (C,): over all videos, or over the means of the batches.
 
-        Where videos are missing because they are damaged, whole batches count as if they missed equally many.
+        The mean of the means of n whole batches and a shorter last one is (n · mean of all videos in whole batches +
+        mean of those in the last) / (n + 1). Where videos are missing because they cannot be used, means are over
+        those that came, as if all whole batches missed equally many; a group of which none came does not count.
+        Without any video, means are NaN.
         """
         there = self.counts.cpu() > 0
-        weight = (self._batches * there)[there]
+        weight = self._batches[there]
         per_group = self.sums.cpu()[there].to(torch.float64) / self.counts.cpu()[there].view(-1, 1, 1)
         audio, visual = (per_group * weight.view(-1, 1, 1)).sum(0) / weight.sum() / 2.0**self._bits
         return audio, visual
@@ -64,7 +77,7 @@ class Predictions:
     """What equation 1 takes of an estimator's predictions: probabilities of n positive labels, and the mean
     probability of each category over the whole split."""
 
-    category: Tensor  # int64 (n,)
+    category: Tensor  # int32 or int64 (n,)
     audio: Tensor  # (n,)
     visual: Tensor  # (n,)
     audio_mean: Tensor  # float64 (C,)
@@ -110,7 +123,7 @@ def estimate_noise_ratios(
     A label counts as noise if its probability over the category's mean probability (over all N videos) is below the
     threshold. `visual_scale` multiplies the visual probability but not its mean. `mean_batch_size` replaces the exact
     mean by the unweighted mean of the means of consecutive batches, as the released code has it. A category without
-    positives gets 0.
+    positives gets 0. ValueError for what is no probability.
     """
     sums = ProbabilitySums(len(labels), labels.shape[1], mean_batch_size, labels.device)
     sums.add(torch.arange(len(labels), device=labels.device), audio_prob, visual_prob)

@@ -14,7 +14,7 @@ from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import SplitInfo
 from jomold_dist.denoising.noise_ratio import Predictions, ProbabilitySums
 from jomold_dist.distributed.world import World, gather_objects, gather_rows, sum_over_ranks
-from jomold_dist.errors import NonFiniteError
+from jomold_dist.errors import DataError, NonFiniteError
 from jomold_dist.evaluation.metrics import category_counts, category_scores, mean_scores, video_scores
 from jomold_dist.evaluation.parsing import threshold_parsing
 from jomold_dist.models.han import HybridAttentionNetwork, Parsing
@@ -71,12 +71,12 @@ def evaluate(
             raise ValueError("only a split with dense labels can be evaluated")
         audio, visual = threshold_parsing(parsing.segment_prob, parsing.audio_prob, parsing.visual_prob)
         audio_truth, visual_truth = batch.dense.to(world.device).bool().unbind(1)
-        rows.add(batch.index.to(world.device), video_scores(audio, visual, audio_truth, visual_truth))
+        rows.add(video_scores(audio, visual, audio_truth, visual_truth))
         found = category_counts(audio, visual, audio_truth, visual_truth)
         counts = found if counts is None else counts + found
     assert counts is not None  # every rank takes at least one step
-    index, found_scores = rows.columns()
-    scores = _gather_videos(found_scores, index, videos, world)
+    (own,) = rows.columns()
+    scores = _gather_videos(own, videos, world)
     per_metric = category_scores(sum_over_ranks(counts, world).cpu())
     return Evaluation(
         mean_scores(scores.cpu()),
@@ -96,7 +96,9 @@ def predict_labels(
     """Collective: the probabilities of the labels of this rank's videos, and the means over all ranks' (see
     `ProbabilitySums`), on the CPU. Arguments as in `evaluate`.
 
-    NonFiniteError names videos whose prediction is NaN or infinity, unless they are to be skipped.
+    Of a label a rank keeps its category and two probabilities, and nothing of a video without labels. Raises on every
+    rank: NonFiniteError, which names videos whose prediction is NaN or infinity, unless they are to be skipped;
+    DataError if no video is left.
     """
     sums = ProbabilitySums(split.videos, len(split.positives), mean_batch_size, world.device)
     rows = _Rows()
@@ -107,9 +109,14 @@ def predict_labels(
         strange += [key for key, good in zip(batch.keys, finite.tolist(), strict=True) if not good]
         sums.add(batch.index.to(world.device)[finite], audio[finite], visual[finite])
         video, category = (batch.labels.to(world.device) & finite[:, None]).nonzero(as_tuple=True)
+        category = category.to(torch.int32)
         rows.add(*(column.cpu() for column in (category, audio[video, category], visual[video, category])))
     _refuse_non_finite(strange, world, skip_non_finite)
     sums.sums, sums.counts = sum_over_ranks(sums.sums, world), sum_over_ranks(sums.counts, world)
+    if not sums.counts.any():
+        error = DataError("there is no video to estimate noise ratios from: none of the training split can be used")
+        error.agreed = True
+        raise error
     category, audio, visual = rows.columns()
     return Predictions(category, audio, visual, *sums.means())
 
@@ -157,16 +164,11 @@ def _refuse_non_finite(keys: list[str], world: World, skip: bool) -> None:
         logger.warning("%s; they are left out of the noise ratios", problem)
 
 
-def _gather_videos(rows: Tensor, index: Tensor, videos: int, world: World) -> Tensor:
-    """Collective: the rows of all ranks' videos in the order of their index: (at most `videos`, ...)."""
+def _gather_videos(rows: Tensor, videos: int, world: World) -> Tensor:
+    """Collective: the rows (n, S) of all ranks' videos, rank by rank: (at most `videos`, S)."""
     most = -(-videos // world.size)
-    padded = rows.new_zeros((most, *rows.shape[1:]))
+    padded = rows.new_zeros((most, rows.shape[1]))
     padded[: len(rows)] = rows
-    where = index.new_full((most,), videos)  # padding goes to one row past the last, which is cut off
-    where[: len(index)] = index
-    whole = rows.new_empty((videos + 1, *rows.shape[1:]))
-    everywhere = gather_rows(where, world).flatten()
-    whole[everywhere] = gather_rows(padded, world).flatten(0, 1)
-    there = torch.zeros(videos + 1, dtype=torch.bool, device=rows.device)
-    there[everywhere] = True
-    return whole[:videos][there[:videos]]
+    counts = gather_rows(torch.tensor([len(rows)], device=rows.device), world)  # (W, 1)
+    there = torch.arange(most, device=rows.device) < counts  # (W, most)
+    return gather_rows(padded, world)[there]

@@ -50,7 +50,7 @@ def test_masked_videos_are_named_and_every_number_of_ranks_gives_the_same_run(
     damaged: Path, tiny: Tiny, tmp_path: Path
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    allowed = (MASK, "data.max_bad_fraction=0.1")
+    allowed = (MASK, "data.max_bad_fraction=0.1", "denoise.mean_batch_size=16")
     assert train("python", tiny, damaged, one, *allowed).code == 0
     outcome = train("start torchrun", tiny, damaged, two, *allowed, "train.micro_batch_size=5", "data.resident=true")
     assert outcome.code == 0, outcome.err

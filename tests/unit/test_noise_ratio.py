@@ -53,7 +53,8 @@ def test_shares_of_the_videos_in_any_order_give_the_same_bits(data: st.DataObjec
     videos, categories = data.draw(st.integers(1, 60)), data.draw(st.integers(1, 4))
     size = data.draw(st.one_of(st.none(), st.integers(1, 70)))
     random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    audio, visual = (torch.from_numpy(random.random((videos, categories), dtype=np.float32)) for _ in range(2))
+    dtype = data.draw(st.sampled_from([np.float32, np.float64]))
+    audio, visual = (torch.from_numpy(random.random((videos, categories), dtype=dtype)) for _ in range(2))
     labels = torch.from_numpy(random.random((videos, categories)) < 0.4)
     thresholds = (0.7, 1.2, 0.95)
     dense = estimate_noise_ratios(audio, visual, labels, *thresholds, mean_batch_size=size)
@@ -67,6 +68,10 @@ def test_shares_of_the_videos_in_any_order_give_the_same_bits(data: st.DataObjec
         total.sums += share.sums
         total.counts += share.counts
         parts.append(mine)
+    whole = ProbabilitySums(videos, categories, size, torch.device("cpu"))
+    whole.add(torch.arange(videos), audio, visual)
+    for one, other in zip((*total.means(), total.counts), (*whole.means(), whole.counts), strict=True):
+        assert torch.equal(one, other)
     counts = torch.zeros(3, categories, dtype=torch.int64)
     for mine in parts:
         video, category = labels[mine].nonzero(as_tuple=True)
@@ -77,6 +82,26 @@ def test_shares_of_the_videos_in_any_order_give_the_same_bits(data: st.DataObjec
     batches = [prob.double().split(size or videos) for prob in (audio, visual)]
     for mean, of in zip(total.means(), batches, strict=True):
         torch.testing.assert_close(mean, torch.stack([part.mean(0) for part in of]).mean(0), rtol=0, atol=1e-12)
+    for ratio, prob, threshold, scale in zip(dense, (audio, visual), thresholds, (1.0, 0.95), strict=False):
+        plain = plain_ratios(prob.tolist(), labels.tolist(), threshold, scale, size or videos)
+        np.testing.assert_allclose(ratio, plain, atol=1e-9)
+
+
+def plain_ratios(
+    probs: list[list[float]], labels: list[list[bool]], threshold: float, scale: float, size: int
+) -> list[float]:
+    """Equation 1 for one modality, a category, a batch and a video at a time."""
+    ratios = []
+    for category in range(len(probs[0])):
+        means = []
+        for start in range(0, len(probs), size):
+            part = [video[category] for video in probs[start : start + size]]
+            means.append(sum(part) / len(part))
+        mean = sum(means) / len(means)
+        positive = [video[category] for video, there in zip(probs, labels, strict=True) if there[category]]
+        noise = [prob for prob in positive if scale * prob / mean < threshold]
+        ratios.append(len(noise) / len(positive) if positive else 0.0)
+    return ratios
 
 
 def test_means_of_a_split_from_which_videos_are_missing() -> None:
@@ -85,6 +110,20 @@ def test_means_of_a_split_from_which_videos_are_missing() -> None:
     assert sums.means()[0].item() == pytest.approx(0.3)  # nothing is known of the last batch
     sums.add(torch.tensor([9]), torch.tensor([[0.9]]), torch.tensor([[0.5]]))
     assert sums.means()[0].item() == pytest.approx((2 * 0.3 + 0.9) / 3)
+
+
+def test_without_videos_no_label_is_noise() -> None:
+    nothing = torch.zeros(0, 2)
+    for ratio in estimate_noise_ratios(nothing, nothing, nothing, 0.6, 1.8):
+        assert ratio.tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -0.1, 1.1])
+def test_what_is_no_probability_is_named(wrong: float) -> None:
+    audio, visual, labels = torch.full((5, 3), 0.5), torch.full((5, 3), 0.5), torch.ones(5, 3)
+    visual[3, 1] = wrong
+    with pytest.raises(ValueError, match=rf"visual probability of video 3 in category 1 is {wrong:g}; .* in \[0, 1\]"):
+        estimate_noise_ratios(audio, visual, labels, 0.6, 1.8)
 
 
 @pytest.mark.parametrize("videos", [1, 2**22, 10**7, 2**40])

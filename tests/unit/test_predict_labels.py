@@ -58,6 +58,7 @@ def test_the_ratios_are_those_of_all_probabilities(place: Path, network: HybridA
     labels = torch.cat([batch.labels for batch, _ in parsed])
     dense = estimate_noise_ratios(audio, visual, labels, 1.0, 1.0, 0.99)
     found = predict(network, place)
+    assert sum(tensor.nbytes for tensor in (found.category, found.audio, found.visual)) == 12 * len(found.category)
     assert len(found.category) == manifest.split("train").positives.sum()
     for one, other in zip(found.noise_ratios(1.0, 1.0, 0.99), dense, strict=True):
         assert torch.equal(one, other)
