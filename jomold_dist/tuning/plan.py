@@ -41,7 +41,8 @@ class SweepPlan:
         simulated = ", simulated data" if self.manifest.simulated is not None else ""
         names = {run_name(cell.config, self.manifest.digest) for cell in self.cells}
         lines = [
-            f"{self.name}: {len(self.rows)} rows x {len(self.sweep.sweep.seeds)} seeds, {self.manifest.name}{simulated}",
+            f"{self.name}: {len(self.rows)} rows x {len(self.sweep.sweep.seeds)} seeds",
+            f"data: {self.manifest.name}{simulated}",
             f"{len(names)} different trainings, or fewer where noise ratios come out equal; "
             f"{len(self.estimators)} estimators",
             f"trials in {self.sweep.trials}, tables and figures in {self.sweep.folder}",

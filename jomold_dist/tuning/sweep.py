@@ -29,7 +29,8 @@ CELLS = "cells.json"
 def run_sweep(plan: SweepPlan, tell: Callable[[str], None]) -> int:
     """Train what is missing of the sweep, and write cells.json, tables and figures. How many cells have failed.
 
-    `tell` hears how it goes, line by line. StoppedError once this process was asked to stop, with what was reached written all the same.
+    `tell` hears how it goes, line by line. StoppedError once this process was asked to stop; cells.json says then what
+    was reached.
     """
     sweep, folder = plan.sweep, plan.sweep.folder
     any_trial = replace(plan.cells[0].config, run=replace(plan.cells[0].config.run, dir=str(sweep.trials / "any")))
