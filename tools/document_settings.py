@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from the configs of runs and sweeps: names, types, defaults, allowed values, and the docstrings.
+"""Writes docs/settings.md from the configs of runs and sweeps: names, types, defaults, allowed values and docstrings.
 
 python tools/document_settings.py            writes the page
 python tools/document_settings.py --check    exits with 1 if the page is not current
@@ -26,8 +26,8 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 HEAD = """\
 # Settings
 
-Written by `tools/document_settings.py` from the docstrings in `jomold_dist/config.py` and `jomold_dist/tuning/config.py`;
-edit those.
+Written by `tools/document_settings.py` from the docstrings in `jomold_dist/config.py` and
+`jomold_dist/tuning/config.py`; edit those.
 
 A setting is given in a YAML file (`section:` and `key: value` lines) or behind the command as `section.key=value`.
 A file may name another one, relative to itself, as `base:`; its own settings win over it, and overrides win over files.

@@ -129,6 +129,46 @@ def test_a_trial_of_two_workers_is_that_of_one(tiny: Tiny, tmp_path: Path) -> No
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
+def test_a_cell_is_the_run_that_trains_an_estimator_of_its_own(tiny: Tiny, tmp_path: Path) -> None:
+    file = sweep_file(tmp_path, tiny, seeds=[5], space={"denoise.audio_threshold": [0.95, 0.9500001]})
+    outcome = run_process("python", "sweep", "--config", file)
+    assert outcome.code == 0, outcome.err
+    found = cells(tmp_path)
+    assert len({cell["run"] for cell in found.values()}) == 1  # equal noise ratios
+    run = tmp_path / "run"
+    settings = ("run.seed=5", "denoise.audio_threshold=0.95", f"run.dir={run}")
+    assert run_process("python", "train", "--config", tiny.config, *settings).code == 0
+    assert [(run / name).read_bytes() for name in RESULTS] == results(tmp_path, found["audio_threshold=0.95", 5])
+
+
+@pytest.mark.slow
+def test_in_mlflow_a_sweep_is_a_run_with_its_trials_as_children(tiny: Tiny, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    more = {"controls": {"han": {"method": "han"}}, "variants": {"small": {"method": "han", "train.batch_size": 12}}}
+    file = sweep_file(tmp_path, tiny, **more)
+    for name in ("small", "again"):
+        folder = f"sweep.dir={tmp_path / 'sweeps' / name}"
+        outcome = run_process("python", "sweep", "--config", file, "tracking.enabled=true", folder)
+        assert outcome.code == 0, outcome.err
+    client = MlflowClient(f"sqlite:///{tmp_path / 'sweeps' / 'trials' / 'mlflow.db'}")
+    runs = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    parents = {}
+    for name in ("small", "again"):
+        notes = json.loads((tmp_path / "sweeps" / name / "mlflow.json").read_text())
+        parents[name] = client.get_run(notes["run"])
+        assert parents[name].info.status == "FINISHED"
+        children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == notes["run"]]
+        assert {r.info.run_name for r in children} == {"han, seed 0", "small, seed 0"}
+        assert {r.data.params["train.batch_size"] for r in children} == {"24", "12"}
+        assert all("test/segment_type" in r.data.metrics for r in children)
+        assert {r.info.status for r in children} == {"FINISHED"}
+        assert all(("trained_as" in r.data.tags) == (name == "again") for r in children)
+        names = {item.path for item in client.list_artifacts(notes["run"])}
+        assert {"table.md", "table.csv", "table.tex"} <= names
+
+
 @pytest.mark.parametrize(
     ("override", "part"),
     [
