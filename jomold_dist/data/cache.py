@@ -16,16 +16,16 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from jomold_dist.data.locks import locked
 from jomold_dist.data.manifest import ShardInfo
-from jomold_dist.data.remote import ClosedError, LocalError
+from jomold_dist.data.remote import LocalError
 from jomold_dist.errors import DataError
 
-WAIT_SECONDS = 0.05  # between two looks at a lock
 FULL = "free some space, lower data.cache_gigabytes"
 REMEDIES = {
     errno.ENOSPC: FULL,
@@ -84,7 +84,7 @@ class ShardCache:
             if self._is_there(shard):
                 return
             self._folder.mkdir(parents=True, exist_ok=True)
-            with _locked(self._folder / f".lock-{shard.sha256[:2]}", closing):
+            with locked(self._folder / f".lock-{shard.sha256[:2]}", closing):
                 if not self._is_there(shard):  # it may have come while this process waited
                     self._bring(shard, closing)
         except OSError as error:  # LocalError too
@@ -141,7 +141,7 @@ class ShardCache:
         """Fetch a shard to a file aside, which becomes the shard once it is whole."""
         aside = self._folder / f".{shard.sha256}.{shard.bytes}.{os.getpid()}{threading.get_ident()}"
         with ExitStack() as stack:
-            with _locked(self._folder / ".lock"):  # nobody may find the file before it is locked
+            with locked(self._folder / ".lock"):  # nobody may find the file before it is locked
                 file = stack.enter_context(aside.open("w+b"))
                 fcntl.flock(file, fcntl.LOCK_EX)
                 self._make_room()
@@ -179,22 +179,6 @@ class ShardCache:
             with suppress(FileNotFoundError):
                 os.unlink(path)
             total -= size
-
-
-@contextmanager
-def _locked(path: Path, closing: threading.Event | None = None) -> Iterator[None]:
-    """Holds a lock that other processes and threads wait for. ClosedError if `closing` is set while this one waits."""
-    with path.open("a") as file:
-        while closing is not None:  # another process may hold it for as long as a shard takes to come
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if closing.wait(WAIT_SECONDS):
-                    raise ClosedError from None
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _abandoned(path: Path) -> bool:
