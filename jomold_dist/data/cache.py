@@ -16,16 +16,23 @@ import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from jomold_dist.data.locks import locked
 from jomold_dist.data.manifest import ShardInfo
-from jomold_dist.data.remote import ClosedError, LocalError
+from jomold_dist.data.remote import LocalError
 from jomold_dist.errors import DataError
 
-WAIT_SECONDS = 0.05  # between two looks at a lock
+FULL = "free some space, lower data.cache_gigabytes"
+REMEDIES = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EFBIG: FULL,
+    errno.EIO: "check the disk, remove the file that it cannot give",
+}
 ARRIVING = re.compile(r"\.[0-9a-f]{64}\.(?P<bytes>\d+)\.\d+")
 
 Fetch = Callable[[ShardInfo, BinaryIO, threading.Event | None], None]
@@ -58,30 +65,33 @@ class ShardCache:
         number = 0 if os.access(place, os.W_OK | os.X_OK) else errno.EACCES
         number = number if place.is_dir() else errno.ENOTDIR
         if number:
-            raise self._unusable(OSError(number, os.strerror(number)), "make it writable")
+            raise self._unusable(OSError(number, os.strerror(number)))
+
+    def too_small_for(self, shard: ShardInfo) -> str | None:
+        """The problem, if the shard takes more than the cache may hold."""
+        if shard.bytes <= self._most:
+            return None
+        return (
+            f"data.cache_gigabytes = {self._most / 1e9:g} is less than shard {shard.name} takes "
+            f"({shard.bytes / 1e9:.3g}); allow more"
+        )
 
     def ensure(self, shard: ShardInfo, closing: threading.Event | None = None) -> None:
         """Fetch the shard unless it is there, or `closing` is set meanwhile."""
-        if shard.bytes > self._most:
-            raise DataError(
-                f"data.cache_gigabytes = {self._most / 1e9:g} is less than shard {shard.name} takes "
-                f"({shard.bytes / 1e9:.3g}); allow more"
-            )
+        if problem := self.too_small_for(shard):
+            raise DataError(problem)
         try:
             if self._is_there(shard):
                 return
             self._folder.mkdir(parents=True, exist_ok=True)
-            with _locked(self._folder / f".lock-{shard.sha256[:2]}", closing):
+            with locked(self._folder / f".lock-{shard.sha256[:2]}", closing):
                 if not self._is_there(shard):  # it may have come while this process waited
                     self._bring(shard, closing)
-        except LocalError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            remedy = "free some space, lower data.cache_gigabytes" if full else "make it writable"
-            raise self._unusable(error, remedy) from None
-        except OSError as error:
-            raise self._unusable(error, "make it writable") from None
+        except OSError as error:  # LocalError too
+            raise self._unusable(error) from None
 
-    def _unusable(self, error: OSError, remedy: str) -> DataError:
+    def _unusable(self, error: OSError) -> DataError:
+        remedy = REMEDIES.get(error.errno or 0, "make it readable and writable")
         return DataError(
             f"the cache {self._folder} cannot be used: {error.strerror or error}; {remedy}, or set data.cache to "
             "another folder"
@@ -104,11 +114,15 @@ class ShardCache:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise self._unusable(error, "make it readable") from None
+            raise self._unusable(error) from None
         with suppress(OSError):  # a cache that others own may be read only
             os.utime(file)
-        if os.fstat(file).st_size == shard.bytes and (not self._verify or self._sound(shard, file)):
-            return file
+        try:
+            if os.fstat(file).st_size == shard.bytes and (not self._verify or self._sound(shard, file)):
+                return file
+        except OSError as error:
+            os.close(file)
+            raise self._unusable(error) from None
         os.close(file)
         path.unlink(missing_ok=True)
         return None
@@ -127,7 +141,7 @@ class ShardCache:
         """Fetch a shard to a file aside, which becomes the shard once it is whole."""
         aside = self._folder / f".{shard.sha256}.{shard.bytes}.{os.getpid()}{threading.get_ident()}"
         with ExitStack() as stack:
-            with _locked(self._folder / ".lock"):  # nobody may find the file before it is locked
+            with locked(self._folder / ".lock"):  # nobody may find the file before it is locked
                 file = stack.enter_context(aside.open("w+b"))
                 fcntl.flock(file, fcntl.LOCK_EX)
                 self._make_room()
@@ -165,22 +179,6 @@ class ShardCache:
             with suppress(FileNotFoundError):
                 os.unlink(path)
             total -= size
-
-
-@contextmanager
-def _locked(path: Path, closing: threading.Event | None = None) -> Iterator[None]:
-    """Holds a lock that other processes and threads wait for. ClosedError if `closing` is set while this one waits."""
-    with path.open("a") as file:
-        while closing is not None:  # another process may hold it for as long as a shard takes to come
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if closing.wait(WAIT_SECONDS):
-                    raise ClosedError from None
-        else:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _abandoned(path: Path) -> bool:

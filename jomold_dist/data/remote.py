@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CHUNK = 1 << 20
+PIECE = 8 << 20  # bytes asked for at once of a bucket's file; s3fs would take 50 MiB a transfer
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts; each pause is twice the one before
 SILENCE_SECONDS = 60.0  # an HTTP server that sends nothing for so long has been lost
 BUSY = (408, 425, 429)  # of the HTTP answers 4xx those that tell to come again
@@ -56,7 +57,7 @@ class Remote:
             raise ConfigError(f"data.shards = {url!r} names no place behind the scheme")
         self._web = scheme in ("http", "https")
         try:
-            self._system, self._path = fsspec.core.url_to_fs(self.url, **(self._patience(scheme) | options))
+            self._system, self._path = fsspec.core.url_to_fs(self.url, **_merged(self._patience(scheme), options))
             if hasattr(self._system, "retries"):  # of s3fs
                 self._system.retries = 1
         except ImportError as error:
@@ -111,8 +112,8 @@ class Remote:
         self._tried(name, attempt, closing)
 
     def _open(self, name: str) -> Any:
-        # As one stream: an HTTP file would otherwise be read in pieces, for which not every server is made.
-        return self._system.open(f"{self._path}/{name}", "rb", **({"block_size": 0} if self._web else {}))
+        # HTTP as one stream: in pieces is nothing for which every server is made. Others in pieces that fit memory.
+        return self._system.open(f"{self._path}/{name}", "rb", block_size=0 if self._web else PIECE)
 
     def _patience(self, scheme: str) -> dict[str, Any]:
         """Options for the file system: silence is a fault, a long transfer is none, and it does not try again."""
@@ -164,6 +165,16 @@ class Remote:
                     time.sleep(wait)
                 pause = min(2 * pause, LONGEST_PAUSE)
         raise AssertionError("an attempt returns or raises")
+
+
+def _merged(ours: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Options with the user's on top, also in mappings inside: a region given to a client leaves its timeouts."""
+    both = {
+        name: _merged(ours[name], value)
+        for name, value in given.items()
+        if isinstance(value, dict) and isinstance(ours.get(name), dict)
+    }
+    return ours | given | both
 
 
 class LocalError(OSError):

@@ -9,16 +9,15 @@ It appears by one rename, made under a lock, so that whoever comes second waits 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from jomold_dist.data.damage import BadVideo, from_csv, to_csv
+from jomold_dist.data.locks import locked
 from jomold_dist.data.manifest import Manifest, SplitInfo
 from jomold_dist.data.records import LABELS, MAX_KEY, RecordView, label_text, strided
 from jomold_dist.data.shards import ShardReader
@@ -120,7 +119,7 @@ class ResidentSplit:
     def _build(self, source: Source, place: Path, mask: bool) -> None:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            with _lock(place.with_name(f"{place.name}.lock")):
+            with locked(place.with_name(f"{place.name}.lock")):
                 if self._complete(place):
                     return  # another process has made it meanwhile
                 partial = place.with_name(f"{place.name}.partial")
@@ -203,11 +202,3 @@ def _layout(manifest: Manifest, info: SplitInfo) -> tuple[dict[str, int], dict[s
 def _row_bytes(form: tuple[str, tuple[int, ...]]) -> int:
     dtype, shape = form
     return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Holds a lock that other processes and threads wait for; it ends with the process at the latest."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

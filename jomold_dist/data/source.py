@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -123,9 +123,11 @@ class Url:
     def near(self) -> Path:
         return self._folder
 
-    def check_cache(self) -> None:
-        """DataError if no shard can be kept on this node."""
+    def check_cache(self, shards: Sequence[ShardInfo]) -> None:
+        """DataError if no shard can be kept on this node, or not the largest of these."""
         self._cache.check()
+        if shards and (problem := self._cache.too_small_for(max(shards, key=lambda shard: shard.bytes))):
+            raise DataError(problem)
 
     def _bring(self, shard: ShardInfo, target: BinaryIO, closing: threading.Event | None) -> None:
         if shard.name in self._damaged:
@@ -172,8 +174,9 @@ def default_cache() -> Path:
 def problems_of_remote(source: Url, manifest: Manifest, splits: Iterable[str]) -> list[str]:
     """What a look at the cache and at one shard of each split tells; the others are checked when they come."""
     problems = []
+    shards = [shard for split in splits for shard in manifest.split(split).shards]
     try:
-        source.check_cache()
+        source.check_cache(shards)
     except DataError as error:
         problems.append(str(error))
     for split in splits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.source import source_of
 from jomold_dist.tables import markdown_table
 from jomold_dist.training.forecast import Forecast
 
@@ -48,7 +49,7 @@ def forecast_report(found: Forecast, config: Config, manifest: Manifest) -> str:
         f"dry run: {config.method} on {ranks}, nothing was written and no rank was started",
         f"{manifest.name}: {videos} videos, {len(manifest.categories)} categories; shards {amount(found.data_set)}",
     ]
-    if "://" in config.data.shards:
+    if source_of(config.data).is_remote:
         most = amount(int(1e9 * config.data.cache_gigabytes))
         lines.append(
             f"cache of a node: {amount(found.data_set)} to hold every shard; data.cache_gigabytes allows {most}"

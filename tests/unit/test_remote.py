@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fcntl
 import logging
 import os
@@ -26,7 +27,7 @@ from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.plan import EpochPlan
 from jomold_dist.data.remote import ClosedError
 from jomold_dist.data.shards import ShardReader
-from jomold_dist.data.source import Source, Url, read_manifest, source_of
+from jomold_dist.data.source import Source, Url, problems_of_remote, read_manifest, source_of
 from jomold_dist.errors import ConfigError, DataError
 from tests.servers import ShardServer, bucket, serving
 from tests.shard_fixtures import assert_same_batch, write_dataset
@@ -357,6 +358,71 @@ def test_the_bound_holds_for_shards_that_a_reader_has_open(folder: Path, manifes
                 assert len(gone) * shards[0].bytes + sum(path.stat().st_size for path in cached(data)) <= most
         assert server.gets[shards[0].name] == 1  # the one that is always used stays
         assert server.gets[shards[1].name] == 2
+
+
+def test_options_of_the_user_leave_ours_beside_them() -> None:
+    ours = {"client_kwargs": {"timeout": 60, "region": "a"}, "retries": 1}
+    given = {"client_kwargs": {"region": "b"}, "anon": True, "retries": 2}
+    assert remote._merged(ours, given) == {
+        "client_kwargs": {"timeout": 60, "region": "b"}, "retries": 2, "anon": True
+    }  # fmt: skip
+    assert remote._merged(ours, {"client_kwargs": None}) == {"client_kwargs": None, "retries": 1}
+
+
+def test_a_shard_that_no_cache_of_this_size_holds_is_told_beforehand(
+    folder: Path, manifest: Manifest, data: DataConfig
+) -> None:
+    shards = [*manifest.split("val").shards, *manifest.split("train").shards]
+    largest = max(shards, key=lambda shard: shard.bytes)
+    with serving(folder) as server:
+        source = at(data, server.url, cache_gigabytes=(largest.bytes - 1) / 1e9)
+        assert isinstance(source, Url)
+        (problem,) = problems_of_remote(source, manifest, ["val", "train"])
+        assert f"less than shard {largest.name} takes" in problem
+        assert problems_of_remote(source, manifest, ()) == []  # of a rank that checks its node's cache alone
+        assert not any(name.endswith(".tar") for name in server.gets)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [(errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EROFS, "readable and writable")],
+)
+@pytest.mark.parametrize("where", ["mkdir", "open"])
+def test_what_to_do_about_a_cache_depends_on_what_is_wrong(
+    number: int,
+    remedy: str,
+    where: str,
+    folder: Path,
+    manifest: Manifest,
+    data: DataConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(self: Path, *arguments: object, **named: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with serving(folder) as server:
+        source = at(data, server.url)
+        monkeypatch.setattr(Path, where, refuse)
+        with pytest.raises(DataError, match=f"the cache .* cannot be used: {os.strerror(number)}; .*{remedy}"):
+            source.fetch(manifest.split("train").shards[0], threading.Event())
+
+
+def test_a_disk_that_gives_no_bytes_leaves_no_file_open(
+    folder: Path, manifest: Manifest, data: DataConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard = manifest.split("train").shards[0]
+    with serving(folder) as server:
+        os.close(at(data, server.url).open(shard, threading.Event()))
+    source_of.cache_clear()  # another process, which compares what it finds
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("jomold_dist.data.cache.hashlib.file_digest", refuse)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(DataError, match=r"the cache .* cannot be used: Input/output error; check the disk"):
+        at(data, server.url).open(shard, threading.Event())
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_options_that_the_storage_does_not_know(data: DataConfig, monkeypatch: pytest.MonkeyPatch) -> None:
