@@ -82,7 +82,7 @@ def removal_record() -> RemovalRecord:
     record = RemovalRecord(llp_manifest(), None)
     random = np.random.default_rng(0)
     state = record.state() | {
-        "label_key": np.array([f"video{n:06d}" for n in range(LABELS)]),
+        "label_key": np.array([f"video{n:06d}" for n in range(LABELS)], dtype=np.bytes_),
         "label_modality": random.integers(0, 2, LABELS).astype(np.int8),
         "label_category": random.integers(0, 25, LABELS).astype(np.int32),
         "label_epochs": np.full(LABELS, 20, dtype=np.int32),

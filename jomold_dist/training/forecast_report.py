@@ -60,7 +60,7 @@ def forecast_report(found: Forecast, config: Config, manifest: Manifest) -> str:
     lines += ["", markdown_table(["a rank's memory in training", config.train.engine], parts), ""]
     lines.append("Not included in the memory: activations (they grow with the videos a rank takes at once, see")
     lines.append("train.micro_batch_size), the libraries, and what is passed between ranks.")
-    lines.append("A checkpoint also holds the record of removals, some 53 B a removed label;")
+    lines.append("A checkpoint also holds the record of removals, some 20 B a removed label;")
     lines.append(f"{config.checkpoint.keep} are kept, and one more lies there while it is written.")
     return "\n".join(lines)
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import zipfile
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +22,40 @@ MODALITIES = ("audio", "visual")
 TRUTH = "truth/train.npz"
 
 
+class Labels(NamedTuple):
+    """Removed labels as columns (n,): some 20 bytes a label, for there are millions in a large set."""
+
+    key: np.ndarray
+    """The video's key, ASCII, in as many bytes as the longest one has."""
+    modality: np.ndarray
+    """int8, audio 0."""
+    category: np.ndarray
+    """int32."""
+    epochs: np.ndarray
+    """In how many epochs, int32."""
+
+    @classmethod
+    def none(cls) -> Labels:
+        return cls(np.empty(0, "S1"), np.empty(0, np.int8), np.empty(0, np.int32), np.empty(0, np.int32))
+
+
+def joined(parts: Sequence[Labels]) -> Labels:
+    """The rows of all parts."""
+    return Labels(*[np.concatenate(columns) for columns in zip(Labels.none(), *parts, strict=True)])
+
+
+def counted(labels: Labels) -> Labels:
+    """Each label once with the sum of its epochs, in the order of key, modality and category."""
+    order = np.lexsort((labels.category, labels.modality, labels.key))
+    rows = Labels(*(column[order] for column in labels))
+    differs = [column[1:] != column[:-1] for column in rows[:3]]
+    first = np.flatnonzero(np.concatenate([np.ones(min(1, len(order)), bool), np.logical_or.reduce(differs)]))
+    if not len(first):
+        return rows
+    once = Labels(*(column[first] for column in rows))
+    return once._replace(epochs=np.add.reduceat(rows.epochs, first))
+
+
 class RemovalRecord:
     """Collects the removals of one training. Complete on rank 0 after every `collect` and `end_epoch`."""
 
@@ -34,30 +67,34 @@ class RemovalRecord:
         self._noise = self._noise_per_category(present)
         self._present = present
         self._epochs = 0
-        self._pending: list[tuple[tuple[str, ...], np.ndarray, np.ndarray]] = []  # keys, modality, category of a step
+        self._pending: list[Labels] = []  # of this rank's steps
         self._removed = np.zeros((2, len(self._names)), dtype=np.int64)  # in whole epochs
         self._rightly = np.zeros_like(self._removed)
         self._epoch_removed = np.zeros_like(self._removed)  # in this epoch
         self._epoch_rightly = np.zeros_like(self._removed)
-        self._by_label: Counter[tuple[str, int, int]] = Counter()  # (key, modality, category)
+        self._by_label = Labels.none()  # each once
+        self._collected: list[Labels] = []  # since they were last counted
 
     def add(self, report: StepReport) -> None:
         """One step's removals on this rank."""
         if report.keys:
-            self._pending.append((report.keys, report.visual.astype(np.int64), report.category))
+            keys = np.array(report.keys, dtype=np.bytes_)
+            once = np.ones(len(keys), dtype=np.int32)
+            self._pending.append(Labels(keys, report.visual.astype(np.int8), report.category.astype(np.int32), once))
 
     def collect(self, world: World) -> None:
         """Collective: brings the removals added so far to rank 0."""
-        gathered = gather_objects(self._pending, world)
+        gathered = gather_objects(joined(self._pending), world)
         self._pending = []
         if not world.is_main:
             return
-        for keys, modality, category in (step for steps in gathered for step in steps):
-            np.add.at(self._epoch_removed, (modality, category), 1)
-            self._by_label.update(zip(keys, modality.tolist(), category.tolist(), strict=True))
-            if self._present is not None:
-                there = np.stack([self._present[k] for k in keys])[np.arange(len(keys)), modality, category]
-                np.add.at(self._epoch_rightly, (modality, category), ~there)
+        for labels in gathered:
+            np.add.at(self._epoch_removed, (labels.modality, labels.category), 1)
+            if self._present is not None and len(labels.key):
+                present = np.stack([self._present[key.decode()] for key in labels.key.tolist()])
+                there = present[np.arange(len(present)), labels.modality, labels.category]
+                np.add.at(self._epoch_rightly, (labels.modality, labels.category), ~there)
+        self._collected += gathered
 
     def end_epoch(self, world: World) -> dict[str, float]:
         """Collective: collects the epoch's removals, and tells them as metrics on rank 0 (elsewhere nothing)."""
@@ -75,6 +112,7 @@ class RemovalRecord:
                     metrics[f"precision_{name}"] = precision
                 if recall is not None:
                     metrics[f"recall_{name}"] = recall
+        self._count()
         self._removed += self._epoch_removed
         self._rightly += self._epoch_rightly
         self._epoch_removed[:], self._epoch_rightly[:] = 0, 0
@@ -82,17 +120,14 @@ class RemovalRecord:
 
     def state(self) -> dict[str, np.ndarray]:
         """What brings the record back, on rank 0 after `collect`: counts (2, C), and a row a removed label."""
-        rows = sorted(self._by_label.items())
+        self._count()
         return {
             "epochs": np.array(self._epochs),
             "removed": self._removed,
             "rightly": self._rightly,
             "epoch_removed": self._epoch_removed,
             "epoch_rightly": self._epoch_rightly,
-            "label_key": np.array([key for (key, _, _), _ in rows], dtype=np.str_),
-            "label_modality": np.array([modality for (_, modality, _), _ in rows], dtype=np.int8),
-            "label_category": np.array([category for (_, _, category), _ in rows], dtype=np.int32),
-            "label_epochs": np.array([epochs for _, epochs in rows], dtype=np.int32),
+            **{f"label_{name}": column for name, column in self._by_label._asdict().items()},
         }
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
@@ -100,8 +135,8 @@ class RemovalRecord:
         self._epochs = int(state["epochs"])
         self._removed, self._rightly = state["removed"].copy(), state["rightly"].copy()
         self._epoch_removed, self._epoch_rightly = state["epoch_removed"].copy(), state["epoch_rightly"].copy()
-        labels = (state[f"label_{name}"].tolist() for name in ("key", "modality", "category"))
-        self._by_label = Counter(dict(zip(zip(*labels, strict=True), state["label_epochs"].tolist(), strict=True)))
+        self._by_label = Labels(*(state[f"label_{name}"] for name in Labels._fields))
+        self._collected = []
 
     def summary(self) -> dict[str, Any]:
         """What removals.json holds: per modality in total, and per category.
@@ -144,9 +179,16 @@ class RemovalRecord:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("video", "modality", "category", "epochs_removed", "epochs"))
-        for (key, modality, category), epochs in sorted(self._by_label.items()):
-            writer.writerow((key, MODALITIES[modality], self._names[category], epochs, self._epochs))
+        self._count()
+        for key, modality, category, epochs in zip(*(column.tolist() for column in self._by_label), strict=True):
+            writer.writerow((key.decode(), MODALITIES[modality], self._names[category], epochs, self._epochs))
         return text.getvalue()
+
+    def _count(self) -> None:
+        """Counts what was collected."""
+        if self._collected:
+            self._by_label = counted(joined([self._by_label, *self._collected]))
+            self._collected = []
 
     def _noise_per_category(self, present: Mapping[str, np.ndarray] | None) -> np.ndarray | None:
         """Labels that are not really there, int64 (2, C)."""

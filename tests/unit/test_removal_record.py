@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jomold_dist.data.manifest import Manifest, RecordLayout, ShardInfo, SplitInfo
 from jomold_dist.data.source import Folder
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError
 from jomold_dist.labels import CategorySet
-from jomold_dist.training.removals import TRUTH, RemovalRecord, read_truth
+from jomold_dist.training.removals import TRUTH, Labels, RemovalRecord, counted, joined, read_truth
 from jomold_dist.training.step import StepReport
 
 WORLD = World(0, 1, 0, 1, torch.device("cpu"))
@@ -79,3 +82,36 @@ def test_the_truth_is_only_asked_for_where_there_can_be_one(tmp_path: Path) -> N
         read_truth(source, simulated)
     file.unlink()
     assert read_truth(source, simulated) is None
+
+
+ROWS = st.lists(st.tuples(st.text("ab1-", min_size=1, max_size=4), st.integers(0, 1), st.integers(0, 3)), max_size=20)
+
+
+@given(st.lists(ROWS, max_size=5))
+def test_labels_are_counted_as_a_dictionary_counts_them(parts: list[list[tuple[str, int, int]]]) -> None:
+    def labels(rows: list[tuple[str, int, int]]) -> Labels:
+        keys, modality, category = zip(*rows, strict=True) if rows else ((), (), ())
+        once = np.ones(len(rows), np.int32)
+        return Labels(np.array(keys, np.bytes_), np.array(modality, np.int8), np.array(category, np.int32), once)
+
+    found = Labels.none()
+    for part in parts:
+        found = counted(joined([found, labels(part)]))
+    wanted = sorted(Counter(row for part in parts for row in part).items())
+    assert list(zip(*(column.tolist() for column in found), strict=True)) == [
+        (key.encode(), modality, category, epochs) for (key, modality, category), epochs in wanted
+    ]
+
+
+def test_a_record_goes_on_from_its_state() -> None:
+    first, second = record(PRESENT), record(PRESENT)
+    first.add(report(("x", "y"), [True, False]))
+    first.collect(WORLD)
+    second.load_state(first.state())
+    for removals in (first, second):
+        removals.end_epoch(WORLD)
+        removals.add(report(("y", "x"), [False, True]))
+        removals.end_epoch(WORLD)
+    assert first.ledger() == second.ledger()
+    assert first.summary() == second.summary()
+    assert first.ledger().splitlines()[1:] == ["x,visual,a,2,2", "y,audio,a,2,2"]
