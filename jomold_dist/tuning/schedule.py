@@ -145,7 +145,8 @@ def run_jobs(
 
 def _scheduler(asked: SweepConfig, epochs: int) -> TrialScheduler:
     if asked.scheduler == "asha":
-        return ASHAScheduler(time_attr="epoch", max_t=epochs, grace_period=min(asked.grace_epochs, epochs))
+        # it also ends what reaches max_t, and after the last epoch a trial still has its scores on test to find
+        return ASHAScheduler(time_attr="epoch", max_t=epochs + 1, grace_period=min(asked.grace_epochs, epochs))
     return FIFOScheduler()
 
 

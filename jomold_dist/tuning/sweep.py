@@ -19,11 +19,11 @@ from jomold_dist.files import write_json, write_text
 from jomold_dist.tracking.sweep import SweepRecord, open_sweep
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.tuning.plan import SweepPlan, finished
+from jomold_dist.tuning.report import tabulate
+from jomold_dist.tuning.results import CELLS
 from jomold_dist.tuning.rows import Cell
 from jomold_dist.tuning.schedule import Ended, Job, cluster, run_jobs
 from jomold_dist.tuning.trials import Trial, estimator_config, needs_estimator, trials_of, with_ratios
-
-CELLS = "cells.json"
 
 
 def run_sweep(plan: SweepPlan, tell: Callable[[str], None]) -> int:
@@ -47,13 +47,15 @@ def run_sweep(plan: SweepPlan, tell: Callable[[str], None]) -> int:
             except DataError as error:
                 failed[cell.row, cell.seed] = str(error)
         trials = trials_of(cells, plan.manifest.digest, sweep.trials)
-        ended: dict[str, Ended] = {}
+        ended = _ended_early(plan)
         try:
-            ended = _run(plan, [_job(plan, trial, record) for trial in trials], tell)
+            jobs = [_job(plan, trial, record) for trial in trials if trial.config.run.dir not in ended]
+            ended |= _run(plan, jobs, tell)
         finally:
             results = _results(plan, trials, ended, failed)
             _write_cells(plan, results)
         _tell_mlflow(record, trials)
+        record.artifacts(tabulate(folder, folder))
     return sum(result["state"] == "failed" for result in results)
 
 
@@ -63,14 +65,15 @@ def _claimed(folder: Path, trials: Path) -> Iterator[None]:
     try:
         for place in (folder, trials / "logs", trials / "configs"):
             place.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunFolderError(f"sweep.dir {folder} is in use by another start; wait for its end") from None
-            yield
+        file = (folder / ".lock").open("a")
     except OSError as error:
         raise RunFolderError(f"sweep.dir {folder} cannot be used: {error.strerror or error}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunFolderError(f"sweep.dir {folder} is in use by another start; wait for its end") from None
+        yield
 
 
 def _train_estimators(plan: SweepPlan, record: SweepRecord, tell: Callable[[str], None]) -> dict[str, str]:
@@ -123,11 +126,26 @@ def _run(plan: SweepPlan, jobs: Sequence[Job], tell: Callable[[str], None]) -> d
     return run_jobs(missing, plan.sweep.sweep, plan.sweep.train.epochs, plan.sweep.folder / "tune", tell)
 
 
+def _ended_early(plan: SweepPlan) -> dict[str, Ended]:
+    """The trials that the scheduler of an earlier start has ended, by run folder; with `fifo` they go on."""
+    try:
+        trials = json.loads((plan.sweep.folder / CELLS).read_text(encoding="utf-8"))["trials"]
+    except (OSError, ValueError, KeyError):
+        return {}
+    if plan.sweep.sweep.scheduler == "fifo":
+        return {}
+    return {
+        os.path.normpath(plan.sweep.folder / trial["run"]): Ended(None, trial["epochs"])
+        for trial in trials
+        if trial["state"] == "stopped"
+    }
+
+
 def _results(
     plan: SweepPlan, trials: Sequence[Trial], ended: Mapping[str, Ended], failed: Mapping[tuple[str, int], str]
 ) -> list[dict[str, Any]]:
     """What cells.json says of every cell."""
-    found = {}
+    found: dict[tuple[str, int], dict[str, Any]] = {}
     for trial in trials:
         folder = Path(trial.config.run.dir)
         end = ended.get(str(folder), Ended())
@@ -140,9 +158,11 @@ def _results(
             state, problem = "stopped", f"ended early by {plan.sweep.sweep.scheduler}, after epoch {end.stopped_after}"
         for cell in trial.cells:
             run = os.path.relpath(folder, plan.sweep.folder)
-            found[cell.row, cell.seed] = {"run": run, "state": state, "problem": problem}
+            found[cell.row, cell.seed] = {
+                "run": run, "state": state, "problem": problem, "epochs": end.stopped_after
+            }  # fmt: skip
     for key, problem in failed.items():
-        found[key] = {"run": None, "state": "failed", "problem": problem}
+        found[key] = {"run": None, "state": "failed", "problem": problem, "epochs": None}
     return [{"row": cell.row, "seed": cell.seed, **found[cell.row, cell.seed]} for cell in plan.cells]
 
 

@@ -143,6 +143,28 @@ def test_a_cell_is_the_run_that_trains_an_estimator_of_its_own(tiny: Tiny, tmp_p
 
 
 @pytest.mark.slow
+def test_a_trial_that_falls_behind_is_ended_early_once(tiny: Tiny, tmp_path: Path) -> None:
+    def variant(rate: float) -> dict[str, Any]:
+        return {"method": "han", "train": {"learning_rate": rate, "epochs": 12}}
+
+    # on this set, learning makes the score of the first epochs worse
+    more = {"variants": {"ahead": variant(1e-12), "behind": variant(0.005)}}
+    file = sweep_file(tmp_path, tiny, scheduler="asha", concurrent=1, **more)
+    arguments = ("--config", file, "train.epochs=12")
+    outcome = run_process("python", "sweep", *arguments)
+    assert outcome.code == 0, outcome.err
+    found = cells(tmp_path)
+    assert found["ahead", 0]["state"] == "finished"
+    assert found["behind", 0]["state"] == "stopped"
+    assert 1 <= found["behind", 0]["epochs"] < 12
+    assert "ended early by asha, after epoch" in found["behind", 0]["problem"]
+    again = run_process("python", "sweep", *arguments)
+    assert again.code == 0, again.err
+    assert cells(tmp_path) == found
+    assert "behind" not in again.out
+
+
+@pytest.mark.slow
 def test_in_mlflow_a_sweep_is_a_run_with_its_trials_as_children(tiny: Tiny, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
