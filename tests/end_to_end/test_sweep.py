@@ -161,7 +161,7 @@ def test_a_trial_that_falls_behind_is_ended_early_once(tiny: Tiny, tmp_path: Pat
     again = run_process("python", "sweep", *arguments)
     assert again.code == 0, again.err
     assert cells(tmp_path) == found
-    assert "behind" not in again.out
+    assert "behind, seed" not in again.out
 
 
 @pytest.mark.slow
