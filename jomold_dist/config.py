@@ -174,6 +174,9 @@ class EstimatorConfig:
     """Give the estimator cross-modal attention (the ablation of Table 2c)."""
     epochs: int = number(25, 1)
     """Epochs of the estimator."""
+    keep_predictions: bool = False
+    """Keep the estimator's probabilities of all training labels in the run's folder, for noise ratios at other
+    thresholds."""
     loss: EstimatorLossConfig = field(default_factory=EstimatorLossConfig)
     """Loss weights of the estimator."""
 
@@ -249,6 +252,10 @@ class TrackingConfig:
     """MLflow's tracking URI. None: MLFLOW_TRACKING_URI if set, else an sqlite store beside the run folders."""
     experiment: str = "jomold_dist"
     """MLflow's experiment."""
+    name: str | None = None
+    """How MLflow calls the run. None: as its folder."""
+    parent: str | None = None
+    """Id of the MLflow run of which this one is a part: a sweep's."""
 
 
 @dataclass(frozen=True)
@@ -296,6 +303,7 @@ FREE = frozenset(
         "data.verify",
         "data.on_bad_video",  # so that a run that met damage can go on
         "data.max_bad_fraction",
+        "estimator.keep_predictions",
         "train.engine",
         "train.micro_batch_size",
         "train.epochs",  # may grow

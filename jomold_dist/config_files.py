@@ -8,16 +8,18 @@ import math
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import yaml
 
 from jomold_dist.config import RECIPES, Bounds, Config, DataConfig, Tree
 from jomold_dist.errors import ConfigError, join_problems, nearest
+
+C = TypeVar("C", bound=Config)
 
 SECRET = re.compile("key|secret|token|passw|auth|credential|cookie", re.IGNORECASE)
 PASSWORD = re.compile(r"://[^/@\s]*@")
@@ -63,11 +65,19 @@ def load_config(
     A file may name another one, relative to itself, as `base:`; its own settings win. `choices` limits settings whose
     values the schema cannot know (the registered methods). ConfigError lists every problem found.
     """
+    return load_as(Config, path, overrides, choices)
+
+
+def load_as(
+    cls: type[C], path: Path | None, overrides: Sequence[str] = (), choices: Mapping[str, Iterable[str]] | None = None
+) -> C:
+    """As `load_config`, for a config with further sections."""
     problems: list[str] = []
     given: dict[str, Given] = {}
+    settings = schema(cls)
+    sections = {name.rsplit(".", 1)[0] for name in settings if "." in name}
     if path is not None:
-        given |= _read_file(Path(path), problems, ())
-    settings = schema()
+        given |= _read_file(Path(path), sections, problems, ())
     trees = [name for name, setting in settings.items() if setting.type is Tree]
     for text in overrides:
         for name, item in _read_override(text, problems).items():
@@ -76,7 +86,6 @@ def load_config(
                 given[name] = item
             else:
                 given[tree] = _grown(given.get(tree), name.removeprefix(f"{tree}.").split("."), item)
-    sections = {name.rsplit(".", 1)[0] for name in settings if "." in name}
     values: dict[str, Any] = {}
     for name, item in given.items():
         if name not in settings:
@@ -92,7 +101,7 @@ def load_config(
     for name, value in RECIPES.get(recipe, {}).items():
         if name not in given:
             values[name] = value(values) if callable(value) else value
-    config = _build(Config, "", values)
+    config: C = _build(cls, "", values)
     problems += _contradictions(config, given) + _secrets(config.data)
     if problems:
         raise ConfigError(PASSWORD.sub("://***@", join_problems(problems)))
@@ -169,7 +178,9 @@ def _contradictions(config: Config, given: Mapping[str, Given]) -> list[str]:
     return problems
 
 
-def _read_file(path: Path, problems: list[str], above: tuple[Path, ...], named_in: str = "") -> dict[str, Given]:
+def _read_file(
+    path: Path, sections: Set[str], problems: list[str], above: tuple[Path, ...], named_in: str = ""
+) -> dict[str, Given]:
     """Every setting that a file and the files under it give. `named_in` is the place of the `base:` that led here."""
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
@@ -185,7 +196,7 @@ def _read_file(path: Path, problems: list[str], above: tuple[Path, ...], named_i
     if not isinstance(node, yaml.MappingNode):
         problems.append(f"config file {path} must hold settings (`section:` and `key: value` lines)")
         return {}
-    _walk(node, "", path, given, problems)
+    _walk(node, "", path, sections, given, problems)
     base = given.pop("base", None)
     if base is None:
         return given
@@ -196,17 +207,19 @@ def _read_file(path: Path, problems: list[str], above: tuple[Path, ...], named_i
     if base_path.resolve() in (p.resolve() for p in (*above, path)):
         problems.append(f"{base.where}: base = {base.value!r} leads back to itself")
         return given
-    return _read_file(base_path, problems, (*above, path), f"{base.where}: base = {base.value!r}: ") | given
+    named_in = f"{base.where}: base = {base.value!r}: "
+    return _read_file(base_path, sections, problems, (*above, path), named_in) | given
 
 
-def _walk(node: yaml.MappingNode, prefix: str, path: Path, given: dict[str, Given], problems: list[str]) -> None:
+def _walk(
+    node: yaml.MappingNode, prefix: str, path: Path, sections: Set[str], given: dict[str, Given], problems: list[str]
+) -> None:
     """Adds the settings below a YAML node to `given`. Only sections are gone into: a file may refer to itself."""
-    sections = {name.rsplit(".", 1)[0] for name in schema() if "." in name}
     for key_node, value_node in node.value:
         name = prefix + (key_node.value if isinstance(key_node, yaml.ScalarNode) else "?")
         where = f"{path}:{key_node.start_mark.line + 1}"
         if isinstance(value_node, yaml.MappingNode) and name in sections:
-            _walk(value_node, f"{name}.", path, given, problems)
+            _walk(value_node, f"{name}.", path, sections, given, problems)
             continue
         try:
             value = _construct(value_node)
@@ -265,7 +278,8 @@ def _convert(given: Given, setting: Setting, choices: Iterable[str] | None) -> t
     if choices is not None:
         value, problem = _convert_choice(given.value, tuple(choices))
     elif typing.get_origin(hint) is tuple:
-        value, problem = _convert_names(given.value)
+        item = typing.get_args(hint)[0]
+        value, problem = _convert_names(given.value) if item is str else _convert_numbers(given.value)
     elif hint is Tree:
         value, problem = _convert_tree(given.value)
     elif hint is str:
@@ -299,6 +313,13 @@ def _convert_names(value: Any) -> tuple[Any, str | None]:
     if isinstance(items, list) and all(isinstance(i, str) and i for i in items):
         return tuple(items), None
     return None, "must be a list of names"
+
+
+def _convert_numbers(value: Any) -> tuple[Any, str | None]:
+    items = value if isinstance(value, list) else [value]
+    if items and all(type(i) is int and i >= 0 for i in items) and len(set(items)) == len(items):
+        return tuple(items), None
+    return None, "must be a list of different whole numbers, 0 or greater"
 
 
 def _convert_text(given: Given) -> tuple[Any, str | None]:

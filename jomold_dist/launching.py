@@ -47,6 +47,7 @@ def training_parser(description: str | None) -> argparse.ArgumentParser:
     """The command line of launchers/train.py, which launchers/start.py must understand too."""
     parser = config_parser(description)
     parser.add_argument("--dry-run", action="store_true", help="check everything and print what the run would do")
+    parser.add_argument("--until", metavar="STAGE", help="end after this stage, for instance noise_ratios")
     parser.add_argument("--ranks", type=_rank_count, help="ranks of the dry run (default: those that are started)")
     return parser
 
@@ -139,6 +140,11 @@ def say(message: str) -> None:
 def set_up_logging(world: World) -> None:
     """Lines of this package on stderr: everything from rank 0, warnings with their rank from the others."""
     name = "" if world.is_main else f"rank {world.rank} "
+    plain_logging(name, logging.INFO if world.is_main else logging.WARNING)
+
+
+def plain_logging(name: str = "", level: int = logging.INFO) -> None:
+    """Lines of this package, from a level on, and others' warnings on stderr."""
     logging.basicConfig(
         level=logging.WARNING,
         format=f"%(asctime)s {name}%(message)s",
@@ -146,7 +152,7 @@ def set_up_logging(world: World) -> None:
         stream=sys.stderr,
         force=True,
     )
-    logging.getLogger("jomold_dist").setLevel(logging.INFO if world.is_main else logging.WARNING)
+    logging.getLogger("jomold_dist").setLevel(level)
 
 
 def progress_bar(items: Iterable[Any], total: int, description: str) -> Iterable[Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 
 from jomold_dist.config import SCORES
 
@@ -27,3 +28,11 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
 
     rule = "| " + " | ".join("-" * w if n == 0 else "-" * (w - 1) + ":" for n, w in enumerate(widths)) + " |"
     return "\n".join([line(header), rule, *(line(row) for row in rows)])
+
+
+def spread(values: Sequence[float], decimals: int = 1) -> str:
+    """mean ± standard deviation over runs; the mean alone for one run; a dash for none."""
+    if not values:
+        return "-"
+    mean = f"{statistics.mean(values):.{decimals}f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{decimals}f}"

@@ -21,7 +21,7 @@ from jomold_dist.config_files import load_config
 from jomold_dist.denoising.methods import METHODS
 from jomold_dist.distributed.presence import naming_lost_ranks
 from jomold_dist.distributed.world import World, agree_on_errors
-from jomold_dist.errors import StoppedError
+from jomold_dist.errors import ConfigError, StoppedError
 from jomold_dist.launching import exit_code, launch, progress_bar, training_parser
 from jomold_dist.stopping import StopRequest, hear_signals
 from jomold_dist.tables import scores_table
@@ -46,7 +46,7 @@ def main() -> int:
         if arguments.dry_run:
             dry_run(config, world, arguments.ranks or world.size)
         else:
-            train(config, world, stop)
+            train(config, world, stop, arguments.until)
 
     return launch(
         lambda: load_config(arguments.config, arguments.overrides, {"method": METHODS}),
@@ -63,8 +63,12 @@ def dry_run(config: Config, world: World, ranks: int) -> None:
             print(forecast_report(forecast(config, manifest, ranks, SPLITS), config, manifest))
 
 
-def train(config: Config, world: World, stop: StopRequest) -> None:
-    """Collective: one run from config to scores."""
+def train(config: Config, world: World, stop: StopRequest, until: str | None) -> None:
+    """Collective: one run from config to scores, or until a stage."""
+    with agree_on_errors(world):
+        stages = METHODS[config.method].stages(config)
+        if until is not None and until not in stages:
+            raise ConfigError(f"--until {until!r} is no stage of method {config.method!r}: {', '.join(stages)}")
     manifest = prepare_run(config, world)
     folder = RunFolder(Path(config.run.dir))
     with ExitStack() as stack:
@@ -76,7 +80,7 @@ def train(config: Config, world: World, stop: StopRequest) -> None:
         run = Run(config, manifest, world, folder, recorder, progress, stop)
         try:
             with stop.heeded(world, config.run.wall_minutes), naming_lost_ranks(world.presence):
-                scores = run_stages(run).scores
+                evaluation = run_stages(run, until)
         except BaseException as error:  # told before MLflow is, which may take its time
             if world.is_main:
                 state = "preempted" if isinstance(error, StoppedError) else "failed"
@@ -88,7 +92,9 @@ def train(config: Config, world: World, stop: StopRequest) -> None:
                 with folder.writes():
                     folder.write_status("finished", exit_code=0)
     if world.is_main:
-        print(scores_table({config.method: scores}, "test", simulated=manifest.simulated is not None))
+        if evaluation is not None:
+            scores = {config.method: evaluation.scores}
+            print(scores_table(scores, "test", simulated=manifest.simulated is not None))
         print(f"run folder: {folder.path}")
         if (folder.path / "mlflow.json").exists():
             print(f"look at it: {ui_command(config)}")

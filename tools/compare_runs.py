@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 from jomold_dist.config import SCORES
 from jomold_dist.config_files import load_config
 from jomold_dist.errors import DataError, UserError
-from jomold_dist.tables import SCORE_HEADERS, markdown_table
+from jomold_dist.tables import SCORE_HEADERS, markdown_table, spread
 from jomold_dist.training.run_folder import RunFolder
 
 
@@ -63,14 +62,6 @@ def compare(runs: list[Path]) -> str:
     if rows:
         tables.append(markdown_table(["removed labels", "in all epochs", "precision %", "recall %"], rows))
     return "\n\n".join(tables)
-
-
-def spread(values: list[float]) -> str:
-    """mean ± standard deviation over runs; the mean alone for one run; a dash for none."""
-    if not values:
-        return "-"
-    mean = f"{statistics.mean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1f}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from jomold_dist/config.py: names, types, defaults, allowed values, and the docstrings.
+"""Writes docs/settings.md from the configs of runs and sweeps: names, types, defaults, allowed values and docstrings.
 
 python tools/document_settings.py            writes the page
 python tools/document_settings.py --check    exits with 1 if the page is not current
@@ -19,17 +19,20 @@ from typing import Any, Literal
 
 from jomold_dist.config import RECIPES, Config, Tree
 from jomold_dist.config_files import Setting, schema
+from jomold_dist.tuning.config import SweepConfig
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 
 HEAD = """\
 # Settings
 
-Written by `tools/document_settings.py` from the docstrings in `jomold_dist/config.py`; edit those.
+Written by `tools/document_settings.py` from the docstrings in `jomold_dist/config.py` and
+`jomold_dist/tuning/config.py`; edit those.
 
 A setting is given in a YAML file (`section:` and `key: value` lines) or behind the command as `section.key=value`.
 A file may name another one, relative to itself, as `base:`; its own settings win over it, and overrides win over files.
-Settings that nobody gave take their value from the recipe, then from the defaults below.
+Settings that nobody gave take their value from the recipe, then from the defaults below. The section `sweep` is for
+`launchers/sweep.py` alone.
 """
 
 
@@ -51,7 +54,8 @@ def main() -> int:
 
 def page() -> str:
     """The whole page."""
-    settings, texts = schema(), help_texts()
+    settings = schema() | schema(SweepConfig, "sweep.")
+    texts = help_texts() | help_texts(SweepConfig, "sweep.")
     sections: dict[str, list[str]] = {}
     for name in settings:
         sections.setdefault(name.rpartition(".")[0], []).append(name)
@@ -96,7 +100,7 @@ def kind(setting: Setting) -> str:
     if typing.get_origin(hint) is Literal:
         return ", ".join(f"`{value}`" for value in typing.get_args(hint)) + end
     if typing.get_origin(hint) is tuple:
-        return f"list of names{end}"
+        return f"list of {'names' if typing.get_args(hint)[0] is str else 'whole numbers'}{end}"
     name = {str: "text", bool: "`true` or `false`", int: "whole number", float: "number", Tree: "mapping"}[hint]
     return name + limits(setting) + end
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from jomold_dist.errors import DataError, raise_together
+from jomold_dist.files import writing
 
 ROUNDING = 1e-3  # a sum of weighted probabilities may exceed 1 by so much at most
 
@@ -129,6 +130,21 @@ def estimate_noise_ratios(
     video, category = labels.bool().nonzero(as_tuple=True)
     positives = Predictions(category, audio_prob[video, category], visual_prob[video, category], *sums.means())
     return positives.noise_ratios(audio_threshold, visual_threshold, visual_scale)
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Keep predictions as an .npz with the fields' names. Atomic."""
+    with writing(path) as aside, aside.open("wb") as file:
+        np.savez(file, **{name: column.numpy() for name, column in vars(predictions).items()})
+
+
+def read_predictions(path: Path) -> Predictions:
+    """The inverse of `write_predictions`. DataError if the file cannot be read."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return Predictions(**{item.name: torch.from_numpy(file[item.name]) for item in fields(Predictions)})
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise DataError(f"the estimator's predictions {path} cannot be read: {error}; remove the file") from None
 
 
 def read_noise_ratios(path: Path, categories: int) -> NoiseRatios:

@@ -37,6 +37,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 NOTES = "mlflow.json"
+PARENT = "mlflow.parentRunId"
 METRICS_AT_ONCE, PARAMS_AT_ONCE, LONGEST_VALUE, LONGEST_NAME = 1000, 100, 6000, 250
 
 
@@ -119,7 +120,7 @@ class MlflowRecorder:
         try:
             yield
         except BaseException as error:
-            status = _status(error)
+            status = run_status(error)
             raise
         finally:
             self._open_runs.pop()
@@ -147,7 +148,7 @@ class MlflowRecorder:
     def _start_stage(self, name: str) -> str:
         run = reopened(self.client, self.notes.stages.get(name))
         if run is None:
-            tags = origin() | {"mlflow.parentRunId": self.notes.run, "stage": name}
+            tags = origin() | {PARENT: self.notes.run, "stage": name}
             run = self.client.create_run(self.experiment_id, tags=tags, run_name=name).info.run_id
             self.notes.stages[name] = run
             self.keep_notes()
@@ -167,7 +168,7 @@ class MlflowRecorder:
         from mlflow.entities import Param, RunTag
 
         known = self.client.get_run(self.notes.run).data.params
-        params = {name: _shown(value) for name, value in self.config.flat().items()}
+        params = {name: shown(value) for name, value in self.config.flat().items()}
         changed = {f"changed.{k}": v for k, v in params.items() if known.get(k, v) != v}
         fresh = [Param(k, v) for k, v in params.items() if k not in known]
         for first in range(0, len(fresh), PARAMS_AT_ONCE):
@@ -225,7 +226,7 @@ def origin() -> dict[str, str]:
     return tags
 
 
-def _status(error: BaseException) -> str:
+def run_status(error: BaseException) -> str:
     """What MLflow is told of how a run ended: stopped on request, or failed."""
     if isinstance(error, SystemExit) and not error.code:
         return "FINISHED"
@@ -233,7 +234,7 @@ def _status(error: BaseException) -> str:
     return "KILLED" if asked else "FAILED"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return without_password(text)[:LONGEST_VALUE]
 

@@ -16,7 +16,7 @@ from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.distributed.world import World
 from jomold_dist.tracking.model import version
-from jomold_dist.tracking.recorder import NOTES, MlflowRecorder, Notes, origin, reopened, warn
+from jomold_dist.tracking.recorder import NOTES, PARENT, MlflowRecorder, Notes, origin, reopened, warn
 from jomold_dist.tracking.store import artifacts_uri, ready, sqlite_path, store_uri, without_password
 from jomold_dist.training.recorder import NullRecorder, Recorder
 
@@ -71,7 +71,23 @@ def ui_command(config: Config) -> str:
 
 
 def _open(config: Config, manifest: Manifest, uri: str) -> MlflowRecorder:
-    """Connects, creates what is missing, and starts or goes on with the run."""
+    """Connects, and starts or goes on with the run."""
+    client, experiment_id = connect(uri, config.tracking.experiment)
+    folder = Path(config.run.dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    notes = Notes.read(folder / NOTES, uri, config.tracking.experiment)
+    recorder = MlflowRecorder(client, experiment_id, notes, config, manifest)
+    if notes.run == "" or reopened(client, notes.run) is None:
+        tags = origin() | ({PARENT: config.tracking.parent} if config.tracking.parent else {})
+        name = config.tracking.name or folder.resolve().name
+        run = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
+        recorder.notes = Notes(notes.uri, config.tracking.experiment, run)
+        recorder.keep_notes()
+    return recorder
+
+
+def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
+    """A client of the store and the experiment's id; what is missing is created."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
@@ -80,34 +96,26 @@ def _open(config: Config, manifest: Manifest, uri: str) -> MlflowRecorder:
         for noisy in ("mlflow", "alembic"):
             logging.getLogger(noisy).setLevel(logging.CRITICAL)
     database = sqlite_path(uri)
-    experiment = config.tracking.experiment
     if database is None:
         client = MlflowClient(uri)
-        experiment_id = _experiment(client, experiment, None)
-    else:
-        place = artifacts_uri(database)
-        with ready(database, lambda aside: _experiment(MlflowClient(aside), experiment, place)):
-            client = MlflowClient(uri)
-            experiment_id = _experiment(client, experiment, place)
-    folder = Path(config.run.dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    notes = Notes.read(folder / NOTES, uri, experiment)
-    recorder = MlflowRecorder(client, experiment_id, notes, config, manifest)
-    if notes.run == "" or reopened(client, notes.run) is None:
-        run = client.create_run(experiment_id, tags=origin(), run_name=folder.resolve().name).info.run_id
-        recorder.notes = Notes(notes.uri, experiment, run)
-        recorder.keep_notes()
-    return recorder
+        return client, _experiment(client, experiment, None)
+    place = artifacts_uri(database)
+    with ready(database, lambda aside: _experiment(MlflowClient(aside), experiment, place)):
+        client = MlflowClient(uri)
+        return client, _experiment(client, experiment, place)
 
 
 def _tags(config: Config, manifest: Manifest, world: World) -> dict[str, str]:
     """What a run is found by."""
+    return {"config_digest": config.digest, "world_size": str(world.size)} | tags_of_data(manifest)
+
+
+def tags_of_data(manifest: Manifest) -> dict[str, str]:
+    """What runs on a data set are found by."""
     tags = {
-        "config_digest": config.digest,
         "manifest_digest": manifest.digest,
         "data_set": manifest.name,
         "simulated": "no",
-        "world_size": str(world.size),
         "jomold_dist": version("jomold_dist"),
     }
     if manifest.simulated is not None:

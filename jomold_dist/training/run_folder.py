@@ -42,6 +42,11 @@ class RunFolder:
         return self.path / "noise_ratios.json"
 
     @property
+    def predictions(self) -> Path:
+        """What the estimator predicts for the training labels, where it is to be kept."""
+        return self.path / "estimator_predictions.npz"
+
+    @property
     def history(self) -> Path:
         return self.path / "history.jsonl"
 

@@ -16,8 +16,15 @@ import torch
 
 from jomold_dist.config import Config
 from jomold_dist.denoising.methods import METHODS, Han, LossWeights
-from jomold_dist.denoising.noise_ratio import NoiseRatios, ratios_of, read_noise_ratios
-from jomold_dist.distributed.world import World, agree_on_errors, barrier, broadcast_object, sum_over_ranks
+from jomold_dist.denoising.noise_ratio import NoiseRatios, Predictions, ratios_of, read_noise_ratios, write_predictions
+from jomold_dist.distributed.world import (
+    World,
+    agree_on_errors,
+    barrier,
+    broadcast_object,
+    gather_objects,
+    sum_over_ranks,
+)
 from jomold_dist.errors import DataError
 from jomold_dist.files import write_json, write_text
 from jomold_dist.models.han import HybridAttentionNetwork
@@ -35,10 +42,15 @@ logger = logging.getLogger(__name__)
 EVALUATION = "evaluation"
 
 
-def run_stages(run: Run) -> Evaluation:
-    """Collective: every stage of the run's method whose result is not there yet, then the scores on test."""
+def run_stages(run: Run, until: str | None = None) -> Evaluation | None:
+    """Collective: every stage of the run's method whose result is not there yet, then the scores on test.
+
+    With `until`, one of the method's stages, it is the last one, and there are no scores.
+    """
     for stage in METHODS[run.config.method].stages(run.config):
         _stage(run, stage, *STAGES[stage])
+        if stage == until:
+            return None
     _stage(run, EVALUATION, _evaluated, _evaluate_test)
     if run.world.is_main and (bad := run.bad_videos.summary()):
         logger.warning(bad)
@@ -88,7 +100,8 @@ def _train_estimator(run: Run) -> None:
 
 
 def _ratios_are_there(run: Run) -> bool:
-    return run.folder.noise_ratios.exists()
+    wanted = [run.folder.noise_ratios, *([run.folder.predictions] if run.config.estimator.keep_predictions else [])]
+    return all(file.exists() for file in wanted)
 
 
 def _find_noise_ratios(run: Run) -> None:
@@ -112,6 +125,8 @@ def _find_noise_ratios(run: Run) -> None:
             )
         counts = found.noise_counts(denoise.audio_threshold, denoise.visual_threshold, denoise.visual_scale)
         ratios = ratios_of(sum_over_ranks(counts.to(run.world.device), run.world).cpu())
+        if run.config.estimator.keep_predictions:
+            _keep_predictions(run, found)
     with _results(run) as is_main:
         if is_main:
             names = run.manifest.categories.names
@@ -120,6 +135,16 @@ def _find_noise_ratios(run: Run) -> None:
             run.recorder.table("noise_ratios", table)
             write_json(run.folder.noise_ratios, {"categories": names, **{k: table[k] for k in ("audio", "visual")}})
             logger.info("noise ratios: mean audio %.3f, mean visual %.3f", ratios.audio.mean(), ratios.visual.mean())
+
+
+def _keep_predictions(run: Run, own: Predictions) -> None:
+    """Collective: the predictions of all ranks in one file."""
+    gathered = gather_objects((own.category, own.audio, own.visual), run.world)
+    with _results(run) as is_main:
+        if is_main:
+            category, audio, visual = (torch.cat(column) for column in zip(*gathered, strict=True))
+            whole = Predictions(category, audio, visual, own.audio_mean, own.visual_mean)
+            write_predictions(run.folder.predictions, whole)
 
 
 @contextmanager

@@ -1,0 +1,121 @@
+"""A sweep in MLflow: a run whose children are its trials. Trouble with MLflow never stops a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jomold_dist.config import Config
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.files import write_json
+from jomold_dist.tracking.recorder import NOTES, PARENT, Notes, origin, reopened, run_status, shown, warn
+from jomold_dist.tracking.session import connect, tags_of_data
+from jomold_dist.tracking.store import store_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@dataclass
+class SweepRecord:
+    """The sweep's run, if there is one."""
+
+    client: MlflowClient | None = None
+    experiment_id: str = ""
+    notes: Notes = field(default_factory=lambda: Notes("", ""))
+    folder: Path = Path()
+
+    @property
+    def run(self) -> str | None:
+        """The id of the sweep's run."""
+        return self.notes.run or None
+
+    def trial(
+        self, folder: Path, config: Config, title: str, tags: Mapping[str, str], scores: Mapping[str, float]
+    ) -> None:
+        """A finished trial with its scores, to be compared with others: its own run, or a child that stands for the run
+        of another sweep."""
+
+        def tell(client: MlflowClient) -> None:
+            from mlflow.entities import Metric, Param, RunTag
+
+            own = Notes.read(folder / NOTES, store_uri(config), config.tracking.experiment).run
+            run, params = own, []
+            if not own or client.get_run(own).data.tags.get(PARENT) != self.run:
+                run = self.notes.stages.get(folder.name, "")
+                if not run:
+                    about = origin() | {PARENT: str(self.run), "trained_as": own or "unknown"}
+                    run = client.create_run(self.experiment_id, tags=about, run_name=title).info.run_id
+                    self.notes.stages[folder.name] = run
+                    write_json(self.folder / NOTES, asdict(self.notes))
+                    params = [Param(name, shown(value)) for name, value in config.flat().items()]
+                client.set_terminated(run, "FINISHED")
+            metrics = [Metric(f"test/{name}", value, 0, 0) for name, value in scores.items()]
+            client.log_batch(run, metrics=metrics, params=params, tags=[RunTag(k, v) for k, v in tags.items()])
+
+        self._attempt(f"recording {title}", tell)
+
+    def artifacts(self, files: Sequence[Path]) -> None:
+        """Tables and figures."""
+
+        def tell(client: MlflowClient) -> None:
+            for file in files:
+                client.log_artifact(self.notes.run, str(file))
+
+        self._attempt("recording tables and figures", tell)
+
+    def _attempt(self, doing: str, action: Any) -> None:
+        if self.client is None:
+            return
+        try:
+            action(self.client)
+        except Exception as error:
+            warn(self.notes.uri, doing, error)
+            self.client = None
+
+
+@contextmanager
+def open_sweep(
+    config: Config, folder: Path, name: str, settings: Mapping[str, Any], manifest: Manifest
+) -> Iterator[SweepRecord]:
+    """The run of a sweep, in the store of its trials, one of which has this config. A folder that has been recorded
+    before goes on with the same run."""
+    record = SweepRecord(folder=folder)
+    if config.tracking.enabled:
+        uri = store_uri(config)
+        try:
+            _open(record, config, uri, name, settings, manifest)
+        except Exception as error:
+            warn(uri, "opening the store", error)
+            record = SweepRecord(folder=folder)
+    status = "FINISHED"
+    try:
+        yield record
+    except BaseException as error:
+        status = run_status(error)
+        raise
+    finally:
+        record._attempt("closing the run", lambda client: client.set_terminated(record.notes.run, status))
+
+
+def _open(
+    record: SweepRecord, config: Config, uri: str, name: str, settings: Mapping[str, Any], manifest: Manifest
+) -> None:
+    from mlflow.entities import Param, RunTag
+
+    client, record.experiment_id = connect(uri, config.tracking.experiment)
+    record.notes = Notes.read(record.folder / NOTES, uri, config.tracking.experiment)
+    if not record.notes.run or reopened(client, record.notes.run) is None:
+        tags = origin() | tags_of_data(manifest) | {"sweep": name}
+        record.notes.run = client.create_run(record.experiment_id, tags=tags, run_name=name).info.run_id
+        record.notes.stages.clear()
+        write_json(record.folder / NOTES, asdict(record.notes))
+    known = client.get_run(record.notes.run).data.params
+    params = {f"sweep.{key}": shown(value) for key, value in settings.items()}
+    fresh = [Param(key, value) for key, value in params.items() if key not in known]
+    changed = [RunTag(f"changed.{key}", value) for key, value in params.items() if known.get(key, value) != value]
+    client.log_batch(record.notes.run, params=fresh, tags=changed)
+    record.client = client

@@ -1,0 +1,82 @@
+"""The settings of a sweep: those of a run, and a section `sweep` on top."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from jomold_dist.config import NO_SETTINGS, SCORES, Config, Tree, number
+from jomold_dist.config_files import load_as
+from jomold_dist.denoising.methods import METHODS
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    dir: str = "runs/sweeps/sweep"
+    """Folder of the sweep: its table, its figures, and which run is which cell."""
+    trials: str | None = None
+    """Folder of the trials' run folders, which sweeps share, so that equal ones are trained once. None: `trials` beside
+    `dir`."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Every row is trained with each of them."""
+    space: Tree = NO_SETTINGS
+    """What is varied, by setting: a list is a grid; `{choice: […]}`, `{uniform: [low, high]}` and
+    `{loguniform: [low, high]}` are drawn. Grids are multiplied with each other and with the draws."""
+    samples: int = number(8, 1)
+    """How many draws, where anything is drawn."""
+    draw_seed: int = number(0, 0, 2**32 - 1)
+    """Seed of the draws."""
+    variants: Tree = NO_SETTINGS
+    """Rows by name: the settings of each, on top of the file's."""
+    controls: Tree = NO_SETTINGS
+    """As `variants`: the rows that the others are compared with."""
+    baseline: str | None = None
+    """The row that all are compared with. None: the first control, or else the first row."""
+    metric: Literal[SCORES] = "segment_type"  # type: ignore[valid-type]
+    """The score that is compared: on test in the tables, on val while trials are running."""
+    scheduler: Literal["fifo", "asha"] = "fifo"
+    """`asha` ends trials early whose score on val is behind that of others. Its rows have no scores on test."""
+    grace_epochs: int = number(1, 1)
+    """Epochs that `asha` grants every trial."""
+    retries: int = number(1, 0, 100)
+    """How often a failed trial is started again. It goes on from its last checkpoint."""
+    workers: int = number(1, 1)
+    """Ranks of a trial, all on one node."""
+    cpus: int = number(1, 1)
+    """CPU cores, and threads, of a rank."""
+    gpus: float = number(0.0, 0)
+    """GPUs of a rank; a share lets ranks share one."""
+    concurrent: int | None = number(None, 1)
+    """The most trials at once. None: as many as the machine or cluster has room for."""
+    address: str | None = None
+    """The Ray cluster: its address, or `local` for this machine alone. None: the one that RAY_ADDRESS or `ray start` on
+    this machine names, or else this machine."""
+
+
+@dataclass(frozen=True)
+class Sweep(Config):
+    """All settings of a sweep."""
+
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+
+    @property
+    def run_config(self) -> Config:
+        """The settings of a run without the sweep's."""
+        return Config(**{item.name: getattr(self, item.name) for item in dataclasses.fields(Config)})
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.sweep.dir)
+
+    @property
+    def trials(self) -> Path:
+        """The folder of the trials' run folders."""
+        return Path(self.sweep.trials) if self.sweep.trials is not None else self.folder.parent / "trials"
+
+
+def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
+    """The settings of a sweep file with overrides on top. ConfigError lists every problem found."""
+    return load_as(Sweep, path, overrides, {"method": METHODS})

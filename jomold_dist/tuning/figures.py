@@ -1,0 +1,169 @@
+"""Figures of a sweep, as PNG files."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jomold_dist.files import writing
+from jomold_dist.tuning.results import MODALITIES, RowResult, SweepResults, estimated_ratios, per_category
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+LINES = ("--", ":", "-.")
+
+
+def draw_figures(results: SweepResults, out: Path) -> list[Path]:
+    """Draw what the sweep's axes and removals give; the files."""
+    figures: dict[str, Figure | None] = {
+        "heat_map.png": _heat_map(results),
+        "curve.png": _curve(results),
+        "noise_ratios.png": _noise_ratios(results),
+        "removals.png": _removals(results),
+    }
+    made = []
+    for name, figure in figures.items():
+        if figure is not None:
+            with writing(out / name) as aside:
+                figure.savefig(aside, format="png", dpi=130, bbox_inches="tight")
+            made.append(out / name)
+    return made
+
+
+def _new(width: float, height: float, **shape: Any) -> tuple[Figure, Any]:
+    """A figure that no display and no global state knows."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(**shape)
+
+
+def _cells(results: SweepResults) -> list[RowResult]:
+    """The rows of the search space that have finished runs, where all axes are numbers."""
+    rows = [row for row in results.rows if row.kind == "cell" and row.runs]
+    numbers = all(_is_number(row.settings.get(axis)) for row in rows for axis in results.axes)
+    return rows if numbers else []
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _heat_map(results: SweepResults) -> Figure | None:
+    """The sweep's score over two axes."""
+    rows = _cells(results)
+    if len(results.axes) != 2 or not rows:
+        return None
+    one, other = results.axes
+    ys, xs = (sorted({row.settings[axis] for row in rows}) for axis in (one, other))
+    means = np.full((len(ys), len(xs)), np.nan)
+    texts = {}
+    for row in rows:
+        at = ys.index(row.settings[one]), xs.index(row.settings[other])
+        values = row.values(results.metric)
+        means[at] = statistics.mean(values)
+        texts[at] = f"{means[at]:.1f}" + (f"\n± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
+    figure, axes = _new(1.6 + 1.1 * len(xs), 1.4 + 0.8 * len(ys))
+    image = axes.imshow(means, cmap="viridis", aspect="auto")
+    middle = (np.nanmin(means) + np.nanmax(means)) / 2
+    for (y, x), text in texts.items():
+        colour = "black" if means[y, x] > middle else "white"
+        axes.text(x, y, text, ha="center", va="center", color=colour, fontsize=9)
+    axes.set_xticks(range(len(xs)), [f"{x:g}" for x in xs])
+    axes.set_yticks(range(len(ys)), [f"{y:g}" for y in ys])
+    axes.set_xlabel(other)
+    axes.set_ylabel(one)
+    figure.colorbar(image, label=f"{results.metric} on test, %")
+    axes.set_title(_title(results, "mean ± standard deviation over seeds"), fontsize=10)
+    return figure
+
+
+def _curve(results: SweepResults) -> Figure | None:
+    """The sweep's score over one axis, with the controls as lines."""
+    rows = sorted(_cells(results), key=lambda row: row.settings[results.axes[0]]) if len(results.axes) == 1 else []
+    if not rows:
+        return None
+    figure, axes = _new(6.5, 4)
+    xs = [row.settings[results.axes[0]] for row in rows]
+    means, stds = _mean_and_std(rows, results.metric)
+    axes.plot(xs, means, marker="o", color="C0", label="sweep")
+    axes.fill_between(xs, means - stds, means + stds, color="C0", alpha=0.2, linewidth=0)
+    controls = [row for row in results.rows if row.kind == "control" and row.runs]
+    for number, row in enumerate(controls, 1):
+        (mean,), (std,) = _mean_and_std([row], results.metric)
+        axes.axhline(mean, color=f"C{number}", linestyle=LINES[number % len(LINES)], label=row.name)
+        axes.axhspan(mean - std, mean + std, color=f"C{number}", alpha=0.12, linewidth=0)
+    if min(xs) > 0 and max(xs) / min(xs) >= 8:
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(xs, [f"{x:g}" for x in xs])
+    axes.set_xlabel(results.axes[0])
+    axes.set_ylabel(f"{results.metric} on test, %")
+    axes.set_title(_title(results, "bands: ± one standard deviation over seeds"), fontsize=10)
+    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _noise_ratios(results: SweepResults) -> Figure | None:
+    """Estimated against true noise ratios per category, of the row that estimates them and has the best score."""
+    found = estimated_ratios(results)
+    if found is None:
+        return None
+    row, points = found
+    figure, panels = _new(9, 4.2, nrows=1, ncols=2, sharex=True, sharey=True)
+    for axes, modality in zip(panels, MODALITIES, strict=True):
+        for category, (true, estimated) in points[modality].items():
+            axes.plot(true, estimated, "o", color="C0", markersize=4)
+            if abs(true - estimated) > 0.15 or true > 0.4:
+                axes.annotate(category, (true, estimated), fontsize=7, xytext=(3, 3), textcoords="offset points")
+        axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
+        axes.set_title(modality, fontsize=10)
+        axes.set_xlabel("true noise ratio")
+        axes.set_xlim(-0.02, 1.08)
+        axes.set_ylim(-0.02, 1.04)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("estimated noise ratio")
+    figure.suptitle(_title(results, f"{row.name}; a point a category, mean over seeds"), fontsize=10)
+    return figure
+
+
+def _removals(results: SweepResults) -> Figure | None:
+    """Precision and recall of the removals per category, of the best row that removes anything and knows the truth."""
+    rows = [row for row in results.rows if row.runs and row.kind != "control" and row.shares("visual", "precision")]
+    if not rows:
+        return None
+    row = max(rows, key=lambda row: statistics.mean(row.values(results.metric)))
+    shares = {(m, name): per_category(row, m, name) for m in MODALITIES for name in ("precision", "recall")}
+    categories = list(per_category(row, "visual", "noise"))
+    figure, panels = _new(10, 5.2, nrows=2, ncols=1, sharex=True)
+    places = np.arange(len(categories))
+    for axes, modality in zip(panels, MODALITIES, strict=True):
+        for offset, name in ((-0.2, "precision"), (0.2, "recall")):
+            heights = [shares[modality, name].get(category, 0.0) for category in categories]
+            axes.bar(places + offset, heights, 0.4, label=name)
+        axes.set_ylabel(f"{modality}, %")
+        axes.set_ylim(0, 105)
+        axes.grid(axis="y", alpha=0.3)
+    panels[1].set_xticks(places, categories, rotation=60, ha="right", fontsize=8)
+    panels[0].legend(loc="lower left", bbox_to_anchor=(1.0, 0.4), frameon=False)
+    figure.suptitle(_title(results, f"{row.name}: removals per category, mean over seeds"), fontsize=10)
+    return figure
+
+
+def _mean_and_std(rows: Sequence[RowResult], score: str) -> tuple[np.ndarray, np.ndarray]:
+    values = [row.values(score) for row in rows]
+    return (
+        np.array([statistics.mean(found) for found in values]),
+        np.array([statistics.stdev(found) if len(found) > 1 else 0.0 for found in values]),
+    )
+
+
+def _title(results: SweepResults, what: str) -> str:
+    return f"{results.name} ({results.where}): {what}"

@@ -1,0 +1,184 @@
+"""What a sweep has found, read from its folder, and the arithmetic of comparing rows."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from jomold_dist.errors import DataError
+from jomold_dist.training.run_folder import RunFolder
+
+CELLS = "cells.json"
+MODALITIES = ("audio", "visual")
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """The finished runs of a row."""
+
+    name: str
+    kind: str
+    settings: Mapping[str, Any]
+    runs: Mapping[int, Path]
+    """Run folders by seed."""
+    missing: Sequence[str]
+    """What is to be said of the seeds that are not there."""
+
+    @cached_property
+    def scores(self) -> dict[int, dict[str, float]]:
+        """The ten scores on test in percent, by seed."""
+        return {seed: _read(RunFolder(run).scores)["scores"] for seed, run in self.runs.items()}
+
+    @cached_property
+    def removals(self) -> dict[int, dict[str, Any]]:
+        """What removals.json holds, by seed."""
+        return {seed: _read(RunFolder(run).removals) for seed, run in self.runs.items()}
+
+    def values(self, score: str) -> list[float]:
+        """A score of every seed."""
+        return [found[score] for found in self.scores.values()]
+
+    def shares(self, modality: str, name: str) -> list[float]:
+        """`precision` or `recall` of the removals from a modality in percent, of the seeds that have one."""
+        found = [removals["total"][modality].get(name) for removals in self.removals.values()]
+        return [100 * share for share in found if share is not None]
+
+    def removed(self, modality: str) -> list[float]:
+        """Removed labels over all epochs, of every seed."""
+        return [float(removals["total"][modality]["removed"]) for removals in self.removals.values()]
+
+    def intended_share(self, modality: str) -> list[float]:
+        """Removed labels in percent of those that the noise ratios intend (ratio x labels x epochs), of every seed."""
+        shares = []
+        for seed, run in self.runs.items():
+            file, removals = RunFolder(run).noise_ratios, self.removals[seed]
+            if not file.exists():
+                continue
+            ratios = dict(zip(_read(file)["categories"], _read(file)[modality], strict=True))
+            counts = {name: entry[modality]["labels"] for name, entry in removals["categories"].items()}
+            intended = removals["epochs"] * sum(ratios[name] * count for name, count in counts.items())
+            if intended:
+                shares.append(100 * removals["total"][modality]["removed"] / intended)
+        return shares
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """All rows of a sweep."""
+
+    name: str
+    metric: str
+    simulated: bool
+    axes: Sequence[str]
+    rows: Sequence[RowResult]
+    baseline: RowResult
+
+    @property
+    def where(self) -> str:
+        """On what it was trained, for titles."""
+        return "simulated data" if self.simulated else "test"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean difference over the seeds that two rows share, and the 95 % interval of Student's t; None for one seed."""
+
+    mean: float
+    half: float | None
+
+
+def read_results(folder: Path, baseline: str | None = None) -> SweepResults:
+    """The results in a sweep's folder. DataError if there are none, or no such baseline."""
+    data = _read(folder / CELLS)
+    try:
+        rows = []
+        for row in data["rows"]:
+            trials = [trial for trial in data["trials"] if trial["row"] == row["name"]]
+            runs = {t["seed"]: (folder / t["run"]).resolve() for t in trials if t["state"] == "finished"}
+            missing = [
+                f"{row['name']}, seed {t['seed']}: {t['problem'] or t['state']}"
+                for t in trials
+                if t["state"] != "finished"
+            ]
+            rows.append(RowResult(row["name"], row["kind"], row["settings"], runs, missing))
+        against = baseline or data["baseline"]
+        found = {row.name: row for row in rows}
+        if against not in found:
+            raise DataError(f"--baseline {against!r} is no row of {folder}: {', '.join(found)}")
+        return SweepResults(data["sweep"], data["metric"], data["simulated"], data["axes"], rows, found[against])
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{folder / CELLS} is damaged ({error!r}); run the sweep again") from None
+
+
+def difference(row: RowResult, baseline: RowResult, score: str) -> Difference | None:
+    """How much better a row is than the baseline, paired by seed; None where they share no seed."""
+    pairs = [row.scores[seed][score] - baseline.scores[seed][score] for seed in row.scores if seed in baseline.scores]
+    if not pairs:
+        return None
+    if len(pairs) == 1:
+        return Difference(pairs[0], None)
+    error = statistics.stdev(pairs) / len(pairs) ** 0.5
+    return Difference(statistics.mean(pairs), float(stats.t.ppf(0.975, len(pairs) - 1)) * error)
+
+
+def best_row(results: SweepResults) -> RowResult | None:
+    """The row with the best mean of the sweep's score; None before any has finished."""
+    there = [row for row in results.rows if row.runs]
+    return max(there, key=lambda row: statistics.mean(row.values(results.metric)), default=None)
+
+
+def per_category(row: RowResult, modality: str, name: str) -> dict[str, float]:
+    """An entry of removals.json by category, in percent: the mean over the seeds that have one.
+
+    `noise` is the share of labels that is noise, where the truth is known.
+    """
+    found: dict[str, list[float]] = {}
+    for removals in row.removals.values():
+        for category, entries in removals["categories"].items():
+            entry = entries[modality]
+            value = entry.get(name)
+            if name == "noise" and value is not None:
+                value = value / entry["labels"] if entry["labels"] else None
+            if value is not None:
+                found.setdefault(category, []).append(100 * value)
+    return {category: float(np.mean(values)) for category, values in found.items()}
+
+
+def estimated_ratios(results: SweepResults) -> tuple[RowResult, dict[str, dict[str, tuple[float, float]]]] | None:
+    """True and estimated noise ratios by modality and category, means over seeds, of the row with the best score among
+    those whose ratios differ between categories; None where no truth is known."""
+
+    def estimates(row: RowResult, modality: str) -> dict[str, float]:
+        files = [_read(file) for run in row.runs.values() if (file := RunFolder(run).noise_ratios).exists()]
+        if not files:
+            return {}
+        means = np.mean([file[modality] for file in files], axis=0).tolist()
+        return dict(zip(files[0]["categories"], means, strict=True))
+
+    rows = [row for row in results.rows if row.kind != "control" and len(set(estimates(row, "visual").values())) > 1]
+    rows = [row for row in rows if per_category(row, "visual", "noise")]
+    if not rows:
+        return None
+    best = max(rows, key=lambda row: statistics.mean(row.values(results.metric)))
+    points = {}
+    for modality in MODALITIES:
+        true, found = per_category(best, modality, "noise"), estimates(best, modality)
+        points[modality] = {category: (true[category] / 100, found[category]) for category in true}
+    return best, points
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; a sweep's folder holds {CELLS}, a finished run its results") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from None

@@ -1,0 +1,296 @@
+"""Running trials on Ray Tune: each is a training of its own processes, started, watched and ended by an actor.
+
+What a trial has reached lies in its run folder. So a trial that is started again goes on from its last checkpoint, one
+that is finished ends at once, and a sweep needs nothing that Tune keeps.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from jomold_dist.errors import USER_ERROR, ConfigError, StoppedError
+from jomold_dist.supervising import end_with_parent
+from jomold_dist.tuning.config import SweepConfig
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+import ray
+from ray import tune
+from ray.exceptions import RayError
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+
+ROOT = Path(__file__).resolve().parents[2]
+POLL_SECONDS = 0.5
+SCORE = "score"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training as a trial starts it."""
+
+    title: str
+    """What people call it."""
+    folder: str
+    """Its run folder, absolute."""
+    config: str
+    """Its settings, a YAML file."""
+    log: str
+    """Where to put what it says."""
+    stage: str
+    """The stage whose epochs are reported."""
+    metric: str
+    """The score on val that is reported."""
+    options: tuple[str, ...] = ()
+    """Further arguments of the launcher."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a trial ended: with a problem, by the scheduler's will after some epochs, or finished."""
+
+    problem: str | None = None
+    stopped_after: int | None = None
+
+
+class TrialError(Exception):
+    """A trial's training failed. The message says why."""
+
+
+@contextmanager
+def cluster(asked: SweepConfig) -> Iterator[None]:
+    """The Ray cluster of a sweep. ConfigError if it cannot be joined, or if no node of it has what a trial takes."""
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # failures are told by us, in a line
+    try:
+        ray.init(address=asked.address, include_dashboard=False, logging_level=logging.CRITICAL, log_to_driver=False)
+    except (RayError, ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"the Ray cluster cannot be joined: {error}") from None
+    try:
+        _refuse_too_large(asked)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def need(asked: SweepConfig) -> dict[str, float]:
+    """What a trial takes of one node."""
+    return {"CPU": float(asked.workers * asked.cpus)} | ({"GPU": asked.workers * asked.gpus} if asked.gpus else {})
+
+
+def _refuse_too_large(asked: SweepConfig) -> None:
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    wanted = need(asked)
+    if any(all(node.get(kind, 0) >= amount for kind, amount in wanted.items()) for node in nodes):
+        return
+    of = " and ".join(f"{amount:g} {kind}" for kind, amount in wanted.items())
+    there = "; ".join(f"{node.get('CPU', 0):g} CPU and {node.get('GPU', 0):g} GPU" for node in nodes)
+    raise ConfigError(
+        f"a trial of {asked.workers} x sweep.cpus = {asked.cpus}, sweep.gpus = {asked.gpus:g} takes {of}, which no "
+        f"node has (there are: {there}); ask for less, or join a larger cluster with sweep.address"
+    )
+
+
+def run_jobs(
+    jobs: Sequence[Job], asked: SweepConfig, epochs: int, place: Path, tell: Callable[[str], None]
+) -> dict[str, Ended]:
+    """Run all jobs, as many at once as there is room for; how each ended, by its folder. Trials that fail are started
+    again as often as the sweep allows, and do not end the others.
+
+    `epochs` is the most that a job trains; `place` is where Tune keeps its files. StoppedError once this process was
+    asked to stop: trials that are running make a checkpoint first.
+    """
+    if not jobs:
+        return {}
+    watcher = _Watcher(len(jobs), tell)
+    tuner = tune.Tuner(
+        tune.with_resources(_train, tune.PlacementGroupFactory([need(asked)])),
+        param_space={"job": tune.grid_search([asdict(job) for job in jobs]), "workers": asked.workers,
+                     "cpus": asked.cpus, "root": str(ROOT)},
+        tune_config=tune.TuneConfig(
+            metric=SCORE,
+            mode="max",
+            scheduler=_scheduler(asked, epochs),
+            max_concurrent_trials=asked.concurrent,
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+            reuse_actors=False,
+        ),
+        run_config=tune.RunConfig(
+            name=f"start-{time.strftime('%Y%m%d-%H%M%S')}",
+            storage_path=str(place),
+            failure_config=tune.FailureConfig(max_failures=asked.retries),
+            callbacks=[watcher],
+            verbose=0,
+        ),
+    )  # fmt: skip
+    with _stoppable() as stop:
+        tuner.fit()
+    if stop.asked:
+        raise StoppedError(f"stopped with {len(watcher.ended)} of {len(jobs)} trials ended; the same command goes on")
+    return watcher.ended
+
+
+def _scheduler(asked: SweepConfig, epochs: int) -> TrialScheduler:
+    if asked.scheduler == "asha":
+        # it also ends what reaches max_t, and after the last epoch a trial still has its scores on test to find
+        return ASHAScheduler(time_attr="epoch", max_t=epochs + 1, grace_period=min(asked.grace_epochs, epochs))
+    return FIFOScheduler()
+
+
+def _name(trial: Any) -> str:
+    return Path(trial.config["job"]["folder"]).name
+
+
+class _Watcher(tune.Callback):
+    """Keeps and tells how trials end."""
+
+    def __init__(self, count: int, tell: Callable[[str], None]) -> None:
+        self.ended: dict[str, Ended] = {}
+        self._count, self._tell = count, tell
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        result = trial.last_result or {}
+        if problem := result.get("problem"):
+            self._note(trial, Ended(problem))
+            self._say(trial, f"failed: {problem}")
+            return
+        done = bool(result.get("finished"))
+        epoch = int(result.get("epoch", 0))
+        self._note(trial, Ended(None, None if done else epoch))
+        self._say(trial, f"val {result[SCORE]:.1f}" if done and result.get(SCORE, -math.inf) > -math.inf
+                  else "finished" if done else f"ended early, after epoch {epoch}")  # fmt: skip
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        problem = _reason(trial)
+        self._note(trial, Ended(problem))
+        self._say(trial, f"failed: {problem}")
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._tell(f"{trial.config['job']['title']}: failed ({_reason(trial)}), is started again")
+
+    def _note(self, trial: Any, ended: Ended) -> None:
+        self.ended[trial.config["job"]["folder"]] = ended
+
+    def _say(self, trial: Any, text: str) -> None:
+        self._tell(f"{len(self.ended)}/{self._count} {trial.config['job']['title']}: {text}")
+
+
+def _reason(trial: Any) -> str:
+    """Why a trial failed, in one line."""
+    try:
+        lines = Path(trial.error_file).read_text(encoding="utf-8").strip().splitlines()
+    except (OSError, TypeError):  # no file, or no name of one
+        lines = []
+    own = [line.split("TrialError: ", 1)[1] for line in lines if "TrialError: " in line]
+    return [*(lines or ["its process ended"]), *own][-1].strip()
+
+
+class _Stop:
+    asked = False
+
+
+@contextmanager
+def _stoppable() -> Iterator[_Stop]:
+    """SIGTERM ends Tune as Ctrl-C does."""
+    stop = _Stop()
+    before = signal.getsignal(signal.SIGTERM)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        stop.asked = True
+        os.kill(os.getpid(), signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield stop
+    except KeyboardInterrupt:
+        stop.asked = True
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _train(parameters: Mapping[str, Any]) -> None:
+    """A trial, in an actor of its own: one training, whose epochs are reported as they come."""
+    job = Job(**parameters["job"])
+    root, workers = Path(parameters["root"]), parameters["workers"]
+    if not (root / "launchers" / "start.py").exists():
+        root = Path(os.environ.get("TUNE_ORIG_WORKING_DIR", "."))  # of a Ray job's own copy
+    start = [sys.executable, str(root / "launchers" / "start.py"), "python"]
+    if workers > 1:
+        start[-1:] = ["torchrun", "--standalone", f"--nproc-per-node={workers}", "--shutdown-timeout=300"]
+    command = [*start, str(root / "launchers" / "train.py"), "--config", job.config, *job.options]
+    path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
+    began = time.time()
+    with Path(job.log).open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            env=os.environ | {"OMP_NUM_THREADS": str(parameters["cpus"]), "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=end_with_parent,
+        )
+    try:
+        told = 0
+        while True:
+            ended = process.poll() is not None
+            epochs = _epochs(job)
+            for line in epochs[told:]:
+                tune.report(line)
+            told = len(epochs)
+            if ended:
+                break
+            time.sleep(POLL_SECONDS)
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+    last = epochs[-1] if epochs else {"epoch": 0, SCORE: -math.inf}
+    if process.returncode == USER_ERROR:  # to try again cannot help
+        tune.report({**last, "problem": _failure(job, process.returncode, began)})
+    elif process.returncode:
+        raise TrialError(_failure(job, process.returncode, began))
+    else:
+        tune.report({**last, "finished": True})
+
+
+def _epochs(job: Job) -> list[dict[str, Any]]:
+    """The epochs of the job's stage that are in the run folder's history."""
+    file = Path(job.folder) / "history.jsonl"
+    if not file.exists():
+        return []
+    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [
+        {"epoch": line["epoch"], SCORE: line.get(f"val/{job.metric}", -math.inf)}
+        | {name: value for name, value in line.items() if name.startswith("val/")}
+        for line in lines
+        if line["stage"] == job.stage
+    ]
+
+
+def _failure(job: Job, code: int, began: float) -> str:
+    """Why a training failed, in one line: its own words where it had any."""
+    status = Path(job.folder) / "status.json"
+    try:
+        if status.stat().st_mtime >= began:
+            found = json.loads(status.read_text(encoding="utf-8"))
+            if found["state"] == "failed":
+                return " ".join(str(found["message"]).split())
+    except (OSError, ValueError, KeyError):
+        pass
+    said = Path(job.log).read_text(encoding="utf-8", errors="replace").splitlines()
+    own = [line.split("error: ", 1)[1] for line in said[-50:] if re.match(r"(\w+\.py: )?error: ", line)]
+    return own[-1] if own else f"exit code {code}; see {job.log}"

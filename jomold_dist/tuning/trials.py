@@ -1,0 +1,95 @@
+"""From a sweep's cells to the runs that must be made: equal ones once, with one estimator for all that agree on it.
+
+A run folder's name is the digest of what decides its result, so that sweeps find each other's runs, and a sweep that is
+started again finds its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jomold_dist.config import Config, DenoiseConfig, EstimatorConfig, StaticLabels
+from jomold_dist.denoising.noise_ratio import NoiseRatios
+from jomold_dist.files import write_json
+from jomold_dist.tuning.rows import Cell
+
+NAME = 16  # letters of a digest
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training for one or more cells."""
+
+    config: Config
+    """With its own run folder."""
+    cells: tuple[Cell, ...]
+
+
+def needs_estimator(config: Config) -> bool:
+    """Whether a run would train a noise estimator."""
+    return config.method == "jomold" and config.denoise.ratios == "estimated"
+
+
+def essential(config: Config) -> Config:
+    """The config with what its method does not look at set to the defaults. Methods of others keep everything."""
+    denoise, estimator = config.denoise, config.estimator
+    if config.method == "han":
+        denoise, estimator = DenoiseConfig(), EstimatorConfig()
+    elif config.method == "static":
+        denoise, estimator = DenoiseConfig(static_labels=denoise.static_labels), EstimatorConfig()
+    elif config.method == "jomold":
+        denoise = replace(denoise, static_labels=StaticLabels())
+        if denoise.ratios != "estimated":
+            denoise, estimator = replace(denoise, **_ESTIMATION), EstimatorConfig()
+    return replace(config, recipe="paper", denoise=denoise, estimator=estimator)
+
+
+_ESTIMATION = {
+    name: getattr(DenoiseConfig(), name)
+    for name in ("audio_threshold", "visual_threshold", "visual_scale", "mean_batch_size")
+}
+
+
+def run_name(config: Config, manifest_digest: str) -> str:
+    """A run folder's name: what decides its result, and how long it is trained."""
+    decides = [essential(config).digest, manifest_digest, config.train.epochs]
+    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:NAME]
+
+
+def estimator_config(config: Config, manifest_digest: str, trials: Path) -> Config:
+    """The run that trains the estimator that a cell needs, and keeps its predictions."""
+    plain = replace(
+        config,
+        denoise=DenoiseConfig(mean_batch_size=config.denoise.mean_batch_size),
+        estimator=replace(config.estimator, keep_predictions=True),
+        train=replace(config.train, epochs=1),
+    )
+    name = f"estimator-{run_name(plain, manifest_digest)}"
+    return replace(plain, recipe="paper", run=replace(plain.run, dir=str(trials / name)))
+
+
+def with_ratios(config: Config, ratios: NoiseRatios, categories: Sequence[str], trials: Path) -> Config:
+    """The config with given ratios, which are kept in a file named by what it holds."""
+    content = {"categories": list(categories), "audio": ratios.audio.tolist(), "visual": ratios.visual.tolist()}
+    name = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:NAME]
+    file = trials / "ratios" / f"{name}.json"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(file, content)
+    return replace(config, denoise=replace(config.denoise, ratios="file", ratio_file=str(file)))
+
+
+def trials_of(cells: Sequence[Cell], manifest_digest: str, trials: Path) -> list[Trial]:
+    """One trial for all cells that lead to the same run, in the order in which they first come."""
+    found: dict[str, list[Cell]] = {}
+    for cell in cells:
+        found.setdefault(run_name(cell.config, manifest_digest), []).append(cell)
+    made = []
+    for name, same in found.items():
+        config = essential(same[0].config)
+        made.append(Trial(replace(config, run=replace(config.run, dir=str(trials / name))), tuple(same)))
+    return made

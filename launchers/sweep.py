@@ -1,0 +1,48 @@
+"""Train what a sweep file asks for, on Ray Tune, and tabulate it.
+
+    python launchers/sweep.py --config configs/sweeps/table2b.yaml train.epochs=4
+
+Started again, it trains only what is missing. With --dry-run nothing is trained or written: settings and data are
+checked, and what would be trained is printed. Exit codes: 0 all trained, 1 some trials failed, 2 a mistake in the
+settings, 75 stopped on request.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from jomold_dist.errors import FAILURE, SUCCESS, StoppedError, UserError
+from jomold_dist.launching import config_parser, exit_code, plain_logging, say
+from jomold_dist.tuning.config import load_sweep
+from jomold_dist.tuning.plan import plan_sweep
+
+
+def main() -> int:
+    parser = config_parser(__doc__)
+    parser.add_argument("--dry-run", action="store_true", help="check everything and print what would be trained")
+    asked = parser.parse_args()
+    plain_logging()
+    try:
+        plan = plan_sweep(asked.config, asked.overrides, load_sweep(asked.config, asked.overrides))
+        print(plan.summary(), flush=True)
+        if asked.dry_run:
+            return SUCCESS
+        from jomold_dist.tuning.sweep import run_sweep  # imports Ray, which takes seconds
+
+        return FAILURE if run_sweep(plan, tell) else SUCCESS
+    except (UserError, StoppedError) as error:
+        say(str(error))
+        return exit_code(error)
+    except KeyboardInterrupt as error:
+        say("interrupted; the same command goes on")
+        return exit_code(error)
+
+
+def tell(text: str) -> None:
+    """A line of the sweep's progress."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

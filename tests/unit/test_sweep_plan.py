@@ -1,0 +1,167 @@
+"""What a sweep file asks for: rows, draws, and trainings that are the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jomold_dist.config import Config
+from jomold_dist.denoising.noise_ratio import NoiseRatios
+from jomold_dist.errors import ConfigError
+from jomold_dist.tuning.config import load_sweep
+from jomold_dist.tuning.rows import Cell, Row, baseline_of, cells_of, rows_of
+from jomold_dist.tuning.trials import essential, estimator_config, run_name, trials_of, with_ratios
+
+DATA = "0" * 64
+
+GRID = """
+sweep:
+  seeds: [3, 4]
+  space:
+    denoise.audio_threshold: [0.5, 0.6]
+    denoise: {visual_threshold: [1.7, 1.8, 1.9]}
+  controls:
+    han: {method: han}
+    static: {method: static, denoise: {static_labels: {visual: [Dog]}}}
+"""
+
+
+def rows(tmp_path: Path, text: str, *overrides: str) -> list[Row]:
+    return rows_of(load_sweep(written(tmp_path, text), overrides))
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "sweep.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_a_grid_is_the_product_of_its_lists_after_the_controls(tmp_path: Path) -> None:
+    found = rows(tmp_path, GRID)
+    assert [row.name for row in found] == [
+        "han",
+        "static",
+        *(f"audio_threshold={a}, visual_threshold={v}" for a in (0.5, 0.6) for v in (1.7, 1.8, 1.9)),
+    ]
+    assert found[1].settings == {"method": "static", "denoise.static_labels.visual": ["Dog"]}
+    assert found[-1].settings == {"denoise.audio_threshold": 0.6, "denoise.visual_threshold": 1.9}
+    assert baseline_of(load_sweep(tmp_path / "sweep.yaml"), found) == "han"
+    cells = cells_of(tmp_path / "sweep.yaml", [], load_sweep(tmp_path / "sweep.yaml"), found)
+    assert [(cell.row, cell.seed) for cell in cells[:3]] == [("han", 3), ("han", 4), ("static", 3)]
+    assert cells[-1].config.denoise.visual_threshold == 1.9
+    assert cells[-1].config.run.seed == 4
+
+
+def test_draws_stay_in_their_bounds_and_come_again(tmp_path: Path) -> None:
+    text = """
+sweep:
+  samples: 40
+  space:
+    train.learning_rate: {loguniform: [1e-4, 1e-2]}
+    denoise.warmup_epochs: {uniform: [0.5, 1]}
+    train.batch_size: {choice: [16, 32]}
+    denoise.rule: [joint, intra]
+"""
+    found = rows(tmp_path, text)
+    assert len(found) == 80
+    assert found == rows(tmp_path, text)
+    rates = [row.settings["train.learning_rate"] for row in found]
+    assert all(1e-4 <= rate <= 1e-2 for rate in rates)
+    assert 10 < sum(rate < 1e-3 for rate in rates) / 2 < 30  # even on the logarithm's scale
+    assert all(0.5 <= row.settings["denoise.warmup_epochs"] <= 1 for row in found)
+    assert {row.settings["train.batch_size"] for row in found} == {16, 32}
+    assert rows(tmp_path, text, "sweep.draw_seed=1") != found
+    assert rows(tmp_path, text, "sweep.samples=10") == found[:20]  # more draws do not change the first ones
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("space: {denoise.audio_treshold: [1]}", "unknown setting 'denoise.audio_treshold' (did you mean"),
+        ("space: {denoise.audio_threshold: []}", "a grid must be a list of at least one value"),
+        ("space: {denoise.audio_threshold: [1, 1]}", "a grid has a value twice"),
+        ("space: {denoise.audio_threshold: 0.5}", "must be a list (a grid) or one of {choice"),
+        ("space: {denoise.audio_threshold: {normal: [0, 1]}}", "must be a list (a grid) or one of {choice"),
+        ("space: {denoise.audio_threshold: {uniform: [1, 0]}}", "must have its lower number first"),
+        ("space: {denoise.audio_threshold: {uniform: [1]}}", "must have two numbers"),
+        ("space: {train.learning_rate: {loguniform: [0, 1]}}", "loguniform must be above 0"),
+        ("space: {run.seed: [1, 2]}", "run.seed is varied by sweep.seeds"),
+        ("space: {run.dir: [a, b]}", "run.dir is the sweep's to set"),
+        ("variants: {a: 3}", "'a' must be a mapping of settings"),
+        ("variants: {a: {method: han}}, controls: {a: {method: static}}", "two rows are called 'a'"),
+        ("variants: {a: {method: han}}, baseline: b", "sweep.baseline = 'b' is no row"),
+        ("seeds: [one]", "sweep.seeds = ['one'] must be a list of different whole numbers"),
+        ("seeds: [1, 1]", "must be a list of different whole numbers"),
+        ("seeds: []", "must be a list of different whole numbers"),
+        ("samples: 3", "nothing is varied"),
+    ],
+)
+def test_a_space_that_cannot_be_is_told(tmp_path: Path, text: str, part: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        rows(tmp_path, f"sweep: {{{text}}}")
+    assert part in str(error.value)
+
+
+def test_a_value_that_no_run_takes_is_told_with_its_row(tmp_path: Path) -> None:
+    file = written(tmp_path, "sweep: {space: {train.batch_size: [16, -3]}}")
+    with pytest.raises(ConfigError, match=r"row 'batch_size=-3': .*train.batch_size = -3 must be at least 1"):
+        cells_of(file, [], load_sweep(file), rows_of(load_sweep(file)))
+
+
+def config(*overrides: str, tmp_path: Path = Path("/nowhere")) -> Config:
+    return load_sweep(None, overrides).run_config  # type: ignore[arg-type]
+
+
+def test_what_a_method_does_not_look_at_makes_no_other_run() -> None:
+    def same(*pair: tuple[str, ...]) -> bool:
+        one, other = (run_name(config(*overrides), DATA) for overrides in pair)
+        return one == other
+
+    han, dog = ("method=han",), "denoise.static_labels.visual=[Dog]"
+    assert same(han, (*han, "denoise.audio_threshold=0.3", "estimator.epochs=2", "denoise.rule=intra"))
+    assert not same(han, (*han, "train.batch_size=3"))
+    assert not same(han, (*han, "run.seed=3"))
+    assert not same(han, (*han, "train.epochs=3"))  # which a run folder lets grow
+    assert same(("method=static", dog), ("method=static", dog, "denoise.warmup=released"))
+    assert not same(("method=static", dog), ("method=static", "denoise.static_labels.visual=[Cat]"))
+    assert same(("method=jomold",), ("method=jomold", dog))
+    assert not same(("method=jomold",), ("method=jomold", "denoise.audio_threshold=0.3"))
+    constant = ("denoise.ratios=constant", "denoise.ratio_constant=0.1")
+    assert same(constant, (*constant, "denoise.audio_threshold=0.3", "estimator.epochs=2"))
+    assert same(("recipe=released", "method=han"), ("recipe=released", "method=han", "denoise.visual_scale=0.5"))
+    assert run_name(config(), DATA) != run_name(config(), "1" * 64)
+
+
+def test_one_estimator_for_all_that_differ_only_in_what_comes_after_it() -> None:
+    def folder(*overrides: str) -> str:
+        return estimator_config(config(*overrides), DATA, Path("/trials")).run.dir
+
+    assert folder() == folder(
+        "denoise.audio_threshold=0.3", "denoise.rule=intra", "train.epochs=3", "denoise.warmup_epochs=1"
+    )
+    assert folder() != folder("run.seed=1")
+    assert folder() != folder("estimator.cross_modal=true")
+    assert folder() != folder("train.batch_size=64")
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=2), st.lists(st.floats(0, 1), min_size=2, max_size=2))
+def test_equal_noise_ratios_are_one_trial(
+    tmp_path_factory: pytest.TempPathFactory, one: list[float], other: list[float]
+) -> None:
+    trials = tmp_path_factory.mktemp("trials")
+
+    def cell(threshold: float, ratios: list[float]) -> Cell:
+        with_threshold = replace(config(), denoise=replace(config().denoise, audio_threshold=threshold))
+        found = NoiseRatios(torch.tensor(ratios, dtype=torch.float64), torch.tensor(ratios, dtype=torch.float64))
+        return Cell(f"{threshold}", 0, with_ratios(with_threshold, found, ("a", "b"), trials))
+
+    cells = [cell(0.1, one), cell(0.2, other), cell(0.3, one)]
+    made = trials_of(cells, DATA, trials)
+    assert len(made) == (1 if one == other else 2)
+    assert {c.row for c in made[0].cells} >= {"0.1", "0.3"}
+    assert essential(made[0].config).denoise.audio_threshold == Config().denoise.audio_threshold

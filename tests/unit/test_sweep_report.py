@@ -1,0 +1,158 @@
+"""A sweep's tables and figures, from run folders that were written for it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from jomold_dist.config import SCORES
+from jomold_dist.errors import DataError
+from jomold_dist.tuning.paper import paper_scores
+from jomold_dist.tuning.report import shown, tabulate
+from jomold_dist.tuning.results import Difference, RowResult, difference, read_results
+from tools.tabulate import main
+
+CATEGORIES = ("Speech", "Dog")
+AXES = ("denoise.audio_threshold", "denoise.visual_threshold")
+
+
+def write_run(folder: Path, score: float, ratio: float | None = 0.25) -> None:
+    """A finished run: all scores alike, half of the visual noise of Speech removed."""
+    folder.mkdir(parents=True)
+    (folder / "scores.json").write_text(json.dumps({"split": "test", "scores": dict.fromkeys(SCORES, score)}))
+
+    def entry(labels: int, removed: int, noise: int, rightly: int) -> dict[str, Any]:
+        return {
+            "labels": labels, "removed": removed, "noise": noise,
+            "precision": rightly / removed if removed else None, "recall": rightly / (2 * noise) if noise else None,
+        }  # fmt: skip
+
+    speech = {"audio": entry(40, 0, 4, 0), "visual": entry(40, 20, 16, 16)}
+    dog = {"audio": entry(10, 0, 0, 0), "visual": entry(10, 0, 2, 0)}
+    total = {"audio": entry(50, 0, 4, 0), "visual": entry(50, 20, 18, 16)}
+    removals = {"epochs": 2, "total": total, "categories": {"Speech": speech, "Dog": dog}}
+    (folder / "removals.json").write_text(json.dumps(removals))
+    if ratio is not None:
+        ratios = {"categories": CATEGORIES, "audio": [0.1, 0.0], "visual": [2 * ratio, ratio]}
+        (folder / "noise_ratios.json").write_text(json.dumps(ratios))
+
+
+def write_sweep(folder: Path, name: str = "table2b", axes: tuple[str, ...] = AXES, failed: bool = False) -> Path:
+    """A sweep of two controls and, by its axes, some cells, with two seeds."""
+    rows: list[dict[str, Any]] = [
+        {"name": "han", "kind": "control", "settings": {"method": "han"}},
+        {"name": "static", "kind": "control", "settings": {"method": "static"}},
+    ]
+    values = [(0.5, 0.6), (1.6, 1.7)][: len(axes)]
+    for cell in np.stack(np.meshgrid(*values, indexing="ij"), -1).reshape(-1, len(axes)).tolist() if axes else []:
+        settings = dict(zip(axes, cell, strict=True))
+        rows.append({"name": ", ".join(f"{k}={v}" for k, v in settings.items()), "kind": "cell", "settings": settings})
+    trials = []
+    for number, row in enumerate(rows):
+        for seed in (0, 1):
+            trial = {"row": row["name"], "seed": seed, "run": f"../trials/{number}-{seed}", "state": "finished"}
+            if failed and row["name"] == "static" and seed == 1:
+                trial |= {"run": None, "state": "failed", "problem": "a NaN in step 3"}
+            else:
+                write_run(folder.parent / "trials" / f"{number}-{seed}", 60 + number + 0.5 * seed)
+            trials.append({"problem": None, **trial})
+    folder.mkdir()
+    content = {"sweep": name, "metric": "segment_type", "simulated": True, "axes": axes, "baseline": "han"}
+    (folder / "cells.json").write_text(json.dumps(content | {"rows": rows, "trials": trials}))
+    return folder
+
+
+def test_a_grid_gives_tables_and_a_heat_map(tmp_path: Path) -> None:
+    files = tabulate(write_sweep(tmp_path / "sweep"), tmp_path / "out")
+    names = [file.name for file in files]
+    assert names == ["table.md", "table.csv", "table.tex", "heat_map.png", "noise_ratios.png", "removals.png"]
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in files if file.suffix == ".png")
+    text = files[0].read_text()
+    assert "F-scores on simulated data in percent" in text
+    lines = [line for line in text.splitlines() if line.startswith("| han ")]
+    assert "60.2 ± 0.4" in lines[0]
+    best = next(line for line in text.splitlines() if "**" in line)
+    assert "denoise.audio_threshold=0.6, denoise.visual_threshold=1.7" in best
+    assert "+5.0 ± 0.0" in best  # the same for both seeds
+    assert "the paper, on LLP" in text
+    assert "58.9" in text  # θ^a = 0.6, θ^v = 1.6
+    assert "Not there" not in text
+    table = list(csv.DictReader(io.StringIO(files[1].read_text())))
+    assert len(table) == 12
+    assert table[0]["row"] == "han"
+    assert float(table[0]["precision_visual"]) == 0.8
+    tex = files[2].read_text()
+    assert tex.count(r"\\") == 7
+    assert r"denoise.audio\_threshold=0.6" in tex
+    assert "simulated" in tex
+
+
+def test_one_axis_gives_a_curve_and_what_is_missing_is_told(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path / "sweep", "batch_size", ("train.batch_size",), failed=True)
+    files = tabulate(folder, folder)
+    assert "curve.png" in [file.name for file in files]
+    text = files[0].read_text()
+    assert "- static, seed 1: a NaN in step 3" in text
+    assert "the paper" not in text
+    static = next(line for line in text.splitlines() if line.startswith("| static "))
+    assert static.split("|")[2].strip() == "1"
+    assert static.split("|")[-2].strip() == "+1.0"  # over the one seed that both have
+    # ratios of 0.5 and 0.25 intend 2 x (20 + 2.5) removals, 20 were made
+    assert "44.4 ± 0.0" in text
+
+
+def test_variants_alone_give_no_map_and_no_curve(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path / "sweep", "table2d", ())
+    assert [file.name for file in tabulate(folder, folder)] == ["table.md", "table.csv", "table.tex"]
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=2, max_size=8))
+def test_the_interval_is_that_of_the_paired_t_test(pairs: list[tuple[float, float]]) -> None:
+    one, other = (RowResult("", "cell", {}, {}, ()) for _ in range(2))
+    for row, column in ((one, 0), (other, 1)):
+        vars(row)["scores"] = {seed: {"segment_type": pair[column]} for seed, pair in enumerate(pairs)}
+    found = difference(one, other, "segment_type")
+    differences = [a - b for a, b in pairs]
+    assert found is not None
+    assert found.half is not None
+    assert found.mean == pytest.approx(np.mean(differences), abs=1e-9)
+    if np.std(differences) > 1e-6:
+        low, high = stats.ttest_rel(*zip(*pairs, strict=True)).confidence_interval(0.95)
+        assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_rows_without_a_common_seed_have_no_difference() -> None:
+    one, other = (RowResult("", "cell", {}, {}, ()) for _ in range(2))
+    vars(one)["scores"], vars(other)["scores"] = {0: {"segment_type": 1.0}}, {1: {"segment_type": 1.0}}
+    assert difference(one, other, "segment_type") is None
+    assert [shown(None), shown(Difference(-1.25, None)), shown(Difference(0.5, 0.26))] == ["-", "−1.2", "+0.5 ± 0.3"]
+
+
+def test_the_papers_figures_are_found_by_row() -> None:
+    settings = {"denoise.audio_threshold": 0.8, "denoise.visual_threshold": 1.8}
+    assert paper_scores("table2b", "any", settings) == {"segment_type": 60.7}
+    assert paper_scores("table2a", "estimated", {})["segment_visual"] == 63.8
+    assert paper_scores("table2a", "han", {}) == {}
+    assert paper_scores("batch_size", "batch_size=16", {"train.batch_size": 16}) == {}
+
+
+def test_mistakes_are_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(DataError, match="--baseline 'none' is no row"):
+        read_results(write_sweep(tmp_path / "sweep"), "none")
+    (tmp_path / "sweep" / "cells.json").write_text("{}")
+    with pytest.raises(DataError, match="is damaged"):
+        read_results(tmp_path / "sweep")
+    monkeypatch.setattr("sys.argv", ["tabulate.py", str(tmp_path)])
+    assert main() == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'cells.json'} does not exist")
