@@ -19,7 +19,7 @@ from jomold_dist.errors import DataError
 from jomold_dist.tuning.paper import paper_scores
 from jomold_dist.tuning.report import shown, tabulate
 from jomold_dist.tuning.results import Difference, RowResult, difference, read_results
-from tools.tabulate import main
+from tools.tabulate_sweep import main
 
 CATEGORIES = ("Speech", "Dog")
 AXES = ("denoise.audio_threshold", "denoise.visual_threshold")
@@ -153,6 +153,6 @@ def test_mistakes_are_one_message(
     (tmp_path / "sweep" / "cells.json").write_text("{}")
     with pytest.raises(DataError, match="is damaged"):
         read_results(tmp_path / "sweep")
-    monkeypatch.setattr("sys.argv", ["tabulate.py", str(tmp_path)])
+    monkeypatch.setattr("sys.argv", ["tabulate_sweep.py", str(tmp_path)])
     assert main() == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'cells.json'} does not exist")
