@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import time
 
-from jomold_dist.errors import FAILURE, SUCCESS, StoppedError, UserError
+from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, StoppedError, UserError
 from jomold_dist.launching import config_parser, exit_code, plain_logging, say
 from jomold_dist.tuning.config import load_sweep
 from jomold_dist.tuning.plan import plan_sweep
@@ -34,9 +34,9 @@ def main() -> int:
     except (UserError, StoppedError) as error:
         say(str(error))
         return exit_code(error)
-    except KeyboardInterrupt as error:
+    except KeyboardInterrupt:
         say("interrupted; the same command goes on")
-        return exit_code(error)
+        return PREEMPTED
 
 
 def tell(text: str) -> None:

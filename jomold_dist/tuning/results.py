@@ -14,10 +14,10 @@ import numpy as np
 from scipy import stats
 
 from jomold_dist.errors import DataError
+from jomold_dist.training.removals import MODALITIES
 from jomold_dist.training.run_folder import RunFolder
 
 CELLS = "cells.json"
-MODALITIES = ("audio", "visual")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from jomold_dist.errors import USER_ERROR, ConfigError, StoppedError
@@ -136,9 +135,9 @@ def run_jobs(
             verbose=0,
         ),
     )  # fmt: skip
-    with _stoppable() as stop:
+    with _sigterm_as_ctrl_c():
         tuner.fit()
-    if stop.asked:
+    if len(watcher.ended) < len(jobs):  # Tune returns as usual after Ctrl-C
         raise StoppedError(f"stopped with {len(watcher.ended)} of {len(jobs)} trials ended; the same command goes on")
     return watcher.ended
 
@@ -198,25 +197,12 @@ def _reason(trial: Any) -> str:
     return [*(lines or ["its process ended"]), *own][-1].strip()
 
 
-class _Stop:
-    asked = False
-
-
 @contextmanager
-def _stoppable() -> Iterator[_Stop]:
+def _sigterm_as_ctrl_c() -> Iterator[None]:
     """SIGTERM ends Tune as Ctrl-C does."""
-    stop = _Stop()
-    before = signal.getsignal(signal.SIGTERM)
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        stop.asked = True
-        os.kill(os.getpid(), signal.SIGINT)
-
-    signal.signal(signal.SIGTERM, interrupt)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: os.kill(os.getpid(), signal.SIGINT))
     try:
-        yield stop
-    except KeyboardInterrupt:
-        stop.asked = True
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)
 

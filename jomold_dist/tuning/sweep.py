@@ -82,7 +82,9 @@ def _train_estimators(plan: SweepPlan, record: SweepRecord, tell: Callable[[str]
     for number, config in enumerate(plan.estimators.values(), 1):
         title = f"estimator {number}, seed {config.run.seed}"
         jobs.append(_prepared(plan, config, title, "estimator", record, ("--until", "noise_ratios")))
-    ended = _run(plan, [job for job in jobs if not RunFolder(Path(job.folder)).predictions.exists()], tell)
+    missing = [job for job in jobs if not RunFolder(Path(job.folder)).predictions.exists()]
+    asked = replace(plan.sweep.sweep, scheduler="fifo")  # none of them is to be ended early
+    ended = run_jobs(missing, asked, plan.sweep.estimator.epochs, plan.sweep.folder / "tune", tell)
     return {folder: end.problem for folder, end in ended.items() if end.problem is not None}
 
 
@@ -120,10 +122,11 @@ def _prepared(
 
 def _run(plan: SweepPlan, jobs: Sequence[Job], tell: Callable[[str], None]) -> dict[str, Ended]:
     """Run the jobs whose folders hold no finished run."""
-    missing = [job for job in jobs if job.stage != "model" or not finished(Path(job.folder))]
+    missing = [job for job in jobs if not finished(Path(job.folder))]
     if len(jobs) > len(missing):
         tell(f"{len(jobs) - len(missing)} of {len(jobs)} trials were finished before")
-    return run_jobs(missing, plan.sweep.sweep, plan.sweep.train.epochs, plan.sweep.folder / "tune", tell)
+    epochs = max(cell.config.train.epochs for cell in plan.cells)
+    return run_jobs(missing, plan.sweep.sweep, epochs, plan.sweep.folder / "tune", tell)
 
 
 def _ended_early(plan: SweepPlan) -> dict[str, Ended]:

@@ -94,7 +94,8 @@ def test_killed_half_way_it_trains_only_what_is_missing(tiny: Tiny, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_stopped_it_says_so_and_leaves_nothing_running(tiny: Tiny, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_it_says_so_and_leaves_nothing_running(number: int, tiny: Tiny, tmp_path: Path) -> None:
     long = {"method": "han", "train": {"epochs": 500}}
     file = sweep_file(tmp_path, tiny, variants={"long": long})
     process = subprocess.Popen(
@@ -104,7 +105,7 @@ def test_stopped_it_says_so_and_leaves_nothing_running(tiny: Tiny, tmp_path: Pat
     while not list(trials.glob("*/history.jsonl")):
         assert process.poll() is None
         time.sleep(0.2)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 75, said.decode()
     assert b"the same command goes on" in said
@@ -150,7 +151,7 @@ def test_a_trial_that_falls_behind_is_ended_early_once(tiny: Tiny, tmp_path: Pat
     # on this set, learning makes the score of the first epochs worse
     more = {"variants": {"ahead": variant(1e-12), "behind": variant(0.005)}}
     file = sweep_file(tmp_path, tiny, scheduler="asha", concurrent=1, **more)
-    arguments = ("--config", file, "train.epochs=12")
+    arguments = ("--config", file)
     outcome = run_process("python", "sweep", *arguments)
     assert outcome.code == 0, outcome.err
     found = cells(tmp_path)
@@ -162,6 +163,15 @@ def test_a_trial_that_falls_behind_is_ended_early_once(tiny: Tiny, tmp_path: Pat
     assert again.code == 0, again.err
     assert cells(tmp_path) == found
     assert "behind, seed" not in again.out
+
+
+@pytest.mark.slow
+def test_no_estimator_is_ended_early(tiny: Tiny, tmp_path: Path) -> None:
+    variants = {"jomold": {"method": "jomold"}}
+    file = sweep_file(tmp_path, tiny, seeds=[0, 1, 2, 3], scheduler="asha", concurrent=1, variants=variants)
+    outcome = run_process("python", "sweep", "--config", file, "estimator.epochs=4")
+    assert outcome.code == 0, outcome.err
+    assert len(list((tmp_path / "sweeps" / "trials").glob("*/estimator_predictions.npz"))) == 4
 
 
 @pytest.mark.slow

@@ -5,32 +5,30 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from jomold_dist.data.damage import BadVideo, from_csv
-from jomold_dist.data.loader import Loader
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.source import read_manifest
+from jomold_dist.data.manifest import Manifest, RecordLayout, ShardInfo, SplitInfo
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError
+from jomold_dist.labels import CategorySet
 from jomold_dist.training.bad_videos import BadVideoRecord
-from tests.shard_fixtures import write_dataset
 
 ALONE = World(0, 1, 0, 1, torch.device("cpu"))
 SIZES = {"train": 100, "val": 50}
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bad") / "set"
-    write_dataset(folder, SIZES)
-    return folder
+def manifest() -> Manifest:
+    """Of two splits without records."""
 
+    def split(name: str, videos: int) -> SplitInfo:
+        shard = ShardInfo(f"{name}/shard-000000.tar", videos, 0, "", np.zeros(1, np.int32))
+        return SplitInfo(name, 1, False, RecordLayout(0, {}), (shard,))
 
-@pytest.fixture(scope="module")
-def manifest(place: Path) -> Manifest:
-    return read_manifest(place)
+    return Manifest("m", 1, CategorySet(("a",)), {}, {name: split(name, videos) for name, videos in SIZES.items()})
 
 
 def meet(record: BadVideoRecord, split: str, *numbers: int) -> None:
@@ -76,7 +74,7 @@ def test_a_file_that_cannot_be_written_is_written_later(
 
 
 def test_without_a_file_nothing_is_written_and_all_are_told(
-    place: Path, manifest: Manifest, caplog: pytest.LogCaptureFixture
+    manifest: Manifest, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     record = BadVideoRecord(manifest, ALONE, None, 0.5)
@@ -85,16 +83,3 @@ def test_without_a_file_nothing_is_written_and_all_are_told(
     assert [line.split(" of ")[0] for line in lines[:-1]] == [f"left out: video {number}" for number in range(10)]
     assert lines[-1] == "left out: … and 2 more"
     assert record.summary() == "videos that could not be used and were left out: 12 of 50 in val"
-
-
-def test_the_wait_for_batches_includes_their_planning(
-    place: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loader = Loader(
-        place, manifest, "train", batch_size=50, rank=0, world=1, seed=1, streams=4, block=2, threads=1
-    )  # fmt: skip
-    with loader:
-        times = iter(range(10_000))
-        monkeypatch.setattr("jomold_dist.data.loader.time.perf_counter", lambda: float(next(times)))
-        assert len(list(loader.epoch(0))) == 2
-        assert loader.wait_seconds == 2 + 3  # batches, and looks ahead

@@ -322,3 +322,11 @@ def test_a_resident_file_that_lacks_videos_is_for_masking_only(damaged: tuple[Da
     batches(data, resident=True, mask=True)
     with pytest.raises(DataError, match=rf"lacks {len(told)} videos, for instance video 3 of train/shard-000000.tar"):
         batches(data, resident=True)
+
+
+def test_the_wait_for_batches_includes_their_planning(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    with load(data) as loader:
+        times = iter(range(10_000))
+        monkeypatch.setattr(loader_module.time, "perf_counter", lambda: float(next(times)))
+        steps = len(list(loader.epoch(0)))
+        assert loader.wait_seconds == steps + (steps + 1)  # batches, and looks ahead: one before the first
