@@ -25,10 +25,14 @@ class SweepConfig:
     space: Tree = NO_SETTINGS
     """What is varied, by setting: a list is a grid; `{choice: […]}`, `{uniform: [low, high]}` and
     `{loguniform: [low, high]}` are drawn. Grids are multiplied with each other and with the draws."""
+    search: Literal["random", "optuna"] = "random"
+    """How values are drawn: each for itself, or by Optuna's TPE, from what earlier draws reached on val."""
     samples: int = number(8, 1)
     """How many draws, where anything is drawn."""
     draw_seed: int = number(0, 0, 2**32 - 1)
     """Seed of the draws."""
+    draws_at_once: int = number(4, 1)
+    """How many draws Optuna makes before it learns how they did. The first so many are random."""
     variants: Tree = NO_SETTINGS
     """Rows by name: the settings of each, on top of the file's."""
     controls: Tree = NO_SETTINGS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from jomold_dist.errors import ConfigError, join_problems
 from jomold_dist.training.preflight import inspect_run
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.tuning.config import Sweep
-from jomold_dist.tuning.rows import Cell, Row, baseline_of, cells_of, rows_of
+from jomold_dist.tuning.rows import Cell, Row, baseline_of, cells_of, extreme_rows, rows_of
 from jomold_dist.tuning.trials import estimator_config, needs_estimator, run_name
 
 
@@ -22,12 +22,17 @@ from jomold_dist.tuning.trials import estimator_config, needs_estimator, run_nam
 class SweepPlan:
     """A sweep whose settings and data were found to fit together. All paths are absolute."""
 
-    name: str
+    path: Path
+    overrides: Sequence[str]
     sweep: Sweep
     manifest: Manifest
     rows: Sequence[Row]
     cells: Sequence[Cell]
     baseline: str
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
 
     @property
     def estimators(self) -> dict[str, Config]:
@@ -47,20 +52,36 @@ class SweepPlan:
             f"{len(self.estimators)} estimators",
             f"trials in {self.sweep.trials}, tables and figures in {self.sweep.folder}",
         ]
+        asked = self.sweep.sweep
+        if asked.search == "optuna":
+            lines.insert(1, f"optuna makes {asked.samples} draws, {asked.draws_at_once} at once; these are the first")
         return "\n".join(lines)
 
+    def next_round(self, told: Mapping[str, float | None]) -> SweepPlan | None:
+        """The sweep with the draws that the scores of its rows so far lead to; None if it has all of them."""
+        if self.sweep.sweep.search != "optuna":
+            return None
+        further = plan_sweep(self.path, self.overrides, self.sweep, told)
+        return further if len(further.rows) > len(self.rows) else None
 
-def plan_sweep(path: Path, overrides: Sequence[str], sweep: Sweep) -> SweepPlan:
-    """ConfigError or DataError for anything that is wrong with the settings, the search space or the data."""
-    rows = rows_of(sweep)
+
+def plan_sweep(
+    path: Path, overrides: Sequence[str], sweep: Sweep, told: Mapping[str, float | None] | None = None
+) -> SweepPlan:
+    """ConfigError or DataError for anything that is wrong with the settings, the search space or the data.
+
+    `told` has the scores of rows on val, None where there is none, for draws that learn from earlier ones.
+    """
+    rows = rows_of(sweep, told)
     here = replace(
         sweep,
         sweep=replace(sweep.sweep, dir=str(sweep.folder.absolute()), trials=str(sweep.trials.absolute())),
     )
     cells = [replace(cell, config=_absolute(cell.config)) for cell in cells_of(path, overrides, sweep, rows)]
+    extreme = [replace(c, config=_absolute(c.config)) for c in cells_of(path, overrides, sweep, extreme_rows(sweep))]
     seen: dict[str, Manifest] = {}
     problems: list[str] = []
-    for cell in cells:
+    for cell in [*cells, *extreme]:
         config = replace(cell.config, run=replace(cell.config.run, dir=str(here.trials / "new")))
         if config.data.shards not in seen:
             seen[config.data.shards] = inspect_run(config, sweep.sweep.workers)
@@ -69,7 +90,7 @@ def plan_sweep(path: Path, overrides: Sequence[str], sweep: Sweep) -> SweepPlan:
         problems.append("sweep: the rows train on different data sets; make a sweep for each")
     if problems:
         raise ConfigError(join_problems(list(dict.fromkeys(problems))))
-    return SweepPlan(path.stem, here, next(iter(seen.values())), rows, cells, baseline_of(sweep, rows))
+    return SweepPlan(path, overrides, here, next(iter(seen.values())), rows, cells, baseline_of(sweep, rows))
 
 
 def _absolute(config: Config) -> Config:

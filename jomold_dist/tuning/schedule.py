@@ -233,7 +233,7 @@ def _train(parameters: Mapping[str, Any]) -> None:
         told = 0
         while True:
             ended = process.poll() is not None
-            epochs = _epochs(job)
+            epochs = read_epochs(Path(job.folder), job.stage, job.metric)
             for line in epochs[told:]:
                 tune.report(line)
             told = len(epochs)
@@ -253,17 +253,18 @@ def _train(parameters: Mapping[str, Any]) -> None:
         tune.report({**last, "finished": True})
 
 
-def _epochs(job: Job) -> list[dict[str, Any]]:
-    """The epochs of the job's stage that are in the run folder's history."""
-    file = Path(job.folder) / "history.jsonl"
+def read_epochs(folder: Path, stage: str, metric: str) -> list[dict[str, Any]]:
+    """The epochs of a stage that are in a run folder's history, each with all its scores on val and SCORE, the one that
+    is asked for."""
+    file = folder / "history.jsonl"
     if not file.exists():
         return []
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     return [
-        {"epoch": line["epoch"], SCORE: line.get(f"val/{job.metric}", -math.inf)}
+        {"epoch": line["epoch"], SCORE: line.get(f"val/{metric}", -math.inf)}
         | {name: value for name, value in line.items() if name.startswith("val/")}
         for line in lines
-        if line["stage"] == job.stage
+        if line["stage"] == stage
     ]
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -22,7 +24,7 @@ from jomold_dist.tuning.plan import SweepPlan, finished
 from jomold_dist.tuning.report import tabulate
 from jomold_dist.tuning.results import CELLS
 from jomold_dist.tuning.rows import Cell
-from jomold_dist.tuning.schedule import Ended, Job, cluster, run_jobs
+from jomold_dist.tuning.schedule import SCORE, Ended, Job, cluster, read_epochs, run_jobs
 from jomold_dist.tuning.trials import Trial, estimator_config, needs_estimator, trials_of, with_ratios
 
 
@@ -39,24 +41,40 @@ def run_sweep(plan: SweepPlan, tell: Callable[[str], None]) -> int:
         _claimed(folder, sweep.trials),
         open_sweep(any_trial, folder, plan.name, asdict(sweep.sweep), plan.manifest) as record,
     ):
-        problems = _train_estimators(plan, record, tell)
-        cells, failed = [], {}
-        for cell in plan.cells:
-            try:
-                cells.append(_with_ratios(plan, cell, problems))
-            except DataError as error:
-                failed[cell.row, cell.seed] = str(error)
-        trials = trials_of(cells, plan.manifest.digest, sweep.trials)
         ended = _ended_early(plan)
-        try:
-            jobs = [_job(plan, trial, record) for trial in trials if trial.config.run.dir not in ended]
-            ended |= _run(plan, jobs, tell)
-        finally:
-            results = _results(plan, trials, ended, failed)
-            _write_cells(plan, results)
+        while True:
+            trials, results = _train(plan, ended, record, tell)
+            further = plan.next_round(_val_scores(plan, trials, ended))
+            if further is None:
+                break
+            plan = further
+            tell(f"optuna has made further draws: {len(plan.rows)} rows by now")
         _tell_mlflow(record, trials)
         record.artifacts(tabulate(folder, folder))
     return sum(result["state"] == "failed" for result in results)
+
+
+def _train(
+    plan: SweepPlan, ended: dict[str, Ended], record: SweepRecord, tell: Callable[[str], None]
+) -> tuple[list[Trial], list[dict[str, Any]]]:
+    """Train what is missing of the plan and write cells.json: its trials, and what became of every cell.
+
+    `ended` has the trials and estimators that are not to be started, by run folder; those that end here are added.
+    """
+    _train_estimators(plan, ended, record, tell)
+    cells, failed = [], {}
+    for cell in plan.cells:
+        try:
+            cells.append(_with_ratios(plan, cell, ended))
+        except DataError as error:
+            failed[cell.row, cell.seed] = str(error)
+    trials = trials_of(cells, plan.manifest.digest, plan.sweep.trials)
+    try:
+        ended |= _run(plan, [_job(plan, trial, record) for trial in trials if trial.config.run.dir not in ended], tell)
+    finally:
+        results = _results(plan, trials, ended, failed)
+        _write_cells(plan, results)
+    return trials, results
 
 
 @contextmanager
@@ -76,26 +94,27 @@ def _claimed(folder: Path, trials: Path) -> Iterator[None]:
         yield
 
 
-def _train_estimators(plan: SweepPlan, record: SweepRecord, tell: Callable[[str], None]) -> dict[str, str]:
-    """Train the estimators that are missing; the problems of those that failed, by run folder."""
+def _train_estimators(
+    plan: SweepPlan, ended: dict[str, Ended], record: SweepRecord, tell: Callable[[str], None]
+) -> None:
+    """Train the estimators that are missing."""
     jobs = []
     for number, config in enumerate(plan.estimators.values(), 1):
         title = f"estimator {number}, seed {config.run.seed}"
         jobs.append(_prepared(plan, config, title, "estimator", record, ("--until", "noise_ratios")))
-    missing = [job for job in jobs if not RunFolder(Path(job.folder)).predictions.exists()]
+    missing = [j for j in jobs if j.folder not in ended and not RunFolder(Path(j.folder)).predictions.exists()]
     asked = replace(plan.sweep.sweep, scheduler="fifo")  # none of them is to be ended early
-    ended = run_jobs(missing, asked, plan.sweep.estimator.epochs, plan.sweep.folder / "tune", tell)
-    return {folder: end.problem for folder, end in ended.items() if end.problem is not None}
+    ended |= run_jobs(missing, asked, plan.sweep.estimator.epochs, plan.sweep.folder / "tune", tell)
 
 
-def _with_ratios(plan: SweepPlan, cell: Cell, problems: Mapping[str, str]) -> Cell:
+def _with_ratios(plan: SweepPlan, cell: Cell, ended: Mapping[str, Ended]) -> Cell:
     """The cell with the noise ratios that its estimator's predictions and its thresholds lead to."""
     config, trials = cell.config, plan.sweep.trials
     if not needs_estimator(config):
         return cell
     folder = estimator_config(config, plan.manifest.digest, trials).run.dir
-    if folder in problems:
-        raise DataError(f"its estimator failed: {problems[folder]}")
+    if (problem := ended.get(folder, Ended()).problem) is not None:
+        raise DataError(f"its estimator failed: {problem}")
     denoise = config.denoise
     ratios = read_predictions(RunFolder(Path(folder)).predictions).noise_ratios(
         denoise.audio_threshold, denoise.visual_threshold, denoise.visual_scale
@@ -183,6 +202,22 @@ def _write_cells(plan: SweepPlan, results: Sequence[Mapping[str, Any]]) -> None:
             "trials": list(results),
         },
     )
+
+
+def _val_scores(plan: SweepPlan, trials: Sequence[Trial], ended: Mapping[str, Ended]) -> dict[str, float | None]:
+    """The sweep's score on val by row: the best epoch's, as the mean over seeds; None where a seed has failed."""
+    found: dict[str, list[float]] = {row.name: [] for row in plan.rows}
+    for trial in trials:
+        folder = trial.config.run.dir
+        best = -math.inf
+        if ended.get(folder, Ended()).problem is None:
+            epochs = read_epochs(Path(folder), "model", plan.sweep.sweep.metric)
+            best = max((epoch[SCORE] for epoch in epochs), default=best)
+        for cell in trial.cells:
+            found[cell.row].append(best)
+    seeds = len(plan.sweep.sweep.seeds)
+    whole = {row: len(scores) == seeds and all(map(math.isfinite, scores)) for row, scores in found.items()}
+    return {row: statistics.mean(scores) if whole[row] else None for row, scores in found.items()}
 
 
 def _tell_mlflow(record: SweepRecord, trials: Sequence[Trial]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from jomold_dist.config import Config
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.errors import ConfigError
 from jomold_dist.tuning.config import load_sweep
-from jomold_dist.tuning.rows import Cell, Row, baseline_of, cells_of, rows_of
+from jomold_dist.tuning.rows import Cell, Row, baseline_of, cells_of, extreme_rows, rows_of
 from jomold_dist.tuning.trials import essential, estimator_config, run_name, trials_of, with_ratios
 
 DATA = "0" * 64
@@ -79,6 +80,67 @@ sweep:
     assert rows(tmp_path, text, "sweep.samples=10") == found[:20]  # more draws do not change the first ones
 
 
+OPTUNA = """
+sweep:
+  search: optuna
+  samples: 24
+  draws_at_once: 6
+  space:
+    train.learning_rate: {loguniform: [1e-4, 1e-2]}
+    denoise.audio_threshold: {uniform: [0.5, 1]}
+    denoise.rule: {choice: [joint, intra]}
+"""
+
+
+def test_optuna_draws_a_round_once_the_last_one_has_scores_and_learns(tmp_path: Path) -> None:
+    def score(row: Row) -> float | None:
+        return -off(row) if row.settings["train.learning_rate"] < 5e-3 else None  # as if those had failed
+
+    def off(row: Row) -> float:
+        return float(abs(row.settings["denoise.audio_threshold"] - 0.6))
+
+    sweep = load_sweep(written(tmp_path, OPTUNA))
+    told: dict[str, float | None] = {}
+    counts, found = [], rows_of(sweep)
+    while len(found) > len(told):
+        counts.append(len(found))
+        told |= {row.name: score(row) for row in found}
+        earlier, found = found, rows_of(sweep, told)
+        assert found[: len(earlier)] == earlier
+    assert counts == [6, 12, 18, 24]
+    assert rows_of(sweep, told) == found  # from nothing but the scores
+    assert len({row.name for row in found}) == 24
+    assert all(1e-4 <= row.settings["train.learning_rate"] <= 1e-2 for row in found)
+    assert all(0.5 <= row.settings["denoise.audio_threshold"] <= 1 for row in found)
+    assert {row.settings["denoise.rule"] for row in found} == {"joint", "intra"}
+    assert sum(map(off, found[12:])) < 0.7 * sum(map(off, found[:12]))
+    assert rows(tmp_path, OPTUNA, "sweep.draw_seed=1") != found[:6]
+
+
+def test_what_optuna_draws_twice_is_one_row(tmp_path: Path) -> None:
+    text = "sweep: {search: optuna, samples: 9, draws_at_once: 3, space: {denoise.rule: {choice: [joint, intra]}}}"
+    sweep = load_sweep(written(tmp_path, text))
+    told = {row.name: float(len(row.name)) for row in rows_of(sweep)} | {"rule=joint": 1.0, "rule=intra": 2.0}
+    assert sorted(row.name for row in rows_of(sweep, told)) == ["rule=intra", "rule=joint"]
+
+
+def test_bounds_of_what_optuna_may_draw_are_checked_beforehand(tmp_path: Path) -> None:
+    text = (
+        "sweep: {search: optuna, space: {train.batch_size: {choice: [16, -3]}, train.learning_rate: {uniform: [0, 1]}}}"
+    )
+    sweep = load_sweep(written(tmp_path, text))
+    with pytest.raises(ConfigError) as error:
+        cells_of(tmp_path / "sweep.yaml", [], sweep, extreme_rows(sweep))
+    assert "train.batch_size = -3 must be at least 1" in str(error.value)
+    assert "train.learning_rate = 0" in str(error.value)
+
+
+def test_without_optuna_its_search_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match=r"needs the package optuna: pip install 'jomold_dist\[optuna\]'"):
+        rows(tmp_path, OPTUNA)
+
+
 @pytest.mark.parametrize(
     ("text", "part"),
     [
@@ -99,6 +161,8 @@ sweep:
         ("seeds: [1, 1]", "must be a list of different whole numbers"),
         ("seeds: []", "must be a list of different whole numbers"),
         ("samples: 3", "nothing is varied"),
+        ("search: optuna, space: {denoise.rule: [joint]}", "denoise.rule is a grid, and sweep.search = 'optuna' draws"),
+        ("search: optuna, variants: {a: {method: han}}", "sweep.space: is empty, and sweep.search = 'optuna' needs"),
     ],
 )
 def test_a_space_that_cannot_be_is_told(tmp_path: Path, text: str, part: str) -> None:
