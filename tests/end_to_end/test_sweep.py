@@ -175,6 +175,26 @@ def test_no_estimator_is_ended_early(tiny: Tiny, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_optuna_learns_from_trials_and_finds_its_draws_again(tiny: Tiny, tmp_path: Path) -> None:
+    space = {"train.learning_rate": {"loguniform": [1e-8, 1e-2]}}
+    file = sweep_file(tmp_path, tiny, seeds=[0, 1], search="optuna", samples=5, draws_at_once=2, space=space)
+    outcome = run_process("python", "sweep", "--config", file, "method=han")
+    assert outcome.code == 0, outcome.err
+    assert [line.split(" ", 1)[1] for line in outcome.out.splitlines() if "further draws" in line] == [
+        "optuna has made further draws: 4 rows by now",
+        "optuna has made further draws: 5 rows by now",
+    ]
+    found = cells(tmp_path)
+    assert len(found) == 10
+    assert all(cell["state"] == "finished" for cell in found.values())
+    again = run_process("python", "sweep", "--config", file, "method=han")
+    assert again.code == 0, again.err
+    assert "10 of 10 trials were finished before" in again.out
+    assert ", seed " not in again.out
+    assert cells(tmp_path) == found
+
+
+@pytest.mark.slow
 def test_in_mlflow_a_sweep_is_a_run_with_its_trials_as_children(tiny: Tiny, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
