@@ -27,6 +27,8 @@ class SweepRecord:
     experiment_id: str = ""
     notes: Notes = field(default_factory=lambda: Notes("", ""))
     folder: Path = Path()
+    tags: dict[str, str] = field(default_factory=dict)
+    """What the sweep's run and all its trials have: the sweep's name, to look for, and what the data are."""
 
     @property
     def run(self) -> str | None:
@@ -34,7 +36,7 @@ class SweepRecord:
         return self.notes.run or None
 
     def trial(
-        self, folder: Path, config: Config, title: str, tags: Mapping[str, str], scores: Mapping[str, float]
+        self, folder: Path, config: Config, title: str, tags: dict[str, str], scores: Mapping[str, float]
     ) -> None:
         """A finished trial with its scores, to be compared with others: its own run, or a child that stands for the run
         of another sweep."""
@@ -54,7 +56,9 @@ class SweepRecord:
                     params = [Param(name, shown(value)) for name, value in config.flat().items()]
                 client.set_terminated(run, "FINISHED")
             metrics = [Metric(f"test/{name}", value, 0, 0) for name, value in scores.items()]
-            client.log_batch(run, metrics=metrics, params=params, tags=[RunTag(k, v) for k, v in tags.items()])
+            client.log_batch(
+                run, metrics=metrics, params=params, tags=[RunTag(k, v) for k, v in (tags | self.tags).items()]
+            )
 
         self._attempt(f"recording {title}", tell)
 
@@ -108,9 +112,11 @@ def _open(
 
     client, record.experiment_id = connect(uri, config.tracking.experiment)
     record.notes = Notes.read(record.folder / NOTES, uri, config.tracking.experiment)
+    record.tags = tags_of_data(manifest) | {"sweep": name}
     if not record.notes.run or reopened(client, record.notes.run) is None:
-        tags = origin() | tags_of_data(manifest) | {"sweep": name}
-        record.notes.run = client.create_run(record.experiment_id, tags=tags, run_name=name).info.run_id
+        record.notes.run = client.create_run(
+            record.experiment_id, tags=origin() | record.tags, run_name=name
+        ).info.run_id
         record.notes.stages.clear()
         write_json(record.folder / NOTES, asdict(record.notes))
     known = client.get_run(record.notes.run).data.params

@@ -215,6 +215,7 @@ def test_in_mlflow_a_sweep_is_a_run_with_its_trials_as_children(tiny: Tiny, tmp_
         assert {r.info.run_name for r in children} == {"han, seed 0", "small, seed 0"}
         assert {r.data.params["train.batch_size"] for r in children} == {"24", "12"}
         assert all("test/segment_type" in r.data.metrics for r in children)
+        assert all({"sweep", "row", "data_set", "simulated"} <= r.data.tags.keys() for r in children)
         assert {r.info.status for r in children} == {"FINISHED"}
         assert all(("trained_as" in r.data.tags) == (name == "again") for r in children)
         names = {item.path for item in client.list_artifacts(notes["run"])}
