@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jomold_dist.files import writing
-from jomold_dist.tuning.results import MODALITIES, RowResult, SweepResults, estimated_ratios, per_category
+from jomold_dist.tuning.results import (
+    MODALITIES,
+    SweepResults,
+    estimated_ratios,
+    is_number,
+    line,
+    per_category,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,21 +52,11 @@ def _new(width: float, height: float, **shape: Any) -> tuple[Figure, Any]:
     return figure, figure.subplots(**shape)
 
 
-def _cells(results: SweepResults) -> list[RowResult]:
-    """The rows of the search space that have finished runs, where all axes are numbers."""
-    rows = [row for row in results.rows if row.kind == "cell" and row.runs]
-    numbers = all(_is_number(row.settings.get(axis)) for row in rows for axis in results.axes)
-    return rows if numbers else []
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _heat_map(results: SweepResults) -> Figure | None:
     """The sweep's score over two axes."""
-    rows = _cells(results)
-    if len(results.axes) != 2 or not rows:
+    rows = [row for row in results.rows if row.kind == "cell" and row.runs]
+    numbers = all(is_number(row.settings.get(axis)) for row in rows for axis in results.axes)
+    if len(results.axes) != 2 or not rows or not numbers:
         return None
     one, other = results.axes
     ys, xs = (sorted({row.settings[axis] for row in rows}) for axis in (one, other))
@@ -86,29 +83,50 @@ def _heat_map(results: SweepResults) -> Figure | None:
 
 
 def _curve(results: SweepResults) -> Figure | None:
-    """The sweep's score over one axis, with the controls as lines."""
-    rows = sorted(_cells(results), key=lambda row: row.settings[results.axes[0]]) if len(results.axes) == 1 else []
-    if not rows:
+    """The sweep's score over one setting, with all other rows as lines, and how much of what the noise ratios intend
+    was removed."""
+    found = line(results)
+    if found is None:
         return None
-    figure, axes = _new(6.5, 4)
-    xs = [row.settings[results.axes[0]] for row in rows]
-    means, stds = _mean_and_std(rows, results.metric)
-    axes.plot(xs, means, marker="o", color="C0", label="sweep")
-    axes.fill_between(xs, means - stds, means + stds, color="C0", alpha=0.2, linewidth=0)
-    controls = [row for row in results.rows if row.kind == "control" and row.runs]
-    for number, row in enumerate(controls, 1):
-        (mean,), (std,) = _mean_and_std([row], results.metric)
+    axis, rows = found
+    shares = {m: [row.intended_share(m) for row in rows] for m in MODALITIES}
+    shown = [modality for modality in MODALITIES if all(shares[modality])]
+    figure, panels = _new(6.5, 6.5 if shown else 4, nrows=2 if shown else 1, ncols=1, sharex=True, squeeze=False)
+    axes = panels[0, 0]
+    xs = [row.settings[axis] for row in rows]
+    _band(axes, xs, [row.values(results.metric) for row in rows], "C0", axis.rsplit(".", 1)[-1])
+    others = [row for row in results.rows if row.runs and row not in rows]
+    for number, row in enumerate(others, 1):
+        values = row.values(results.metric)
+        mean, std = statistics.mean(values), _std(values)
         axes.axhline(mean, color=f"C{number}", linestyle=LINES[number % len(LINES)], label=row.name)
         axes.axhspan(mean - std, mean + std, color=f"C{number}", alpha=0.12, linewidth=0)
+    axes.set_ylabel(f"{results.metric} on test, %")
+    if shown:
+        axes = panels[1, 0]
+        for modality in shown:
+            _band(axes, xs, shares[modality], "C4" if modality == "audio" else "C5", modality)
+        axes.set_ylabel("removed, % of intended")
     if min(xs) > 0 and max(xs) / min(xs) >= 8:
         axes.set_xscale("log", base=2)
         axes.set_xticks(xs, [f"{x:g}" for x in xs])
-    axes.set_xlabel(results.axes[0])
-    axes.set_ylabel(f"{results.metric} on test, %")
-    axes.set_title(_title(results, "bands: ± one standard deviation over seeds"), fontsize=10)
-    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
-    axes.grid(alpha=0.3)
+    axes.set_xlabel(axis)
+    for axes in panels[:, 0]:
+        axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+        axes.grid(alpha=0.3)
+    panels[0, 0].set_title(_title(results, "bands: ± one standard deviation over seeds"), fontsize=10)
     return figure
+
+
+def _band(axes: Any, xs: Sequence[float], values: Sequence[Sequence[float]], colour: str, label: str) -> None:
+    """A line of means with a band of one standard deviation."""
+    means, stds = np.array([statistics.mean(v) for v in values]), np.array([_std(v) for v in values])
+    axes.plot(xs, means, marker="o", color=colour, label=label)
+    axes.fill_between(xs, means - stds, means + stds, color=colour, alpha=0.2, linewidth=0)
+
+
+def _std(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def _noise_ratios(results: SweepResults) -> Figure | None:
@@ -122,7 +140,9 @@ def _noise_ratios(results: SweepResults) -> Figure | None:
         for category, (true, estimated) in points[modality].items():
             axes.plot(true, estimated, "o", color="C0", markersize=4)
             if abs(true - estimated) > 0.15 or true > 0.4:
-                axes.annotate(category, (true, estimated), fontsize=7, xytext=(3, 3), textcoords="offset points")
+                axes.annotate(
+                    category, (true, estimated), fontsize=7, xytext=(3, 2), textcoords="offset points", rotation=35
+                )
         axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)
         axes.set_title(modality, fontsize=10)
         axes.set_xlabel("true noise ratio")
@@ -155,14 +175,6 @@ def _removals(results: SweepResults) -> Figure | None:
     panels[0].legend(loc="lower left", bbox_to_anchor=(1.0, 0.4), frameon=False)
     figure.suptitle(_title(results, f"{row.name}: removals per category, mean over seeds"), fontsize=10)
     return figure
-
-
-def _mean_and_std(rows: Sequence[RowResult], score: str) -> tuple[np.ndarray, np.ndarray]:
-    values = [row.values(score) for row in rows]
-    return (
-        np.array([statistics.mean(found) for found in values]),
-        np.array([statistics.stdev(found) if len(found) > 1 else 0.0 for found in values]),
-    )
 
 
 def _title(results: SweepResults, what: str) -> str:

@@ -135,6 +135,27 @@ def best_row(results: SweepResults) -> RowResult | None:
     return max(there, key=lambda row: statistics.mean(row.values(results.metric)), default=None)
 
 
+def line(results: SweepResults) -> tuple[str, list[RowResult]] | None:
+    """A setting and the finished rows that differ in nothing but its number, in its order: the longest such line of at
+    least three; None with more than one axis."""
+    if len(results.axes) > 1:
+        return None
+    lines: dict[tuple[str, str], list[RowResult]] = {}
+    for row in results.rows:
+        if row.kind == "control" or not row.runs:
+            continue
+        for name, value in row.settings.items():
+            if is_number(value):
+                others = json.dumps({key: row.settings[key] for key in sorted(row.settings) if key != name})
+                lines.setdefault((name, others), []).append(row)
+    (name, _), rows = max(lines.items(), key=lambda found: len(found[1]), default=(("", ""), []))
+    return (name, sorted(rows, key=lambda row: row.settings[name])) if len(rows) >= 3 else None
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def per_category(row: RowResult, modality: str, name: str) -> dict[str, float]:
     """An entry of removals.json by category, in percent: the mean over the seeds that have one.
 

@@ -18,7 +18,7 @@ from jomold_dist.config import SCORES
 from jomold_dist.errors import DataError
 from jomold_dist.tuning.paper import paper_scores
 from jomold_dist.tuning.report import shown, tabulate
-from jomold_dist.tuning.results import Difference, RowResult, difference, read_results
+from jomold_dist.tuning.results import Difference, RowResult, SweepResults, difference, line, read_results
 from tools.tabulate_sweep import main
 
 CATEGORIES = ("Speech", "Dog")
@@ -52,7 +52,7 @@ def write_sweep(folder: Path, name: str = "table2b", axes: tuple[str, ...] = AXE
         {"name": "han", "kind": "control", "settings": {"method": "han"}},
         {"name": "static", "kind": "control", "settings": {"method": "static"}},
     ]
-    values = [(0.5, 0.6), (1.6, 1.7)][: len(axes)]
+    values = [(0.5, 0.6), (1.6, 1.7)] if len(axes) == 2 else [(16.0, 32.0, 64.0)]
     for cell in np.stack(np.meshgrid(*values, indexing="ij"), -1).reshape(-1, len(axes)).tolist() if axes else []:
         settings = dict(zip(axes, cell, strict=True))
         rows.append({"name": ", ".join(f"{k}={v}" for k, v in settings.items()), "kind": "cell", "settings": settings})
@@ -108,6 +108,27 @@ def test_one_axis_gives_a_curve_and_what_is_missing_is_told(tmp_path: Path) -> N
     assert static.split("|")[-2].strip() == "+1.0"  # over the one seed that both have
     # ratios of 0.5 and 0.25 intend 2 x (20 + 2.5) removals, 20 were made
     assert "44.4 ± 0.0" in text
+
+
+def settings_of(results: SweepResults) -> tuple[str, list[Any]] | None:
+    found = line(results)
+    return found and (found[0], [row.settings[found[0]] for row in found[1]])
+
+
+def test_a_line_is_of_rows_that_differ_in_one_number() -> None:
+    def results(*rows: dict[str, Any], axes: tuple[str, ...] = (), kind: str = "variant") -> SweepResults:
+        made = [RowResult(str(n), kind, settings, {0: Path()}, ()) for n, settings in enumerate(rows)]
+        return SweepResults("", "segment_type", True, axes, made, made[0])
+
+    warmups = [{"warmup_epochs": value} for value in (1.0, None, 0.7, 0.9)]
+    released = {"warmup": "released", "warmup_epochs": 0.8}
+    assert settings_of(results(*warmups, released)) == ("warmup_epochs", [0.7, 0.9, 1.0])
+    constants = [{"ratios": "constant", "ratio_constant": value} for value in (0.1, 0.2, 0.3)]
+    assert settings_of(results(*constants, {"ratios": "estimated"})) == ("ratio_constant", [0.1, 0.2, 0.3])
+    assert settings_of(results(*constants, kind="control")) is None
+    assert settings_of(results(*constants[:2])) is None
+    assert settings_of(results(*({"x": x, "y": 1} for x in range(4)), axes=("x", "y"))) is None
+    assert settings_of(results(*({"cross_modal": flag} for flag in (True, False)))) is None
 
 
 def test_variants_alone_give_no_map_and_no_curve(tmp_path: Path) -> None:
