@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -46,6 +47,10 @@ def main() -> int:
         code = supervisor.run()
         if left.exists():
             return int(left.read_text(encoding="utf-8"))
+    if code - 128 in signal.valid_signals() and not supervisor.asked:
+        name = signal.Signals(code - 128).name
+        why = "; the system does so when memory runs out" if name == "SIGKILL" else ""
+        say(f"{words[0]} was killed by {name}{why}. The same command goes on from the last checkpoint")
     if code not in (SUCCESS, USER_ERROR):  # the launcher's own, or of what ended it
         code = FAILURE
     if written(status) == before:  # training did not begin

@@ -94,6 +94,33 @@ def test_killed_half_way_it_trains_only_what_is_missing(tiny: Tiny, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_trial_whose_worker_is_killed_is_told_and_started_again(retries: int, tiny: Tiny, tmp_path: Path) -> None:
+    variants = {"long": {"method": "han", "train": {"epochs": 40}}, "short": {"method": "han"}}
+    file = sweep_file(tmp_path, tiny, retries=retries, concurrent=1, variants=variants)
+    process = subprocess.Popen(
+        command("python", "sweep", "--config", file), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    )
+    trials = tmp_path / "sweeps" / "trials"
+    while not list(trials.glob("*/history.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.2)
+    (worker,) = [n for n in processes_naming(trials) if b"start.py" not in Path(f"/proc/{n}/cmdline").read_bytes()]
+    os.kill(worker, signal.SIGKILL)
+    out, _ = process.communicate(timeout=240)
+    found = cells(tmp_path)
+    assert found["short", 0]["state"] == "finished"
+    if retries:
+        assert process.returncode == 0
+        assert "long, seed 0: failed (python was killed by SIGKILL" in out
+        assert found["long", 0]["state"] == "finished"
+    else:
+        assert process.returncode == 1
+        assert found["long", 0]["state"] == "failed"
+        assert "killed by SIGKILL" in found["long", 0]["problem"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_it_says_so_and_leaves_nothing_running(number: int, tiny: Tiny, tmp_path: Path) -> None:
     long = {"method": "han", "train": {"epochs": 500}}
