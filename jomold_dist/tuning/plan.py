@@ -44,12 +44,13 @@ class SweepPlan:
     def summary(self) -> str:
         """What will be trained, in a few lines."""
         simulated = ", simulated data" if self.manifest.simulated is not None else ""
+        seeds = len(self.sweep.sweep.seeds)
         names = {run_name(cell.config, self.manifest.digest) for cell in self.cells}
         lines = [
-            f"{self.name}: {len(self.rows)} rows x {len(self.sweep.sweep.seeds)} seeds",
+            f"{self.name}: {len(self.rows)} rows x {seeds} seed{'' if seeds == 1 else 's'}",
             f"data: {self.manifest.name}{simulated}",
             f"{len(names)} different trainings, or fewer where noise ratios come out equal; "
-            f"{len(self.estimators)} estimators",
+            f"{len(self.estimators)} estimator{'' if len(self.estimators) == 1 else 's'}",
             f"trials in {self.sweep.trials}, tables and figures in {self.sweep.folder}",
         ]
         asked = self.sweep.sweep
