@@ -174,6 +174,8 @@ class EstimatorConfig:
     """Give the estimator cross-modal attention (the ablation of Table 2c)."""
     epochs: int = number(25, 1)
     """Epochs of the estimator."""
+    batch_size: int | None = number(None, 1)
+    """Videos in an optimizer batch of the estimator. None: `train.batch_size`."""
     keep_predictions: bool = False
     """Keep the estimator's probabilities of all training labels in the run's folder, for noise ratios at other
     thresholds."""
@@ -281,6 +283,11 @@ class Config:
     def flat(self) -> dict[str, Any]:
         """Every setting by its dotted name; tuples become lists, a free mapping is one setting."""
         return dict(_flatten("", dataclasses.asdict(self)))
+
+    @property
+    def estimator_batch_size(self) -> int:
+        """Videos in an optimizer batch of the estimator, over all ranks and micro-batches."""
+        return self.estimator.batch_size or self.train.batch_size
 
     @property
     def digest(self) -> str:

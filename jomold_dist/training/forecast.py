@@ -105,19 +105,21 @@ def forecast(config: Config, manifest: Manifest, ranks: int, splits: tuple[str, 
 
 def _stages(config: Config, manifest: Manifest, ranks: int) -> tuple[StageForecast, ...]:
     """The method's stages and the evaluation."""
-    train, method, batch = manifest.split("train"), METHODS[config.method], config.train.batch_size
-    steps = steps_per_epoch(train.videos, batch)
-    capacity = row_capacity(batch, ranks, train.max_labels)
+    train, method = manifest.split("train"), METHODS[config.method]
+    batch, estimator_batch = config.train.batch_size, config.estimator_batch_size
 
-    def trained(name: str, epochs: int, ranking: bool, cross_modal: bool) -> StageForecast:
-        return StageForecast(
-            name, epochs, steps, sent_bytes(capacity, ranking), _checkpoint_bytes(config, manifest, cross_modal)
-        )
+    def trained(name: str, epochs: int, batch: int, ranking: bool, cross_modal: bool) -> StageForecast:
+        sent = sent_bytes(row_capacity(batch, ranks, train.max_labels), ranking)
+        steps = steps_per_epoch(train.videos, batch)
+        return StageForecast(name, epochs, steps, sent, _checkpoint_bytes(config, manifest, cross_modal))
 
+    predicting = steps_per_epoch(train.videos, estimator_batch) if config.denoise.ratios == "estimated" else 0
     known = {
-        "estimator": trained("estimator", config.estimator.epochs, False, config.estimator.cross_modal),
-        "noise_ratios": StageForecast("noise_ratios", 1, steps if config.denoise.ratios == "estimated" else 0),
-        "train": trained("train", config.train.epochs, method.needs_ranking, True),
+        "estimator": trained(
+            "estimator", config.estimator.epochs, estimator_batch, False, config.estimator.cross_modal
+        ),
+        "noise_ratios": StageForecast("noise_ratios", 1, predicting),
+        "train": trained("train", config.train.epochs, batch, method.needs_ranking, True),
     }
     evaluation = StageForecast("evaluation", 1, steps_per_epoch(manifest.split("test").videos, batch))
     return (*(known[name] for name in method.stages(config)), evaluation)
@@ -165,10 +167,10 @@ def _memory(config: Config, manifest: Manifest, ranks: int) -> MemoryForecast:
 
 
 def _read_ahead(config: Config, manifest: Manifest, ranks: int) -> int:
-    train, data = manifest.split("train"), config.data
-    blocks, batches = read_ahead_videos(
-        train.videos, config.train.batch_size, ranks, data.streams, data.block, data.threads
-    )
+    train, data, largest = manifest.split("train"), config.data, config.train.batch_size
+    if "estimator" in METHODS[config.method].stages(config):
+        largest = max(largest, config.estimator_batch_size)
+    blocks, batches = read_ahead_videos(train.videos, largest, ranks, data.streams, data.block, data.threads)
     if data.resident:
         return batches * resident_row_bytes(manifest)
     return (blocks + batches) * train.record.bytes

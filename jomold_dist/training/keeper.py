@@ -33,8 +33,10 @@ logger = logging.getLogger(__name__)
 class Keeper:
     """Writes and reads the checkpoints of a stage. `network` is of the trained one's form."""
 
-    def __init__(self, run: Run, stage: str, epochs: int, cross_modal: bool, network: HybridAttentionNetwork) -> None:
-        self._run, self._stage, self._epochs = run, stage, epochs
+    def __init__(
+        self, run: Run, stage: str, epochs: int, batch_size: int, cross_modal: bool, network: HybridAttentionNetwork
+    ) -> None:
+        self._run, self._stage, self._epochs, self._batch_size = run, stage, epochs, batch_size
         self._cross_modal, self._network = cross_modal, network
 
     def place(self, progress: Progress) -> Path:
@@ -102,5 +104,5 @@ class Keeper:
             "mlflow": mlflow,
             "ranks": run.world.size,
             "engine": run.config.train.engine,
-            "videos": progress.epoch * videos + min(progress.step * run.config.train.batch_size, videos),
+            "videos": progress.epoch * videos + min(progress.step * self._batch_size, videos),
         }

@@ -39,6 +39,7 @@ class FitSettings:
 
     stage: str
     epochs: int
+    batch_size: int
     weights: LossWeights
     cross_modal: bool
 
@@ -49,7 +50,8 @@ def fit(run: Run, method: Method, settings: FitSettings, removals: RemovalRecord
 
     Raises StoppedError on every rank, with a checkpoint written, once any rank was asked to stop.
     """
-    with run.loader("train", shuffle=True) as loader, run.loader("val", shuffle=False) as validation:
+    size = settings.batch_size
+    with run.loader("train", True, size) as loader, run.loader("val", False, size) as validation:
         training = Training(run, method, settings, removals, loader, validation)
         training.resume()
         while training.progress.epoch < settings.epochs:
@@ -82,11 +84,13 @@ class Training:
             world,
             StepSettings(settings.weights, settings.cross_modal, seed),
             self._stopwatch,
-            capacity=row_capacity(config.train.batch_size, world.size, run.manifest.split("train").max_labels),
+            capacity=row_capacity(settings.batch_size, world.size, run.manifest.split("train").max_labels),
         )
         self._judge = method.network().to(world.device, next(self._step.network.parameters()).dtype)  # for validation
         self._judge.compute_dtype = COMPUTE_DTYPES[config.train.precision]
-        self._keeper = Keeper(run, settings.stage, settings.epochs, settings.cross_modal, self._judge)
+        self._keeper = Keeper(
+            run, settings.stage, settings.epochs, settings.batch_size, settings.cross_modal, self._judge
+        )
         self.progress = Progress()
         self._due = Due(config.checkpoint)
         self._failure: DataError | None = None

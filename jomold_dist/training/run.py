@@ -49,9 +49,10 @@ class Run:
     records: bool = True
     """Whether bad videos are recorded in the folder."""
 
-    def loader(self, split: str, shuffle: bool) -> Loader:
-        """This rank's videos of a split, in the canonical order of each epoch or in the manifest's order."""
-        return make_loader(self.config, self.manifest, split, self.source, self.world, shuffle)
+    def loader(self, split: str, shuffle: bool, batch_size: int | None = None) -> Loader:
+        """This rank's videos of a split, in the canonical order of each epoch or in the manifest's order, in batches
+        of `train.batch_size` unless another size is given."""
+        return make_loader(self.config, self.manifest, split, self.source, self.world, shuffle, batch_size)
 
     @property
     def source(self) -> Source:
@@ -98,14 +99,22 @@ class Run:
         return WeightsInfo(manifest.categories.names, manifest.segments, feature_sizes(manifest), cross_modal, notes)
 
 
-def make_loader(config: Config, manifest: Manifest, split: str, source: Source, world: World, shuffle: bool) -> Loader:
+def make_loader(
+    config: Config,
+    manifest: Manifest,
+    split: str,
+    source: Source,
+    world: World,
+    shuffle: bool,
+    batch_size: int | None = None,
+) -> Loader:
     """A rank's loader of a split of a data set, as the config's `data` section says."""
     data = config.data
     return Loader(
         source,
         manifest,
         split,
-        batch_size=config.train.batch_size,
+        batch_size=batch_size or config.train.batch_size,
         rank=world.rank,
         world=world.size,
         seed=config.run.seed,

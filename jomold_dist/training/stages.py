@@ -90,6 +90,7 @@ def _train_estimator(run: Run) -> None:
     settings = FitSettings(
         "estimator",
         config.epochs,
+        run.config.estimator_batch_size,
         LossWeights.of(config.loss),
         config.cross_modal,
     )
@@ -113,7 +114,7 @@ def _find_noise_ratios(run: Run) -> None:
         ratios = read_noise_ratios(Path(str(denoise.ratio_file)), categories)
     else:
         network = _load(run, run.folder.weights("estimator"))
-        with run.loader("train", shuffle=False) as loader:
+        with run.loader("train", False, run.config.estimator_batch_size) as loader:
             found = predict_labels(
                 network,
                 run.batches(loader),
@@ -182,7 +183,7 @@ def _train_model(run: Run) -> None:
     method = METHODS[config.method](config, run.manifest, ratios, run.world.device)
     removals = RemovalRecord(run.manifest, truth)
     weights = LossWeights.of(config.loss)
-    best = fit(run, method, FitSettings("model", config.train.epochs, weights, cross_modal=True), removals)
+    best = fit(run, method, FitSettings("model", config.train.epochs, config.train.batch_size, weights, True), removals)
     with _results(run) as is_main:
         if is_main:
             write_json(run.folder.removals, removals.summary())

@@ -65,8 +65,8 @@ def estimator_config(config: Config, manifest_digest: str, trials: Path) -> Conf
     plain = replace(
         config,
         denoise=DenoiseConfig(mean_batch_size=config.denoise.mean_batch_size),
-        estimator=replace(config.estimator, keep_predictions=True),
-        train=replace(config.train, epochs=1),
+        estimator=replace(config.estimator, keep_predictions=True, batch_size=None),
+        train=replace(config.train, epochs=1, batch_size=config.estimator_batch_size),
     )
     name = f"estimator-{run_name(plain, manifest_digest)}"
     return replace(plain, recipe="paper", run=replace(plain.run, dir=str(trials / name)))

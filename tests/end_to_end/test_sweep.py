@@ -160,12 +160,13 @@ def test_a_trial_of_two_workers_is_that_of_one(tiny: Tiny, tmp_path: Path) -> No
 @pytest.mark.slow
 def test_a_cell_is_the_run_that_trains_an_estimator_of_its_own(tiny: Tiny, tmp_path: Path) -> None:
     file = sweep_file(tmp_path, tiny, seeds=[5], space={"denoise.audio_threshold": [0.95, 0.9500001]})
-    outcome = run_process("python", "sweep", "--config", file)
+    batches = ("estimator.batch_size=12", "train.batch_size=24")
+    outcome = run_process("python", "sweep", "--config", file, *batches)
     assert outcome.code == 0, outcome.err
     found = cells(tmp_path)
     assert len({cell["run"] for cell in found.values()}) == 1  # equal noise ratios
     run = tmp_path / "run"
-    settings = ("run.seed=5", "denoise.audio_threshold=0.95", f"run.dir={run}")
+    settings = (*batches, "run.seed=5", "denoise.audio_threshold=0.95", f"run.dir={run}")
     assert run_process("python", "train", "--config", tiny.config, *settings).code == 0
     assert [(run / name).read_bytes() for name in RESULTS] == results(tmp_path, found["audio_threshold=0.95", 5])
 

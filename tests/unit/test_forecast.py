@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jomold_dist.config import Config, DataConfig, DeepSpeedConfig, TrainConfig
+from jomold_dist.config import Config, DataConfig, DeepSpeedConfig, EstimatorConfig, TrainConfig
 from jomold_dist.data.loader import Loader
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.resident import ResidentSplit, resident_bytes
@@ -70,6 +70,17 @@ def test_what_ranks_read(manifest: tuple[Path, Manifest]) -> None:
     assert found.data_set == sum(path.stat().st_size for path in manifest[0].rglob("*.tar"))
     small = forecast(make_config(batch=10_000), manifest[1], 6, SPLITS)
     assert (small.videos_per_step, small.stages[0].steps_per_epoch) == (100, 1)
+
+
+def test_an_estimator_of_another_batch_size_has_its_own_steps(manifest: tuple[Path, Manifest]) -> None:
+    config = replace(make_config(batch=24), estimator=EstimatorConfig(batch_size=100))
+    found = forecast(config, manifest[1], 1, SPLITS)
+    assert {s.name: s.steps_per_epoch for s in found.stages} == {
+        "estimator": 6, "noise_ratios": 6, "train": 25, "evaluation": 1
+    }  # fmt: skip
+    assert found.stages[0].sent == forecast(make_config(batch=100), manifest[1], 1, SPLITS).stages[0].sent
+    both = [forecast(replace(config, method=method), manifest[1], 1, SPLITS) for method in ("han", "jomold")]
+    assert both[0].memory.read_ahead < both[1].memory.read_ahead
 
 
 @pytest.mark.parametrize("ranking", [True, False])

@@ -211,6 +211,7 @@ def test_one_estimator_for_all_that_differ_only_in_what_comes_after_it() -> None
     assert folder() != folder("run.seed=1")
     assert folder() != folder("estimator.cross_modal=true")
     assert folder() != folder("train.batch_size=64")
+    assert folder("train.batch_size=64") == folder("train.batch_size=1024", "estimator.batch_size=64")
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=2), st.lists(st.floats(0, 1), min_size=2, max_size=2))
