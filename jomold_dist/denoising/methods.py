@@ -16,7 +16,7 @@ from torch import Tensor
 from jomold_dist.config import Config, EstimatorLossConfig, LossConfig
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.denoising.noise_ratio import NoiseRatios, read_noise_ratios
-from jomold_dist.denoising.removal import Removal, Rows, remove_rows
+from jomold_dist.denoising.removal import Removal, Rows, count_candidates, remove_rows
 from jomold_dist.denoising.warmup import warmup_factor
 from jomold_dist.errors import DataError, nearest
 from jomold_dist.models.han import HybridAttentionNetwork, Parsing
@@ -103,6 +103,10 @@ class Method:
         nothing = torch.zeros_like(rows.category, dtype=torch.bool)
         return Removal(nothing, nothing)
 
+    def candidates(self, rows: Rows, moment: Moment) -> Tensor:
+        """How many labels of a category the method looks at before it removes any: int64 (2, C), for the record."""
+        return rows.category.new_zeros(2, len(self.manifest.categories))
+
     def targets(self, labels: Tensor, removed: Removal) -> Targets:
         """Labels and removed labels, bool (b, C) -> targets. A removed label's target is exactly 0; the whole video's
         labels are never removed."""
@@ -184,9 +188,16 @@ class Jomold(Method):
         return []
 
     def remove(self, rows: Rows, moment: Moment) -> Removal:
+        return remove_rows(rows, *self._ratios(moment), self.config.denoise.rule)
+
+    def candidates(self, rows: Rows, moment: Moment) -> Tensor:
+        return count_candidates(rows, *self._ratios(moment))
+
+    def _ratios(self, moment: Moment) -> tuple[Tensor, Tensor]:
+        """The noise ratios of a moment of the warm-up, float64 (C,): audio, visual."""
         denoise = self.config.denoise
         factor = warmup_factor(moment.step, moment.steps_per_epoch, denoise.warmup_epochs, denoise.warmup)
-        return remove_rows(rows, self._audio_ratio * factor, self._visual_ratio * factor, denoise.rule)
+        return self._audio_ratio * factor, self._visual_ratio * factor
 
 
 METHODS: dict[str, type[Method]] = {"han": Han, "static": Static, "jomold": Jomold}

@@ -38,9 +38,7 @@ def remove_rows(rows: Rows, audio_ratio: Tensor, visual_ratio: Tensor, rule: Rul
     loss is among the k highest there and among the k lowest in the other modality; `intra` (InMoLD) drops the second
     condition. Both modalities are decided on the labels as they are before any removal.
     """
-    categories = audio_ratio.numel()
-    ones = torch.ones_like(rows.category)
-    count = torch.zeros(categories + 1, dtype=torch.int64, device=ones.device).scatter_add_(0, rows.category, ones)
+    count = _count(rows.category, audio_ratio.numel())
     audio_rank = _rank_in_category(rows.category, rows.audio_loss, count)
     visual_rank = _rank_in_category(rows.category, rows.visual_loss, count)
     size = count[rows.category]
@@ -50,6 +48,18 @@ def remove_rows(rows: Rows, audio_ratio: Tensor, visual_ratio: Tensor, rule: Rul
     if rule == "joint":
         audio, visual = audio & (visual_rank < audio_k), visual & (audio_rank < visual_k)
     return Removal(audio, visual)
+
+
+def count_candidates(rows: Rows, audio_ratio: Tensor, visual_ratio: Tensor) -> Tensor:
+    """How many labels of each category Algorithm 1 looks at in each modality, the k of `remove_rows`: int64 (2, C)."""
+    count = _count(rows.category, audio_ratio.numel())
+    return torch.stack([_candidates(ratio, count) for ratio in (audio_ratio, visual_ratio)])[:, :-1]
+
+
+def _count(category: Tensor, categories: int) -> Tensor:
+    """Positives per category, and padding after them: int64 (C + 1,)."""
+    zeros = torch.zeros(categories + 1, dtype=torch.int64, device=category.device)
+    return zeros.scatter_add_(0, category, torch.ones_like(category))
 
 
 def _candidates(ratio: Tensor, count: Tensor) -> Tensor:

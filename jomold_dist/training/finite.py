@@ -40,6 +40,7 @@ class Told:
     videos: int
     audio: np.ndarray  # (n,) bool: this rank's positives that are removed from the audio modality
     visual: np.ndarray  # (n,) bool
+    candidates: np.ndarray  # (2, C) int64
 
 
 class FiniteGuard:

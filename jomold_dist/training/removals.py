@@ -68,6 +68,7 @@ class RemovalRecord:
         self._present = present
         self._epochs = 0
         self._pending: list[Labels] = []  # of this rank's steps
+        self._candidates = np.zeros((2, len(self._names)), dtype=np.int64)
         self._removed = np.zeros((2, len(self._names)), dtype=np.int64)  # in whole epochs
         self._rightly = np.zeros_like(self._removed)
         self._epoch_removed = np.zeros_like(self._removed)  # in this epoch
@@ -77,6 +78,7 @@ class RemovalRecord:
 
     def add(self, report: StepReport) -> None:
         """One step's removals on this rank."""
+        self._candidates += report.candidates
         if report.keys:
             keys = np.array(report.keys, dtype=np.bytes_)
             once = np.ones(len(keys), dtype=np.int32)
@@ -123,6 +125,7 @@ class RemovalRecord:
         self._count()
         return {
             "epochs": np.array(self._epochs),
+            "candidates": self._candidates,
             "removed": self._removed,
             "rightly": self._rightly,
             "epoch_removed": self._epoch_removed,
@@ -133,6 +136,7 @@ class RemovalRecord:
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """The inverse of `state`, on rank 0."""
         self._epochs = int(state["epochs"])
+        self._candidates = state["candidates"].copy()
         self._removed, self._rightly = state["removed"].copy(), state["rightly"].copy()
         self._epoch_removed, self._epoch_rightly = state["epoch_removed"].copy(), state["epoch_rightly"].copy()
         self._by_label = Labels(*(state[f"label_{name}"] for name in Labels._fields))
@@ -141,13 +145,16 @@ class RemovalRecord:
     def summary(self) -> dict[str, Any]:
         """What removals.json holds: per modality in total, and per category.
 
-        A label counts once an epoch in which it was removed. precision: share of these removals that hit noise;
+        A label counts once an epoch in which it was removed. candidates: labels that the method has looked at, for
+        jomold trunc(ratio × labels of a batch) over all batches. precision: share of the removals that hit noise;
         recall: share of the noise, over all epochs, that was removed; None where there is nothing to divide by.
         """
 
         def entry(modality: int, category: int | slice) -> dict[str, Any]:
             removed = int(self._removed[modality, category].sum())
-            found: dict[str, Any] = {"labels": int(self._labels[category].sum()), "removed": removed}
+            candidates = int(self._candidates[modality, category].sum())
+            labels = int(self._labels[category].sum())
+            found: dict[str, Any] = {"labels": labels, "candidates": candidates, "removed": removed}
             if self._noise is not None:
                 noise = int(self._noise[modality, category].sum())
                 rightly = int(self._rightly[modality, category].sum())

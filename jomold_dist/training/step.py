@@ -48,6 +48,7 @@ class StepReport:
     category: np.ndarray  # (n,) int64
     visual: np.ndarray  # (n,) bool: removed from the visual modality, else from the audio modality
     keys: tuple[str, ...]  # (n,)
+    candidates: np.ndarray  # (2, C) int64: labels of the whole optimizer batch that the method has looked at
     skipped: bool = False
 
 
@@ -102,6 +103,7 @@ class TrainStep:
             elif self._method.needs_ranking:
                 ranked = self._ranking_pass(features, parts)
             exchanged, removed_rows = self._exchange(batch, own, ranked, features, moment, ask)
+            candidates = self._method.candidates(exchanged.rows, moment)
             removed = scatter_rows(removed_rows, own.video, own.category, labels.shape)
             targets = self._method.targets(labels, removed)
             if first is not None:
@@ -113,7 +115,7 @@ class TrainStep:
                     assert parsing is not None
                     self._learn(parsing, targets, part, exchanged.videos, learned)
         norm = self.engine.clip_gradient()
-        told = self._read_back(exchanged, removed_rows, norm)
+        told = self._read_back(exchanged, removed_rows, candidates, norm)
         if told.repeated:
             raise RuntimeError(f"step {moment.step}: two ranks hold the same video; the order of the data is broken")
         if self._guard.lets_pass(batch, told, learned, moment.step):
@@ -122,7 +124,8 @@ class TrainStep:
             return self._report(batch, told, here)
         self.engine.skip()
         nothing = np.zeros(0, dtype=np.int64)
-        return StepReport(told.ask, told.videos, nothing, nothing.astype(bool), (), skipped=True)
+        looked_at = np.zeros_like(told.candidates)
+        return StepReport(told.ask, told.videos, nothing, nothing.astype(bool), (), looked_at, skipped=True)
 
     def take_sums(self) -> Tensor:
         """This rank's loss sums since the last call, one a term, and its count of videos: float64 (5,)."""
@@ -224,14 +227,17 @@ class TrainStep:
         outputs = (parsing.video_prob, parsing.audio_prob, parsing.visual_prob, parsing.similarity.flatten(1))
         learned.outputs.append(tuple(output.detach() for output in outputs))
 
-    def _read_back(self, exchanged: Exchanged, removed: Removal, norm: Tensor) -> Told:
+    def _read_back(self, exchanged: Exchanged, removed: Removal, candidates: Tensor, norm: Tensor) -> Told:
         """The step's one read-back from the GPU."""
         flags = [exchanged.ask, exchanged.bad_position, exchanged.repeated, norm.isfinite(), exchanged.videos]
         head = torch.stack([f.to(torch.int64) for f in flags])
-        told = torch.cat([head, removed.audio.to(torch.int64), removed.visual.to(torch.int64)]).cpu()
+        masks = torch.cat([removed.audio, removed.visual]).to(torch.int64)
+        told = torch.cat([head, candidates.flatten(), masks]).cpu()
         ask, bad_position, repeated, norm_is_finite, videos = told[: len(flags)].tolist()
-        audio, visual = (told[len(flags) :].view(2, -1) > 0).numpy()
-        return Told(Ask(ask), bad_position, bool(repeated), bool(norm_is_finite), videos, audio, visual)
+        counts, rows = told[len(flags) :].split([candidates.numel(), masks.numel()])
+        audio, visual = (rows.view(2, -1) > 0).numpy()
+        looked_at = counts.view(2, -1).numpy()
+        return Told(Ask(ask), bad_position, bool(repeated), bool(norm_is_finite), videos, audio, visual, looked_at)
 
     def _report(self, batch: Batch, told: Told, own: OwnRows) -> StepReport:
         rows = np.concatenate([np.flatnonzero(told.audio), np.flatnonzero(told.visual)])
@@ -241,6 +247,7 @@ class TrainStep:
             category=own.category.numpy()[rows],
             visual=np.arange(len(rows)) >= told.audio.sum(),
             keys=tuple(batch.keys[v] for v in own.video.numpy()[rows]),
+            candidates=told.candidates,
         )
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINES = ("--", ":", "-.")
+COLOURS = {"audio": "C4", "visual": "C5"}
 
 
 def draw_figures(results: SweepResults, out: Path) -> list[Path]:
@@ -89,8 +90,12 @@ def _curve(results: SweepResults) -> Figure | None:
     if found is None:
         return None
     axis, rows = found
-    shares = {m: [row.intended_share(m) for row in rows] for m in MODALITIES}
-    shown = [modality for modality in MODALITIES if all(shares[modality])]
+    shares = {
+        (modality, name): [row.intended_share(modality, name) for row in rows]
+        for modality in MODALITIES
+        for name in ("removed", "candidates")
+    }
+    shown = [key for key, values in shares.items() if all(values)]
     figure, panels = _new(6.5, 6.5 if shown else 4, nrows=2 if shown else 1, ncols=1, sharex=True, squeeze=False)
     axes = panels[0, 0]
     xs = [row.settings[axis] for row in rows]
@@ -104,9 +109,10 @@ def _curve(results: SweepResults) -> Figure | None:
     axes.set_ylabel(f"{results.metric} on test, %")
     if shown:
         axes = panels[1, 0]
-        for modality in shown:
-            _band(axes, xs, shares[modality], "C4" if modality == "audio" else "C5", modality)
-        axes.set_ylabel("removed, % of intended")
+        for modality, name in shown:
+            colour, style = COLOURS[modality], "-" if name == "removed" else "--"
+            _band(axes, xs, shares[modality, name], colour, f"{modality}, {name}", style)
+        axes.set_ylabel("% of intended removals")
     if min(xs) > 0 and max(xs) / min(xs) >= 8:
         axes.set_xscale("log", base=2)
         axes.set_xticks(xs, [f"{x:g}" for x in xs])
@@ -118,10 +124,12 @@ def _curve(results: SweepResults) -> Figure | None:
     return figure
 
 
-def _band(axes: Any, xs: Sequence[float], values: Sequence[Sequence[float]], colour: str, label: str) -> None:
+def _band(
+    axes: Any, xs: Sequence[float], values: Sequence[Sequence[float]], colour: str, label: str, style: str = "-"
+) -> None:
     """A line of means with a band of one standard deviation."""
     means, stds = np.array([statistics.mean(v) for v in values]), np.array([_std(v) for v in values])
-    axes.plot(xs, means, marker="o", color=colour, label=label)
+    axes.plot(xs, means, marker="o", color=colour, label=label, linestyle=style)
     axes.fill_between(xs, means - stds, means + stds, color=colour, alpha=0.2, linewidth=0)
 
 

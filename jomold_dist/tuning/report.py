@@ -117,10 +117,11 @@ def _against(results: SweepResults, row: RowResult) -> Difference | None:
 
 def _removals(results: SweepResults) -> tuple[list[str], list[list[str]]]:
     def cells(row: RowResult, modality: str) -> list[str]:
-        shares = (row.shares(modality, "precision"), row.shares(modality, "recall"), row.intended_share(modality))
-        return [spread(row.removed(modality), 0), *map(spread, shares)]
+        quality = [row.shares(modality, name) for name in ("precision", "recall")]
+        intended = [row.intended_share(modality, name) for name in ("candidates", "removed")]
+        return [spread(row.removed(modality), 0), *map(spread, [*quality, *intended])]
 
-    columns = ("removed", "precision %", "recall %", "% of intended")
+    columns = ("removed", "precision %", "recall %", "candidates, % of intended", "removed, % of intended")
     header = ["row", *(f"{modality}: {title}" for modality in MODALITIES for title in columns)]
     return header, [[row.name, *(cell for m in MODALITIES for cell in cells(row, m))] for row in results.rows]
 

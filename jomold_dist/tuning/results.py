@@ -55,18 +55,20 @@ class RowResult:
         """Removed labels over all epochs, of every seed."""
         return [float(removals["total"][modality]["removed"]) for removals in self.removals.values()]
 
-    def intended_share(self, modality: str) -> list[float]:
-        """Removed labels in percent of those that the noise ratios intend (ratio x labels x epochs), of every seed."""
+    def intended_share(self, modality: str, name: str) -> list[float]:
+        """`candidates` or `removed` labels in percent of those that the noise ratios intend (ratio x labels x epochs),
+        of every seed that has both."""
         shares = []
         for seed, run in self.runs.items():
             file, removals = RunFolder(run).noise_ratios, self.removals[seed]
-            if not file.exists():
+            found = removals["total"][modality].get(name)
+            if found is None or not file.exists():
                 continue
             ratios = dict(zip(_read(file)["categories"], _read(file)[modality], strict=True))
             counts = {name: entry[modality]["labels"] for name, entry in removals["categories"].items()}
             intended = removals["epochs"] * sum(ratios[name] * count for name, count in counts.items())
             if intended:
-                shares.append(100 * removals["total"][modality]["removed"] / intended)
+                shares.append(100 * found / intended)
         return shares
 
 

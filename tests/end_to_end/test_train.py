@@ -70,6 +70,7 @@ def test_a_run_folder_holds_everything(finished: Finished, tiny: Tiny) -> None:
     for name in ("audio", "visual"):
         in_ledger = sum(int(row["epochs_removed"]) for row in ledger(folder) if row["modality"] == name)
         assert 0 < in_ledger == removals[name]["removed"] == sum(line[f"denoise/removed_{name}"] for line in model)
+        assert removals[name]["removed"] <= removals[name]["candidates"] <= 2 * removals[name]["labels"]
     for score in scores["scores"].values():
         assert f"{score:.1f}" in finished.outcome.out
     assert str(folder) in finished.outcome.out

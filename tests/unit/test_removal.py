@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jomold_dist.denoising.exchange import Ask, Exchanged, OwnRows, own_rows, pack_rows, unpack_rows
-from jomold_dist.denoising.removal import Removal, Rows, remove_rows, select_noisy_labels
+from jomold_dist.denoising.removal import Removal, Rows, count_candidates, remove_rows, select_noisy_labels
 from jomold_dist.models.losses import binary_cross_entropy, smooth_targets
 
 
@@ -128,6 +128,11 @@ def test_removal_does_not_depend_on_who_holds_the_videos(batch: dict[str, np.nda
     np.testing.assert_array_equal(whole.audio, audio)
     np.testing.assert_array_equal(whole.visual, visual)
     assert int(exchanged.videos) == len(batch["labels"])
+    alone = remove_rows(exchanged.rows, ratios[0], ratios[1], "intra")
+    count = count_candidates(exchanged.rows, ratios[0], ratios[1])
+    for modality, mask in enumerate(alone):  # without the other modality's say, all candidates are removed
+        found = np.bincount(exchanged.rows.category[mask], minlength=batch["labels"].shape[1])
+        np.testing.assert_array_equal(count[modality], found)
 
 
 def test_own_rows_are_the_positives_in_the_order_of_the_videos() -> None:

@@ -34,7 +34,8 @@ def record(present: dict[str, np.ndarray] | None) -> RemovalRecord:
 
 
 def report(keys: tuple[str, ...], visual: list[bool]) -> StepReport:
-    return StepReport(False, 2, np.zeros(len(keys), dtype=np.int64), np.array(visual), keys)
+    candidates = np.array([[0, 0], [2, 1]])
+    return StepReport(False, 2, np.zeros(len(keys), dtype=np.int64), np.array(visual), keys, candidates)
 
 
 def test_removals_are_counted_and_judged() -> None:
@@ -51,7 +52,9 @@ def test_removals_are_counted_and_judged() -> None:
     assert (second["removed_visual"], second["recall_visual"]) == (0, 0.0)
     assert "precision_visual" not in second
     total = removals.summary()["total"]
-    assert total["visual"] == {"labels": 2, "removed": 2, "noise": 1, "precision": 0.5, "recall": 0.5}
+    assert total["visual"] == {
+        "labels": 2, "candidates": 9, "removed": 2, "noise": 1, "precision": 0.5, "recall": 0.5
+    }  # fmt: skip
     assert removals.ledger().splitlines() == [
         "video,modality,category,epochs_removed,epochs",
         "x,audio,a,2,2",
@@ -65,7 +68,7 @@ def test_without_a_known_truth_nothing_is_judged() -> None:
     removals = record(None)
     removals.add(report(("x",), [True]))
     assert removals.end_epoch(WORLD) == {"removed_audio": 0, "removed_visual": 1}
-    assert removals.summary()["total"]["visual"] == {"labels": 2, "removed": 1}
+    assert removals.summary()["total"]["visual"] == {"labels": 2, "candidates": 3, "removed": 1}
 
 
 def test_the_truth_is_only_asked_for_where_there_can_be_one(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def write_run(folder: Path, score: float, ratio: float | None = 0.25) -> None:
 
     def entry(labels: int, removed: int, noise: int, rightly: int) -> dict[str, Any]:
         return {
-            "labels": labels, "removed": removed, "noise": noise,
+            "labels": labels, "candidates": removed + 2, "removed": removed, "noise": noise,
             "precision": rightly / removed if removed else None, "recall": rightly / (2 * noise) if noise else None,
         }  # fmt: skip
 
@@ -106,8 +106,9 @@ def test_one_axis_gives_a_curve_and_what_is_missing_is_told(tmp_path: Path) -> N
     static = next(line for line in text.splitlines() if line.startswith("| static "))
     assert static.split("|")[2].strip() == "1"
     assert static.split("|")[-2].strip() == "+1.0"  # over the one seed that both have
-    # ratios of 0.5 and 0.25 intend 2 x (20 + 2.5) removals, 20 were made
-    assert "44.4 ± 0.0" in text
+    # ratios of 0.5 and 0.25 intend 2 x (20 + 2.5) removals, of which 22 were looked at and 20 made
+    assert "48.9 ± 0.0 |" in text
+    assert "44.4 ± 0.0 |" in text
 
 
 def settings_of(results: SweepResults) -> tuple[str, list[Any]] | None:
