@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("jomold_dist", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("jomold_dist")
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for the processes that tests start
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"

@@ -222,7 +222,7 @@ def plain_rows(filenames: list[str], events: np.ndarray) -> list[list[str]]:
     return rows
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(events=predictions())
 def test_written_events_are_the_maximal_runs(tmp_path_factory: pytest.TempPathFactory, events: np.ndarray) -> None:
     folder = tmp_path_factory.mktemp("events")
@@ -234,7 +234,7 @@ def test_written_events_are_the_maximal_runs(tmp_path_factory: pytest.TempPathFa
     assert [path.name for path in folder.iterdir()] == ["events.csv"]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(events=predictions())
 def test_written_events_read_back_as_truth(tmp_path_factory: pytest.TempPathFactory, events: np.ndarray) -> None:
     folder = tmp_path_factory.mktemp("events")

@@ -428,7 +428,7 @@ configs = (
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(config=configs)
 def test_a_dumped_config_loads_to_the_same(config: Config, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = write(tmp_path_factory.mktemp("dump"), dump_config(config))
@@ -438,7 +438,7 @@ def test_a_dumped_config_loads_to_the_same(config: Config, tmp_path_factory: pyt
     assert dump_config(again) == path.read_text(encoding="utf-8")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(name=st.sampled_from(sorted(schema())), text=st.text(max_size=20))
 def test_any_override_is_read_or_refused(name: str, text: str) -> None:
     with contextlib.suppress(ConfigError):  # and no other exception

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jomold_dist.data.features import (
@@ -47,7 +47,6 @@ def test_features_lie_where_they_are_published() -> None:
     assert feature_path(Path("f"), "motion", "k") == Path("f/r2plus1d_18/k.npy")
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 12), st.integers(1, 5), st.integers(0, 2**32 - 1), st.sampled_from(["float16", "float32", "float64"])
 )

@@ -93,7 +93,7 @@ def test_the_digest_never_changes() -> None:
     assert make({"train": 2}).digest == "4fa3a51f7b201e0cce943a8364561d607a0fdb0b52277fdd800ae303395b2419"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 6).flatmap(lambda n: st.lists(st.lists(st.integers(0, 3000), min_size=n, max_size=n))))
 def test_positives_as_text_and_back(lists: list[list[int]]) -> None:
     arrays = [np.array(numbers) for numbers in lists]

@@ -111,7 +111,6 @@ def tensors(modalities: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return audio, visual, audio_truth, visual_truth
 
 
-@settings(deadline=None)
 @given(cases())
 def test_scores_equal_the_plain_evaluator(modalities: np.ndarray) -> None:
     expected = [plain_video(modalities[:, n]) for n in range(modalities.shape[1])]
@@ -125,7 +124,6 @@ def test_scores_equal_the_plain_evaluator(modalities: np.ndarray) -> None:
     np.testing.assert_allclose(list(scores.values()), means, rtol=0, atol=1e-11)
 
 
-@settings(deadline=None)
 @given(cases())
 def test_category_counts_equal_the_plain_evaluator(modalities: np.ndarray) -> None:
     expected = plain_categories(modalities)
@@ -206,7 +204,7 @@ def test_refuses_shapes_that_differ_and_no_video() -> None:
 # --- ranks ---
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.data())
 def test_scores_are_the_same_bits_for_every_split_over_ranks(data: st.DataObject) -> None:
     videos, categories = data.draw(st.integers(1, 40)), data.draw(st.sampled_from([1, 3, 25, 70]))

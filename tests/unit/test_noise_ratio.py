@@ -46,7 +46,7 @@ def test_ratios_by_hand() -> None:
     assert scaled.visual.tolist() == [1.0, 0.0]  # 1.35 and 0.9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_shares_of_the_videos_in_any_order_give_the_same_bits(data: st.DataObject) -> None:
     """As the ranks of a run take them: sums and counts are added up, whoever had which videos."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jomold_dist.evaluation.parsing import event_runs, threshold_parsing
@@ -32,7 +32,6 @@ def parsings(draw: st.DrawFn) -> np.ndarray:
     return bits.reshape(videos, categories, segments)
 
 
-@settings(deadline=None)
 @given(parsings())
 def test_event_runs_equal_the_plainly_read_ones(parsing: np.ndarray) -> None:
     expected = [

@@ -59,7 +59,7 @@ def test_order_is_the_written_out_one(sizes: list[int], streams: int, block: int
     assert order_of(plan) == written_out(sizes, streams, block, 3, 2)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     sizes=st.lists(st.integers(1, 60), min_size=1, max_size=12),
     streams=st.integers(1, 60),
@@ -74,7 +74,7 @@ def test_every_video_once_and_as_written_out(sizes: list[int], streams: int, blo
     assert order == written_out(sizes, streams, block, seed, epoch)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.integers(1, 80), min_size=1, max_size=8),
     batch=st.integers(1, 70),
@@ -92,7 +92,7 @@ def test_ranks_share_each_batch_and_own_whole_streams(sizes: list[int], batch: i
         assert together.tolist() == list(range(step * batch, min((step + 1) * batch, videos)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.integers(1, 80), min_size=1, max_size=8),
     batch=st.integers(1, 70),

@@ -75,7 +75,7 @@ def test_removals_match_the_released_code(case: int) -> None:
     np.testing.assert_array_equal(removed.visual, data["remove_visual"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(batch=batches(), rule=st.sampled_from(["joint", "intra"]))
 def test_removal_equals_its_definition(batch: dict[str, np.ndarray], rule: str) -> None:
     audio, visual = by_definition(batch["audio_loss"], batch["visual_loss"], batch["labels"], batch["ratios"], rule)
@@ -112,7 +112,7 @@ def exchange_in_process(
     return unpack_rows(torch.stack(sent), labels.shape[1], keep_padding=keep_padding), owned
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(batch=batches(), keep_padding=st.booleans())
 def test_removal_does_not_depend_on_who_holds_the_videos(batch: dict[str, np.ndarray], keep_padding: bool) -> None:
     ratios = tensors(*batch["ratios"])

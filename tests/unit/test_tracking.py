@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jomold_dist.config import Config, RunConfig, TrackingConfig, TrainConfig
@@ -179,7 +179,6 @@ def test_columns_of_a_table_are_equally_long(config: Config) -> None:
 
 
 @given(st.text(max_size=300))
-@settings(deadline=None)
 def test_metric_names_are_taken_by_mlflow(name: str) -> None:
     from mlflow.utils.validation import _validate_metric_name
 
