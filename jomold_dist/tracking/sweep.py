@@ -56,9 +56,8 @@ class SweepRecord:
                     params = [Param(name, shown(value)) for name, value in config.flat().items()]
                 client.set_terminated(run, "FINISHED")
             metrics = [Metric(f"test/{name}", value, 0, 0) for name, value in scores.items()]
-            client.log_batch(
-                run, metrics=metrics, params=params, tags=[RunTag(k, v) for k, v in (tags | self.tags).items()]
-            )
+            marks = [RunTag(key, value) for key, value in (tags | self.tags).items()]
+            client.log_batch(run, metrics=metrics, params=params, tags=marks)
 
         self._attempt(f"recording {title}", tell)
 
@@ -114,9 +113,8 @@ def _open(
     record.notes = Notes.read(record.folder / NOTES, uri, config.tracking.experiment)
     record.tags = tags_of_data(manifest) | {"sweep": name}
     if not record.notes.run or reopened(client, record.notes.run) is None:
-        record.notes.run = client.create_run(
-            record.experiment_id, tags=origin() | record.tags, run_name=name
-        ).info.run_id
+        about = origin() | record.tags
+        record.notes.run = client.create_run(record.experiment_id, tags=about, run_name=name).info.run_id
         record.notes.stages.clear()
         write_json(record.folder / NOTES, asdict(record.notes))
     known = client.get_run(record.notes.run).data.params

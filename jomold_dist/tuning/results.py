@@ -65,8 +65,8 @@ class RowResult:
             if found is None or not file.exists():
                 continue
             ratios = dict(zip(_read(file)["categories"], _read(file)[modality], strict=True))
-            counts = {name: entry[modality]["labels"] for name, entry in removals["categories"].items()}
-            intended = removals["epochs"] * sum(ratios[name] * count for name, count in counts.items())
+            labels = {category: entry[modality]["labels"] for category, entry in removals["categories"].items()}
+            intended = removals["epochs"] * sum(ratios[category] * count for category, count in labels.items())
             if intended:
                 shares.append(100 * found / intended)
         return shares
@@ -155,6 +155,7 @@ def line(results: SweepResults) -> tuple[str, list[RowResult]] | None:
 
 
 def is_number(value: Any) -> bool:
+    """Whether a setting's value can lie on a figure's axis."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
