@@ -32,7 +32,7 @@ def run_sweep(plan: SweepPlan, tell: Callable[[str], None]) -> int:
     """Train what is missing of the sweep, and write cells.json, tables and figures. How many cells have failed.
 
     `tell` hears how it goes, line by line. StoppedError once this process was asked to stop; cells.json says then what
-    was reached.
+    was reached, unless only estimators have run.
     """
     sweep, folder = plan.sweep, plan.sweep.folder
     any_trial = replace(plan.cells[0].config, run=replace(plan.cells[0].config.run, dir=str(sweep.trials / "any")))
