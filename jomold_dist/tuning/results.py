@@ -64,7 +64,8 @@ class RowResult:
             found = removals["total"][modality].get(name)
             if found is None or not file.exists():
                 continue
-            ratios = dict(zip(_read(file)["categories"], _read(file)[modality], strict=True))
+            estimated = _read(file)
+            ratios = dict(zip(estimated["categories"], estimated[modality], strict=True))
             labels = {category: entry[modality]["labels"] for category, entry in removals["categories"].items()}
             intended = removals["epochs"] * sum(ratios[category] * count for category, count in labels.items())
             if intended:
