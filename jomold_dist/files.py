@@ -1,13 +1,23 @@
-"""Files that are whole or as they were before, whatever happens while they are written."""
+"""Where results go: files that are whole or as they were before, and whatever else a user names as an output.
+
+Everything that leaves the program as a file is written through `writing`.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
+import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO
+
+MOST_LINKS = 40  # as the kernel
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -23,15 +33,85 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Yields where to write a file that becomes `path` at the end of the block, and survives a power cut then."""
-    aside = path.with_name(f".{path.name}.partial")
+    """Yields where to write what `path` is to hold at the end of the block.
+
+    A file appears by one rename, synced, and keeps its permissions if it was there; a link stays, and what it leads to
+    is written. What is no regular file (a pipe, a terminal, /dev/null, /dev/stdout wherever that leads) is opened and
+    written, never replaced. OSError if that cannot be.
+    """
+    if is_stream(path):
+        with TemporaryDirectory() as folder:
+            aside = Path(folder) / "content"
+            yield aside
+            with _stream(path) as target, aside.open("rb") as content:
+                shutil.copyfileobj(content, target)
+        return
+    target = Path(os.path.realpath(path))
+    aside = target.with_name(f".{target.name}.partial")
     try:
         yield aside
         sync(aside)
-        aside.replace(path)
-        sync(path.parent)
+        if target.exists():
+            aside.chmod(stat.S_IMODE(target.stat().st_mode))
+        aside.replace(target)
+        sync(target.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def check_output(path: Path) -> None:
+    """OSError if `writing` cannot write to `path`, as far as that is to be seen beforehand. Nothing is written."""
+    if is_stream(path):
+        return
+    target = Path(os.path.realpath(path, strict=False))
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    target.parent.stat()
+    if not target.parent.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target.parent))
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target.parent))
+
+
+def is_stream(path: Path) -> bool:
+    """Whether `path` is something to write into rather than a file to put in place: a descriptor of this process such
+    as /dev/stdout, or what is there and neither a regular file nor a folder. OSError for links that lead in a circle.
+    """
+    if _descriptor(path) is not None:
+        return True
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def is_stdout(path: Path) -> bool:
+    """Whether what is written to `path` goes where `print` goes."""
+    return _descriptor(path) == 1
+
+
+def _descriptor(path: Path) -> int | None:
+    """The open descriptor of this process that `path` (/dev/stdout, /dev/fd/3, a link to them) stands for."""
+    place = os.path.abspath(path)
+    for _ in range(MOST_LINKS):
+        folder, name = os.path.split(place)
+        if name.isdecimal() and os.path.realpath(folder) == f"/proc/{os.getpid()}/fd":
+            return int(name)
+        if not os.path.islink(place):
+            return None
+        place = os.path.join(folder, os.readlink(place))
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+
+
+def _stream(path: Path) -> BinaryIO:
+    """The stream, opened for writing. A descriptor is written where it stands: a file behind it is not cut off."""
+    number = _descriptor(path)
+    if number is None:
+        return path.open("wb")
+    if number == 1:
+        sys.stdout.flush()
+    return os.fdopen(os.dup(number), "wb")
 
 
 def sync(path: Path) -> None:
