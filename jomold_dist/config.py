@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from jomold_dist.config_fields import NO_SETTINGS, Tree, number, place
 
 SCORES = (
     "segment_audio", "segment_visual", "segment_av", "segment_type", "segment_event",
@@ -19,39 +20,8 @@ SCORES = (
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """The allowed range of a number, both ends included unless `above` is set (then greater than `low`)."""
-
-    low: float | None = None
-    high: float | None = None
-    above: bool = False
-
-    def problem(self, value: float) -> str | None:
-        if self.low is not None and (value <= self.low if self.above else value < self.low):
-            return f"must be {'greater than' if self.above else 'at least'} {self.low}"
-        if self.high is not None and value > self.high:
-            return f"must be at most {self.high}"
-        return None
-
-
-def number(default: Any, low: float | None = None, high: float | None = None, *, above: bool = False) -> Any:
-    """A field for a number within bounds."""
-    return field(default=default, metadata={"bounds": Bounds(low, high, above)})
-
-
-class Tree(dict[str, Any]):
-    """A setting's free mapping of plain values, as YAML gives it: hashable like all of a config, not to be changed."""
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(json.dumps(self, sort_keys=True))
-
-
-NO_SETTINGS = Tree()
-
-
-@dataclass(frozen=True)
 class RunConfig:
-    dir: str = "runs/run"
+    dir: str = place("runs/run")
     """Folder of the run: checkpoints, scores, removals. One folder belongs to one config and one data set."""
     seed: int = number(0, 0, 2**32 - 1)
     """Seed of the parameters, the order of the videos and dropout."""
@@ -61,7 +31,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    shards: str = "data/llp"
+    shards: str = place("data/llp")
     """Folder of the shards and their manifest, or its URL: http(s)://, s3://, gs:// and whatever else fsspec knows."""
     streams: int = number(48, 1)
     """Fixed lanes of the canonical order. The number of ranks must divide it; changing it changes the order."""
@@ -71,7 +41,7 @@ class DataConfig:
     """Threads that read ahead, per rank. The order does not depend on it."""
     resident: bool = False
     """Decode the shards once into a memory-mapped file that all ranks of a node share, and serve batches from it."""
-    cache: str | None = None
+    cache: str | None = place(None)
     """Folder for that file and for shards from a URL. None: `.resident` inside the shards' folder; for a URL,
     `jomold_dist` in the user's cache folder. It should be on a disk of the node's own."""
     cache_gigabytes: float = number(50.0, 0, above=True)
@@ -134,7 +104,7 @@ class DenoiseConfig:
     """Where noise ratios come from: an estimator trained first, `ratio_constant`, or `ratio_file`."""
     ratio_constant: float | None = number(None, 0, 1)
     """The noise ratio of every category and both modalities, with `ratios: constant`."""
-    ratio_file: str | None = None
+    ratio_file: str | None = place(None)
     """An .npz with `audio` and `visual`, or a run's noise_ratios.json, with `ratios: file`."""
     static_labels: StaticLabels = field(default_factory=StaticLabels)
     """What the `static` method removes."""
@@ -250,7 +220,7 @@ class DistributedConfig:
 class TrackingConfig:
     enabled: bool = True
     """Record the run in MLflow."""
-    uri: str | None = None
+    uri: str | None = place(None, services=("databricks", "databricks-uc", "uc"))
     """MLflow's tracking URI. None: MLFLOW_TRACKING_URI if set, else an sqlite store beside the run folders."""
     experiment: str = "jomold_dist"
     """MLflow's experiment."""
@@ -323,26 +293,6 @@ FREE_SECTIONS = ("checkpoint.", "data.storage", "tracking.", "distributed.", "de
 def decides(name: str) -> bool:
     """Whether a setting decides a run's result, so that a run folder belongs to its value."""
     return name not in FREE and not name.startswith(FREE_SECTIONS)
-
-
-def _batch_size(settings: Mapping[str, Any]) -> int:
-    """`train.batch_size`"""
-    return settings.get("train.batch_size", TrainConfig.batch_size)
-
-
-# Recipe `paper` is the defaults. A callable reads the settings that were given; its docstring says what it takes.
-RECIPES: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "released": {
-        "denoise.warmup": "released",
-        "denoise.ranking_dropout": True,
-        "denoise.visual_scale": 0.95,
-        "denoise.mean_batch_size": _batch_size,
-        "loss.visual_smoothing": 0.9,
-        "train.selection": "event_audio",
-        "train.selection_ties": "last",
-    },
-}
 
 
 def _flatten(prefix: str, tree: dict[str, Any]) -> list[tuple[str, Any]]:

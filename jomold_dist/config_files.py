@@ -3,58 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
-import re
-import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
 
 import yaml
 
-from jomold_dist.config import RECIPES, Bounds, Config, DataConfig, Tree
+from jomold_dist.config import Config
+from jomold_dist.config_fields import Tree
+from jomold_dist.config_values import Given, Setting, convert, schema
 from jomold_dist.errors import ConfigError, join_problems, nearest
+from jomold_dist.recipes import RECIPES
+from jomold_dist.secrets import ELSEWHERE, blotted, blotted_value, problem_of_uri, secret_names
 
 C = TypeVar("C", bound=Config)
 
-SECRET = re.compile("key|secret|token|passw|auth|credential|cookie", re.IGNORECASE)
-PASSWORD = re.compile(r"://[^/@\s]*@")
+NO_TEXTS = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:bool")
 
-
-@dataclass(frozen=True)
-class Setting:
-    """One setting of the schema: dotted name, type, default, bounds."""
-
-    name: str
-    type: Any
-    default: Any
-    bounds: Bounds | None
-
-
-@dataclass(frozen=True)
-class Given:
-    """A value that somebody gave, where, and as which text it was written (None for lists)."""
-
-    value: Any
-    where: str
-    text: str | None = None
-
-
-def schema(cls: type = Config, prefix: str = "") -> dict[str, Setting]:
-    """Every setting by its dotted name."""
-    settings: dict[str, Setting] = {}
-    hints = typing.get_type_hints(cls)
-    for item in dataclasses.fields(cls):
-        hint, name = hints[item.name], prefix + item.name
-        if dataclasses.is_dataclass(hint):
-            settings |= schema(typing.cast(type, hint), f"{name}.")
-        else:
-            settings[name] = Setting(name, hint, item.default, item.metadata.get("bounds"))
-    return settings
+TRACKING_ELSEWHERE = (
+    "name and password are taken from MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or the whole address from "
+    "MLFLOW_TRACKING_URI"
+)
 
 
 def load_config(
@@ -80,7 +50,7 @@ def load_as(
         given |= _read_file(Path(path), sections, problems, ())
     trees = [name for name, setting in settings.items() if setting.type is Tree]
     for text in overrides:
-        for name, item in _read_override(text, problems).items():
+        for name, item in _read_override(text, settings, problems).items():
             tree = next((tree for tree in trees if name.startswith(f"{tree}.")), None)
             if tree is None:
                 given[name] = item
@@ -92,9 +62,9 @@ def load_as(
             hint = " (it is a section)" if name in sections else nearest(name, [*settings, *sorted(sections)])
             problems.append(f"{item.where}: unknown setting {name!r}{hint}")
             continue
-        value, problem = _convert(item, settings[name], (choices or {}).get(name))
+        value, problem = convert(item, settings[name], (choices or {}).get(name))
         if problem:
-            problems.append(f"{item.where}: {name} = {item.value!r} {problem}")
+            problems.append(f"{item.where}: {name} = {blotted_value(name, repr(item.value))} {problem}")
         else:
             values[name] = value
     recipe = values.get("recipe", Config.recipe)
@@ -102,42 +72,21 @@ def load_as(
         if name not in given:
             values[name] = value(values) if callable(value) else value
     config: C = _build(cls, "", values)
-    problems += _contradictions(config, given) + _secrets(config.data)
+    problems += _contradictions(config, given) + _secrets(config)
     if problems:
-        raise ConfigError(PASSWORD.sub("://***@", join_problems(problems)))
+        raise ConfigError(blotted(join_problems(problems)))
     return config
 
 
-def problem_of_place(url: str) -> str | None:
-    """What is wrong with a data set's URL that holds credentials: it would be written into run folders and MLflow."""
-    scheme, separator, _ = url.partition("://")
-    parts = urlsplit(url) if separator else None
-    if parts is None or (parts.username is None and parts.password is None and not parts.query):
-        return None
-    return (
-        f"data.shards = '{scheme}://…' must not hold a name, password or signature, as it is written into the run's "
-        "folder; give credentials as the storage's own tools take them (environment, configuration file)"
-    )
-
-
-def _names(tree: Mapping[str, Any]) -> Iterable[str]:
-    """All keys of a mapping and of those inside it, dotted."""
-    for key, value in tree.items():
-        yield key
-        if isinstance(value, dict):
-            yield from (f"{key}.{below}" for below in _names(value))
-
-
-def _secrets(data: DataConfig) -> list[str]:
+def _secrets(config: Config) -> list[str]:
     """Settings that hold what no run folder may hold."""
-    found = [problem] if (problem := problem_of_place(data.shards)) else []
-    names = [name for name in _names(data.storage) if SECRET.search(name)]
-    if names:
-        found.append(
-            f"data.storage.{names[0]} is written into the run's folder; give credentials as the storage's own tools "
-            "take them (environment, configuration file)"
-        )
-    return found
+    found = [
+        problem_of_uri("data.shards", config.data.shards, query=False),
+        problem_of_uri("tracking.uri", config.tracking.uri or "", TRACKING_ELSEWHERE),
+    ]
+    for section, tree in (("data.storage", config.data.storage), ("deepspeed.extra", config.deepspeed.extra)):
+        found += [f"{section}.{name} is written into the run's folder; {ELSEWHERE}" for name in secret_names(tree)[:1]]
+    return [problem for problem in found if problem]
 
 
 def dump_config(config: Config) -> str:
@@ -188,7 +137,7 @@ def _read_file(
         problems.append(f"{named_in}config file {path}: {error.strerror or error}")
         return {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        problems.append(f"config file {path} is not valid YAML: {' '.join(str(error).split())}")
+        problems.append(f"config file {path} is not valid YAML: {_without_excerpt(error)}")
         return {}
     given: dict[str, Given] = {}
     if node is None:
@@ -232,19 +181,32 @@ def _walk(
             given[name] = Given(value, where, value_node.value if isinstance(value_node, yaml.ScalarNode) else None)
 
 
-def _read_override(text: str, problems: list[str]) -> dict[str, Given]:
+def _read_override(text: str, settings: Mapping[str, Setting], problems: list[str]) -> dict[str, Given]:
     name, equals, value = text.partition("=")
-    name = name.strip()
+    name, where = name.strip(), f"override {name + equals + blotted_value(name, value)!r}"
     if not equals or not name:
-        problems.append(f"override {text!r} is not of the form section.key=value")
+        problems.append(f"{where} is not of the form section.key=value")
         return {}
+    is_text = name in settings and settings[name].is_text
     try:
         node = yaml.compose(value, Loader=yaml.SafeLoader)
+        if is_text and _is_plain(node):
+            return {name: Given(value.strip(), where)}
         scalar = node.value if isinstance(node, yaml.ScalarNode) else None
-        return {name: Given("" if node is None else _construct(node), f"override {text!r}", scalar)}
+        return {name: Given("" if node is None else _construct(node), where, scalar)}
     except (yaml.YAMLError, ValueError) as error:
-        problems.append(f"override {text!r}: the value is not valid YAML: {' '.join(str(error).split())}")
+        if is_text and "!!" not in value:
+            return {name: Given(value.strip(), where)}
+        problems.append(f"{where}: the value is not valid YAML: {_without_excerpt(error)}")
         return {}
+
+
+def _is_plain(node: yaml.Node | None) -> bool:
+    """Whether the words of an override are a text as they stand: `runs/try #1` and `a: b` too, but neither null nor
+    true or false, nor a quoted text, nor a list or mapping in brackets."""
+    if isinstance(node, yaml.ScalarNode):
+        return node.style is None and node.tag not in NO_TEXTS
+    return isinstance(node, yaml.CollectionNode) and not node.flow_style
 
 
 def _grown(tree: Given | None, path: list[str], item: Given) -> Given:
@@ -258,98 +220,21 @@ def _grown(tree: Given | None, path: list[str], item: Given) -> Given:
     return Given({**({} if tree is None else tree.value), path[0]: value}, item.where)
 
 
+def _without_excerpt(error: Exception) -> str:
+    """What is wrong with a YAML text and where, in a line. The excerpt that PyYAML adds may hold a password."""
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return " ".join(str(error).split())
+    mark = error.problem_mark
+    where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""
+    return f"{error.problem or error.context}{where}"
+
+
 def _construct(node: yaml.Node) -> Any:
     """The plain value of a YAML node. ValueError with one line if it has none (an unknown tag, a 13th month)."""
     try:
         return yaml.SafeLoader("").construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise ValueError(f"not a plain value: {' '.join(str(error).split())}") from None
-
-
-def _convert(given: Given, setting: Setting, choices: Iterable[str] | None) -> tuple[Any, str | None]:
-    """The value in the setting's type, or what is wrong with it."""
-    hint, optional = setting.type, False
-    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        hint, optional = next(a for a in typing.get_args(hint) if a is not type(None)), True
-    if given.value is None:
-        return (None, None) if optional else (None, "must have a value")
-    if typing.get_origin(hint) is Literal:
-        choices = typing.get_args(hint)
-    if choices is not None:
-        value, problem = _convert_choice(given.value, tuple(choices))
-    elif typing.get_origin(hint) is tuple:
-        item = typing.get_args(hint)[0]
-        value, problem = _convert_names(given.value) if item is str else _convert_numbers(given.value)
-    elif hint is Tree:
-        value, problem = _convert_tree(given.value)
-    elif hint is str:
-        value, problem = _convert_text(given)
-    elif hint is bool:
-        value, problem = (given.value, None) if isinstance(given.value, bool) else (None, "must be true or false")
-    else:
-        value, problem = _convert_number(given.value, hint, setting.bounds)
-    return (value, f"{problem}, or null" if optional else problem) if problem else (value, None)
-
-
-def _convert_choice(value: Any, allowed: tuple[Any, ...]) -> tuple[Any, str | None]:
-    """Texts or whole numbers; `true` is no 1."""
-    if any(type(value) is type(one) and value == one for one in allowed):
-        return value, None
-    names = [str(one) for one in allowed]
-    return None, f"must be one of {', '.join(names)}{nearest(str(value), names)}"
-
-
-def _convert_tree(value: Any) -> tuple[Any, str | None]:
-    try:
-        if isinstance(value, dict) and json.loads(json.dumps(value, allow_nan=False)) == value:  # keys are texts
-            return Tree(value), None
-    except (TypeError, ValueError, RecursionError):  # a date, infinity, a mapping that holds itself
-        pass
-    return None, "must be a mapping (`key: value` lines) of texts, numbers, true, false, null and lists"
-
-
-def _convert_names(value: Any) -> tuple[Any, str | None]:
-    items = [value] if isinstance(value, str) else value
-    if isinstance(items, list) and all(isinstance(i, str) and i for i in items):
-        return tuple(items), None
-    return None, "must be a list of names"
-
-
-def _convert_numbers(value: Any) -> tuple[Any, str | None]:
-    items = value if isinstance(value, list) else [value]
-    if items and all(type(i) is int and i >= 0 for i in items) and len(set(items)) == len(items):
-        return tuple(items), None
-    return None, "must be a list of different whole numbers, 0 or greater"
-
-
-def _convert_text(given: Given) -> tuple[Any, str | None]:
-    """A folder may be called 2024 or 2024-05-01, which YAML reads as a number or a date."""
-    value = given.value
-    if given.text and not isinstance(value, str | bool):
-        value = given.text
-    return (value, None) if isinstance(value, str) and value else (None, "must be a text")
-
-
-def _convert_number(value: Any, kind: type, bounds: Bounds | None) -> tuple[Any, str | None]:
-    if isinstance(value, str) and kind is float:
-        try:  # YAML 1.1 reads 5e-4 as a text
-            value = float(value)
-        except ValueError:
-            return None, "must be a number"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None, "must be a whole number" if kind is int else "must be a number"
-    try:
-        finite = math.isfinite(value)
-    except OverflowError:  # a whole number beyond float64
-        finite = False
-    if not finite:
-        return None, "must be a finite number"
-    if kind is int:
-        if value != int(value):
-            return None, "must be a whole number"
-        value = int(value)
-    problem = bounds.problem(value) if bounds else None
-    return (None, problem) if problem else (kind(value), None)
 
 
 def _build(cls: Any, prefix: str, values: Mapping[str, Any]) -> Any:

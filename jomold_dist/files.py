@@ -43,8 +43,8 @@ def writing(path: Path) -> Iterator[Path]:
         with TemporaryDirectory() as folder:
             aside = Path(folder) / "content"
             yield aside
-            with _stream(path) as target, aside.open("rb") as content:
-                shutil.copyfileobj(content, target)
+            with _stream(path) as stream, aside.open("rb") as content:
+                shutil.copyfileobj(content, stream)
         return
     target = Path(os.path.realpath(path))
     aside = target.with_name(f".{target.name}.partial")

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jomold_dist.config import NO_SETTINGS, Config
+from jomold_dist.config import Config
+from jomold_dist.config_fields import NO_SETTINGS
 from jomold_dist.config_files import load_config
 from jomold_dist.data.annotations import write_dense_labels
 from jomold_dist.data.damage import BadVideo, to_csv

@@ -17,8 +17,10 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
-from jomold_dist.config import RECIPES, Config, Tree
-from jomold_dist.config_files import Setting, schema
+from jomold_dist.config import Config
+from jomold_dist.config_fields import Tree
+from jomold_dist.config_values import Setting, schema
+from jomold_dist.recipes import RECIPES
 from jomold_dist.tuning.config import SweepConfig
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"

@@ -12,9 +12,9 @@ from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 
-from jomold_dist.config_files import problem_of_place
 from jomold_dist.data.damage import DamagedError
 from jomold_dist.errors import ConfigError, DataError
+from jomold_dist.secrets import problem_of_uri
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Remote:
     def __init__(self, url: str, attempts: int, options: dict[str, Any]) -> None:
         self.url, self._attempts = url.rstrip("/"), attempts
         scheme, _, rest = self.url.partition("://")
-        if problem := problem_of_place(url):
+        if problem := problem_of_uri("data.shards", url, query=False):
             raise ConfigError(problem)
         if not rest:
             raise ConfigError(f"data.shards = {url!r} names no place behind the scheme")

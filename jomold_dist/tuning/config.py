@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from jomold_dist.config import NO_SETTINGS, SCORES, Config, Tree, number
+from jomold_dist.config import SCORES, Config
+from jomold_dist.config_fields import NO_SETTINGS, Tree, number, place
 from jomold_dist.config_files import load_as
 from jomold_dist.denoising.methods import METHODS
 
 
 @dataclass(frozen=True)
 class SweepConfig:
-    dir: str = "runs/sweeps/sweep"
+    dir: str = place("runs/sweeps/sweep")
     """Folder of the sweep: its table, its figures, and which run is which cell."""
-    trials: str | None = None
+    trials: str | None = place(None)
     """Folder of the trials' run folders, which sweeps share, so that equal ones are trained once. None: `trials` beside
     `dir`."""
     seeds: tuple[int, ...] = (0, 1, 2)

@@ -16,9 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jomold_dist import config as config_module
-from jomold_dist.config import FREE, FREE_SECTIONS, RECIPES, Config, Tree
-from jomold_dist.config_files import Setting, dump_config, load_config, schema
+from jomold_dist.config import FREE, FREE_SECTIONS, Config
+from jomold_dist.config_fields import Tree
+from jomold_dist.config_files import dump_config, load_config
+from jomold_dist.config_values import Setting, schema
 from jomold_dist.errors import ConfigError, UserError
+from jomold_dist.recipes import RECIPES
 
 
 def write(folder: Path, text: str, name: str = "run.yaml") -> Path:
@@ -68,7 +71,16 @@ def test_file_and_overrides(tmp_path: Path) -> None:
         ("data.resident=true", "data.resident", True),
         ("run.dir=2024", "run.dir", "2024"),
         ("run.dir=2024-05-01", "run.dir", "2024-05-01"),
+        ("run.dir=2024-13-45", "run.dir", "2024-13-45"),
         ("run.dir=a=b", "run.dir", "a=b"),
+        ("run.dir=runs/try #1", "run.dir", "runs/try #1"),
+        ("run.dir='runs/try #1'", "run.dir", "runs/try #1"),
+        ("run.dir=a: b", "run.dir", "a: b"),
+        ("run.dir=@home/[x]", "run.dir", "@home/[x]"),
+        ("run.dir=- x", "run.dir", "- x"),
+        ("train.epochs=4 # a comment", "train.epochs", 4),
+        ("data.cache=null", "data.cache", None),
+        ("tracking.name=It's 100 %", "tracking.name", "It's 100 %"),
         (" run.dir = runs/a", "run.dir", "runs/a"),
         ("denoise.static_labels.visual=Speech", "denoise.static_labels.visual", ["Speech"]),
         ("denoise.static_labels.visual=[Speech, Dog]", "denoise.static_labels.visual", ["Speech", "Dog"]),
@@ -102,8 +114,10 @@ def test_overrides_are_read_in_the_settings_type(override: str, name: str, value
         ("--train.epochs=3", "unknown setting '--train.epochs' (did you mean 'train.epochs'?)"),
         ("train.epochs=", "train.epochs = '' must be a whole number"),
         ("train.epochs=[1", "the value is not valid YAML"),
-        ("run.dir=2024-13-45", "the value is not valid YAML"),
-        ("run.dir=!!python/name:os.system", "the value is not valid YAML"),
+        ("train.epochs=2024-13-45", "the value is not valid YAML"),
+        ("train.epochs=!!python/name:os.system", "the value is not valid YAML"),
+        ("run.dir={a: b}", "run.dir = {'a': 'b'} must be a text"),
+        ("run.dir=~no-such-account/x", "there is no account 'no-such-account'"),
         ("train.epochs=0", "train.epochs = 0 must be at least 1"),
         ("train.epochs=-1", "train.epochs = -1 must be at least 1"),
         ("train.epochs=1.5", "train.epochs = 1.5 must be a whole number"),

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from jomold_dist.config import Config, DeepSpeedConfig, TrainConfig, Tree
+from jomold_dist.config import Config, DeepSpeedConfig, TrainConfig
+from jomold_dist.config_fields import Tree
 from jomold_dist.config_files import load_config
 from jomold_dist.distributed.deepspeed_config import OWNED, to_deepspeed
 from jomold_dist.errors import ConfigError

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jomold_dist.config import DataConfig, Tree
+from jomold_dist.config import DataConfig
+from jomold_dist.config_fields import Tree
 from jomold_dist.data import remote
 from jomold_dist.data.damage import DamagedError
 from jomold_dist.data.loader import Batch, Loader
