@@ -295,6 +295,29 @@ def decides(name: str) -> bool:
     return name not in FREE and not name.startswith(FREE_SECTIONS)
 
 
+# A node's own: where things lie, and what is rank 0's alone. Of all else every rank must have the same.
+OF_A_NODE = frozenset(
+    {
+        "run.dir",
+        "data.shards",  # the manifests' digests are compared
+        "data.resident",
+        "data.cache",
+        "data.cache_gigabytes",
+        "data.prefetch_shards",
+        "data.attempts",
+        "data.threads",
+        "data.storage",
+        "denoise.ratio_file",  # rank 0 reads it
+        "run.wall_minutes",
+    }
+)
+
+
+def may_differ(name: str) -> bool:
+    """Whether ranks may have different values of a setting."""
+    return name in OF_A_NODE or name.startswith("tracking.")
+
+
 def _flatten(prefix: str, tree: dict[str, Any]) -> list[tuple[str, Any]]:
     flat: list[tuple[str, Any]] = []
     for name, value in tree.items():

@@ -1,89 +1,61 @@
-"""What launchers share: their settings, joining the ranks, logging, progress, and exit codes."""
+"""What the commands of several ranks share: joining them, ending together, logging, progress."""
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from tqdm import tqdm
 
-from jomold_dist.config import DistributedConfig
+from jomold_dist.command_line import exit_code, say
+from jomold_dist.config import Config, DistributedConfig
+from jomold_dist.distributed.agreement import agree_on_settings
+from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.world import World, agree_on_errors, open_world
-from jomold_dist.errors import (
-    FAILURE,
-    PREEMPTED,
-    SUCCESS,
-    USER_ERROR,
-    LostRankError,
-    NonFiniteError,
-    StoppedError,
-    UserError,
-)
+from jomold_dist.errors import SUCCESS, USER_ERROR, ConfigError, LostRankError, NonFiniteError, StoppedError, UserError
 from jomold_dist.stopping import leave_in_peace
-
-T = TypeVar("T")
 
 EXIT_CODE_FILE = "JOMOLD_DIST_EXIT_CODE_FILE"
 
 
-def config_parser(description: str | None) -> argparse.ArgumentParser:
-    """The command line of a launcher that takes a config and settings on top of it."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", type=Path, required=True, help="a YAML file, see configs/ and docs/settings.md")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings on top of the file")
-    parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher passes it; LOCAL_RANK is read
-    return parser
-
-
-def training_parser(description: str | None) -> argparse.ArgumentParser:
-    """The command line of launchers/train.py, which launchers/start.py must understand too."""
-    parser = config_parser(description)
-    parser.add_argument("--dry-run", action="store_true", help="check everything and print what the run would do")
-    parser.add_argument("--until", metavar="STAGE", help="end after this stage, for instance noise_ratios")
-    parser.add_argument("--ranks", type=_rank_count, help="ranks of the dry run (default: those that are started)")
-    return parser
-
-
-def _rank_count(text: str) -> int:
-    """A number of ranks on the command line."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of ranks; it must be 1 or more")
-    return int(text)
-
-
-def launch(
-    load: Callable[[], T], distributed: Callable[[T], DistributedConfig], body: Callable[[T, World], None]
-) -> int:
+def launch(load: Callable[[], Config], body: Callable[[Config, World], None], options: Mapping[str, Any]) -> int:
     """Collective: load the settings, join the ranks, run the body; the exit code of this process.
 
-    A user's mistake is one message and 2, a stop one message and 75; a lost rank, or a value that is not finite, one
-    message and 1; anything else a traceback and 1. Ranks that agree on an error leave together, because launchers kill
-    the others as soon as one has left. Rank 0 leaves the code in the file that launchers/start.py asks for.
+    All ranks must have the same settings and `options`. A user's mistake is one message and 2, a stop one message and
+    75; a lost rank, or a value that is not finite, one message and 1; anything else a traceback and 1. Ranks that agree
+    on an error leave together, because launchers kill the others as soon as one has left. Rank 0 leaves the code in the
+    file that launchers/start.py asks for.
     """
-    code = _run(load, distributed, body)
+    try:
+        rank = read_environment(os.environ).rank
+    except ConfigError as error:  # nobody to agree with
+        say(str(error))
+        return USER_ERROR
+    code = _run(load, body, options, rank)
     asked_for = os.environ.get(EXIT_CODE_FILE)
-    if asked_for and os.environ.get("RANK", "0") == "0":
+    if asked_for and rank == 0:
         with suppress(OSError):  # launchers/start.py on this machine may have gone
             Path(asked_for).write_text(str(code), encoding="utf-8")
     return code
 
 
-def _run(load: Callable[[], T], distributed: Callable[[T], DistributedConfig], body: Callable[[T, World], None]) -> int:
-    settings: T | None = None
+def _run(
+    load: Callable[[], Config], body: Callable[[Config, World], None], options: Mapping[str, Any], rank: int
+) -> int:
+    config: Config | None = None
     failure: UserError | None = None
     try:
-        settings = load()
+        config = load()
     except UserError as error:
         failure = error
-    where = DistributedConfig(device="cpu") if settings is None else distributed(settings)
+    where = DistributedConfig(device="cpu") if config is None else config.distributed
     world: World | None = None
     reached: int | None = None
     try:
@@ -93,8 +65,9 @@ def _run(load: Callable[[], T], distributed: Callable[[T], DistributedConfig], b
                 with agree_on_errors(world):
                     if failure is not None:
                         raise failure
-                assert settings is not None
-                body(settings, world)
+                assert config is not None
+                agree_on_settings(config, options, world)
+                body(config, world)
                 reached = SUCCESS
             except (UserError, NonFiniteError, StoppedError) as error:
                 if not error.agreed:
@@ -104,14 +77,15 @@ def _run(load: Callable[[], T], distributed: Callable[[T], DistributedConfig], b
                     say(str(error))
                 reached = exit_code(error)
         return reached
-    except LostRankError as error:  # named in the log when it was found
+    except LostRankError as error:
+        if world is None:  # otherwise named in the log when it was found
+            say(str(error))
         return exit_code(error) if reached is None else reached  # a rank lost while leaving changes nothing
     except UserError as error:
         leave_in_peace()
-        rank = os.environ.get("RANK", "0")
         if world is not None:  # this rank has met it alone
             say(str(error) if world.size == 1 else f"rank {rank}: {error}")
-        elif rank == "0":
+        elif rank == 0:
             say(str(error))
         else:
             time.sleep(2)  # every rank knows; let rank 0 be heard
@@ -119,22 +93,11 @@ def _run(load: Callable[[], T], distributed: Callable[[T], DistributedConfig], b
     except KeyboardInterrupt as error:
         say("interrupted")
         return exit_code(error)
+    except BrokenPipeError:  # as in every command
+        raise
     except Exception as error:
         traceback.print_exc()
         return exit_code(error)
-
-
-def exit_code(error: BaseException) -> int:
-    """What a launcher that ends with this error exits with."""
-    if isinstance(error, StoppedError):
-        return PREEMPTED
-    return USER_ERROR if isinstance(error, UserError) else FAILURE
-
-
-def say(message: str) -> None:
-    """An error, as launchers tell it."""
-    sys.stderr.write(f"error: {message}\n")
-    sys.stderr.flush()
 
 
 def set_up_logging(world: World) -> None:

@@ -20,10 +20,10 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
+from jomold_dist.command_line import say
 from jomold_dist.config import Config
 from jomold_dist.config_files import dump_config
 from jomold_dist.errors import FAILURE, PREEMPTED, ConfigError
-from jomold_dist.launching import say
 from jomold_dist.supervising import end_with_parent
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported

@@ -12,6 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from jomold_dist.command_line import command, command_parser
 from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
 from jomold_dist.data.source import source_of
@@ -19,6 +20,7 @@ from jomold_dist.distributed.world import World, agree_on_errors, broadcast_obje
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.files import write_json
 from jomold_dist.launching import launch
+from jomold_dist.places import local_path
 from jomold_dist.tables import markdown_table, scores_table
 from jomold_dist.training.checkpoint import load_found
 from jomold_dist.training.preflight import problems_of_shards, read_matching_manifest
@@ -27,18 +29,21 @@ from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.stages import evaluate_model, ready_to_compute
 
 
+@command
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="folder of a run")
+    parser = command_parser(__doc__)
+    parser.add_argument("--run", type=local_path, required=True, help="folder of a run")
     parser.add_argument("--split", default="test", help="split of the run's data set (default: test)")
-    parser.add_argument("--weights", type=Path, help="other weights of the run: a checkpoint or a .safetensors file")
+    parser.add_argument(
+        "--weights", type=local_path, help="other weights of the run: a checkpoint or a .safetensors file"
+    )
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     folder = RunFolder(arguments.run)
     return launch(
         lambda: load_config(folder.config),
-        lambda config: config.distributed,
         lambda config, world: evaluate(config, world, folder, arguments.split, arguments.weights),
+        {"split": arguments.split},
     )
 
 

@@ -10,23 +10,26 @@ used are left out, however many, and are listed in a table beside it.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
+from jomold_dist.command_line import command, command_parser
 from jomold_dist.config import Config
 from jomold_dist.config_fields import NO_SETTINGS
 from jomold_dist.config_files import load_config
 from jomold_dist.data.annotations import write_dense_labels
 from jomold_dist.data.damage import BadVideo, to_csv
 from jomold_dist.data.source import source_of
+from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.evaluation.parsing import threshold_parsing
 from jomold_dist.files import write_text
 from jomold_dist.launching import launch, progress_bar
+from jomold_dist.places import local_path, place
 from jomold_dist.training.checkpoint import load_found
 from jomold_dist.training.evaluate import parse_videos
 from jomold_dist.training.preflight import problems_of_shards, read_matching_manifest
@@ -34,18 +37,19 @@ from jomold_dist.training.run import make_loader
 from jomold_dist.training.run_folder import RunFolder
 
 
+@command
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, required=True, help="folder of a run")
-    parser.add_argument("--shards", required=True, help="folder of the shards to parse, or its URL")
+    parser = command_parser(__doc__)
+    parser.add_argument("--run", type=local_path, required=True, help="folder of a run")
+    parser.add_argument("--shards", type=place, required=True, help="folder of the shards to parse, or its URL")
     parser.add_argument("--split", help="only this split (default: all)")
-    parser.add_argument("--out", type=Path, required=True, help="the file to write")
+    parser.add_argument("--out", type=local_path, required=True, help="the file to write")
     arguments = parser.parse_args()
     folder = RunFolder(arguments.run)
+    if read_environment(os.environ).size > 1:
+        raise DataError("predict.py runs as one process: start it with python, without WORLD_SIZE in the environment")
     return launch(
-        lambda: load_config(folder.config),
-        lambda config: config.distributed,
-        lambda config, world: predict(config, world, folder, arguments),
+        lambda: load_config(folder.config), lambda config, world: predict(config, world, folder, arguments), {}
     )
 
 
@@ -57,8 +61,6 @@ def predict(config: Config, world: World, folder: RunFolder, arguments: argparse
         data = replace(data, storage=NO_SETTINGS)  # they are for another file system
     streamed = replace(config, data=data)
     with agree_on_errors(world):
-        if world.size > 1:
-            raise DataError("predict.py runs as one process: start it with python")
         network, info, _ = load_found(folder.path)
         source = source_of(streamed.data)
         manifest = read_matching_manifest(source, info)

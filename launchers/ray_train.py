@@ -12,24 +12,20 @@ from __future__ import annotations
 import argparse
 import sys
 
+from jomold_dist.command_line import command, config_parser
 from jomold_dist.config_files import load_config
 from jomold_dist.denoising.methods import METHODS
-from jomold_dist.errors import USER_ERROR, UserError
-from jomold_dist.launching import config_parser, say
 from jomold_dist.ray_nodes import Need, follow, joined_cluster, reserve, start_nodes, wants_gpus, with_absolute_paths
 
 
+@command
 def main() -> int:
-    asked = parser().parse_args()
-    try:
-        config = load_config(asked.config, asked.overrides, {"method": METHODS})
-        with joined_cluster() as signals:
-            config = with_absolute_paths(config)
-            need = Need(asked.nodes, asked.ranks_per_node, asked.cpus_per_rank, wants_gpus(config), asked.pack)
-            return follow(start_nodes(need, config, reserve(need, asked.wait_seconds)), signals, config)
-    except UserError as error:
-        say(str(error))
-        return USER_ERROR
+    asked = parser().parse_intermixed_args()
+    config = load_config(asked.config, asked.overrides, {"method": METHODS})
+    with joined_cluster() as signals:
+        config = with_absolute_paths(config)
+        need = Need(asked.nodes, asked.ranks_per_node, asked.cpus_per_rank, wants_gpus(config), asked.pack)
+        return follow(start_nodes(need, config, reserve(need, asked.wait_seconds)), signals, config)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -17,28 +17,26 @@ import sys
 import tempfile
 from pathlib import Path
 
+from jomold_dist.command_line import command, say, training_parser
 from jomold_dist.config_files import load_config
 from jomold_dist.denoising.methods import METHODS
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, UserError
-from jomold_dist.launching import EXIT_CODE_FILE, say, training_parser
+from jomold_dist.launching import EXIT_CODE_FILE
 from jomold_dist.supervising import Supervisor
 
 
+@command
 def main() -> int:
     words = sys.argv[1:]
     if not words or words[0] in ("-h", "--help"):
         print(__doc__.strip())
         return SUCCESS if words else USER_ERROR
-    try:
-        program = find_program(words[0])
-        at = next((n for n, word in enumerate(words) if n > 0 and word.endswith(".py")), None)
-        if at is None:
-            raise UserError(f"no script after {words[0]!r}; for instance: {words[0]} launchers/train.py --config FILE")
-        arguments = training_parser("the arguments after the script").parse_args(words[at + 1 :])
-        config = load_config(arguments.config, arguments.overrides, {"method": METHODS})
-    except UserError as error:
-        say(str(error))
-        return USER_ERROR
+    program = find_program(words[0])
+    at = next((n for n, word in enumerate(words) if n > 0 and word.endswith(".py")), None)
+    if at is None:
+        raise UserError(f"no script after {words[0]!r}; for instance: {words[0]} launchers/train.py --config FILE")
+    arguments = training_parser("the arguments after the script").parse_intermixed_args(words[at + 1 :])
+    config = load_config(arguments.config, arguments.overrides, {"method": METHODS})
     status = Path(config.run.dir) / "status.json"
     before = written(status)
     with tempfile.TemporaryDirectory() as folder:

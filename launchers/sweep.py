@@ -12,16 +12,18 @@ from __future__ import annotations
 import sys
 import time
 
-from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, StoppedError, UserError
-from jomold_dist.launching import config_parser, exit_code, plain_logging, say
+from jomold_dist.command_line import command, config_parser, say
+from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS
+from jomold_dist.launching import plain_logging
 from jomold_dist.tuning.config import load_sweep
 from jomold_dist.tuning.plan import plan_sweep
 
 
+@command
 def main() -> int:
     parser = config_parser(__doc__)
     parser.add_argument("--dry-run", action="store_true", help="check everything and print what would be trained")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     plain_logging()
     try:
         plan = plan_sweep(asked.config, asked.overrides, load_sweep(asked.config, asked.overrides))
@@ -31,9 +33,6 @@ def main() -> int:
         from jomold_dist.tuning.sweep import run_sweep  # imports Ray, which takes seconds
 
         return FAILURE if run_sweep(plan, tell) else SUCCESS
-    except (UserError, StoppedError) as error:
-        say(str(error))
-        return exit_code(error)
     except KeyboardInterrupt:
         say("interrupted; the same command goes on")
         return PREEMPTED

@@ -12,17 +12,21 @@ and what such a run would do is printed.
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from jomold_dist.command_line import command, exit_code, training_parser
 from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
 from jomold_dist.denoising.methods import METHODS
+from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.presence import naming_lost_ranks
 from jomold_dist.distributed.world import World, agree_on_errors
-from jomold_dist.errors import ConfigError, StoppedError
-from jomold_dist.launching import exit_code, launch, progress_bar, training_parser
+from jomold_dist.errors import SUCCESS, ConfigError, StoppedError
+from jomold_dist.launching import launch, progress_bar
 from jomold_dist.stopping import StopRequest, hear_signals
 from jomold_dist.tables import scores_table
 from jomold_dist.tracking import open_recorder, ui_command
@@ -35,32 +39,30 @@ from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.stages import run_stages
 
 
+@command
 def main() -> int:
     stop = hear_signals()
     parser = training_parser(__doc__)
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     if arguments.ranks and not arguments.dry_run:
         parser.error("--ranks goes with --dry-run; a run has the ranks that its launcher starts")
 
-    def body(config: Config, world: World) -> None:
-        if arguments.dry_run:
-            dry_run(config, world, arguments.ranks or world.size)
-        else:
-            train(config, world, stop, arguments.until)
+    def load() -> Config:
+        return load_config(arguments.config, arguments.overrides, {"method": METHODS})
 
-    return launch(
-        lambda: load_config(arguments.config, arguments.overrides, {"method": METHODS}),
-        lambda config: config.distributed,
-        body,
-    )
+    if arguments.dry_run:
+        return dry_run(load, arguments.ranks)
+    return launch(load, lambda config, world: train(config, world, stop, arguments.until), {"until": arguments.until})
 
 
-def dry_run(config: Config, world: World, ranks: int) -> None:
-    """Collective: what a run on so many ranks would do, told by rank 0."""
-    with agree_on_errors(world):
-        if world.is_main:
-            manifest = inspect_run(config, ranks)
-            print(forecast_report(forecast(config, manifest, ranks, SPLITS), config, manifest))
+def dry_run(load: Callable[[], Config], ranks: int | None) -> int:
+    """Tells what a run on so many ranks would do (None: on those that were started); they need not meet for it."""
+    place = read_environment(os.environ)
+    if place.rank == 0:
+        config, ranks = load(), ranks or place.size
+        manifest = inspect_run(config, ranks)
+        print(forecast_report(forecast(config, manifest, ranks, SPLITS), config, manifest))
+    return SUCCESS
 
 
 def train(config: Config, world: World, stop: StopRequest, until: str | None) -> None:

@@ -7,29 +7,27 @@ Runs of one method (usually seeds) make one row. Below: the quality of the remov
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from jomold_dist.command_line import command, command_parser
 from jomold_dist.config import SCORES
 from jomold_dist.config_files import load_config
-from jomold_dist.errors import DataError, UserError
+from jomold_dist.errors import SUCCESS, DataError
+from jomold_dist.places import local_path
 from jomold_dist.tables import SCORE_HEADERS, markdown_table, spread
 from jomold_dist.training.run_folder import RunFolder
 
 
+@command
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
-    try:
-        print(compare(parser.parse_args().runs))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    parser = command_parser(__doc__)
+    parser.add_argument("runs", nargs="+", type=local_path, help="folders of finished runs")
+    print(compare(parser.parse_args().runs))
+    return SUCCESS
 
 
 def compare(runs: list[Path]) -> str:

@@ -8,47 +8,43 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from watching import progress
 
+from jomold_dist.command_line import command, command_parser
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.shard_check import Problem
 from jomold_dist.data.source import read_manifest
 from jomold_dist.data.verification import Verification, verify_data_set
-from jomold_dist.errors import FAILURE, SUCCESS, USER_ERROR, DataError, UserError
-from jomold_dist.files import write_json
+from jomold_dist.errors import SUCCESS, DataError, raise_together
+from jomold_dist.files import check_output, is_stdout, write_json
+from jomold_dist.places import local_path
 
 LEVELS = ("full", "digest", "size")
 
 
+@command
 def main(words: list[str] | None = None) -> int:
     """0 if the data set is sound, 2 with the problems on stderr if not."""
     arguments = parse(words)
-    try:
-        manifest = readable_manifest(arguments)
-        with progress("verified", sum(split.videos for split in manifest.splits.values())) as more:
-            result = verify_data_set(arguments.folder, manifest, arguments.level, arguments.jobs, more)
-        if arguments.report:
-            head = {"folder": str(arguments.folder), "name": manifest.name, "manifest_sha256": manifest.digest}
-            write_report(arguments.report, head | result.to_json())
-        summarise(arguments.folder, manifest, result)
-        if not result.sound:
-            raise DataError(*map(str, result.problems))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
-    except KeyboardInterrupt:
-        print("stopped before the end", file=sys.stderr)
-        return FAILURE
+    if arguments.report and (problem := unwritable(arguments.report, lambda: check_output(arguments.report))):
+        raise DataError(problem)
+    manifest = readable_manifest(arguments)
+    with progress("verified", sum(split.videos for split in manifest.splits.values())) as more:
+        result = verify_data_set(arguments.folder, manifest, arguments.level, arguments.jobs, more)
+    summarise(arguments, manifest, result)
+    head = {"folder": str(arguments.folder), "name": manifest.name, "manifest_sha256": manifest.digest}
+    raise_together([*map(str, result.problems), *report(arguments, head | result.to_json())])
     return SUCCESS
 
 
 def parse(words: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of the shards and their manifest.json")
+    parser = command_parser(__doc__)
+    parser.add_argument("folder", type=local_path, metavar="DIR", help="folder of the shards and their manifest.json")
     parser.add_argument(
         "--level",
         choices=LEVELS,
@@ -56,7 +52,7 @@ def parse(words: list[str] | None) -> argparse.Namespace:
         help="full: everything (the default); digest: every shard's SHA-256; size: only its size",
     )
     parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: one a core)")
-    parser.add_argument("--report", type=Path, metavar="FILE", help="write totals and every problem as JSON")
+    parser.add_argument("--report", type=local_path, metavar="FILE", help="write totals and every problem as JSON")
     arguments = parser.parse_args(words)
     if arguments.jobs is not None and arguments.jobs < 1:
         parser.error(f"--jobs must be at least 1, not {arguments.jobs}")
@@ -68,31 +64,38 @@ def readable_manifest(arguments: argparse.Namespace) -> Manifest:
     try:
         return read_manifest(arguments.folder)
     except DataError as error:
-        if arguments.report:
-            problems = [asdict(Problem(problem)) for problem in error.problems]
-            write_report(arguments.report, {"folder": str(arguments.folder), "sound": False, "problems": problems})
-        raise
+        problems = [asdict(Problem(problem)) for problem in error.problems]
+        unwritten = report(arguments, {"folder": str(arguments.folder), "sound": False, "problems": problems})
+        raise DataError(*error.problems, *unwritten) from None
 
 
-def write_report(path: Path, report: dict[str, Any]) -> None:
+def report(arguments: argparse.Namespace, content: dict[str, Any]) -> list[str]:
+    """Writes the report that was asked for; the problem if that cannot be."""
+    path = arguments.report
+    problem = unwritable(path, lambda: write_json(path, content)) if path else None
+    return [problem] if problem else []
+
+
+def unwritable(path: Path, write: Callable[[], None]) -> str | None:
+    """The problem that writing to the path meets."""
     try:
-        write_json(path, report)
+        write()
     except OSError as error:
-        raise DataError(f"cannot write {path} ({error.strerror}); name a file in a folder that exists") from None
+        return f"--report {path} cannot be written: {error.strerror or error}; name a file in a folder that exists"
+    return None
 
 
-def summarise(folder: Path, manifest: Manifest, result: Verification) -> None:
+def summarise(arguments: argparse.Namespace, manifest: Manifest, result: Verification) -> None:
+    """On stdout, or, where the report goes there, on stderr."""
     verdict = "all as the manifest says" if result.sound else f"{len(result.problems)} problems"
-    print(f"{folder}: {manifest.name}{' (simulated)' if manifest.simulated else ''}, {verdict}")
+    lines = [f"{arguments.folder}: {manifest.name}{' (simulated)' if manifest.simulated else ''}, {verdict}"]
     for name, total in result.splits.items():
-        damage = ""
-        if total["damaged_shards"]:
-            damage = f"; damaged: {total['damaged_videos']} videos in {total['damaged_shards']} shards"
-        print(f"  {name}: {total['videos']} videos in {total['shards']} shards, {total['bytes'] / 1e6:.1f} MB{damage}")
-        if total["videos_without_checksum"]:
-            print(
-                f"    {total['videos_without_checksum']} videos have no checksum: the set was packed before there were"
-            )
+        size = f"{total['videos']} videos in {total['shards']} shards, {total['bytes'] / 1e6:.1f} MB"
+        damage = f"; damaged: {total['damaged_videos']} videos in {total['damaged_shards']} shards"
+        lines.append(f"  {name}: {size}{damage if total['damaged_shards'] else ''}")
+        if unchecked := total["videos_without_checksum"]:
+            lines.append(f"    {unchecked} videos have no checksum: the set was packed before there were")
+    print("\n".join(lines), file=sys.stderr if arguments.report and is_stdout(arguments.report) else sys.stdout)
 
 
 if __name__ == "__main__":

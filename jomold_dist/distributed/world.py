@@ -14,6 +14,8 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 
+from jomold_dist.distributed.environment import read_environment
+from jomold_dist.distributed.meeting import meet
 from jomold_dist.distributed.presence import Presence, naming_lost_ranks
 from jomold_dist.errors import ConfigError, UserError
 
@@ -38,13 +40,12 @@ class World:
 def open_world(device: Literal["auto", "cpu", "cuda"] = "auto", timeout_seconds: float = 600) -> Iterator[World]:
     """Collective: joins the process group that the launcher's environment describes; all ranks leave it together.
 
-    Reads RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE (torchrun) or LOCAL_SIZE (deepspeed); without them this is
-    a world of one, which needs no process group. Sets the threads of this process to its share of the node's cores,
-    unless OMP_NUM_THREADS is set. Where a collective fails inside, LostRankError names the rank that is missing.
+    See `environment.py`; without its variables this is a world of one, which needs no process group. Sets the threads
+    of this process to its share of the node's cores, unless OMP_NUM_THREADS is set. Where a collective fails inside,
+    LostRankError names the rank that is missing. ConfigError for an environment that describes no world.
     """
-    rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    local_rank = int(os.environ.get("LOCAL_RANK", rank))
-    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("LOCAL_SIZE", size)))
+    place = read_environment(os.environ)
+    rank, size, local_rank, local_size = place.rank, place.size, place.local_rank, place.local_size
     where = _choose_device(device, local_rank, local_size)
     if where.type == "cuda":
         torch.cuda.set_device(where)
@@ -56,7 +57,7 @@ def open_world(device: Literal["auto", "cpu", "cuda"] = "auto", timeout_seconds:
         yield World(rank, size, local_rank, local_size, where)
         return
     timeout = timedelta(seconds=timeout_seconds)
-    store, _, _ = next(dist.rendezvous("env://", rank, size, timeout=timeout))
+    store = meet(place, timeout_seconds)
     with Presence(store, rank, size) as presence:
         with naming_lost_ranks(presence):
             dist.init_process_group(

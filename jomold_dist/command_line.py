@@ -1,0 +1,103 @@
+"""What all commands have in common: their parsers, how they print, and how they end."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import io
+import os
+import sys
+from collections.abc import Callable
+from typing import ParamSpec
+
+from jomold_dist.errors import FAILURE, PREEMPTED, USER_ERROR, StoppedError, UserError
+from jomold_dist.places import local_path
+
+P = ParamSpec("P")
+
+
+def command(main: Callable[P, int]) -> Callable[P, int]:
+    """Makes a function a command, which returns its exit code.
+
+    It can print on any terminal: what the encoding lacks is escaped. A user's mistake is one message and 2, a stop one
+    message and 75, Ctrl-C and an output that is closed early (`| head`) a message and 1.
+    """
+
+    @functools.wraps(main)
+    def run(*words: P.args, **options: P.kwargs) -> int:
+        _print_anything()
+        try:
+            code = main(*words, **options)
+            sys.stdout.flush()
+            return code
+        except (UserError, StoppedError) as error:
+            say(str(error))
+            return exit_code(error)
+        except KeyboardInterrupt as error:
+            say("interrupted")
+            return exit_code(error)
+        except BrokenPipeError as error:
+            _print_nowhere()
+            say("nobody reads what is printed any more")
+            return exit_code(error)
+
+    return run
+
+
+def _print_anything() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _print_nowhere() -> None:
+    """Python flushes stdout once more at its end, which would fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def exit_code(error: BaseException) -> int:
+    """What a command that ends with this error exits with."""
+    if isinstance(error, StoppedError):
+        return PREEMPTED
+    return USER_ERROR if isinstance(error, UserError) else FAILURE
+
+
+def say(message: str) -> None:
+    """An error, as commands tell it."""
+    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.flush()
+
+
+def command_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser whose help shows the description as it is written."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def config_parser(description: str | None) -> argparse.ArgumentParser:
+    """The command line of a command that takes a config and settings on top of it.
+
+    To be read with `parse_intermixed_args`: settings may stand on both sides of an option.
+    """
+    parser = command_parser(description)
+    parser.add_argument("--config", type=local_path, required=True, help="a YAML file, see configs/, docs/settings.md")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings on top of the file")
+    parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher passes it; LOCAL_RANK is read
+    return parser
+
+
+def training_parser(description: str | None) -> argparse.ArgumentParser:
+    """The command line of launchers/train.py, which launchers/start.py must understand too."""
+    parser = config_parser(description)
+    parser.add_argument("--dry-run", action="store_true", help="check everything and print what the run would do")
+    parser.add_argument("--until", metavar="STAGE", help="end after this stage, for instance noise_ratios")
+    parser.add_argument("--ranks", type=_rank_count, help="ranks of the dry run (default: those that are started)")
+    return parser
+
+
+def _rank_count(text: str) -> int:
+    """A number of ranks on the command line."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of ranks; it must be 1 or more")
+    return int(text)
