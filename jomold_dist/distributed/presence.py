@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 BEAT_SECONDS = 1.0
 SILENT_SECONDS = 3.5  # a rank that gives no sign for so long, after a collective has failed, has gone
 SILENT_BEATS = 30  # a neighbour that gives no sign for so many of our own is worth a warning
+STOOD_STILL_BEATS = 60  # for so long after it a rank tells that it stood still
 STORE_SECONDS = 3.0  # how long the store may take to answer; leaving waits for no more than that
 DONE, NOTICED = "done", "noticed"  # why a rank leaves that waits for the others, or misses one of them
 NAMED_AT_MOST = 8
@@ -44,6 +45,7 @@ class Sign:
     beat: int = 0
     at: str = ""
     left: str = ""  # empty while it is there
+    stood_still: float = 0.0  # seconds for which the whole process did nothing lately, as in a suspended machine
 
 
 class Presence:
@@ -59,6 +61,7 @@ class Presence:
         self._rank, self._size = rank, size
         self._sign = Sign(socket.gethostname(), os.getpid())
         self._known: dict[int, Sign] = {}
+        self._paused_at = 0  # the beat after which this process stood still
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="presence", daemon=True)
@@ -110,6 +113,9 @@ class Presence:
             return f"rank {', '.join(map(str, never[:NAMED_AT_MOST]))} never came"
         if silent := [r for r, sign in there.items() if before.get(r, sign).beat == sign.beat]:
             return self._list(silent, after, lambda sign: "has died or was stopped: it gives no sign of life")
+        if stood := [rank for rank, sign in after.items() if sign.stood_still]:
+            text = self._list(stood, after, lambda sign: f"stood still for {sign.stood_still:.0f} s")
+            return f"{text}, longer than distributed.timeout_seconds: suspended or stopped from outside"
         what = _in_a_line(error)
         if there:  # every rank that waits for others has noticed by now
             return self._list(list(there), after, lambda sign: f"hangs at {sign.at}") + f" ({what})"
@@ -132,7 +138,9 @@ class Presence:
     def _beat(self) -> None:
         """The thread: a sign a second, and a look at the next rank. It gives up where the store has gone."""
         failures, beat, silent = 0, -1, 0
+        last = time.monotonic()
         while failures < 2 and not self._closing.wait(BEAT_SECONDS):
+            last = self._note_pause(last)
             try:
                 self._give_sign()
                 neighbour = (self._rank + 1) % self._size
@@ -145,6 +153,16 @@ class Presence:
             if sign is not None and silent == SILENT_BEATS:
                 logger.warning("%s gives no sign of life since %d s", _name(neighbour, sign), silent * BEAT_SECONDS)
             beat = -1 if sign is None else sign.beat
+
+    def _note_pause(self, last: float) -> float:
+        """Notes whether this process has stood still since the last beat; the time now."""
+        now = time.monotonic()
+        with self._lock:
+            if now - last > BEAT_SECONDS + STORE_SECONDS + SILENT_SECONDS:
+                self._sign, self._paused_at = replace(self._sign, stood_still=now - last), self._sign.beat
+            elif self._sign.beat > self._paused_at + STOOD_STILL_BEATS:
+                self._sign = replace(self._sign, stood_still=0.0)
+        return now
 
     def _give_sign(self) -> None:
         with self._lock:
@@ -185,7 +203,7 @@ def naming_lost_ranks(presence: Presence | None) -> Iterator[None]:
 
 
 def _of_a_collective(error: RuntimeError) -> bool:
-    words = ("gloo", "Gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
+    words = ("gloo", "Gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "caused pair closure")
     return isinstance(error, dist.DistError) or any(word in str(error) for word in words)
 
 

@@ -105,3 +105,35 @@ class BrokenStore:
 
 def test_a_good_run_does_not_need_the_store(tmp_path: Path) -> None:
     assert run_ranks(without_store, 2, tmp_path / "ranks", tmp_path) == ["nothing was lost"] * 2
+
+
+def stand_still(world: World, folder: Path) -> None:
+    """Rank 1 waits in a collective while every rank is stopped for longer than its patience, and then goes on."""
+    pids = gather_objects(os.getpid(), world)
+    if world.rank == 0:
+        (folder / "pids").write_text(" ".join(map(str, pids)))
+        wait_for(folder, world)
+    else:
+        (folder / "said1").write_text(lost_message(world))
+
+
+def stop_for_a_while(folder: Path) -> None:
+    until = time.monotonic() + 60
+    while not (folder / "pids").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(2)
+    pids = [int(pid) for pid in (folder / "pids").read_text().split()]
+    for number, pause in ((signal.SIGSTOP, 10.0), (signal.SIGCONT, 0.0)):
+        for pid in pids:
+            os.kill(pid, number)
+        time.sleep(pause)
+
+
+def test_ranks_that_stood_still_say_so(tmp_path: Path) -> None:
+    suspend = threading.Thread(target=stop_for_a_while, args=(tmp_path,))
+    suspend.start()
+    with pytest.raises(AssertionError):  # the ranks cannot leave together any more
+        run_ranks(stand_still, 2, tmp_path / "ranks", tmp_path, timeout=45, patience=6)
+    suspend.join()
+    message = (tmp_path / "said1").read_text()
+    assert re.search(rf"rank 1 \(host {HOST}, pid \d+\) stood still for \d+ s", message), message
