@@ -30,9 +30,7 @@ def run_ranks(
     A rank waits for the others in a collective for `patience` seconds (None: `timeout`).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = int(free_port())
     context = mp.get_context("spawn")
     processes = [
         context.Process(target=_rank, args=(body, rank, size, port, folder, arguments, timeout, patience or timeout))
@@ -52,6 +50,12 @@ def run_ranks(
     missing = [n for n, r in enumerate(results) if r is None]
     assert not missing, f"ranks {missing} ended without a result"
     return [r[1] for r in results if r is not None]
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
 
 
 def _rank(
