@@ -10,14 +10,14 @@ import sys
 from collections.abc import Callable
 from typing import ParamSpec
 
-from jomold_dist.errors import FAILURE, PREEMPTED, USER_ERROR, StoppedError, UserError
+from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, StoppedError, UserError
 from jomold_dist.places import local_path
 
 P = ParamSpec("P")
 
 
-def command(main: Callable[P, int]) -> Callable[P, int]:
-    """Makes a function a command, which returns its exit code.
+def command(main: Callable[P, int | None]) -> Callable[P, int]:
+    """Makes a function a command, which returns its exit code; None is success.
 
     It can print on any terminal: what the encoding lacks is escaped. A user's mistake is one message and 2, a stop one
     message and 75, Ctrl-C and an output that is closed early (`| head`) a message and 1.
@@ -29,7 +29,7 @@ def command(main: Callable[P, int]) -> Callable[P, int]:
         try:
             code = main(*words, **options)
             sys.stdout.flush()
-            return code
+            return code or SUCCESS
         except (UserError, StoppedError) as error:
             say(str(error))
             return exit_code(error)

@@ -62,6 +62,14 @@ def local_path(text: str) -> Path:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def local_folder(text: str) -> Path:
+    """An option's folder, which must be there: the type of arguments of a command line."""
+    path = local_path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is no folder that is there")
+    return path
+
+
 def place(text: str) -> str:
     """An option's path or URL: the type of arguments of a command line."""
     try:

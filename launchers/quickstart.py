@@ -7,7 +7,6 @@ Every command is printed before it runs, so that each can be taken and changed. 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -17,8 +16,10 @@ import sys
 import time
 from pathlib import Path
 
+from jomold_dist.command_line import command, command_parser
 from jomold_dist.config_files import load_config
 from jomold_dist.data.source import read_manifest
+from jomold_dist.errors import DataError
 from jomold_dist.tables import markdown_table, scores_table
 from jomold_dist.tracking import ui_command
 
@@ -27,8 +28,9 @@ CONFIG = Path("configs/quickstart.yaml")
 ROOT = Path(__file__).resolve().parents[1]
 
 
+@command
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--videos", type=int, default=2000, help="videos of the training split (default: 2000)")
     parser.add_argument("--ranks", type=int, default=2, help="ranks of each training (default: 2)")
     arguments = parser.parse_args()
@@ -38,7 +40,7 @@ def main() -> int:
     if (shards / "manifest.json").exists():
         there = read_manifest(shards).split("train").videos
         if there != arguments.videos:
-            sys.exit(f"error: {shards} holds {there} videos; remove it and runs/quickstart to make {arguments.videos}")
+            raise DataError(f"{shards} holds {there} videos; remove it and runs/quickstart to make {arguments.videos}")
         say(f"{shards} is there already")
     else:
         run([sys.executable, "tools/simulate_llp.py", "--out", str(shards), "--videos", str(arguments.videos)])
@@ -112,7 +114,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit("stopped; `make run` goes on where it was")
+    sys.exit(main())

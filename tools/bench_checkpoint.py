@@ -8,9 +8,9 @@ of training steps with and without a checkpoint after them alternate, so that a 
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,10 +18,12 @@ from pathlib import Path
 import numpy as np
 from bench_train import describe, llp_manifest, make_step, random_batch
 
+from jomold_dist.command_line import command, command_parser
 from jomold_dist.config import CheckpointConfig
 from jomold_dist.denoising.methods import Moment
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.models.weights import WeightsInfo, save_model
+from jomold_dist.places import local_folder
 from jomold_dist.training.checkpoint import Checkpoint, write_checkpoint
 from jomold_dist.training.removals import RemovalRecord
 from jomold_dist.training.step import TrainStep
@@ -29,9 +31,10 @@ from jomold_dist.training.step import TrainStep
 VIDEOS, LABELS, STEPS = 128, 15_000, 2
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="where checkpoints are written (default: a temporary folder)")
+    parser = command_parser(__doc__)
+    parser.add_argument("--out", type=local_folder, help="where checkpoints are written (default: a temporary folder)")
     parser.add_argument("--rounds", type=int, default=8, help="timed rounds, after two that are not (default: 8)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     arguments = parser.parse_args()
@@ -92,4 +95,4 @@ def removal_record() -> RemovalRecord:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,10 +11,10 @@ Medians of rounds, on rank 0.
 
 from __future__ import annotations
 
-import argparse
 import os
 import socket
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ import torch.multiprocessing as mp
 from bench_train import describe
 from torch import Tensor
 
+from jomold_dist.command_line import command, command_parser
 from jomold_dist.denoising.exchange import (
     Ask,
     OwnRows,
@@ -61,8 +62,9 @@ SIZES = (
 )
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2], help="numbers of ranks (default: 1 2)")
     parser.add_argument("--rounds", type=int, default=9, help="timed rounds, after two that are not (default: 9)")
     parser.add_argument("--largest", type=int, default=65_536, help="leave out batches of more videos")
@@ -201,4 +203,4 @@ def amount(size: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,9 +14,9 @@ time for which real training steps wait for the loader.
 
 from __future__ import annotations
 
-import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +29,7 @@ from bench_train import describe, llp_manifest, make_step
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from jomold_dist.command_line import command, command_parser
 from jomold_dist.config import DataConfig
 from jomold_dist.data.features import FEATURE_FOLDERS, FRAMES_PER_SEGMENT, feature_path
 from jomold_dist.data.loader import Batch, Loader
@@ -36,6 +37,7 @@ from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.writing import DatasetWriter, Video
 from jomold_dist.denoising.methods import Moment
 from jomold_dist.distributed.world import World, open_world
+from jomold_dist.places import local_folder
 from jomold_dist.tables import markdown_table
 
 BATCH, WORKERS, THREADS = 128, (0, 1, 2), (1, 2)
@@ -44,11 +46,14 @@ NPY, WEBDATASET = "npy, DataLoader", "webdataset"
 Kinds = dict[str, Callable[[], Iterable[object]]]
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--videos", type=int, default=2000, help="videos of the simulated set (default: 2000)")
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds, after one that is not (default: 5)")
-    parser.add_argument("--out", type=Path, help="where the set is made and removed (default: a temporary folder)")
+    parser.add_argument(
+        "--out", type=local_folder, help="where the set is made and removed (default: the temporary folder)"
+    )
     parser.add_argument("--no-steps", action="store_true", help="leave the training steps out")
     arguments = parser.parse_args()
     with open_world("cpu") as world, tempfile.TemporaryDirectory(dir=arguments.out) as name:
@@ -243,4 +248,4 @@ def size(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -22,6 +22,7 @@ from typing import TypeVar
 import numpy as np
 from bench_train import processor
 
+from jomold_dist.command_line import command, command_parser
 from jomold_dist.data.manifest import MANIFEST_NAME, FeatureSpec, Manifest, ShardInfo, SplitInfo
 from jomold_dist.data.plan import EpochPlan, check_world_size, group_blocks, rank_positions, steps_per_epoch
 from jomold_dist.data.records import label_slot, record_layout, shard_bytes
@@ -34,8 +35,9 @@ STREAMS_PER_RANK, BLOCK, DRAWS = 2, 32, 50
 MAX_LABELS, LABELS_PER_VIDEO = 15, 2.7  # as in AudioSet
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--videos", type=int, default=10_000_000)
     parser.add_argument("--shards", type=int, default=20_000)
     parser.add_argument("--categories", type=int, default=527)
@@ -131,4 +133,4 @@ def resident_megabytes(name: str) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,9 +8,9 @@ taken in turn, so that ratios hold when the machine's speed drifts; medians are 
 
 from __future__ import annotations
 
-import argparse
 import platform
 import statistics
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from jomold_dist.command_line import command, command_parser
 from jomold_dist.config import Config, TrainConfig
 from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
@@ -32,8 +33,9 @@ from jomold_dist.training.stopwatch import Stopwatch
 ROWS, WIDTH = 1280, 512  # the matrix product of the rate: 1280x512 by 512x512
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--precision", nargs="+", choices=("float32", "bf16"), default=["float32", "bf16"])
     parser.add_argument("--batch", type=int, default=128, help="videos in a step (default: 128)")
     parser.add_argument("--rounds", type=int, default=12, help="counted rounds, after two that are not (default: 12)")
@@ -140,4 +142,4 @@ def processor() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -6,7 +6,6 @@ python tools/document_settings.py --check    exits with 1 if the page is not cur
 
 from __future__ import annotations
 
-import argparse
 import ast
 import dataclasses
 import inspect
@@ -17,6 +16,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
+from jomold_dist.command_line import command, command_parser
 from jomold_dist.config import Config
 from jomold_dist.config_fields import Tree
 from jomold_dist.config_values import Setting, schema
@@ -38,8 +38,9 @@ Settings that nobody gave take their value from the recipe, then from the defaul
 """
 
 
+@command
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Writes docs/settings.md from the config's docstrings.")
+    parser = command_parser("Writes docs/settings.md from the config's docstrings.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if the page is not current")
     check = parser.parse_args().check
     text = page()

@@ -10,10 +10,11 @@ neighbours in the packed set that come into one batch again, in thousandths. Mea
 
 from __future__ import annotations
 
-import argparse
+import sys
 
 import numpy as np
 
+from jomold_dist.command_line import command, command_parser
 from jomold_dist.data.plan import EpochPlan, steps_per_epoch
 from jomold_dist.tables import markdown_table
 
@@ -21,8 +22,9 @@ LAYOUTS = ((48, 1), (48, 8), (48, 32), (48, 128), (12, 32), (192, 32), (1024, 32
 CATEGORIES = 25
 
 
+@command
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser(__doc__)
     parser.add_argument("--videos", type=int, default=10_000)
     parser.add_argument("--shard", type=int, default=500, help="videos a shard (default: 500)")
     parser.add_argument("--batch", type=int, default=128, help="videos in an optimizer batch (default: 128)")
@@ -81,4 +83,4 @@ def neighbour_share(order: np.ndarray, batch: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
