@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ def write_text(path: Path, text: str) -> None:
 def writing(path: Path) -> Iterator[Path]:
     """Yields where to write a file that becomes `path` at the end of the block, and survives a power cut then."""
     aside = path.with_name(f".{path.name}.partial")
+    aside.unlink(missing_ok=True)  # of a killed process, and perhaps of somebody else's
     try:
         yield aside
         sync(aside)
@@ -32,6 +34,18 @@ def writing(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def give_usual_mode(path: Path) -> None:
+    """Give a file that a library has made with a mode of its own the one that a new file has in this folder: what the
+    umask or the folder's default ACL says."""
+    sample = path.with_name(f".{path.name}.mode")
+    sample.unlink(missing_ok=True)
+    sample.touch()
+    usual = stat.S_IMODE(sample.stat().st_mode)
+    sample.unlink()
+    if stat.S_IMODE(path.stat().st_mode) != usual:  # some file systems have one mode, and refuse to be told it
+        path.chmod(usual)
 
 
 def sync(path: Path) -> None:
