@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import json
 import stat
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +26,11 @@ ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 
 
 ZIP = b"PK"  # how every .npz begins
+DAMAGE = (
+    EOFError, RuntimeError, SyntaxError, TypeError, ValueError,
+    zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
+)  # fmt: skip
+"""What zipfile and numpy make of a changed byte."""
 
 
 @contextmanager
@@ -80,7 +89,5 @@ def read_arrays(file: Path | BinaryIO) -> dict[str, np.ndarray]:
         file.seek(0)
         with np.load(file, allow_pickle=False) as arrays:
             return dict(arrays)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # zipfile and numpy make nearly any error of a changed byte
+    except DAMAGE as error:
         raise ValueError(f"{error}" or type(error).__name__) from None
