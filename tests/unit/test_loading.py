@@ -48,7 +48,6 @@ def test_a_checkpoint_that_is_removed_while_it_is_looked_at(
         return check_checkpoint(place)
 
     monkeypatch.setattr(checkpoint, "check_checkpoint", check)
-    monkeypatch.setattr(checkpoint, "_is_good", lambda place: False)
     _, info, weights = load_found(tmp_path)
     assert info.notes == {"epoch": "2"}
     assert weights == tmp_path / "checkpoints" / checkpoint_name("model", 2, 0) / "model.safetensors"
