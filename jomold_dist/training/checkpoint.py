@@ -214,11 +214,12 @@ def prune_checkpoints(folder: Path, stage: str, owner: Mapping[str, Any], newest
         if newest is not None and _read_state(newest).get("owner") != owner:
             return
         places = checkpoints_of(folder, stage)
+        with reading(folder):
+            superfluous = list(folder.glob(f".{stage}-*.partial"))
     except UserError as error:
         logger.warning("%s; old checkpoints stay", error)
         return
-    last = _position(newest.name) if newest is not None else None
-    superfluous, kept = list(folder.glob(f".{stage}-*.partial")), 0
+    last, kept = _position(newest.name) if newest is not None else None, 0
     for place in reversed(places):
         later = last is not None and (_position(place.name) or last) > last
         try:
