@@ -7,7 +7,7 @@ from jomold_dist.evaluation.metrics import parsing_scores
 from jomold_dist.evaluation.parsing import threshold_parsing
 from jomold_dist.models.han import FeatureSizes, HybridAttentionNetwork, Parsing
 from jomold_dist.models.losses import contrastive_loss
-from jomold_dist.training.checkpoint import load_network
+from jomold_dist.training.loading import load_network
 
 __all__ = [
     "FeatureSizes",

@@ -105,7 +105,8 @@ class DenoiseConfig:
     ratio_constant: float | None = number(None, 0, 1)
     """The noise ratio of every category and both modalities, with `ratios: constant`."""
     ratio_file: str | None = place(None)
-    """An .npz with `audio` and `visual`, or a run's noise_ratios.json, with `ratios: file`."""
+    """An .npz with `audio` and `visual`, or a run's noise_ratios.json, with `ratios: file`. Its `categories`, if it has
+    them, tell whose ratio is which; without them the order is the data set's."""
     static_labels: StaticLabels = field(default_factory=StaticLabels)
     """What the `static` method removes."""
 

@@ -33,6 +33,11 @@ class RunFolderError(UserError):
     """A run's folder does not belong to this run, or cannot be used."""
 
 
+class UnreadableError(UserError):
+    """A file is there, and the system does not hand it out (see `reading.py`). It is no DataError: nothing is known to
+    be wrong with the file."""
+
+
 class NonFiniteError(Exception):
     """A feature or a gradient is not finite. Raised on every rank at the same step; launchers exit with 1."""
 

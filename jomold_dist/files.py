@@ -48,11 +48,12 @@ def writing(path: Path) -> Iterator[Path]:
         return
     target = Path(os.path.realpath(path))
     aside = target.with_name(f".{target.name}.partial")
+    aside.unlink(missing_ok=True)  # of a killed process, and perhaps of somebody else's
     try:
         yield aside
         sync(aside)
         if target.exists():
-            aside.chmod(stat.S_IMODE(target.stat().st_mode))
+            _give_mode(aside, stat.S_IMODE(target.stat().st_mode))
         aside.replace(target)
         sync(target.parent)
     finally:
@@ -112,6 +113,22 @@ def _stream(path: Path) -> BinaryIO:
     if number == 1:
         sys.stdout.flush()
     return os.fdopen(os.dup(number), "wb")
+
+
+def give_usual_mode(path: Path) -> None:
+    """Give a file that a library has made with a mode of its own the one that a new file has in this folder: what the
+    umask or the folder's default ACL says."""
+    sample = path.with_name(f".{path.name}.mode")
+    sample.unlink(missing_ok=True)
+    sample.touch()
+    usual = stat.S_IMODE(sample.stat().st_mode)
+    sample.unlink()
+    _give_mode(path, usual)
+
+
+def _give_mode(path: Path, mode: int) -> None:
+    if stat.S_IMODE(path.stat().st_mode) != mode:  # some file systems have one mode, and refuse to be told it
+        path.chmod(mode)
 
 
 def sync(path: Path) -> None:

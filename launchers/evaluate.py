@@ -22,7 +22,7 @@ from jomold_dist.files import write_json
 from jomold_dist.launching import launch
 from jomold_dist.places import local_path
 from jomold_dist.tables import markdown_table, scores_table
-from jomold_dist.training.checkpoint import load_found
+from jomold_dist.training.loading import load_found
 from jomold_dist.training.preflight import problems_of_shards, read_matching_manifest
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder

@@ -30,8 +30,8 @@ from jomold_dist.evaluation.parsing import threshold_parsing
 from jomold_dist.files import write_text
 from jomold_dist.launching import launch, progress_bar
 from jomold_dist.places import local_path, place
-from jomold_dist.training.checkpoint import load_found
 from jomold_dist.training.evaluate import parse_videos
+from jomold_dist.training.loading import load_found
 from jomold_dist.training.preflight import problems_of_shards, read_matching_manifest
 from jomold_dist.training.run import make_loader
 from jomold_dist.training.run_folder import RunFolder

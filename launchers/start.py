@@ -10,7 +10,6 @@ Exit codes: 0 finished, 75 stopped on request, 2 a mistake that the message expl
 
 from __future__ import annotations
 
-import json
 import shutil
 import signal
 import sys
@@ -22,6 +21,7 @@ from jomold_dist.config_files import load_config
 from jomold_dist.denoising.methods import METHODS
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, UserError
 from jomold_dist.launching import EXIT_CODE_FILE
+from jomold_dist.reading import ABSENT, read_json
 from jomold_dist.supervising import Supervisor
 
 
@@ -43,8 +43,8 @@ def main() -> int:
         left = Path(folder) / "exit_code"
         supervisor = Supervisor([program, *words[1:]], words[at], {EXIT_CODE_FILE: str(left)})
         code = supervisor.run()
-        if left.exists():
-            return int(left.read_text(encoding="utf-8"))
+        if left.exists() and (own := left.read_text(encoding="utf-8")):  # empty where its writer was killed
+            return int(own)
     if code - 128 in signal.valid_signals() and not supervisor.asked:
         name = signal.Signals(code - 128).name
         why = "; the system does so when memory runs out" if name == "SIGKILL" else ""
@@ -53,7 +53,7 @@ def main() -> int:
         code = FAILURE
     if written(status) == before:  # training did not begin
         return PREEMPTED if supervisor.asked else code
-    ended: int | None = json.loads(status.read_text(encoding="utf-8")).get("exit_code")  # rank 0 is on another machine
+    ended = recorded_exit_code(status)  # rank 0 is on another machine
     return (code or FAILURE) if ended is None else ended
 
 
@@ -64,6 +64,19 @@ def find_program(name: str) -> str:
     if found is None:
         raise UserError(f"no program {name!r} beside {sys.executable} or on PATH; install it, or name another launcher")
     return found
+
+
+def recorded_exit_code(status: Path) -> int | None:
+    """The exit code that a run's status tells; None, and a message if the file is unusable, where it tells none."""
+    try:
+        found = read_json(status)
+        if not isinstance(found, dict):
+            raise ValueError("it has another form")
+    except (*ABSENT, ValueError, UserError) as error:
+        say(f"how the run ended is not to be told from {status}: {error}")
+        return None
+    code = found.get("exit_code")
+    return code if isinstance(code, int) else None
 
 
 def written(path: Path) -> tuple[int, int] | None:

@@ -18,7 +18,7 @@ from jomold_dist.data.manifest import Manifest
 from jomold_dist.denoising.noise_ratio import NoiseRatios, read_noise_ratios
 from jomold_dist.denoising.removal import Removal, Rows, count_candidates, remove_rows
 from jomold_dist.denoising.warmup import warmup_factor
-from jomold_dist.errors import DataError, nearest
+from jomold_dist.errors import UserError, nearest
 from jomold_dist.models.han import HybridAttentionNetwork, Parsing
 from jomold_dist.models.losses import binary_cross_entropy, contrastive_loss, smooth_targets, weighted_loss
 from jomold_dist.models.weights import build_network
@@ -182,8 +182,8 @@ class Jomold(Method):
     def problems(cls, config: Config, manifest: Manifest) -> list[str]:
         if config.denoise.ratio_file is not None:
             try:
-                read_noise_ratios(Path(config.denoise.ratio_file), len(manifest.categories))
-            except DataError as error:
+                read_noise_ratios(Path(config.denoise.ratio_file), manifest.categories.names)
+            except UserError as error:
                 return [str(error)]
         return []
 

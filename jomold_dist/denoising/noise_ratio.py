@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +13,10 @@ from torch import Tensor
 
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.files import writing
+from jomold_dist.reading import ABSENT, read_arrays, read_json
 
 ROUNDING = 1e-3  # a sum of weighted probabilities may exceed 1 by so much at most
+NAMED_AT_MOST = 8
 
 
 class NoiseRatios(NamedTuple):
@@ -139,42 +140,57 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
 
 
 def read_predictions(path: Path) -> Predictions:
-    """The inverse of `write_predictions`. DataError if the file cannot be read."""
+    """The inverse of `write_predictions`. DataError if the file is missing or damaged; UnreadableError."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return Predictions(**{item.name: torch.from_numpy(file[item.name]) for item in fields(Predictions)})
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"the estimator's predictions {path} cannot be read: {error}; remove the file") from None
+        arrays = read_arrays(path)
+        return Predictions(**{item.name: torch.from_numpy(arrays[item.name]) for item in fields(Predictions)})
+    except (*ABSENT, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"the estimator's predictions {path} cannot be used: {error}; remove the file") from None
 
 
-def read_noise_ratios(path: Path, categories: int) -> NoiseRatios:
-    """Noise ratios of a file: .npz with arrays `audio` and `visual`, or JSON with lists of these names.
+def read_noise_ratios(path: Path, names: Sequence[str]) -> NoiseRatios:
+    """Noise ratios of a file for categories of these names, in their order: .npz with arrays `audio` and `visual`, or
+    JSON with lists of these names. Where there is a third one, `categories`, it tells which ratio is whose; without it
+    they stand in the order of `names`.
 
-    DataError names the file and everything wrong with it: unreadable, a wrong length, values outside [0, 1].
+    DataError names the file and everything wrong with it: damage, a wrong length, values outside [0, 1], other
+    categories. UnreadableError.
     """
     try:
-        if path.suffix == ".json":
-            data = json.loads(path.read_text(encoding="utf-8"))
-            arrays = {k: np.asarray(data[k], dtype=np.float64) for k in ("audio", "visual")}
-        else:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {k: np.asarray(file[k], dtype=np.float64) for k in ("audio", "visual")}
-    except FileNotFoundError:
-        raise DataError(f"noise-ratio file {path} does not exist") from None
+        data = read_json(path) if path.suffix == ".json" else read_arrays(path)
+        arrays = {k: np.asarray(data[k], dtype=np.float64) for k in ("audio", "visual")}
+        own = [str(name) for name in data["categories"]] if "categories" in data else list(names)
+    except ABSENT as error:
+        what = "does not exist" if isinstance(error, FileNotFoundError) else "is no file"
+        raise DataError(f"noise-ratio file {path} {what}") from None
     except TypeError:
         raise DataError(f"noise-ratio file {path} must hold lists of numbers named 'audio' and 'visual'") from None
     except KeyError as error:
         raise DataError(f"noise-ratio file {path} must hold 'audio' and 'visual': {error} is missing") from None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"noise-ratio file {path} cannot be read: {error}") from None
-    problems = []
+    except ValueError as error:
+        raise DataError(f"noise-ratio file {path} is damaged: {error}") from None
+    raise_together(list(_ratio_problems(path, arrays, own, names)))
+    order = [own.index(name) for name in names]
+    return NoiseRatios(*(torch.from_numpy(arrays[modality][order]) for modality in ("audio", "visual")))
+
+
+def _ratio_problems(
+    path: Path, arrays: Mapping[str, np.ndarray], own: Sequence[str], names: Sequence[str]
+) -> Iterator[str]:
+    if sorted(own) != sorted(names):
+        lacking, strange = sorted(set(names) - set(own)), sorted(set(own) - set(names))
+        differences = [
+            f"{what} {', '.join(some[:NAMED_AT_MOST])}"
+            for what, some in (("without", lacking), ("with", strange))
+            if some
+        ]
+        yield (
+            f"noise-ratio file {path} is for other categories than the data set's: "
+            f"{' and '.join(differences) or 'some are in it twice'}"
+        )
     for name, array in arrays.items():
-        if array.shape != (categories,):
-            problems.append(f"noise-ratio file {path}: {name} has shape {array.shape}, expected ({categories},)")
+        if array.shape != (len(own),):
+            yield f"noise-ratio file {path}: {name} has shape {array.shape}, expected ({len(own)},)"
         elif not np.all((array >= 0) & (array <= 1)):  # also catches NaN
             wrong = np.flatnonzero(~((array >= 0) & (array <= 1)))
-            problems.append(
-                f"noise-ratio file {path}: {name} must lie in [0, 1], but category {wrong[0]} has {array[wrong[0]]:g}"
-            )
-    raise_together(problems)
-    return NoiseRatios(torch.from_numpy(arrays["audio"]), torch.from_numpy(arrays["visual"]))
+            yield f"noise-ratio file {path}: {name} must lie in [0, 1], but category {wrong[0]} has {array[wrong[0]]:g}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from safetensors.torch import save_file
 from jomold_dist.config import ModelConfig
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.errors import DataError
-from jomold_dist.files import writing
+from jomold_dist.files import give_usual_mode, writing
 from jomold_dist.models.han import FeatureSizes, HybridAttentionNetwork
+from jomold_dist.reading import ABSENT, reading
 
 
 def feature_sizes(manifest: Manifest) -> FeatureSizes:
@@ -83,36 +85,55 @@ def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[st
         save_file(tensors, path, metadata)
     except SafetensorError as error:
         raise OSError(f"{path}: {error}") from None
+    give_usual_mode(path)  # safetensors makes it for its owner alone
+
+
+def read_tensors(path: Path, values: bool = True) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """The metadata of a safetensors file, and its tensors by name unless they are not asked for.
+
+    DataError if the file is missing or damaged; UnreadableError.
+    """
+    try:
+        with reading(path):
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise DataError(f"{path} is no file of weights")
+            path.open("rb").close()  # whatever safetensors cannot open, it says there is no such file
+            return _read_opened(path, values)
+    except ABSENT:
+        raise DataError(f"weights file {path} does not exist") from None
+    except SafetensorError as error:
+        raise DataError(f"weights file {path} is damaged: {error}") from None
+
+
+def _read_opened(path: Path, values: bool) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {k: file.get_tensor(k) for k in file.keys()} if values else {}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise OSError(error) from None
 
 
 def read_info(path: Path) -> WeightsInfo:
-    """What a weights file says beside the weights; DataError if it is none of ours."""
-    return _info(_open(path)[0], path)
+    """What a weights file says beside the weights; DataError if it is none of ours, or damaged; UnreadableError."""
+    return _info(read_tensors(path, values=False)[0], path)
 
 
 def load_model(path: Path) -> HybridAttentionNetwork:
-    """The network of a weights file, in eval mode, on the CPU. DataError if the file is missing or damaged."""
-    metadata, state = _open(path, weights=True)
+    """The network of a weights file, in eval mode, on the CPU. DataError if the file is missing or damaged;
+    UnreadableError."""
+    metadata, state = read_tensors(path)
     info = _info(metadata, path)
     try:
         form: dict[str, Any] = json.loads(metadata["network"]) | {"feature_sizes": info.feature_sizes}
         network = HybridAttentionNetwork(**form)
+        if network.num_classes != len(info.categories):
+            raise ValueError(f"a network of {network.num_classes} categories, and names of {len(info.categories)}")
         if all(tensor.dtype == torch.float64 for tensor in state.values()):
             network.double()
         network.load_state_dict(state)
     except (RuntimeError, TypeError, ValueError) as error:
         raise DataError(f"weights file {path} is damaged: {' '.join(str(error).split())}") from None
     return network.eval()
-
-
-def _open(path: Path, weights: bool = False) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    if not path.is_file():
-        raise DataError(f"weights file {path} does not exist")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}, {k: file.get_tensor(k) for k in file.keys()} if weights else {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"weights file {path} is damaged: {error}") from None
 
 
 def _info(metadata: dict[str, str], path: Path) -> WeightsInfo:
@@ -122,7 +143,7 @@ def _info(metadata: dict[str, str], path: Path) -> WeightsInfo:
             segments=int(metadata["segments"]),
             feature_sizes=FeatureSizes(**json.loads(metadata["network"])["feature_sizes"]),
             cross_modal=json.loads(metadata["cross_modal"]),
-            notes=json.loads(metadata["notes"]),
+            notes=dict(json.loads(metadata["notes"])),
         )
     except KeyError as error:
         raise DataError(f"{path} was not written by jomold_dist: it lacks {error}") from None

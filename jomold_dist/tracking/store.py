@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from jomold_dist.config import Config
+from jomold_dist.files import give_usual_mode
 
 SQLITE = "sqlite:///"
 LOCK_SECONDS = 120.0
@@ -63,6 +64,7 @@ def ready(database: Path, create: Callable[[str], object]) -> Iterator[None]:
             aside = database.with_name(f".{database.name}.partial")
             aside.unlink(missing_ok=True)
             create(f"{SQLITE}{aside}")
+            give_usual_mode(aside)  # sqlite lets nobody but the owner write
             aside.replace(database)
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)) as connection:
             connection.execute("PRAGMA schema_version")  # MLflow would try a damaged file for minutes

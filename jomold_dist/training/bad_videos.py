@@ -14,8 +14,9 @@ from jomold_dist.data.damage import BadVideo, from_csv, to_csv
 from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.distributed.world import World, broadcast_object, gather_objects
-from jomold_dist.errors import DataError
+from jomold_dist.errors import DataError, UnreadableError
 from jomold_dist.files import write_text
+from jomold_dist.reading import ABSENT, is_there, reading
 
 logger = logging.getLogger(__name__)
 
@@ -102,10 +103,14 @@ class BadVideoRecord:
     def _read(self) -> set[BadVideo]:
         """All that are known, those of earlier starts included."""
         if self._known is None:
-            path, self._known = self._file, set()
+            self._known = set()
             try:
-                if path is not None and path.exists():
-                    self._known = from_csv(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                logger.warning("%s cannot be read (%s) and is begun anew", path, error)
+                if self._file is not None and is_there(self._file):
+                    with reading(self._file):
+                        self._known = from_csv(self._file.read_text(encoding="utf-8"))
+            except UnreadableError as error:
+                logger.warning("%s. Until then what is left out is only told here", error)
+                self._file = None
+            except (*ABSENT, ValueError) as error:
+                logger.warning("%s is damaged (%s) and is begun anew", self._file, error)
         return self._known

@@ -25,13 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import load_file
 from torch import Tensor
 
-from jomold_dist.errors import DataError
+from jomold_dist.errors import DataError, RunFolderError, UserError
 from jomold_dist.files import sync, write_json
-from jomold_dist.models.han import HybridAttentionNetwork
-from jomold_dist.models.weights import WeightsInfo, load_model, read_info, save_tensors
+from jomold_dist.models.weights import read_tensors, save_tensors
+from jomold_dist.reading import ABSENT, is_folder, read_arrays, read_json, reading
 
 logger = logging.getLogger(__name__)
 
@@ -68,14 +67,16 @@ def _position(name: str) -> tuple[int, int] | None:
 
 
 def write_checkpoint(folder: Path, name: str, checkpoint: Checkpoint, save_weights: SaveWeights) -> Path:
-    """Write a checkpoint, so that it is there whole or not at all. A complete one of the name, which is of the same
-    moment, stays as it is; a damaged one is replaced.
+    """Write a checkpoint, so that it is there whole or not at all. A complete one of the name and owner, which is of
+    the same moment, stays as it is; a damaged one is replaced.
 
     `save_weights` writes the network's weights to a file. OSError if the disk is full or the like; nothing is left of
-    the attempt then.
+    the attempt then. RunFolderError or UnreadableError if what has the name can be neither used nor replaced.
     """
     aside, place = folder / f".{name}.partial", folder / name
-    if is_complete(place):
+    if _is_good(place):
+        if _read_state(place).get("owner") != checkpoint.state.get("owner"):
+            raise RunFolderError(f"{place} is another run's checkpoint; move it away")
         return place
     shutil.rmtree(aside, ignore_errors=True)
     try:
@@ -103,42 +104,84 @@ def write_checkpoint(folder: Path, name: str, checkpoint: Checkpoint, save_weigh
 
 
 def read_checkpoint(place: Path) -> Checkpoint:
-    """A complete checkpoint's content. DataError if it is incomplete or damaged, naming the file."""
-    check_checkpoint(place)
-    state = json.loads((place / STATE).read_text(encoding="utf-8"))
-    if state["format"] != FORMAT:
-        raise DataError(f"checkpoint {place} has format {state['format']}, this version reads {FORMAT}")
+    """A complete checkpoint's content. Raises what `check_checkpoint` does."""
+    files = check_checkpoint(place)
     optimizer: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in load_file(place / OPTIMIZER).items():
+    for name, tensor in read_tensors(place / OPTIMIZER)[1].items():
         parameter, _, kind = name.rpartition(":")
         optimizer.setdefault(parameter, {})[kind] = tensor
-    with np.load(place / REMOVALS, allow_pickle=False) as file:
-        removals = dict(file)
-    best = load_file(place / BEST) if (place / BEST).exists() else None
-    return Checkpoint(load_file(place / MODEL), best, optimizer, removals, state)
-
-
-def check_checkpoint(place: Path) -> None:
-    """DataError unless the checkpoint is complete and every file is what the marker says."""
     try:
-        files = json.loads((place / MARKER).read_text(encoding="utf-8"))["files"]
+        removals = read_arrays(place / REMOVALS)
+    except (*ABSENT, ValueError) as error:
+        raise _damaged(place, REMOVALS, error) from None
+    best = read_tensors(place / BEST)[1] if BEST in files else None
+    return Checkpoint(read_tensors(place / MODEL)[1], best, optimizer, removals, _read_state(place))
+
+
+def check_checkpoint(place: Path) -> frozenset[str]:
+    """The names of a checkpoint's files, all of which were read and are what the marker says.
+
+    DataError if it is incomplete or damaged; UnreadableError if that cannot be found out; RunFolderError if another
+    version of this program has written it.
+    """
+    files = _read_marker(place)
+    for name, (size, digest) in files.items():
+        try:
+            with reading(place / name):
+                there = (place / name).stat().st_size
+                if there != size:
+                    raise DataError(f"checkpoint {place} is damaged: {name} has {there} bytes instead of {size}")
+                if _digest(place / name) != digest:
+                    raise DataError(f"checkpoint {place} is damaged: {name} is not what was written (SHA-256 differs)")
+        except ABSENT as error:
+            raise _damaged(place, name, error) from None
+    _read_state(place)
+    return frozenset(files)
+
+
+def _read_marker(place: Path) -> dict[str, tuple[int, str]]:
+    """Size and SHA-256 of every file, by name. Raises what `check_checkpoint` does."""
+    try:
+        marker = read_json(place / MARKER)
     except FileNotFoundError:
         raise DataError(f"checkpoint {place} is incomplete: it has no {MARKER}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"checkpoint {place} is damaged: {MARKER} cannot be read ({error})") from None
-    for name, said in files.items():
-        try:
-            size = (place / name).stat().st_size
-            if size != said["bytes"]:
-                raise DataError(f"checkpoint {place} is damaged: {name} has {size} bytes instead of {said['bytes']}")
-            if _digest(place / name) != said["sha256"]:
-                raise DataError(f"checkpoint {place} is damaged: {name} is not what was written (SHA-256 differs)")
-        except OSError as error:
-            raise DataError(f"checkpoint {place} is damaged: {name}: {error.strerror or error}") from None
+    except (*ABSENT, ValueError) as error:
+        raise _damaged(place, MARKER, error) from None
+    try:
+        files = {str(name): (int(said["bytes"]), str(said["sha256"])) for name, said in marker["files"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise _other_version(place, f"{MARKER} has another form") from None
+    if missing := {MODEL, OPTIMIZER, REMOVALS, STATE} - files.keys():
+        raise _other_version(place, f"it has no {' and no '.join(sorted(missing))}")
+    return files
 
 
-def is_complete(place: Path) -> bool:
-    """Whether a complete, undamaged checkpoint is there."""
+def _read_state(place: Path) -> dict[str, Any]:
+    """What state.json holds. Raises what `check_checkpoint` does."""
+    try:
+        state: dict[str, Any] = read_json(place / STATE)
+    except (*ABSENT, ValueError) as error:
+        raise _damaged(place, STATE, error) from None
+    if not isinstance(state, dict):
+        raise _other_version(place, f"{STATE} has another form")
+    if state.get("format") != FORMAT:
+        raise _other_version(place, f"it has format {state.get('format')}, this version reads {FORMAT}")
+    return state
+
+
+def _damaged(place: Path, name: str, error: Exception) -> DataError:
+    return DataError(f"checkpoint {place} is damaged: {name}: {getattr(error, 'strerror', None) or error}")
+
+
+def _other_version(place: Path, why: str) -> RunFolderError:
+    return RunFolderError(
+        f"checkpoint {place} was written by another version of jomold_dist: {why}. Go on with that version, or move "
+        "the checkpoint away"
+    )
+
+
+def _is_good(place: Path) -> bool:
+    """Whether a complete, undamaged checkpoint is there. Raises what `check_checkpoint` does but DataError."""
     try:
         check_checkpoint(place)
     except DataError:
@@ -147,8 +190,11 @@ def is_complete(place: Path) -> bool:
 
 
 def newest_checkpoint(folder: Path, stage: str) -> Path | None:
-    """The newest complete checkpoint of a stage, or None. Damaged ones are named in the log and passed over."""
-    for place in reversed(_all(folder, stage)):
+    """The newest complete checkpoint of a stage, or None. Damaged ones are named in the log and passed over.
+
+    UnreadableError or RunFolderError if it cannot be told whether there is a newer one that is good.
+    """
+    for place in reversed(checkpoints_of(folder, stage)):
         try:
             check_checkpoint(place)
             return place
@@ -157,68 +203,53 @@ def newest_checkpoint(folder: Path, stage: str) -> Path | None:
     return None
 
 
-def find_weights(path: Path) -> Path:
-    """The weights file that a path stands for: the file itself, a checkpoint's present weights, or a run's model.
+def prune_checkpoints(folder: Path, stage: str, owner: Mapping[str, Any], newest: Path | None, keep: int) -> None:
+    """Remove a stage's checkpoints that were read and found wrong, those of `owner` that `newest`, a good one of its
+    own, has made superfluous (all up to it but the `keep` last), and what killed processes left. Without `newest`,
+    every one of the owner's is superfluous.
 
-    A run without a finished model gives the best weights of its newest checkpoint, or, before the first epoch has been
-    scored, the present ones. DataError if there is nothing.
+    Another owner's, another version's, a good one after `newest`, and whatever cannot be read or removed, stay.
     """
-    if path.is_file():
-        return path
-    if (path / MARKER).exists():
-        check_checkpoint(path)
-        return path / MODEL
-    folder = path / "checkpoints"
-    if (folder / MODEL).exists():
-        return folder / MODEL
-    newest = newest_checkpoint(folder, "model")
-    if newest is None:
-        raise DataError(f"{path} is no weights file, checkpoint or run folder with a model in it")
-    return newest / BEST if (newest / BEST).exists() else newest / MODEL
-
-
-def load_network(path: str | Path) -> HybridAttentionNetwork:
-    """The network of a weights file, a checkpoint or a run's folder (see `find_weights`), in eval mode, on the CPU."""
-    return load_found(Path(path))[0]
-
-
-def load_found(path: Path) -> tuple[HybridAttentionNetwork, WeightsInfo, Path]:
-    """What `load_network` loads, what its file says beside the weights, and the file.
-
-    A run that is training may remove a checkpoint between its choice and its reading: then the next one is taken.
-    """
-    for _ in range(3):
-        weights = find_weights(path)
+    try:
+        if newest is not None and _read_state(newest).get("owner") != owner:
+            return
+        places = checkpoints_of(folder, stage)
+        with reading(folder):
+            superfluous = list(folder.glob(f".{stage}-*.partial"))
+    except UserError as error:
+        logger.warning("%s; old checkpoints stay", error)
+        return
+    last, kept = _position(newest.name) if newest is not None else None, 0
+    for place in reversed(places):
+        later = last is not None and (_position(place.name) or last) > last
         try:
-            return load_model(weights), read_info(weights), weights
-        except DataError:
-            if weights.exists():
-                raise
-    raise DataError(f"{path}: checkpoints come and go faster than they can be read")
-
-
-def prune_checkpoints(folder: Path, stage: str, newest: Path | None, keep: int) -> None:
-    """Remove what `newest` has made superfluous: the stage's checkpoints but the `keep` last up to it, those after it
-    (damaged, or of an attempt that was given up), and what killed processes left. Without `newest`, all of them.
-
-    A folder that cannot be removed is left, with a warning.
-    """
-    places = _all(folder, stage)
-    last = _position(newest.name) if newest is not None else None
-    kept = [p for p in places if last is not None and (_position(p.name) or last) <= last and (p / MARKER).exists()]
-    partial = [p for p in folder.glob(f".{stage}-*.partial") if p.is_dir()]
-    for place in [p for p in places if p not in kept[-keep:]] + partial:
+            if later:
+                check_checkpoint(place)
+                continue
+            _read_marker(place)
+            if _read_state(place).get("owner") != owner:
+                continue
+            kept += 1
+            if last is not None and kept <= keep:
+                continue
+        except DataError as error:
+            logger.info("%s; it is removed", error)
+        except UserError:
+            continue
+        superfluous.append(place)
+    for place in superfluous:
         try:
             _remove(place)
         except OSError as error:
             logger.warning("cannot remove the old checkpoint %s: %s", place, error.strerror or error)
 
 
-def _all(folder: Path, stage: str) -> list[Path]:
-    """The stage's folders that are named like checkpoints, oldest first."""
-    if not folder.is_dir():
+def checkpoints_of(folder: Path, stage: str) -> list[Path]:
+    """The stage's folders that are named like checkpoints, oldest first. UnreadableError."""
+    if not is_folder(folder):
         return []
-    named = [path for path in folder.iterdir() if _position(path.name) and path.is_dir()]
+    with reading(folder):
+        named = [path for path in folder.iterdir() if _position(path.name) and is_folder(path)]
     mine = [path for path in named if path.name.startswith(f"{stage}-e")]
     return sorted(mine, key=lambda path: _position(path.name) or (0, 0))
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from jomold_dist.errors import RunFolderError
+from jomold_dist.errors import RunFolderError, UserError
 from jomold_dist.models.han import HybridAttentionNetwork
 from jomold_dist.models.weights import save_model
 from jomold_dist.training.checkpoint import (
@@ -28,6 +28,9 @@ from jomold_dist.training.progress import Progress
 from jomold_dist.training.run import Run
 
 logger = logging.getLogger(__name__)
+
+STEP_STATE = ("sums", "loss_scale", "skipped_in_a_row")  # of `TrainStep.state`
+NAMED_AT_MOST = 8
 
 
 class Keeper:
@@ -49,28 +52,29 @@ class Keeper:
         One that cannot be written costs nothing that was there before, and training may go on.
         """
         place, best = self.place(progress), progress.best
-        state = progress.state() | self._origin(progress) | {"sums": step["sums"].tolist()}
-        state |= {name: step[name] for name in ("loss_scale", "skipped_in_a_row")}
+        state = progress.state() | self._origin(progress)
+        state |= {name: step[name] for name in STEP_STATE} | {"sums": step["sums"].tolist()}
         content = Checkpoint(step["weights"], best.weights, step["optimizer"], removals, state)
 
         def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
             epoch = best.epoch + 1 if path.name == BEST else progress.epoch + (progress.step > 0)
-            notes = {"stage": self._stage, "epoch": str(epoch), "epochs": str(self._epochs)}
+            notes = self._run.notes(self._stage) | {"epoch": str(epoch), "epochs": str(self._epochs)}
             save_model(path, self._network, self._run.weights_info(self._cross_modal, notes), weights)
 
         try:
             write_checkpoint(place.parent, place.name, content, save_weights)
-        except OSError as error:
-            problem = error.strerror or str(error)
+        except (OSError, UserError) as error:
+            problem = getattr(error, "strerror", None) or str(error)
             logger.warning("%s cannot be written: %s; earlier checkpoints stay, training goes on", place, problem)
             return problem
-        prune_checkpoints(place.parent, self._stage, place, self._run.config.checkpoint.keep)
+        prune_checkpoints(place.parent, self._stage, self._run.owner, place, self._run.config.checkpoint.keep)
         return None
 
     def read(self) -> Checkpoint | None:
         """The newest usable checkpoint; what lies after it, damaged, is removed. None if training starts anew.
 
-        RunFolderError if it is another run's, or of more epochs than are asked for.
+        RunFolderError if it is another run's or version's, or of more epochs than are asked for; UnreadableError if it
+        may be good and cannot be read. Nothing is removed then.
         """
         run, folder = self._run, self._run.folder.checkpoints
         place = newest_checkpoint(folder, self._stage)
@@ -79,7 +83,8 @@ class Keeper:
                 logger.warning("%s: no usable checkpoint in %s; starting from its beginning", self._stage, folder)
             return None
         found = read_checkpoint(place)
-        if found.state["owner"] != run.folder.owner(run.config, run.manifest.digest):
+        self._check_form(place, found)
+        if found.state["owner"] != run.owner:
             raise RunFolderError(
                 f"checkpoint {place} belongs to another config, data set or version of the canonical order; "
                 "move it away, or choose another run.dir"
@@ -90,8 +95,19 @@ class Keeper:
                 f"checkpoint {place} is in epoch {done}: the number of epochs may grow but not shrink to "
                 f"{self._epochs}. Choose another run.dir"
             )
-        prune_checkpoints(folder, self._stage, place, run.config.checkpoint.keep)
+        prune_checkpoints(folder, self._stage, run.owner, place, run.config.checkpoint.keep)
         return found
+
+    def _check_form(self, place: Path, found: Checkpoint) -> None:
+        """RunFolderError if the checkpoint lacks what training goes on with."""
+        shapes = {name: tensor.shape for name, tensor in self._network.state_dict().items()}
+        lacking = [name for name in (*STEP_STATE, *Progress().state(), "owner") if name not in found.state]
+        lacking += [name for name, shape in shapes.items() if getattr(found.weights.get(name), "shape", None) != shape]
+        if lacking:
+            raise RunFolderError(
+                f"checkpoint {place} is not of this training: it lacks {', '.join(lacking[:NAMED_AT_MOST])}. Move it "
+                "away, or choose another run.dir"
+            )
 
     def _origin(self, progress: Progress) -> dict[str, Any]:
         """Whose checkpoint it is, and, for people, MLflow's runs and what wrote it."""
@@ -100,7 +116,7 @@ class Keeper:
             mlflow = json.loads((run.folder.path / "mlflow.json").read_text(encoding="utf-8"))
         videos = run.manifest.split("train").videos
         return {
-            "owner": run.folder.owner(run.config, run.manifest.digest),
+            "owner": run.owner,
             "mlflow": mlflow,
             "ranks": run.world.size,
             "engine": run.config.train.engine,

@@ -101,6 +101,8 @@ class Training:
         with agree_on_errors(run.world):
             if run.world.is_main:
                 found = self._keeper.read()
+                if found is not None:
+                    self._removals.load_state(found.removals)
                 with run.folder.writes():
                     run.folder.write_history(self._settings.stage, found.state["history"] if found else [])
         found = broadcast_object(found, run.world)
@@ -117,7 +119,6 @@ class Training:
         )
         self.progress = Progress.of(state, found.best_weights)
         if run.world.is_main:
-            self._removals.load_state(found.removals)
             logger.info(
                 "%s: going on in epoch %d, after step %d of %d",
                 self._settings.stage, self.progress.epoch + 1, self.progress.step, self._loader.steps,

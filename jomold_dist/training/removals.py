@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from jomold_dist.data.remote import MissingError
 from jomold_dist.data.source import Source
 from jomold_dist.distributed.world import World, gather_objects
 from jomold_dist.errors import DataError
+from jomold_dist.reading import read_arrays
 from jomold_dist.training.recorder import Cell
 from jomold_dist.training.step import StepReport
 
@@ -134,7 +134,10 @@ class RemovalRecord:
         }
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """The inverse of `state`, on rank 0."""
+        """The inverse of `state`, on rank 0. DataError if it is no state of this record's categories."""
+        now = self.state()
+        if wrong := [name for name, array in now.items() if not _alike(state.get(name), array)]:
+            raise DataError(f"the checkpoint's record of removals is not of this training: {', '.join(wrong)}")
         self._epochs = int(state["epochs"])
         self._candidates = state["candidates"].copy()
         self._removed, self._rightly = state["removed"].copy(), state["rightly"].copy()
@@ -214,10 +217,24 @@ def read_truth(source: Source, manifest: Manifest) -> dict[str, np.ndarray] | No
     except MissingError:
         return None
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            return dict(zip(file["keys"].tolist(), file["dense"].any(-1), strict=True))
-    except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        truth = read_arrays(io.BytesIO(content))
+        keys, dense = truth["keys"], truth["dense"]
+        split = manifest.split("train")
+        if keys.shape != (split.videos,) or dense.shape[:-1] != (split.videos, 2, len(manifest.categories)):
+            raise ValueError(f"its arrays have the shapes {keys.shape} and {dense.shape}")
+        present = np.asarray(dense.any(-1))
+        if (present.sum(0) > split.positives).any():
+            raise ValueError("it has more events than there are labels")
+        return dict(zip(keys.tolist(), present, strict=True))
+    except (KeyError, ValueError) as error:
         raise DataError(f"{source}/{TRUTH} is damaged ({error}); simulate the data set again, or remove it") from None
+
+
+def _alike(array: np.ndarray | None, other: np.ndarray) -> bool:
+    """Whether an array is there, with the type and shape of another, the number of labels aside."""
+    if array is None or array.dtype.kind != other.dtype.kind:
+        return False
+    return array.shape == other.shape or array.ndim == other.ndim == 1
 
 
 def _quality(rightly: int, removed: int, noise: int) -> tuple[float | None, float | None]:

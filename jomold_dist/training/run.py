@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -92,6 +93,15 @@ class Run:
                     raise failure
         if asked:
             raise StoppedError("stopped on request")
+
+    @property
+    def owner(self) -> dict[str, Any]:
+        """To whom its folder, its checkpoints and its weights belong."""
+        return self.folder.owner(self.config, self.manifest.digest)
+
+    def notes(self, stage: str) -> dict[str, str]:
+        """What the weights files of a stage note of whose they are."""
+        return {"stage": stage, "owner": json.dumps(self.owner, sort_keys=True)}
 
     def weights_info(self, cross_modal: bool, notes: dict[str, str]) -> WeightsInfo:
         """What a weights file of this run says beside the weights."""

@@ -18,9 +18,10 @@ from typing import Any
 from jomold_dist.config import Config, decides
 from jomold_dist.config_files import dump_config, load_config
 from jomold_dist.data.plan import PLAN_VERSION
-from jomold_dist.errors import DataError, RunFolderError, UserError
+from jomold_dist.errors import DataError, RunFolderError, UnreadableError, UserError
 from jomold_dist.files import write_json, write_text, writing
 from jomold_dist.models.weights import read_info
+from jomold_dist.reading import ABSENT, is_folder, is_there, read_json, reading
 
 OWNER = "owner.json"
 LOCK = ".lock"
@@ -113,12 +114,12 @@ class RunFolder:
     def check(self, config: Config, manifest_digest: str) -> None:
         """RunFolderError if the folder cannot become, or is not, that of this config and data set. Writes nothing."""
         with self._usable():
-            if (self.path / OWNER).exists():
+            if is_there(self.path / OWNER):
                 self._check_owner(config, self.owner(config, manifest_digest))
             elif self._holds_other_files():
                 raise RunFolderError(f"run.dir {self.path} holds files that are no run's; choose an empty folder")
-            there = next(place for place in (self.path, *self.path.absolute().parents) if place.exists())
-            if not there.is_dir():
+            there = next(place for place in (self.path, *self.path.absolute().parents) if is_there(place))
+            if not is_folder(there):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
             if not os.access(there, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -130,10 +131,13 @@ class RunFolder:
             yield
         except OSError as error:
             raise RunFolderError(f"run.dir {self.path} cannot be used: {error.strerror or error}") from None
+        except UnreadableError as error:
+            raise UnreadableError(f"run.dir {self.path}: {error}") from None
 
     def _holds_other_files(self) -> bool:
         """Hidden files may be what a killed start has left."""
-        return self.path.exists() and any(p.name[0] != "." and p != self.checkpoints for p in self.path.iterdir())
+        with reading(self.path):
+            return is_there(self.path) and any(p.name[0] != "." and p != self.checkpoints for p in self.path.iterdir())
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -160,13 +164,20 @@ class RunFolder:
 
     def _check_owner(self, config: Config, owner: dict[str, Any]) -> None:
         try:
-            seen = json.loads((self.path / OWNER).read_text(encoding="utf-8"))
-            before = load_config(self.config).flat() if self.config.exists() else {}
-        except (ValueError, OSError, UserError) as error:
-            raise RunFolderError(f"run.dir {self.path} is damaged ({error}); choose another folder") from None
+            seen = read_json(self.path / OWNER)
+            if not isinstance(seen, dict):
+                raise ValueError("it has another form")
+        except (*ABSENT, ValueError) as error:
+            raise RunFolderError(f"run.dir {self.path} is damaged: {OWNER}: {error}; choose another folder") from None
         if seen == owner:
             self._check_epochs(config.train.epochs)
             return
+        before: dict[str, Any] = {}
+        unknown = "settings of another version"
+        try:
+            before = load_config(self.config).flat()
+        except UserError as error:
+            unknown = str(error)
         now, reasons = config.flat(), []
         if seen.get("config") != owner["config"]:
             changed = [
@@ -174,7 +185,7 @@ class RunFolder:
                 for k, v in now.items()
                 if k in before and before[k] != v and decides(k)
             ]
-            reasons.append("another config: " + ("; ".join(changed[:8]) or "settings of another version"))
+            reasons.append("another config: " + ("; ".join(changed[:8]) or unknown))
         if seen.get("manifest") != owner["manifest"]:
             reasons.append("another data set: the manifest differs")
         if not reasons:
@@ -199,12 +210,20 @@ class RunFolder:
 
     def has_history(self, stage: str) -> bool:
         """Whether an epoch of the stage was ever finished."""
-        return any(json.loads(line)["stage"] == stage for line in self._history_lines())
+        return any(of == stage for of, _ in self._history_lines())
 
     def write_history(self, stage: str, lines: Sequence[Mapping[str, Any]]) -> None:
         """The lines of a stage's epochs, after those of the stages before it."""
-        others = [line for line in self._history_lines() if json.loads(line)["stage"] != stage]
+        others = [line for of, line in self._history_lines() if of != stage]
         write_text(self.history, "".join(line + "\n" for line in [*others, *map(json.dumps, lines)]))
 
-    def _history_lines(self) -> list[str]:
-        return self.history.read_text(encoding="utf-8").splitlines() if self.history.exists() else []
+    def _history_lines(self) -> list[tuple[str, str]]:
+        """The stage of each line, and the line. RunFolderError if the history is damaged; UnreadableError."""
+        try:
+            with reading(self.history):
+                lines = self.history.read_text(encoding="utf-8").splitlines()
+            return [(json.loads(line)["stage"], line) for line in lines]
+        except FileNotFoundError:
+            return []
+        except (*ABSENT, ValueError, KeyError, TypeError) as error:
+            raise RunFolderError(f"{self.history} is damaged ({error!r}); mend it, or move it away") from None

@@ -25,11 +25,12 @@ from jomold_dist.distributed.world import (
     gather_objects,
     sum_over_ranks,
 )
-from jomold_dist.errors import DataError
+from jomold_dist.errors import UserError
 from jomold_dist.files import write_json, write_text
 from jomold_dist.models.han import HybridAttentionNetwork
-from jomold_dist.models.weights import load_model, read_info
+from jomold_dist.models.weights import load_model
 from jomold_dist.training.checkpoint import newest_checkpoint, prune_checkpoints
+from jomold_dist.training.done import has_ratios, is_trained
 from jomold_dist.training.evaluate import Evaluation, evaluate, predict_labels
 from jomold_dist.training.loop import FitSettings, fit
 from jomold_dist.training.passes import COMPUTE_DTYPES
@@ -55,12 +56,20 @@ def run_stages(run: Run, until: str | None = None) -> Evaluation | None:
     if run.world.is_main and (bad := run.bad_videos.summary()):
         logger.warning(bad)
         run.recorder.artifact(run.folder.bad_videos)
-    if run.world.is_main:  # of the model, the last one stays: more epochs go on from it
-        newest = newest_checkpoint(run.folder.checkpoints, "model")
-        prune_checkpoints(run.folder.checkpoints, "estimator", None, 0)
-        prune_checkpoints(run.folder.checkpoints, "model", newest, 1)
+    if run.world.is_main:
+        _remove_checkpoints(run)
     data = broadcast_object(_read_scores(run) if run.world.is_main else None, run.world)
     return Evaluation(data["scores"], data["per_class"])
+
+
+def _remove_checkpoints(run: Run) -> None:
+    """Of a finished run's checkpoints, the model's last one stays: more epochs go on from it."""
+    folder = run.folder.checkpoints
+    prune_checkpoints(folder, "estimator", run.owner, None, 0)
+    try:
+        prune_checkpoints(folder, "model", run.owner, newest_checkpoint(folder, "model"), 1)
+    except UserError as error:
+        logger.warning("%s. The run is finished; old checkpoints stay", error)
 
 
 def _stage(run: Run, name: str, is_done: Callable[[Run], bool], body: Callable[[Run], None]) -> None:
@@ -82,7 +91,7 @@ def _stage(run: Run, name: str, is_done: Callable[[Run], bool], body: Callable[[
 
 
 def _estimator_is_there(run: Run) -> bool:
-    return _trained(run.folder.weights("estimator"), run.config.estimator.epochs)
+    return is_trained(run, "estimator", run.config.estimator.epochs, run.config.estimator.cross_modal)
 
 
 def _train_estimator(run: Run) -> None:
@@ -100,18 +109,13 @@ def _train_estimator(run: Run) -> None:
             run.folder.complete("estimator", best)
 
 
-def _ratios_are_there(run: Run) -> bool:
-    wanted = [run.folder.noise_ratios, *([run.folder.predictions] if run.config.estimator.keep_predictions else [])]
-    return all(file.exists() for file in wanted)
-
-
 def _find_noise_ratios(run: Run) -> None:
-    denoise, categories = run.config.denoise, len(run.manifest.categories)
+    denoise, names = run.config.denoise, run.manifest.categories.names
     if denoise.ratios == "constant":
-        constant = torch.full((categories,), float(denoise.ratio_constant or 0.0), dtype=torch.float64)
+        constant = torch.full((len(names),), float(denoise.ratio_constant or 0.0), dtype=torch.float64)
         ratios = NoiseRatios(constant, constant)
     elif denoise.ratios == "file":
-        ratios = read_noise_ratios(Path(str(denoise.ratio_file)), categories)
+        ratios = read_noise_ratios(Path(str(denoise.ratio_file)), names)
     else:
         network = _load(run, run.folder.weights("estimator"))
         with run.loader("train", False, run.config.estimator_batch_size) as loader:
@@ -130,7 +134,6 @@ def _find_noise_ratios(run: Run) -> None:
             _keep_predictions(run, found)
     with _results(run) as is_main:
         if is_main:
-            names = run.manifest.categories.names
             table = {"category": names, "audio": ratios.audio.tolist(), "visual": ratios.visual.tolist()}
             table |= _true_noise_ratios(run)
             run.recorder.table("noise_ratios", table)
@@ -168,7 +171,7 @@ def _true_noise_ratios(run: Run) -> dict[str, list[float]]:
 
 
 def _model_is_there(run: Run) -> bool:
-    return _trained(run.folder.weights("model"), run.config.train.epochs)
+    return is_trained(run, "model", run.config.train.epochs, cross_modal=True)
 
 
 def _train_model(run: Run) -> None:
@@ -178,7 +181,7 @@ def _train_model(run: Run) -> None:
         if run.world.is_main:
             truth = read_truth(run.source, run.manifest)
             if "noise_ratios" in METHODS[config.method].stages(config):
-                read = read_noise_ratios(run.folder.noise_ratios, len(run.manifest.categories))
+                read = read_noise_ratios(run.folder.noise_ratios, run.manifest.categories.names)
     ratios = broadcast_object(read, run.world)
     method = METHODS[config.method](config, run.manifest, ratios, run.world.device)
     removals = RemovalRecord(run.manifest, truth)
@@ -241,19 +244,8 @@ def ready_to_compute(network: HybridAttentionNetwork, config: Config, world: Wor
     return network.to(world.device)
 
 
-def _trained(weights: Path, epochs: int) -> bool:
-    """Whether a finished weights file is there, trained for so many epochs."""
-    if not weights.exists():
-        return False
-    try:
-        return read_info(weights).notes.get("epochs") == str(epochs)
-    except DataError as error:
-        logger.warning("%s; the stage is run again", error)
-        return False
-
-
 STAGES: dict[str, tuple[Callable[[Run], bool], Callable[[Run], None]]] = {
     "estimator": (_estimator_is_there, _train_estimator),
-    "noise_ratios": (_ratios_are_there, _find_noise_ratios),
+    "noise_ratios": (has_ratios, _find_noise_ratios),
     "train": (_model_is_there, _train_model),
 }

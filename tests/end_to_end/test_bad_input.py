@@ -134,7 +134,7 @@ def test_a_noise_ratio_file_that_is_none(tiny: Tiny, tmp_path: Path, capsys: Cap
     overrides = ("denoise.ratios=file", f"denoise.ratio_file={tmp_path / 'ratios.npz'}")
     refused(capsys, tiny, tmp_path / "run", overrides, "ratios.npz does not exist")
     (tmp_path / "ratios.npz").write_text("no array")
-    refused(capsys, tiny, tmp_path / "run", overrides, "ratios.npz cannot be read")
+    refused(capsys, tiny, tmp_path / "run", overrides, "ratios.npz is damaged: it is no archive of arrays")
 
 
 def test_a_run_folder_of_another_config_or_data_set(

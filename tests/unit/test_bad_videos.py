@@ -15,6 +15,7 @@ from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError
 from jomold_dist.labels import CategorySet
 from jomold_dist.training.bad_videos import BadVideoRecord
+from tests.unreadable import unreadable
 
 ALONE = World(0, 1, 0, 1, torch.device("cpu"))
 SIZES = {"train": 100, "val": 50}
@@ -71,6 +72,27 @@ def test_a_file_that_cannot_be_written_is_written_later(
     file.parent.mkdir()
     record.collect()
     assert {video.number for video in from_csv(file.read_text())} == {4}
+
+
+def test_a_record_that_cannot_be_read_is_not_overwritten(
+    manifest: Manifest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """... but one that was read and is no such table is."""
+    caplog.set_level(logging.WARNING)
+    file = tmp_path / "bad_videos.csv"
+    meet(BadVideoRecord(manifest, ALONE, file, 0.5), "train", 1, 2)
+    kept = file.read_bytes()
+    with unreadable(file):
+        record = BadVideoRecord(manifest, ALONE, file, 0.5)
+        meet(record, "train", 7)
+        meet(record, "train", 8)
+    assert file.read_bytes() == kept
+    assert caplog.text.count(f"{file} cannot be read: Input/output error") == 1
+    assert "left out: video 8" in caplog.text
+    file.write_text("no,such,table\n")
+    meet(BadVideoRecord(manifest, ALONE, file, 0.5), "train", 9)
+    assert "bad_videos.csv is damaged" in caplog.text
+    assert {video.number for video in from_csv(file.read_text())} == {9}
 
 
 def test_without_a_file_nothing_is_written_and_all_are_told(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import resource
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from jomold_dist.config import CheckpointConfig
-from jomold_dist.errors import DataError
+from jomold_dist.errors import DataError, RunFolderError, UnreadableError
 from jomold_dist.models.weights import save_tensors
 from jomold_dist.training import checkpoint
 from jomold_dist.training.checkpoint import (
@@ -27,6 +29,9 @@ from jomold_dist.training.checkpoint import (
     write_checkpoint,
 )
 from jomold_dist.training.progress import Best, Due, Progress
+from tests.unreadable import unreadable
+
+OWN, OTHER = {"config": "a"}, {"config": "b"}
 
 
 def save_weights(path: Path, weights) -> None:  # type: ignore[no-untyped-def]
@@ -38,11 +43,18 @@ def content(epoch: int = 0, size: int = 5) -> Checkpoint:
     optimizer = {k: {"exp_avg": torch.randn_like(v), "step": torch.tensor(7.0)} for k, v in weights.items()}
     removals = {"label_key": np.array(["x", "ängström"]), "removed": np.arange(4).reshape(2, 2), "none": np.array([])}
     best = {k: v + 1 for k, v in weights.items()} if epoch else None
-    return Checkpoint(weights, best, optimizer, removals, {"epoch": epoch, "score": 1 / 3, "low": float("-inf")})
+    state = {"owner": OWN, "epoch": epoch, "score": 1 / 3, "low": float("-inf")}
+    return Checkpoint(weights, best, optimizer, removals, state)
 
 
-def write(folder: Path, epoch: int, step: int, stage: str = "model") -> Path:
-    return write_checkpoint(folder, checkpoint_name(stage, epoch, step), content(epoch), save_weights)
+def write(folder: Path, epoch: int, step: int, stage: str = "model", **state: object) -> Path:
+    written = content(epoch)
+    written.state.update(state)
+    return write_checkpoint(folder, checkpoint_name(stage, epoch, step), written, save_weights)
+
+
+def prune(folder: Path, newest: Path | None, keep: int) -> None:
+    prune_checkpoints(folder, "model", OWN, newest, keep)
 
 
 @pytest.mark.parametrize("epoch", [0, 3])
@@ -66,7 +78,7 @@ def test_the_newest_is_the_furthest(tmp_path: Path) -> None:
     for epoch, step in ((0, 1), (0, 99), (9999, 0), (9999, 123456789), (10000, 0), (10000, 7)):
         place = write(tmp_path, epoch, step)
         assert newest_checkpoint(tmp_path, "model") == place
-        prune_checkpoints(tmp_path, "model", place, 2)
+        prune(tmp_path, place, 2)
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -117,7 +129,7 @@ DAMAGES = {
     damage_truncate: "optimizer.safetensors has",
     damage_flip: "model.safetensors is not what was written",
     damage_lose: "removals.npz: No such file",
-    damage_marker: "COMPLETE.json cannot be read",
+    damage_marker: "COMPLETE.json: ",
     damage_no_marker: "it has no COMPLETE.json",
 }
 
@@ -144,14 +156,58 @@ def test_no_checkpoint_is_none(tmp_path: Path) -> None:
 
 
 def test_the_last_ones_up_to_the_newest_are_kept(tmp_path: Path) -> None:
-    places = [write(tmp_path, 0, step) for step in (1, 2, 3, 4)]
+    places = [write(tmp_path, 0, step) for step in (1, 2, 3, 4, 5)]
     damage_no_marker(places[1])
+    damage_flip(places[3])
     (tmp_path / ".model-e0000-s00000009.partial").mkdir()
     other = write(tmp_path, 0, 1, "estimator")
-    prune_checkpoints(tmp_path, "model", places[2], 2)  # the fourth is of an attempt that was given up
-    assert sorted(tmp_path.iterdir()) == sorted([other, places[0], places[2]])
-    prune_checkpoints(tmp_path, "model", None, 2)
+    prune(tmp_path, places[2], 2)
+    assert sorted(tmp_path.iterdir()) == sorted([other, places[0], places[2], places[4]])
+    prune(tmp_path, None, 2)
     assert list(tmp_path.iterdir()) == [other]
+
+
+def test_what_may_be_good_is_never_removed(tmp_path: Path) -> None:
+    """Another owner's, another version's, one that cannot be read, and one that lies after the newest."""
+    foreign, cut_off, mine = write(tmp_path, 0, 1, owner=OTHER), write(tmp_path, 0, 2), write(tmp_path, 0, 3)
+    newer, future = write(tmp_path, 0, 4, format=2), write(tmp_path, 0, 5)
+    (future / MARKER).write_text(json.dumps({"format": 2, "parts": {}}))
+    good, bad_disk = write(tmp_path, 0, 6), write(tmp_path, 0, 7)
+    with unreadable(cut_off / "state.json", errno.EACCES), unreadable(bad_disk / "model.safetensors"):
+        prune(tmp_path, mine, 1)
+    there = [foreign, cut_off, mine, newer, future, good, bad_disk]
+    assert sorted(tmp_path.iterdir()) == sorted(there)
+    with unreadable(tmp_path):
+        prune(tmp_path, None, 1)
+    prune(tmp_path, foreign, 1)
+    assert sorted(tmp_path.iterdir()) == sorted(there)
+
+
+FILES = (MARKER, "model.safetensors", "best.safetensors", "optimizer.safetensors", "removals.npz", "state.json")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ENOTCONN])
+@pytest.mark.parametrize("name", FILES)
+def test_one_that_cannot_be_read_is_not_passed_over(tmp_path: Path, name: str, number: int) -> None:
+    write(tmp_path, 1, 2)
+    newest = write(tmp_path, 2, 0)
+    before = files_of(tmp_path)
+    with unreadable(newest / name, number):
+        for look in (lambda: newest_checkpoint(tmp_path, "model"), lambda: write(tmp_path, 2, 0)):
+            with pytest.raises(UnreadableError, match=os.strerror(number)) as error:
+                look()
+            assert str(newest / name) in str(error.value)
+    assert files_of(tmp_path) == before
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path: Path) -> None:
+    folder = write(tmp_path / "checkpoints", 1, 2).parent
+    with unreadable(folder), pytest.raises(UnreadableError, match=r"checkpoints cannot be read: Input/output error"):
+        newest_checkpoint(folder, "model")
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
@@ -167,12 +223,27 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     check_checkpoint(place)
 
 
-def test_another_format_is_refused(tmp_path: Path) -> None:
-    written = content()
-    written.state["format"] = 99
-    place = write_checkpoint(tmp_path, checkpoint_name("model", 0, 1), written, save_weights)
-    with pytest.raises(DataError, match="has format 99, this version reads 1"):
-        read_checkpoint(place)
+def test_another_version_is_refused_and_not_passed_over(tmp_path: Path) -> None:
+    write(tmp_path, 0, 1)
+    place = write(tmp_path, 0, 2, format=99)
+    for look in (lambda: read_checkpoint(place), lambda: newest_checkpoint(tmp_path, "model")):
+        with pytest.raises(RunFolderError, match=r"another version .* has format 99, this version reads 1"):
+            look()
+    marker = json.loads((place / MARKER).read_text())
+    forms: list[object] = [{"parts": []}, [], {"files": {"model.safetensors": 7}}]
+    forms.append({"files": {k: v for k, v in marker["files"].items() if k != "removals.npz"}})
+    for form in forms:
+        (place / MARKER).write_text(json.dumps(form))
+        with pytest.raises(RunFolderError, match="another version"):
+            newest_checkpoint(tmp_path, "model")
+
+
+def test_one_of_another_owner_is_not_taken_for_the_own(tmp_path: Path) -> None:
+    place = write(tmp_path, 0, 2, owner=OTHER)
+    before = files_of(tmp_path)
+    with pytest.raises(RunFolderError, match=f"{place} is another run's checkpoint"):
+        write(tmp_path, 0, 2)
+    assert files_of(tmp_path) == before
 
 
 def test_progress_survives_json() -> None:

@@ -18,7 +18,8 @@ from jomold_dist.denoising.noise_ratio import (
     read_noise_ratios,
 )
 from jomold_dist.denoising.warmup import warmup_factor
-from jomold_dist.errors import DataError
+from jomold_dist.errors import DataError, UnreadableError
+from tests.unreadable import unreadable
 
 PUBLISHED = Path(__file__).resolve().parents[2].parent / "shared" / "llp" / "noise_ratios_published.npz"
 
@@ -137,7 +138,7 @@ def test_sums_cannot_overflow_and_are_fine_enough(videos: int) -> None:
 
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="needs ../shared with the published ratios of LLP")
 def test_the_published_ratios_of_llp_load() -> None:
-    ratios = read_noise_ratios(PUBLISHED, 25)
+    ratios = read_noise_ratios(PUBLISHED, [str(number) for number in range(25)])
     assert float(ratios.visual[0]) == pytest.approx(0.994, abs=5e-4)
 
 
@@ -146,7 +147,7 @@ def test_ratio_files_of_both_kinds(tmp_path: Path) -> None:
     np.savez(tmp_path / "r.npz", **{k: np.array(v) for k, v in values.items()})
     (tmp_path / "r.json").write_text(json.dumps(values))
     for name in ("r.npz", "r.json"):
-        ratios = read_noise_ratios(tmp_path / name, 2)
+        ratios = read_noise_ratios(tmp_path / name, ["a", "b"])
         assert {k: v.tolist() for k, v in ratios._asdict().items()} == values
 
 
@@ -157,23 +158,60 @@ def test_ratio_files_of_both_kinds(tmp_path: Path) -> None:
         ({"audio": [0.1, 1.2], "visual": [0.1, 0.2]}, r"audio must lie in \[0, 1\], but category 1 has 1.2"),
         ({"audio": [0.1, 0.2], "visual": [0.1, float("nan")]}, r"visual must lie in \[0, 1\], but category 1 has nan"),
         ({"audio": [0.1, 0.2]}, "'visual' is missing"),
-        ({"audio": ["a", "b"], "visual": [0, 0]}, "cannot be read"),
+        ({"audio": ["a", "b"], "visual": [0, 0]}, "is damaged"),
     ],
 )
 def test_bad_ratio_files_are_named(tmp_path: Path, values: dict[str, list[float]], message: str) -> None:
     path = tmp_path / "r.json"
     path.write_text(json.dumps(values))
     with pytest.raises(DataError, match=message) as error:
-        read_noise_ratios(path, 2)
+        read_noise_ratios(path, ["a", "b"])
     assert str(path) in str(error.value)
 
 
 def test_missing_and_damaged_ratio_files(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
-        read_noise_ratios(tmp_path / "none.npz", 2)
+        read_noise_ratios(tmp_path / "none.npz", ["a", "b"])
     (tmp_path / "r.npz").write_bytes(b"PK no archive")
-    with pytest.raises(DataError, match="cannot be read"):
-        read_noise_ratios(tmp_path / "r.npz", 2)
+    np.save(tmp_path / "one.npy", np.zeros(2))
+    for name in ("r.npz", "one.npy"):
+        with pytest.raises(DataError, match=f"{name} is damaged"):
+            read_noise_ratios(tmp_path / name, ["a", "b"])
+    with unreadable(tmp_path / "r.npz"), pytest.raises(UnreadableError, match="cannot be read: Input/output error"):
+        read_noise_ratios(tmp_path / "r.npz", ["a", "b"])
+
+
+def write_ratios(folder: Path, kind: str, **columns: list[float] | list[str]) -> Path:
+    path = folder / f"r.{kind}"
+    if kind == "json":
+        path.write_text(json.dumps(columns))
+    else:
+        np.savez(path, **{name: np.array(column) for name, column in columns.items()})
+    return path
+
+
+@pytest.mark.parametrize("kind", ["json", "npz"])
+def test_ratios_go_to_the_categories_that_the_file_names(tmp_path: Path, kind: str) -> None:
+    path = write_ratios(tmp_path, kind, categories=["c", "a", "b"], audio=[0.3, 0.1, 0.2], visual=[0.6, 0.4, 0.5])
+    ratios = read_noise_ratios(path, ("a", "b", "c"))
+    assert ratios.audio.tolist() == [0.1, 0.2, 0.3]
+    assert ratios.visual.tolist() == [0.4, 0.5, 0.6]
+
+
+@pytest.mark.parametrize("kind", ["json", "npz"])
+@pytest.mark.parametrize(
+    ("categories", "message"),
+    [
+        (["a", "x"], "is for other categories than the data set's: without b and with x$"),
+        (["a"], "2 problems:(.|\n)*without b(.|\n)*audio has shape"),
+        (["a", "b", "b"], "some are in it twice"),
+    ],
+)
+def test_ratios_of_other_categories_are_refused(tmp_path: Path, kind: str, categories: list[str], message: str) -> None:
+    values = [0.5] * max(2, len(categories))
+    path = write_ratios(tmp_path, kind, categories=categories, audio=values, visual=[0.5] * len(categories))
+    with pytest.raises(DataError, match=message):
+        read_noise_ratios(path, ("a", "b"))
 
 
 @pytest.mark.parametrize("warmup", [None, 0.7, 0.9, 1.0, 2.0])

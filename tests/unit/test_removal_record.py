@@ -74,11 +74,19 @@ def test_without_a_known_truth_nothing_is_judged() -> None:
 def test_the_truth_is_only_asked_for_where_there_can_be_one(tmp_path: Path) -> None:
     file = tmp_path / TRUTH
     file.parent.mkdir()
-    np.savez(file, keys=np.array(["x"]), dense=np.ones((1, 2, 2, 3), dtype=np.uint8))
+    dense = np.repeat(np.stack([PRESENT["x"], PRESENT["y"]])[..., None], 3, -1).astype(np.uint8)
+    np.savez(file, keys=np.array(["x", "y"]), dense=dense)
     source, simulated = Folder(tmp_path), dataclasses.replace(manifest(), simulated={"seed": 1})
     found = read_truth(source, simulated)
     assert found is not None
-    assert found["x"].tolist() == [[True, True], [True, True]]
+    assert {key: present.tolist() for key, present in found.items()} == {k: v.tolist() for k, v in PRESENT.items()}
+    for other, message in (
+        ({"keys": np.array(["x"]), "dense": dense[:1]}, "shapes"),  # of another data set
+        ({"keys": np.array(["x", "y"]), "dense": np.ones_like(dense)}, "more events than there are labels"),
+    ):
+        np.savez(file, **other)
+        with pytest.raises(DataError, match=rf"truth/train.npz is damaged \(.*{message}"):
+            read_truth(source, simulated)
     file.write_bytes(file.read_bytes()[:-30])
     assert read_truth(source, manifest()) is None  # a bucket may refuse to tell of files that are not there
     with pytest.raises(DataError, match=r"truth/train.npz is damaged \(.*simulate the data set again"):
@@ -104,6 +112,13 @@ def test_labels_are_counted_as_a_dictionary_counts_them(parts: list[list[tuple[s
     assert list(zip(*(column.tolist() for column in found), strict=True)) == [
         (key.encode(), modality, category, epochs) for (key, modality, category), epochs in wanted
     ]
+
+
+def test_a_state_of_another_training_is_refused() -> None:
+    state = record(PRESENT).state()
+    for name, other in (("removed", np.zeros((2, 3), int)), ("label_key", np.zeros(2)), ("epochs", None)):
+        with pytest.raises(DataError, match=f"is not of this training: {name}$"):
+            record(PRESENT).load_state({k: v for k, v in (state | {name: other}).items() if v is not None})
 
 
 def test_a_record_goes_on_from_its_state() -> None:

@@ -10,8 +10,10 @@ import multiprocessing
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -493,6 +495,21 @@ def test_training_goes_on_with_a_damaged_store(config: Config, caplog: pytest.Lo
     assert train_a_little(config) == 2
     assert "not a database" in only_warning(caplog)
     assert store.read_bytes().startswith(b"this is no database")
+
+
+def test_the_group_may_write_into_a_store_of_a_folder_that_it_shares(tmp_path: Path) -> None:
+    """sqlite gives a file, and the journal beside it, to its owner alone."""
+    store, before = tmp_path / "mlflow.db", os.umask(0o002)
+    try:
+        with ready(store, lambda uri: a_table(Path(uri.removeprefix("sqlite:///")))):
+            assert store.stat().st_mode & 0o777 == 0o664
+    finally:
+        os.umask(before)
+
+
+def a_table(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE runs (id)")
 
 
 def test_training_goes_on_when_the_store_breaks(config: Config, caplog: pytest.LogCaptureFixture) -> None:
