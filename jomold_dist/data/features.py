@@ -14,7 +14,7 @@ from tokenize import TokenError
 
 import numpy as np
 
-from jomold_dist.data.annotations import is_key
+from jomold_dist.data.label_files import is_key
 from jomold_dist.data.manifest import FEATURE_NAMES, FeatureSpec
 from jomold_dist.errors import DataError, raise_together
 
