@@ -24,13 +24,11 @@ def regular_file(path: Path) -> Path:
 
 
 def folder_problem(path: Path) -> str | None:
-    """Why a folder cannot be read: that it "does not exist", "is not a folder", or what the system says of it."""
+    """Why nothing can be read from a folder: that it "does not exist", "is not a folder", or what the system says."""
     try:
-        os.scandir(path).close()
+        mode = os.stat(path).st_mode
     except FileNotFoundError:
         return "does not exist"
-    except NotADirectoryError:
-        return "is not a folder"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    return None
+    return None if stat.S_ISDIR(mode) else "is not a folder"
