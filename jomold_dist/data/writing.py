@@ -17,9 +17,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from jomold_dist.data.dense_truth import has_positives, truth_problem
 from jomold_dist.data.encoding import ENCODING, BadVideosError, ShardFormat, Video, write_shard
 from jomold_dist.data.manifest import FEATURE_NAMES, MANIFEST_NAME, FeatureSpec, Manifest, ShardInfo, SplitInfo
-from jomold_dist.data.records import record_keys
+from jomold_dist.data.records import DENSE, record_keys, strided
 from jomold_dist.data.workplace import FinishedShard, Workplace
 from jomold_dist.errors import DataError
 from jomold_dist.files import sync
@@ -181,6 +182,9 @@ class DatasetWriter:
         if not self._splits or self._bad:
             raise DataError("a data set needs at least one split, and all the videos that it was given")
         manifest = Manifest(self._name, self._segments, self._categories, self._features, self._splits, self._simulated)
+        for split in self._splits.values():
+            if split.dense and (problem := truth_problem(self._dense_positives(split))):
+                logger.warning("split %r cannot be scored: %s", split.name, problem)
         out = self._workplace.out
         path = self.aside / MANIFEST_NAME
         try:
@@ -194,6 +198,17 @@ class DatasetWriter:
         self._finished = True
         sync(out.parent)
         return manifest
+
+    def _dense_positives(self, split: SplitInfo) -> np.ndarray:
+        """Whether a split's dense labels have a positive, by modality: bool (2,)."""
+        found = np.zeros(2, dtype=bool)
+        offset, shape = split.record.members[DENSE].offset, (2, len(self._categories), self._segments)
+        for shard in split.shards:
+            records = np.memmap(self.aside / shard.name, mode="r", shape=(shard.videos, split.record.bytes))
+            found |= has_positives(strided(records, offset, shape, "uint8"))
+            if found.all():
+                break
+        return found
 
     def _form(self) -> dict[str, Any]:
         """What decides how videos are stored. Another numpy may average or round them to another last bit."""
