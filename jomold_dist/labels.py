@@ -10,6 +10,8 @@ import numpy as np
 
 from jomold_dist.errors import DataError, nearest
 
+MODALITIES = ("audio", "visual")  # in the order in which dense labels hold them
+
 
 @dataclass(frozen=True)
 class CategorySet:

@@ -17,7 +17,14 @@ import numpy as np
 from packing import SEGMENTS, Packing, labelled_splits, labels_digest, option_problems, packing_parser, run_packer
 
 from jomold_dist.data.annotations import SplitLabels
-from jomold_dist.data.features import check_features, feature_path, feature_specs, find_videos, read_features
+from jomold_dist.data.features import (
+    check_features,
+    feature_path,
+    feature_specs,
+    find_videos,
+    read_features,
+    swapped_widths,
+)
 from jomold_dist.data.manifest import FEATURE_NAMES
 from jomold_dist.data.writing import SplitSource, Video
 from jomold_dist.errors import DataError, raise_together
@@ -25,7 +32,7 @@ from jomold_dist.labels import LLP_CATEGORIES
 
 
 def main() -> int:
-    return run_packer("pack_llp", parse_options(), plan)
+    return run_packer(parse_options(), plan)
 
 
 def parse_options() -> argparse.Namespace:
@@ -42,6 +49,8 @@ def plan(options: argparse.Namespace) -> Packing:
     raise_together(option_problems(options))
     splits = unlabelled_split(options.features) if options.unlabelled else labelled_splits(options.annotations)
     widths = check_features(options.features, [key for split in splits.values() for key in split.keys], SEGMENTS)
+    if warning := swapped_widths(widths):
+        print(f"warning: {warning}")
     sources = []
     for name, split in splits.items():
         # Batches are cut from neighbours and their composition drives the removal: what is trained on is shuffled.
@@ -89,16 +98,22 @@ class PublishedVideos:
         raise_together(problems)
 
     def origin(self, part: slice) -> str:
-        """Stands for the feature files of a part: their names, sizes and times of change, not their content."""
+        """Stands for the feature files of a part: their names, sizes and times of change, not their content.
+
+        DataError if a file is there and not to be reached: that is no change.
+        """
         digest = hashlib.sha256()
         for number in self._order[part].tolist():
             key = self._split.keys[number]
             for name in FEATURE_NAMES:
+                path = feature_path(self._options.features, name, key)
                 try:
-                    file = feature_path(self._options.features, name, key).stat()
+                    file = path.stat()
                     digest.update(f"{key} {name} {file.st_size} {file.st_mtime_ns}\n".encode())
-                except OSError:
+                except FileNotFoundError:
                     digest.update(f"{key} {name} missing\n".encode())
+                except OSError as error:
+                    raise DataError(f"{path}: cannot be read ({error.strerror})") from None
         return digest.hexdigest()
 
 

@@ -8,7 +8,6 @@ import logging
 import signal
 import sys
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,14 +26,16 @@ from jomold_dist.data.source import read_manifest
 from jomold_dist.data.writing import DatasetWriter, SplitSource
 from jomold_dist.errors import PREEMPTED, SUCCESS, USER_ERROR, DataError, UserError, raise_together
 from jomold_dist.files import writing
+from jomold_dist.inputs import regular_file
 from jomold_dist.labels import LLP_CATEGORIES
 
 SEGMENTS = 10
 
 HOW_IT_GOES_ON = """
 Stopped or killed, the same command goes on after the last finished shard, which waits in .NAME.partial beside --out.
-Finished shards are used again only if nothing has changed that decides their content. With --repair, the damaged or
-missing shards of a packed data set are written anew, each only if it becomes exactly what the manifest says.
+Finished shards are used again only if nothing has changed that decides their content. A command with other options is
+refused while they wait, and says which differ; with --restart it begins anew without them. With --repair, the damaged
+or missing shards of a packed data set are written anew, each only if it becomes exactly what the manifest says.
 """
 
 
@@ -55,8 +56,14 @@ def packing_parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description, epilog=HOW_IT_GOES_ON, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write; new or empty")
-    parser.add_argument("--repair", action="store_true", help="write the damaged shards of --out anew")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="folder to write, or a link to it; new or empty"
+    )
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--repair", action="store_true", help="write the damaged shards of --out anew")
+    again.add_argument(
+        "--restart", action="store_true", help="remove what a stopped packing of --out has finished, and begin anew"
+    )
     parser.add_argument("--keep-frames", action="store_true", help="keep 8 frames a second instead of their exact mean")
     parser.add_argument("--dtype", choices=DTYPES, default="float16", help="stored precision (default: %(default)s)")
     parser.add_argument("--videos-per-shard", type=int, default=500, metavar="N", help="(default: %(default)s)")
@@ -74,18 +81,16 @@ def option_problems(options: argparse.Namespace) -> list[str]:
     return problems
 
 
-def run_packer(
-    tool: str, options: argparse.Namespace, plan: Callable[[argparse.Namespace], Packing], closing: str = ""
-) -> int:
+def run_packer(options: argparse.Namespace, plan: Callable[[argparse.Namespace], Packing], closing: str = "") -> int:
     """Packs or repairs what `plan` makes of the options, prints a summary ending with `closing`; the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("jomold_dist").setLevel(logging.INFO)
     try:
-        with stopped_by_signals(tool):
+        with stopped_by_signals():
             packing = plan(options)
             manifest = repair(options, packing) if options.repair else pack(options, packing)
     except UserError as error:
-        print(f"{tool}: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return USER_ERROR
     summarise(manifest)
     if closing:
@@ -107,6 +112,7 @@ def pack(options: argparse.Namespace, packing: Packing) -> Manifest:
         videos_per_shard=options.videos_per_shard,
         recipe={"--dtype": options.dtype, "--keep-frames": options.keep_frames, "--seed": options.seed}
         | packing.recipe,
+        restart=options.restart,
     ) as writer:
         for split in packing.splits:
             with progress(split.name, len(split.videos)) as more:
@@ -159,10 +165,17 @@ def write_beside(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def is_whole_zip(path: Path) -> bool:
+    """Whether the file is there and sound. DataError if it cannot be read: then it may be."""
     try:
-        with zipfile.ZipFile(path) as file:
+        with zipfile.ZipFile(regular_file(path)) as file:
             return file.testzip() is None
-    except (OSError, zipfile.BadZipFile, zlib.error):
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path}: {error.strerror}; make it readable, or remove it to have it written anew"
+        ) from None
+    except Exception:  # whatever zipfile and zlib raise for damage
         return False
 
 
@@ -197,11 +210,11 @@ def summarise(manifest: Manifest) -> None:
 
 
 @contextmanager
-def stopped_by_signals(tool: str) -> Iterator[None]:
+def stopped_by_signals() -> Iterator[None]:
     """SIGINT and SIGTERM end the block with SystemExit(75), which a scheduler may start again."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        sys.stderr.write(f"{tool}: stopped by {signal.Signals(number).name}\n")
+        sys.stderr.write(f"stopped by {signal.Signals(number).name}\n")
         raise SystemExit(PREEMPTED)
 
     former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -48,7 +48,7 @@ def main() -> int:
         closing = (
             f"{world}: all features and the truth of train; real: labels, keys, and the dense labels of val and test"
         )
-    return run_packer("simulate_llp", options, plan, f"hidden truth of {HIDDEN}: {TRUTH}\n{closing}")
+    return run_packer(options, plan, f"hidden truth of {HIDDEN}: {TRUTH}\n{closing}")
 
 
 def parse_options() -> argparse.Namespace:

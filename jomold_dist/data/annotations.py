@@ -12,41 +12,27 @@ Legend: N videos, C categories, T segments.
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from jomold_dist.data.label_files import TableReport, read_rows, some_of
-from jomold_dist.errors import DataError, nearest, raise_together
+from jomold_dist.data.dense_labels import DENSE_COLUMNS, is_known, parse_dense, refuse_strangers
+from jomold_dist.data.label_files import TableReport, name_problem, read_rows, some_of, video_key
+from jomold_dist.errors import DataError, raise_together
 from jomold_dist.evaluation.parsing import event_runs
-from jomold_dist.labels import LLP_CATEGORIES, CategorySet
+from jomold_dist.files import writing
+from jomold_dist.inputs import folder_problem
+from jomold_dist.labels import LLP_CATEGORIES, MODALITIES, CategorySet
 
 WEAK_FILES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
 AUDIO_FILE = "AVVP_eval_audio.csv"
 VISUAL_FILE = "AVVP_eval_visual.csv"
 DENSE_SPLITS = ("val", "test")
-MODALITIES = ("audio", "visual")
 
-KEY_LENGTH = 11
 WEAK_COLUMNS = ("filename", "event_labels")
-DENSE_COLUMNS = ("filename", "onset", "offset", "event_labels")
 PREDICTION_COLUMNS = (*DENSE_COLUMNS, "modality")
-
-_KEY = re.compile(r"[A-Za-z0-9_-]+")
-
-
-def video_key(filename: str) -> str:
-    """The key of the video `filename`: its first 11 characters."""
-    return filename[:KEY_LENGTH]
-
-
-def is_key(key: str) -> bool:
-    """Whether `key` can name a video: letters, digits, `_`, `-` (a dot would split the names inside a shard)."""
-    return _KEY.fullmatch(key) is not None
 
 
 @dataclass(frozen=True)
@@ -97,18 +83,22 @@ def read_annotations(
     Raises DataError with every harmful defect of all files.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(
-            f"the annotations' folder {folder} does not exist; it must hold {', '.join(WEAK_FILES.values())}, …"
-        )
+    if problem := folder_problem(folder):
+        raise DataError(f"the annotations' folder {folder} {problem}; it must hold {', '.join(WEAK_FILES.values())}, …")
     reports = {split: TableReport(folder / name) for split, name in WEAK_FILES.items()}
     weak = {split: _parse_weak(report, categories) for split, report in reports.items()}
     between = _repeated_over_splits(folder, weak)
 
     names = [name for split in DENSE_SPLITS for name in weak[split][0]]
+    first_of_test = len(weak["val"][0])
+    places = {WEAK_FILES["val"]: slice(first_of_test), WEAK_FILES["test"]: slice(first_of_test, None)}
     dense_reports = [TableReport(folder / audio_file), TableReport(folder / VISUAL_FILE)]
-    truth = np.stack([_parse_dense(r, categories, names, segments) for r in dense_reports], axis=1).astype(np.uint8)
-    dense = dict(zip(DENSE_SPLITS, np.split(truth, [len(weak["val"][0])]), strict=True))
+    found = [parse_dense(report, categories, names, segments, weak["train"][0]) for report in dense_reports]
+    if all(report.sound for report in reports.values()):  # else the videos are not all known
+        for report, rows in zip(dense_reports, found, strict=True):
+            refuse_strangers(report, rows, names, places)
+    truth = np.stack([rows.truth for rows in found], axis=1).astype(np.uint8)
+    dense = dict(zip(DENSE_SPLITS, np.split(truth, [first_of_test]), strict=True))
 
     everything = [*reports.values(), *dense_reports]
     raise_together([p for report in everything for p in report.problems()] + between)
@@ -134,9 +124,10 @@ def read_dense_labels(path: Path, categories: CategorySet, filenames: Sequence[s
     every harmful defect, each with its lines.
     """
     report = TableReport(Path(path))
-    truth = _parse_dense(report, categories, filenames, segments)
+    found = parse_dense(report, categories, filenames, segments)
+    refuse_strangers(report, found, filenames, {})
     raise_together(report.problems())
-    return DenseLabels(truth, tuple(report.findings))
+    return DenseLabels(found.truth, tuple(report.findings))
 
 
 def write_dense_labels(
@@ -151,20 +142,14 @@ def write_dense_labels(
     modality, category = runs.category // len(categories), runs.category % len(categories)
     columns = (runs.video, runs.onset, runs.offset, category, modality)
     numbers = zip(*(column.tolist() for column in columns), strict=True)
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
     try:
-        with aside.open("w", encoding="utf-8", newline="\n") as file:
+        with writing(Path(path)) as aside, aside.open("w", encoding="utf-8", newline="\n") as file:
             file.write("\t".join(PREDICTION_COLUMNS) + "\n")
             file.writelines(
                 f"{filenames[v]}\t{a}\t{b}\t{categories.names[c]}\t{MODALITIES[m]}\n" for v, a, b, c, m in numbers
             )
-        aside.replace(path)
     except OSError as error:
         raise DataError(f"cannot write {path} ({error.strerror}); name a file in a folder that exists") from None
-    finally:
-        if aside.exists():
-            aside.unlink()
 
 
 def _parse_weak(report: TableReport, categories: CategorySet) -> tuple[list[str], np.ndarray]:
@@ -175,8 +160,11 @@ def _parse_weak(report: TableReport, categories: CategorySet) -> tuple[list[str]
     line_of: dict[str, int] = {}
     for line, fields in read_rows(report, WEAK_COLUMNS):
         filename = fields[0].strip()
-        if len(fields) > len(WEAK_COLUMNS) or not is_key(video_key(filename)):
-            report.problem("malformed row, expected <11-character id>_<start>_<end>, a tab, and labels", line)
+        if problem := name_problem(filename):
+            report.problem(problem, line, filename)
+            continue
+        if len(fields) > len(WEAK_COLUMNS):
+            report.problem("malformed row, expected a name, a tab, and labels", line, "\t".join(fields))
             continue
         named = [name.strip() for field in fields[1:] for name in field.split(",") if name.strip()]
         if not named:
@@ -187,60 +175,9 @@ def _parse_weak(report: TableReport, categories: CategorySet) -> tuple[list[str]
         if earlier != line:
             report.problem(f"the video {video_key(filename)} stands already in line {earlier}", line)
         filenames.append(filename)
-        labels.append(categories.encode(name for name in named if _known(report, name, categories, line)))
+        labels.append(categories.encode(name for name in named if is_known(report, name, categories, line)))
     report.finding(twice, "naming a label twice")
     return filenames, np.array(labels, dtype=bool).reshape(len(filenames), len(categories))
-
-
-def _parse_dense(report: TableReport, categories: CategorySet, filenames: Sequence[str], segments: int) -> np.ndarray:
-    """One modality's truth bool (N, C, T) for `filenames`; what is wrong goes to `report`."""
-    truth = np.zeros((len(filenames), len(categories), segments), dtype=bool)
-    number = {name: i for i, name in enumerate(filenames)}
-    seen: set[tuple[str, ...]] = set()
-    homeless: list[str] = []
-    repeated: list[str] = []
-    void: list[str] = []
-    for line, fields in read_rows(report, DENSE_COLUMNS):
-        if len(fields) != len(DENSE_COLUMNS):
-            report.problem(f"malformed row, expected the {len(DENSE_COLUMNS)} columns {list(DENSE_COLUMNS)}", line)
-            continue
-        filename, *times, category = (field.strip() for field in fields)
-        onset, offset = (_second(report, text, segments, line) for text in times)
-        if not _known(report, category, categories, line) or onset is None or offset is None:
-            continue
-        row = (filename, *times, category)
-        if filename not in number:
-            homeless.append(filename)
-        else:
-            truth[number[filename], categories.index(category), onset:offset] = True
-        if row in seen:
-            repeated.append(filename)
-        seen.add(row)
-        if offset <= onset:
-            void.append(filename)
-    names = len(set(homeless))
-    report.finding(homeless, f"matching no video ({names} name{'s' if names > 1 else ''})")
-    report.finding(void, "with offset ≤ onset")
-    report.finding(repeated, "repeating an earlier row")
-    return truth
-
-
-def _known(report: TableReport, category: str, categories: CategorySet, line: int) -> bool:
-    if category not in categories:
-        report.problem(f"unknown category {category!r}{nearest(category, categories.names)}", line)
-        return False
-    return True
-
-
-def _second(report: TableReport, text: str, segments: int, line: int) -> int | None:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if value not in range(segments + 1):
-        report.problem(f"onset and offset are whole seconds from 0 to {segments}, not {text!r}", line)
-        return None
-    return int(value)
 
 
 def _repeated_over_splits(folder: Path, weak: dict[str, tuple[list[str], np.ndarray]]) -> list[str]:

@@ -8,22 +8,21 @@ Legend: T segments, F a feature's width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tokenize import TokenError
+from typing import Any, Literal
 
 import numpy as np
 
-from jomold_dist.data.annotations import is_key
+from jomold_dist.data.label_files import is_key
 from jomold_dist.data.manifest import FEATURE_NAMES, FeatureSpec
 from jomold_dist.errors import DataError, raise_together
+from jomold_dist.inputs import folder_problem, regular_file
 
 FEATURE_FOLDERS = {"audio": "vggish", "frames": "res152", "motion": "r2plus1d_18"}
+LLP_WIDTHS = {"audio": 128, "frames": 2048, "motion": 512}
 FRAMES_PER_SEGMENT = 8
-
-# What numpy raises for a foreign, truncated or empty file and for an array of objects; and, as it parses the header as
-# Python text, for a damaged header.
-_UNREADABLE = (ValueError, SyntaxError, TypeError, OverflowError, TokenError)
 
 
 def feature_path(folder: Path, name: str, key: str) -> Path:
@@ -37,7 +36,11 @@ def find_videos(folder: Path) -> list[str]:
     DataError if there are none, or if a file's name cannot be a key.
     """
     _check_folders(folder)
-    keys = {p.name[: -len(".npy")] for sub in FEATURE_FOLDERS.values() for p in (Path(folder) / sub).glob("[!.]*.npy")}
+    try:
+        names = [name for sub in FEATURE_FOLDERS.values() for name in os.listdir(Path(folder) / sub)]
+    except OSError as error:
+        raise DataError(f"the features' folder {error.filename} cannot be read ({error.strerror})") from None
+    keys = {name.removesuffix(".npy") for name in names if name.endswith(".npy") and not name.startswith(".")}
     if not keys:
         raise DataError(f"{folder} holds no features: no .npy file in {', '.join(FEATURE_FOLDERS.values())}")
     raise_together(
@@ -79,6 +82,20 @@ def check_features(folder: Path, keys: Sequence[str], segments: int = 10) -> dic
     return widths
 
 
+def swapped_widths(widths: Mapping[str, int]) -> str:
+    """A warning where features of LLP's published widths lie in each other's folders; "" where none do.
+
+    The files do not tell what they are: VGGish in the folder of R(2+1)D is as good an array as any.
+    """
+    odd = [name for name in widths if widths[name] != LLP_WIDTHS[name]]
+    if not odd or sorted(widths[name] for name in odd) != sorted(LLP_WIDTHS[name] for name in odd):
+        return ""
+    found, published = (
+        ", ".join(f"{FEATURE_FOLDERS[name]} {width[name]}" for name in odd) for width in (widths, LLP_WIDTHS)
+    )
+    return f"the features are {found} wide; LLP's published ones are {published}: do they lie in each other's folders?"
+
+
 def feature_specs(widths: dict[str, int], keep_frames: bool, dtype: str, segments: int = 10) -> dict[str, FeatureSpec]:
     """The stored shape and dtype of features of these widths: frames are (T, F), or (8T, F) with `keep_frames`."""
     rows = dict.fromkeys(FEATURE_NAMES, segments)
@@ -117,25 +134,28 @@ def pool_frames(frames: np.ndarray) -> np.ndarray:
 
 def _check_folders(folder: Path) -> None:
     folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"the features' folder {folder} does not exist")
-    missing = [sub for sub in FEATURE_FOLDERS.values() if not (folder / sub).is_dir()]
+    if problem := folder_problem(folder):
+        raise DataError(f"the features' folder {folder} {problem}")
+    problems = {sub: folder_problem(folder / sub) for sub in FEATURE_FOLDERS.values()}
+    missing = [sub for sub, problem in problems.items() if problem == "does not exist"]
     if missing:
         raise DataError(
             f"{folder} has no folder {' and no '.join(missing)}; it must hold {', '.join(FEATURE_FOLDERS.values())}"
         )
+    raise_together([f"the features' folder {folder / sub} {problem}" for sub, problem in problems.items() if problem])
 
 
-def _open(path: Path, name: str, segments: int) -> np.ndarray:
+def _open(path: Path, name: str, segments: int) -> np.memmap[Any, Any]:
     """The file's array, mapped and not yet read: the header is parsed and the file's size compared with it."""
     try:
-        array = np.lib.format.open_memmap(path, mode="r")
+        with np.errstate(over="ignore"):  # of a size that no array can have
+            array = np.lib.format.open_memmap(regular_file(path), mode="r")
     except FileNotFoundError:
         raise DataError(f"{path}: the feature file is missing") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    except _UNREADABLE as error:
-        raise DataError(f"{path}: not a readable .npy file ({error})") from None
+    except Exception as error:  # numpy parses the header as Python text and makes a type of what it says
+        raise DataError(f"{path}: not a readable .npy file ({type(error).__name__}: {error})") from None
     if array.dtype.kind != "f":
         raise DataError(f"{path}: holds {array.dtype}, expected floating-point numbers")
     rows = segments * FRAMES_PER_SEGMENT if name == "frames" else segments
@@ -145,7 +165,15 @@ def _open(path: Path, name: str, segments: int) -> np.ndarray:
 
 
 def _read(path: Path, name: str, keep_frames: bool, dtype: str, segments: int) -> np.ndarray:
-    array = np.array(_open(path, name, segments))
+    mapped = _open(path, name, segments)
+    order: Literal["C", "F"] = "C" if mapped.flags.c_contiguous else "F"
+    try:
+        content = path.read_bytes()  # a map whose file ends or fails in the meantime would be a signal, not an error
+        array = np.frombuffer(content, mapped.dtype, mapped.size, mapped.offset).reshape(mapped.shape, order=order)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise DataError(f"{path}: the file was cut while it was read; start again when it is whole") from None
     bad = ~np.isfinite(array)
     if bad.any():
         row, column = np.argwhere(bad)[0]

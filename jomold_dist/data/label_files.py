@@ -1,11 +1,46 @@
-"""Tab-separated files with a header, and a record of everything that is wrong with one of them."""
+"""Tab-separated files with a header, how videos are named in them, and a record of everything that is wrong with one.
+
+A video is named `<11-character id>_<start>_<end>`, or by its id alone.
+"""
 
 from __future__ import annotations
 
+import codecs
+import csv
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from jomold_dist.inputs import regular_file
+
+KEY_LENGTH = 11
+
 _SHOWN = 12  # names in a finding, lines in a problem
+_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_FORMULA = re.compile(r"#[A-Z0-9/]+[?!]?")  # what a spreadsheet makes of an id that begins with - or =
+_END = "end of the line"
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def video_key(filename: str) -> str:
+    """The key of the video `filename`: its first 11 characters."""
+    return filename[:KEY_LENGTH]
+
+
+def is_key(key: str) -> bool:
+    """Whether `key` can name a video: letters, digits, `_`, `-` (a dot would split the names inside a shard)."""
+    return _KEY.fullmatch(key) is not None
+
+
+def name_problem(filename: str) -> str | None:
+    """What is wrong with a video's name."""
+    if _FORMULA.fullmatch(filename):
+        return "a spreadsheet took the name for a formula; take it from the published file"
+    if not is_key(video_key(filename)):
+        return "malformed name, expected <11-character id>_<start>_<end>"
+    if filename[KEY_LENGTH : KEY_LENGTH + 1] not in ("", "_"):
+        return "no name of the form <11-character id>_<start>_<end>; has the id lost or won a character?"
+    return None
 
 
 class TableReport:
@@ -18,12 +53,20 @@ class TableReport:
         self.path = Path(path)
         self.findings: list[str] = []
         self._lines: dict[str, list[int]] = {}
+        self._seen: dict[str, str] = {}
 
-    def problem(self, what: str, line: int | None = None) -> None:
-        """A harmful defect of the file, or of one of its lines (counted from 1)."""
+    @property
+    def sound(self) -> bool:
+        """Whether there is no problem so far."""
+        return not self._lines
+
+    def problem(self, what: str, line: int | None = None, seen: str | None = None) -> None:
+        """A harmful defect of the file, or of one of its lines (counted from 1). The first value `seen` is told."""
         lines = self._lines.setdefault(what, [])
         if line is not None:
             lines.append(line)
+        if seen is not None:
+            self._seen.setdefault(what, seen)
 
     def finding(self, names: Sequence[str], what: str) -> None:
         """A kind of harmless defect: `names` holds the video of every row that has it; none, no finding."""
@@ -36,35 +79,36 @@ class TableReport:
         found = []
         for what, lines in self._lines.items():
             where = f", line{'s' if len(lines) > 1 else ''} {some_of(lines)}" if lines else ""
-            found.append(f"{self.path}{where}: {what}")
+            first = "the first: " if len(lines) > 1 else ""
+            value = f" ({first}{self._seen[what][:100]!r})" if what in self._seen else ""
+            found.append(f"{self.path}{where}: {what}{value}")
         return found
 
 
 def read_rows(report: TableReport, columns: Sequence[str]) -> list[tuple[int, list[str]]]:
     """The rows below the header of the report's file, with their line numbers, split at tabs.
 
-    Blank lines are skipped. If the file cannot be used at all, the report gets the problem and there are no rows.
+    A field may stand in double quotes, as pandas and spreadsheets write it; it ends in its line. Blank lines are
+    skipped. If the file cannot be used at all, the report gets the problem and there are no rows.
     """
-    try:
-        lines = report.path.read_text(encoding="utf-8-sig").split("\n")
-    except FileNotFoundError:
-        report.problem("the file does not exist")
-        return []
-    except UnicodeDecodeError as error:
-        report.problem(f"is not UTF-8 text ({error.reason} at byte {error.start})")
-        return []
-    except OSError as error:
-        report.problem(f"cannot be read ({error.strerror})")
-        return []
-    rows = [(number, line.split("\t")) for number, line in enumerate(lines, 1) if line.strip()]
+    rows = []
+    for number, line in enumerate(_read(report).split("\n"), 1):
+        if not line.strip():
+            continue
+        fields = _fields(line)
+        if fields is None:
+            report.problem('the double quotes (") round its fields do not pair', number, line)
+        else:
+            rows.append((number, fields))
     if not rows:
-        report.problem("the file is empty")
+        if report.sound:
+            report.problem("the file is empty")
         return []
     number, header = rows.pop(0)
     if [field.strip() for field in header] != list(columns):
         report.problem(f"the header is {header}, expected the tab-separated columns {list(columns)}", number)
         return []
-    if not rows:
+    if not rows and report.sound:
         report.problem("the file is empty below its header")
     return rows
 
@@ -74,3 +118,31 @@ def some_of(values: Iterable[object]) -> str:
     texts = [str(v) for v in values]
     more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
     return ", ".join(texts[:_SHOWN]) + more
+
+
+def _read(report: TableReport) -> str:
+    """The file's text; "" with a problem in the report if there is none."""
+    try:
+        content = regular_file(report.path).read_bytes()
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except FileNotFoundError:
+        report.problem("the file does not exist")
+    except UnicodeDecodeError as error:
+        if content.startswith(_UTF_16):
+            report.problem("is UTF-16 text, as spreadsheets write it; save it as UTF-8 text with tabs")
+        else:
+            report.problem(f"is not UTF-8 text ({error.reason} at byte {error.start})")
+    except OSError as error:
+        report.problem(f"cannot be read ({error.strerror})")
+    return ""
+
+
+def _fields(line: str) -> list[str] | None:
+    """A line's fields; None if a quote that opens one is not closed."""
+    if '"' not in line:
+        return line.split("\t")
+    try:
+        row, *rest = csv.reader([line, _END], delimiter="\t")
+    except csv.Error:  # a field of 128 KB
+        return None
+    return row if rest == [[_END]] else None

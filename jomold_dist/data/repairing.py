@@ -14,6 +14,7 @@ from jomold_dist.data.source import read_manifest
 from jomold_dist.data.workplace import Workplace
 from jomold_dist.data.writing import SplitSource
 from jomold_dist.errors import DataError, raise_together
+from jomold_dist.inputs import regular_file
 from jomold_dist.labels import CategorySet
 
 OTHER_SOURCES = (
@@ -62,7 +63,7 @@ def repair_shards(
                 path, part = Path(folder) / shard.name, slice(first, first + shard.videos)
                 first = part.stop
                 try:
-                    if _whole(path, shard):
+                    if _is_whole(path, shard):
                         whole.append(shard.name)
                     else:
                         path.parent.mkdir(exist_ok=True)
@@ -83,12 +84,17 @@ def repair_shards(
         workplace.close(keep=workplace.set.exists())
 
 
-def _whole(path: Path, shard: ShardInfo) -> bool:
+def _is_whole(path: Path, shard: ShardInfo) -> bool:
+    """Whether the shard is there and what it should be. DataError if it cannot be read: then it may be good."""
     try:
-        with path.open("rb") as file:
+        with regular_file(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256
-    except OSError:  # missing or unreadable
+    except FileNotFoundError:
         return False
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path}: {error.strerror}; make it readable, or remove it to have it written anew"
+        ) from None
 
 
 def _differences(

@@ -14,9 +14,11 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
+from jomold_dist.data.dense_truth import has_positives
 from jomold_dist.data.manifest import Manifest, ShardInfo, SplitInfo
 from jomold_dist.data.records import TAR_BLOCK, RecordView
 from jomold_dist.data.video_check import VideoCheck
+from jomold_dist.inputs import regular_file
 
 Level = Literal["size", "digest", "full"]
 
@@ -52,6 +54,8 @@ class ShardReport:
     without_checksum: int = 0
     most: int | None = None
     """The most labels that a video has; None if that is not known of every video."""
+    positives: np.ndarray | None = None
+    """Whether a dense label is positive, by modality, bool (2,); None likewise, and in a split without them."""
 
 
 def verify_shard(
@@ -63,7 +67,7 @@ def verify_shard(
     """
     report = ShardReport(split.name, shard.name, shard.videos)
     try:
-        with (folder / shard.name).open("rb", buffering=0) as file:
+        with regular_file(folder / shard.name).open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             if size != shard.bytes:
                 how = "truncated" if size < shard.bytes else "longer than it should be"
@@ -111,6 +115,7 @@ def _verify_videos(
     piece = np.empty((max(1, PIECE // size), size), dtype=np.uint8)
     keys, numbers, most = [], [], 0
     positives = np.zeros(len(manifest.categories), dtype=np.int64)
+    dense_positives = np.zeros(2, dtype=bool)
     for first in range(0, shard.videos, len(piece)):
         wanted = piece[: min(len(piece), shard.videos - first)]
         got = _fill(file, memoryview(wanted.reshape(-1)))  # type: ignore[arg-type]
@@ -129,12 +134,15 @@ def _verify_videos(
         labels = view.labels()
         positives += labels.sum(axis=0)
         most = max(most, int(labels.sum(axis=1).max(initial=0)))
+        if split.dense:
+            dense_positives |= has_positives(view.dense())
         keys.append(np.array([key.encode() for key in view.keys()], dtype="S"))  # noqa: SIM118 - a method of its own
         numbers.append(first + rows)
         report.without_checksum += int((~check.has_checksum(records)).sum())
     report.keys, report.numbers = np.concatenate(keys), np.concatenate(numbers)
     if len(report.numbers) == shard.videos:
         report.most = most
+        report.positives = dense_positives if split.dense else None
         if not np.array_equal(positives, shard.positives):
             _note(report, _other_positives(manifest, shard.positives, positives))
 

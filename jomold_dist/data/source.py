@@ -16,6 +16,7 @@ from jomold_dist.data.damage import DamagedError
 from jomold_dist.data.manifest import MANIFEST_NAME, Manifest, ManifestError, ShardInfo, parse_manifest
 from jomold_dist.data.remote import MissingError, Remote
 from jomold_dist.errors import DataError
+from jomold_dist.inputs import folder_problem, regular_file
 
 REREAD = 2  # how often a remote manifest that is damaged is read again
 REMEDY = "copy it again, or pack the data set again"
@@ -56,13 +57,12 @@ class Folder:
         return str(self._path)
 
     def read(self, name: str) -> bytes:
-        if not self._path.is_dir():
-            raise MissingError(
-                f"the shards' folder {self._path} does not exist; make one with tools/simulate_llp.py or "
-                "tools/pack_llp.py"
+        if problem := folder_problem(self._path):
+            raise DataError(
+                f"the shards' folder {self._path} {problem}; tools/simulate_llp.py and tools/pack_llp.py make one"
             )
         try:
-            return (self._path / name).read_bytes()
+            return regular_file(self._path / name).read_bytes()
         except FileNotFoundError:
             raise MissingError(f"{self._path} holds no {name}") from None
         except OSError as error:
@@ -71,7 +71,7 @@ class Folder:
     def open(self, shard: ShardInfo, closing: threading.Event | None = None, any_size: bool = False) -> int:
         path = self._path / shard.name
         try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            file = os.open(regular_file(path), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise DamagedError(
                 f"shard {path} is missing ({shard.videos} videos, {shard.bytes} bytes); {REMEDY}"

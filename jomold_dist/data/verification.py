@@ -7,8 +7,6 @@ Python's lock, so threads are enough.
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -17,10 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from jomold_dist.data.dense_truth import truth_problem
 from jomold_dist.data.manifest import MANIFEST_NAME, Manifest, ShardInfo, SplitInfo
 from jomold_dist.data.records import shard_bytes, split_layout
 from jomold_dist.data.shard_check import Level, Problem, ShardReport, verify_shard
 from jomold_dist.data.video_check import VideoCheck
+from jomold_dist.inputs import regular_file
 
 CACHE_FOLDER = ".resident"  # decoded splits, see resident.py
 
@@ -78,6 +78,7 @@ def verify_data_set(
     if level == "full":
         problems += _most_labels(manifest, reports)
         problems += _repeated_keys(reports)
+        problems += _dense_problems(manifest, reports)
         problems += _truth_problems(folder, manifest, reports)
     problems += _unknown_files(folder, manifest)
     return Verification(
@@ -140,18 +141,31 @@ def _repeated_keys(reports: list[ShardReport]) -> Iterator[Problem]:
         )
 
 
+def _dense_problems(manifest: Manifest, reports: list[ShardReport]) -> Iterator[Problem]:
+    """Dense labels that nothing can be scored against, where those of all videos are known."""
+    for name in (name for name, split in manifest.splits.items() if split.dense):
+        found = [report.positives for report in reports if report.split == name]
+        known = [positives for positives in found if positives is not None]
+        if len(known) == len(found) and (problem := truth_problem(np.any(known, axis=0))):
+            yield Problem(problem, name)
+
+
 def _truth_problems(folder: Path, manifest: Manifest, reports: list[ShardReport]) -> Iterator[Problem]:
     """The hidden truth of simulated data, where it is there: about the videos of its split, in their order."""
     for name, split in manifest.splits.items():
-        path = folder / truth_name(name)
         mine = [report for report in reports if report.split == name]
-        if manifest.simulated is None or not path.exists():
+        if manifest.simulated is None:
             continue
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with np.load(regular_file(folder / truth_name(name)), allow_pickle=False) as file:
                 keys, dense = file["keys"], file["dense"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            yield Problem(f"{truth_name(name)} cannot be read ({error})", name)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            yield Problem(f"{truth_name(name)} cannot be read ({error.strerror or error})", name)
+            continue
+        except Exception as error:  # whatever numpy, zipfile and zlib raise for damage
+            yield Problem(f"{truth_name(name)} is damaged ({type(error).__name__}: {error})", name)
             continue
         shape = (split.videos, 2, len(manifest.categories), manifest.segments)
         if dense.shape != shape or dense.dtype != np.uint8 or (dense > 1).any():
@@ -165,12 +179,15 @@ def _unknown_files(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     known = {MANIFEST_NAME, *(shard.name for split in manifest.splits.values() for shard in split.shards)}
     if manifest.simulated is not None:
         known |= {truth_name(name) for name in manifest.splits}
-    for root, folders, files in os.walk(folder):
+    unreadable: list[OSError] = []
+    for root, folders, files in os.walk(folder, onerror=unreadable.append):
         folders[:] = sorted(name for name in folders if name != CACHE_FOLDER)
         for name in sorted(files):
             path = (Path(root) / name).relative_to(folder).as_posix()
             if path not in known:
                 yield Problem(f"the file {path} is not in the manifest")
+    for error in unreadable:
+        yield Problem(f"the folder {error.filename} cannot be read ({error.strerror})")
 
 
 def _totals(split: SplitInfo, reports: list[ShardReport]) -> dict[str, int]:

@@ -3,6 +3,8 @@
 `.NAME.partial/` beside NAME holds `lock`, `journal.jsonl` and, in `set/`, the data set as far as it is there. The
 journal's first line is the recipe: everything that decides the content of all shards. Each further line is a shard
 that lies whole and synced under its final name. A kill can at most cut the last line, whose shard is then made again.
+
+Links are followed: the data set is packed beside the folder that it becomes, on that folder's disk.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any
 
 from jomold_dist.errors import DataError
 from jomold_dist.files import write_text
+from jomold_dist.inputs import regular_file
 
 RECIPE_SHOWN = 60  # characters of a value in the line that says what has changed
 
@@ -38,42 +41,63 @@ class FinishedShard:
 
 
 class Workplace:
-    """The folder for packing `out`, which belongs to this process until close().
+    """The folder for packing `out`, which belongs to this process until close(). `out` is then without links.
 
-    DataError if another process packs or repairs `out`, or if nothing can be written beside it.
+    DataError if another process packs or repairs `out`, if nothing can be written beside it, or if it is a link that
+    leads nowhere.
     """
 
     def __init__(self, out: Path) -> None:
-        self.out = Path(os.path.abspath(out))
-        if not self.out.name:
-            raise DataError(f"{out} cannot be a data set's folder; choose another one")
-        self.folder = self.out.with_name(f".{self.out.name}.partial")
-        self.set = self.folder / "set"
-        self.finished: dict[str, FinishedShard] = {}
-        self._journal = self.folder / "journal.jsonl"
         try:
+            self.out = _place_of(Path(out))
+            self.folder = self.out.with_name(f".{self.out.name}.partial")
+            self.set = self.folder / "set"
+            for path in (self.folder, self.set):
+                if path.is_symlink():  # what is removed there would be somebody else's
+                    raise DataError(f"{path} is a link, and a data set is packed in a folder of its own; remove it")
+            self.finished: dict[str, FinishedShard] = {}
+            self._journal = self.folder / "journal.jsonl"
             self._lock = self._locked()
         except OSError as error:
-            raise DataError(f"cannot write beside {out}: {error}; choose another folder") from None
+            raise DataError(
+                f"cannot write beside {out}, where a data set is packed before it appears: {error}; choose another "
+                "folder, perhaps one inside it"
+            ) from None
 
-    def begin(self, recipe: Mapping[str, Any] | None) -> str:
+    def begin(self, recipe: Mapping[str, Any] | None, *, restart: bool = False) -> str:
         """Makes the workplace ready, and says what became of what an earlier process left in it ("" for nothing).
 
-        Where that had the same recipe, `finished` then tells its shards and everything else of it is removed; where it
-        had another one, or without a recipe, all of it is.
+        Where that had the same recipe, `finished` then tells its shards, and everything else of it is removed. Finished
+        shards that are not to be gone on with are removed for a `restart` alone; without it, DataError says what
+        differs.
         """
         wanted = None if recipe is None else _plain(recipe)
-        former, shards = self._read()
         try:
-            self._make_ready(former, wanted, shards)
+            former, shards = self._read()
+        except ValueError as error:
+            if not restart:
+                raise DataError(
+                    f"{self._journal} is damaged ({error}), so that nothing can be said of the shards beside it; begin "
+                    "anew without them (--restart)"
+                ) from None
+            former, shards = {}, []
+        except OSError as error:
+            raise DataError(f"cannot read {error.filename}: {error.strerror}; make it readable") from None
+        if shards and not restart and former != wanted:
+            raise DataError(
+                f"{self.folder} holds {_count(len(shards))} that an earlier start has finished, and this one cannot go "
+                f"on after {'it' if len(shards) == 1 else 'them'}: {_difference(former, wanted)}; start as before to "
+                "go on, or begin anew without (--restart)"
+            )
+        try:
+            self._make_ready(shards if wanted is not None and not restart else [], wanted)
         except OSError as error:
             raise DataError(f"cannot write {self.folder}: {error}; free some space or choose another folder") from None
-        if former is None or not shards:
+        if not shards:
             return ""
-        if former == wanted:
-            return f"going on after {_count(len(self.finished))} that an earlier start has finished"
-        changed = _difference(former, wanted) if wanted is not None else "it cannot be gone on with"
-        return f"starting anew, without the {_count(len(shards))} of an earlier start: {changed}"
+        if restart:
+            return f"starting anew, without the {_count(len(shards))} of an earlier start"
+        return f"going on after {_count(len(self.finished))} that an earlier start has finished"
 
     def add(self, shard: FinishedShard) -> None:
         """Records a shard that lies whole and synced in `set`."""
@@ -96,15 +120,14 @@ class Workplace:
                 self.folder.rmdir()
         os.close(self._lock)
 
-    def _make_ready(
-        self, former: dict[str, Any] | None, wanted: dict[str, Any] | None, shards: list[FinishedShard]
-    ) -> None:
-        if former is not None and former == wanted:
-            self.finished = {shard.name: shard for shard in shards if (self.set / shard.name).is_file()}
+    def _make_ready(self, shards: list[FinishedShard], wanted: dict[str, Any] | None) -> None:
+        if shards:
+            self.finished = {shard.name: shard for shard in shards}
             self._sweep()
         else:
             self._journal.unlink(missing_ok=True)  # first: a shard that it tells must be there
-            shutil.rmtree(self.set, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self.set)
         self.set.mkdir(exist_ok=True)
         if wanted is not None:
             write_text(self._journal, _lines({"recipe": wanted}, *map(asdict, self.finished.values())))
@@ -136,15 +159,21 @@ class Workplace:
                 os.close(file)
                 raise
 
-    def _read(self) -> tuple[dict[str, Any] | None, list[FinishedShard]]:
-        """The recipe and the shards of the journal; None and [] without a journal. A cut last line is passed over."""
+    def _read(self) -> tuple[dict[str, Any], list[FinishedShard]]:
+        """The recipe of the journal and those of its shards that are still there; {} and [] without a journal. A cut
+        last line is passed over. ValueError if it is damaged, OSError if it cannot be read."""
         try:
-            lines = self._journal.read_text(encoding="utf-8").split("\n")[:-1]
-            head, *rest = [json.loads(line) for line in lines]
+            text = regular_file(self._journal).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return {}, []
+        try:
+            head, *rest = [json.loads(line) for line in text.split("\n")[:-1]]
             shards = [FinishedShard(**line | {"positives": tuple(line["positives"])}) for line in rest]
-            return dict(head["recipe"]), shards
-        except (OSError, ValueError, KeyError, TypeError):
-            return None, []
+            recipe = dict(head["recipe"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
+        latest = {shard.name: shard for shard in shards}  # one that was written again has a second line
+        return recipe, [shard for shard in latest.values() if (self.set / shard.name).is_file()]
 
     def _sweep(self) -> None:
         """Removes what is in `set` and is not a finished shard: what was being written when the process was killed."""
@@ -164,14 +193,38 @@ def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _difference(former: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+def _place_of(out: Path) -> Path:
+    """The folder that `out` is or leads to. DataError if links lead it nowhere: what is to lie on another disk must not
+    be written to this one because that is not there."""
+    absolute = Path(os.path.abspath(out))
+    for link in (absolute, *absolute.parents):
+        if not link.is_symlink() or link.exists():
+            continue
+        target = Path(os.path.realpath(link))
+        if target.is_symlink():
+            raise DataError(f"{out} cannot be written: the link {link} leads back to itself; remove it")
+        if link != absolute or not target.parent.is_dir():
+            missing = target.parent if link == absolute else target
+            raise DataError(
+                f"{out} cannot be written: the link {link} leads to {target}, and there is no folder {missing} (is a "
+                "disk not mounted?); make it, or choose another folder"
+            )
+    place = Path(os.path.realpath(out))
+    if not place.name:
+        raise DataError(f"{out} cannot be a data set's folder; choose another one")
+    return place
+
+
+def _difference(former: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> str:
     """Which parts of two recipes differ, and how."""
+    if wanted is None:
+        return "it does not say what decides the content of its shards"
     parts = []
     for name in sorted(former.keys() | wanted.keys()):
         if (was := former.get(name)) != (now := wanted.get(name)):
             texts = [json.dumps(value) for value in (was, now)]
             short = all(len(text) <= RECIPE_SHOWN for text in texts)
-            parts.append(f"{name} was {texts[0]} and is {texts[1]}" if short else f"{name} is another")
+            parts.append(f"{name} was {texts[0]} and is {texts[1]}" if short else f"{name} has changed")
     return ", ".join(parts)
 
 

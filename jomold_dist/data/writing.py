@@ -1,7 +1,7 @@
 """Writing a data set: shards of fixed-size records, then the manifest, then one rename that makes them appear.
 
 With a recipe, packing that ends early leaves its finished shards beside `out`, and goes on after them when it is
-started again. The result is byte for byte that of an undisturbed run.
+started again. The result is byte for byte that of an undisturbed run. Where `out` is a link, its target is meant.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from jomold_dist.data.dense_truth import has_positives, truth_problem
 from jomold_dist.data.encoding import ENCODING, BadVideosError, ShardFormat, Video, write_shard
 from jomold_dist.data.manifest import FEATURE_NAMES, MANIFEST_NAME, FeatureSpec, Manifest, ShardInfo, SplitInfo
-from jomold_dist.data.records import record_keys
+from jomold_dist.data.records import DENSE, record_keys, strided
 from jomold_dist.data.workplace import FinishedShard, Workplace
 from jomold_dist.errors import DataError
 from jomold_dist.files import sync
+from jomold_dist.inputs import regular_file
 from jomold_dist.labels import CategorySet
 
 logger = logging.getLogger(__name__)
@@ -59,10 +61,12 @@ class DatasetWriter:
     """Writes a data set into a folder beside `out` and renames it to `out` in finish().
 
     `recipe` tells, as JSON values, what decides the content of the videos; what decides how they are stored is added.
-    A writer with an equal recipe takes over the shards that an earlier one had finished when it ended early.
+    A writer with an equal recipe takes over the shards that an earlier one had finished when it ended early; with
+    another recipe, they are removed if `restart` says so.
 
     A context manager. Leaving it without finish(), or by an exception, removes what was written, unless there is a
-    recipe and a finished shard. DataError if `out` exists and is not empty, or if another process writes it.
+    recipe and a finished shard. DataError if `out` exists and is not empty, if another process writes it, or if
+    finished shards of another recipe wait there.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class DatasetWriter:
         simulated: dict[str, Any] | None = None,
         videos_per_shard: int = 500,
         recipe: Mapping[str, Any] | None = None,
+        restart: bool = False,
     ) -> None:
         unknown = set(features) - set(FEATURE_NAMES)
         if unknown or not features:
@@ -91,10 +96,15 @@ class DatasetWriter:
         self._keys: set[str] = set()
         self._bad = self._finished = False
         self._resumable = recipe is not None
+        if os.path.ismount(os.path.realpath(out)):
+            raise DataError(
+                f"{out} is a mount point, and a folder is renamed to become the data set; choose a folder inside it, "
+                f"such as {Path(out) / name}"
+            )
         self._workplace = Workplace(out)
         try:
-            _check_free(out)
-            said = self._workplace.begin(None if recipe is None else {**self._form(), **recipe})
+            _check_free(self._workplace.out)
+            said = self._workplace.begin(None if recipe is None else {**self._form(), **recipe}, restart=restart)
         except BaseException:
             self._workplace.close(keep=self._workplace.set.exists())
             raise
@@ -172,6 +182,9 @@ class DatasetWriter:
         if not self._splits or self._bad:
             raise DataError("a data set needs at least one split, and all the videos that it was given")
         manifest = Manifest(self._name, self._segments, self._categories, self._features, self._splits, self._simulated)
+        for split in self._splits.values():
+            if split.dense and (problem := truth_problem(self._dense_positives(split))):
+                logger.warning("split %r cannot be scored: %s", split.name, problem)
         out = self._workplace.out
         path = self.aside / MANIFEST_NAME
         try:
@@ -185,6 +198,17 @@ class DatasetWriter:
         self._finished = True
         sync(out.parent)
         return manifest
+
+    def _dense_positives(self, split: SplitInfo) -> np.ndarray:
+        """Whether a split's dense labels have a positive, by modality: bool (2,)."""
+        found = np.zeros(2, dtype=bool)
+        offset, shape = split.record.members[DENSE].offset, (2, len(self._categories), self._segments)
+        for shard in split.shards:
+            records = np.memmap(self.aside / shard.name, mode="r", shape=(shard.videos, split.record.bytes))
+            found |= has_positives(strided(records, offset, shape, "uint8"))
+            if found.all():
+                break
+        return found
 
     def _form(self) -> dict[str, Any]:
         """What decides how videos are stored. Another numpy may average or round them to another last bit."""
@@ -200,22 +224,32 @@ class DatasetWriter:
         }
 
     def _taken_over(self, name: str, videos: int, source: str, form: ShardFormat) -> FinishedShard | None:
-        """The shard of an earlier start, if it is what is to be written and still what it was."""
-        shard = self._workplace.finished.pop(name, None)
-        if shard is None or (shard.videos, shard.origin) != (videos, source):
-            if shard is not None:
-                logger.info("%s is written again: what its videos are made from has changed since", name)
+        """The shard of an earlier start, if it is what is to be written and still what it was.
+
+        One that is not stays where it is until it is written again. DataError if it cannot be read.
+        """
+        shard = self._workplace.finished.get(name)
+        if shard is None:
+            return None
+        if (shard.videos, shard.origin) != (videos, source):
+            logger.info("%s is written again: what its videos are made from has changed since", name)
             return None
         path = self.aside / name
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
-                logger.info("%s is written again: it is damaged", name)
-                return None
+        try:
+            with regular_file(path).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(
+                f"cannot read {path}, which an earlier start has finished: {error.strerror}; make it readable, or "
+                "remove it to have it written again"
+            ) from None
+        if digest != shard.sha256:
+            logger.info("%s is written again: it is damaged", name)
+            return None
         keys = record_keys(np.memmap(path, mode="r", shape=(videos, form.layout.bytes)), form.layout)
         if not self._keys.isdisjoint(keys):
             return None  # written again, it names those that come twice
         self._keys.update(keys)
-        self._workplace.finished[name] = shard
         return shard
 
     def _written(self, name: str, videos: Iterable[Video], source: str, form: ShardFormat) -> FinishedShard:
@@ -228,6 +262,13 @@ class DatasetWriter:
 
 def _check_free(out: Path) -> None:
     """DataError if a data set cannot appear at `out`."""
-    out = Path(out)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    try:
+        free = not os.listdir(out)
+    except FileNotFoundError:
+        free = True
+    except NotADirectoryError:
+        free = False
+    except OSError as error:
+        raise DataError(f"{out} cannot be used: {error.strerror}; choose another folder") from None
+    if not free:
         raise DataError(f"{out} exists and is not an empty folder; remove it or choose another one")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from jomold_dist.data.dense_truth import truth_problem
 from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import SplitInfo
 from jomold_dist.denoising.noise_ratio import Predictions, ProbabilitySums
@@ -63,6 +64,8 @@ def evaluate(
 ) -> Evaluation:
     """Collective: the scores of a split of so many videos with dense labels. Every rank comes with its own batches;
     videos that are in none of them do not count.
+
+    DataError on every rank if a modality has no truth in any of the videos: there is nothing to score.
     """
     rows = _Rows()
     counts: Tensor | None = None
@@ -77,7 +80,9 @@ def evaluate(
     assert counts is not None  # every rank takes at least one step
     (own,) = rows.columns()
     scores = _gather_videos(own, videos, world)
-    per_metric = category_scores(sum_over_ranks(counts, world).cpu())
+    totals = sum_over_ranks(counts, world).cpu()
+    _refuse_without_truth(totals)
+    per_metric = category_scores(totals)
     return Evaluation(
         mean_scores(scores.cpu()),
         {metric: dict(zip(categories, values, strict=True)) for metric, values in per_metric.items()},
@@ -148,6 +153,15 @@ class _Rows:
     def columns(self) -> tuple[Tensor, ...]:
         """All rows so far."""
         return tuple(column[: self._count] for column in self._columns)
+
+
+def _refuse_without_truth(counts: Tensor) -> None:
+    """DataError if no segment is positive in a modality, by the counts (6, C, 3) over all ranks' videos."""
+    true_positives, _, false_negatives = counts[:2].sum(1).unbind(-1)  # (2,): segments, in audio and visual
+    if problem := truth_problem((true_positives + false_negatives > 0).numpy()):
+        error = DataError(f"the videos cannot be scored: {problem}")
+        error.agreed = True
+        raise error
 
 
 def _refuse_non_finite(keys: list[str], world: World, skip: bool) -> None:

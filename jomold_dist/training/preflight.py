@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from jomold_dist.config import Config
+from jomold_dist.data.dense_truth import has_positives, truth_problem
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.plan import check_world_size
+from jomold_dist.data.records import RecordView
 from jomold_dist.data.resident import ResidentSplit
-from jomold_dist.data.shards import manifest_misfit, verify_shards
+from jomold_dist.data.shards import ShardReader, manifest_misfit, verify_shards
 from jomold_dist.data.source import Source, Url, problems_of_remote, read_manifest, source_of
 from jomold_dist.denoising.methods import METHODS
 from jomold_dist.distributed.world import World, agree_on_errors, gather_objects
@@ -18,6 +22,7 @@ from jomold_dist.models.weights import WeightsInfo, feature_sizes
 from jomold_dist.training.run_folder import RunFolder
 
 SPLITS = ("train", "val", "test")
+LOOK = 64  # videos that are read at once to see whether a split has any truth
 
 
 def prepare_run(config: Config, world: World) -> Manifest:
@@ -42,6 +47,8 @@ def prepare_run(config: Config, world: World) -> Manifest:
     found = [problem for share in gather_objects(problems, world) for problem in share]
     with agree_on_errors(world):
         raise_together(found)
+        raise_together(problems_of_truth(source, manifest) if world.is_main else [])
+    with agree_on_errors(world):
         if config.data.resident:  # decoded here, where a cache that cannot be written is found before anything else
             cache = None if config.data.cache is None else Path(config.data.cache)
             for split in SPLITS:
@@ -61,6 +68,26 @@ def problems_of_shards(
     return verify_shards(Path(str(source)), manifest, splits, config.data.verify, slice(0) if masks else share)
 
 
+def problems_of_truth(source: Source, manifest: Manifest) -> list[str]:
+    """Which of the splits with dense labels cannot be scored. Each is read until both modalities have a positive, which
+    is mostly within its first videos; damaged ones are left out."""
+    problems = []
+    for info in (split for split in manifest.splits.values() if split.dense and split.name in SPLITS):
+        found = np.zeros(2, dtype=bool)
+        with ShardReader(source, manifest, info.name, mask=True) as reader:
+            pieces = ((s, i) for s, videos in enumerate(info.shard_sizes.tolist()) for i in range(0, videos, LOOK))
+            for shard, first in pieces:
+                records = np.empty((min(LOOK, info.shards[shard].videos - first), reader.record_bytes), dtype=np.uint8)
+                bad = reader.read_into(shard, first, records)
+                sound = np.delete(records, list(bad), axis=0)
+                found |= has_positives(RecordView(sound, manifest, info).dense())
+                if found.all():
+                    break
+        if problem := truth_problem(found):
+            problems.append(f"{source}: split {info.name!r}: {problem}")
+    return problems
+
+
 def inspect_run(config: Config, ranks: int) -> Manifest:
     """What `prepare_run` and the run's folder would find on so many ranks, found by this process alone. Nothing is
     written; files of resident splits are not made.
@@ -70,6 +97,8 @@ def inspect_run(config: Config, ranks: int) -> Manifest:
     source = source_of(config.data)
     manifest = read_manifest(source)
     raise_together(_problems(config, manifest, ranks) or problems_of_shards(config, source, manifest, SPLITS))
+    if not source.is_remote:  # a look would fill the cache
+        raise_together(problems_of_truth(source, manifest))
     RunFolder(Path(config.run.dir)).check(config, manifest.digest)
     return manifest
 

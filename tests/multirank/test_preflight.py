@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from ranks import run_ranks
 
 from jomold_dist.config import Config, DataConfig
+from jomold_dist.data.shards import DatasetWriter
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError
 from jomold_dist.training.preflight import prepare_run
-from tests.shard_fixtures import write_dataset
+from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, write_dataset
 
 
 def prepare(world: World, configs: list[Config]) -> str:
@@ -32,3 +34,18 @@ def test_ranks_with_different_copies_of_a_data_set(tmp_path: Path) -> None:
     assert run_ranks(prepare, 2, tmp_path / "same", [config, config]) == ["fine"] * 2
     said = run_ranks(prepare, 2, tmp_path / "changed", [config, changed])
     assert all(text.startswith("rank 1 finds another manifest in") for text in said), said
+
+
+def test_a_split_without_truth_is_refused_on_every_rank(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    with DatasetWriter(folder, name="x", categories=CATEGORIES, segments=SEGMENTS, features=FEATURES) as writer:
+        for split in ("train", "val", "test"):
+            videos = make_videos(12, prefix=split, dense=split != "train")
+            if split == "test":
+                videos = [replace(video, dense=np.zeros_like(video.dense)) for video in videos]
+            writer.write_split(split, videos, max_labels=5, dense=split != "train")
+        writer.finish()
+    config = Config(method="han", data=DataConfig(shards=str(folder), streams=12))
+    said = run_ranks(prepare, 2, tmp_path / "ranks", [config, config])
+    assert said == [said[0]] * 2
+    assert said[0].startswith(f"{folder}: split 'test': no video has a dense label in audio or in visual, ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def sound_folder(folder: Path) -> Path:
         WEAK_FILES["val"]: [WEAK_HEADER, f"{VAL}\tDog"],
         WEAK_FILES["test"]: [WEAK_HEADER, f"{TEST}\tCello,Speech"],
         AUDIO_FILE: [DENSE_HEADER, f"{VAL}\t0\t4\tDog", f"{VAL}\t2\t6\tDog", f"{TEST}\t9\t10\tSpeech"],
-        VISUAL_FILE: [DENSE_HEADER, f"{TEST}\t0\t10\tCello"],
+        VISUAL_FILE: [DENSE_HEADER, f"{TEST}\t0\t10\tCello", f"{VAL}\t7\t8\tDog"],
     }
     folder.mkdir(exist_ok=True)
     for name, lines in contents.items():
@@ -73,6 +74,7 @@ def test_sound_files_become_arrays(tmp_path: Path) -> None:
     assert val.dense.shape == (1, 2, 3, 10)
     expected = np.zeros((2, 3, 10), dtype=np.uint8)  # audio first; a category is the union of its rows
     expected[0, 1, 0:6] = 1
+    expected[1, 1, 7] = 1
     np.testing.assert_array_equal(val.dense[0], expected)
     expected[:] = 0
     expected[0, 0, 9] = 1
@@ -120,7 +122,20 @@ def test_harmless_defects_are_counted_and_named(tmp_path: Path) -> None:
         ("AVVP_train.csv", "tttttttttt3_0_10", "line 4: the video tttttttttt3_0_10 has no labels"),
         ("AVVP_train.csv", "tttttttttt1_5_15\tDog", "line 4: the video tttttttttt1 stands already in line 2"),
         ("AVVP_train.csv", "tttttttttt3_0_10\tDog\tDog", "line 4: malformed row"),
-        ("AVVP_train.csv", "a.b/c_0_10\tDog", "line 4: malformed row"),
+        (
+            "AVVP_train.csv",
+            "a.b/c_0_10\tDog",
+            "line 4: malformed name, expected <11-character id>_<start>_<end> ('a.b/c_0",
+        ),
+        (
+            "AVVP_train.csv",
+            "#NAME?\tDog",
+            "line 4: a spreadsheet took the name for a formula; take it from the published",
+        ),
+        ("AVVP_train.csv", "tttttttttt_0_10\tDog", "has the id lost or won a character? ('tttttttttt_0_10')"),
+        ("AVVP_train.csv", "tttttttttt33_0_10\tDog", "has the id lost or won a character? ('tttttttttt33_0_10')"),
+        ("AVVP_train.csv", 'tttttttttt3_0_10\t"Dog', 'line 4: the double quotes (") round its fields do not pair'),
+        ("AVVP_train.csv", 'tttttttttt3_0_10\t"Dog""', 'fields do not pair (\'tttttttttt3_0_10\\t"Dog""\')'),
         ("AVVP_test_pd.csv", "tttttttttt1_5_15\tDog", "AVVP_train.csv and AVVP_test_pd.csv share 1 of their videos"),
         ("AVVP_eval_audio.csv", f"{VAL}\t0\t5\tdog", "line 5: unknown category 'dog' (did you mean 'Dog'?)"),
         ("AVVP_eval_audio.csv", f"{VAL}\t0\t5", "line 5: malformed row"),
@@ -128,11 +143,11 @@ def test_harmless_defects_are_counted_and_named(tmp_path: Path) -> None:
         (
             "AVVP_eval_visual.csv",
             f"{VAL}\t0\t11\tDog",
-            "line 3: onset and offset are whole seconds from 0 to 10, not '11'",
+            "line 4: onset and offset are whole seconds from 0 to 10, not '11'",
         ),
-        ("AVVP_eval_visual.csv", f"{VAL}\t-1\t5\tDog", "line 3: onset and offset are whole seconds"),
-        ("AVVP_eval_visual.csv", f"{VAL}\t0.5\t5\tDog", "line 3: onset and offset are whole seconds"),
-        ("AVVP_eval_visual.csv", f"{VAL}\tnan\t5\tDog", "line 3: onset and offset are whole seconds"),
+        ("AVVP_eval_visual.csv", f"{VAL}\t-1\t5\tDog", "line 4: onset and offset are whole seconds"),
+        ("AVVP_eval_visual.csv", f"{VAL}\t0.5\t5\tDog", "line 4: onset and offset are whole seconds"),
+        ("AVVP_eval_visual.csv", f"{VAL}\tnan\t5\tDog", "line 4: onset and offset are whole seconds"),
     ],
 )
 def test_a_harmful_row_is_named_with_file_and_line(tmp_path: Path, file: str, line: str, message: str) -> None:
@@ -152,6 +167,10 @@ def test_a_harmful_row_is_named_with_file_and_line(tmp_path: Path, file: str, li
         (b"filename,event_labels\nx,Dog\n", "line 1: the header is"),
         (b"filename\tlabels\nx\tDog\n", "line 1: the header is"),
         (b"filename\tevent_labels\n\xff\xfe\tDog\n", "is not UTF-8 text"),
+        (
+            "\ufefffilename\tevent_labels\nx\tDog\n".encode("utf-16-le"),
+            "is UTF-16 text, as spreadsheets write it; save",
+        ),
         (None, "the file does not exist"),
     ],
 )
@@ -171,6 +190,111 @@ def _header(name: str) -> str:
     return WEAK_HEADER if name in WEAK_FILES.values() else DENSE_HEADER
 
 
+def quoted(folder: Path, line_end: str) -> None:
+    """Puts quotes round every field of every file."""
+    for path in folder.iterdir():
+        rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+        text = line_end.join("\t".join(f'"{field}"' for field in row) for row in rows)
+        path.write_bytes((text + line_end).encode())
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_quoted_fields_are_what_they_are_without_quotes(tmp_path: Path, line_end: str) -> None:
+    plain, folder = (read_annotations(sound_folder(tmp_path), CATEGORIES), sound_folder(tmp_path / "quoted"))
+    quoted(folder, line_end)
+    annotations = read_annotations(folder, CATEGORIES)
+    assert annotations.findings == plain.findings
+    for split, expected in plain.splits.items():
+        assert annotations.splits[split].filenames == expected.filenames
+        np.testing.assert_array_equal(annotations.splits[split].labels, expected.labels)
+        if expected.dense is not None:
+            np.testing.assert_array_equal(annotations.splits[split].dense, expected.dense)
+    append(folder / WEAK_FILES["train"], 'tttttttttt3_0_10\t"Dog,Cat"')
+    assert "AVVP_train.csv, line 4: unknown category 'Cat'" in refusal(folder)
+
+
+def test_a_quote_swallows_no_further_line(tmp_path: Path) -> None:
+    folder = sound_folder(tmp_path)
+    append(
+        folder / WEAK_FILES["train"], 'tttttttttt3_0_10\t"Dog', 'tttttttttt4_0_10\tCello"', "tttttttttt5_0_10\tSpeach"
+    )
+    text = refusal(folder)
+    assert text.startswith("3 problems:")
+    assert """AVVP_train.csv, line 4: the double quotes (") round its fields do not pair""" in text
+    assert """AVVP_train.csv, line 5: unknown category 'Cello"'""" in text
+    assert "AVVP_train.csv, line 6: unknown category 'Speach'" in text
+
+
+@pytest.mark.parametrize("name", [WEAK_FILES["train"], AUDIO_FILE])
+def test_a_file_that_is_no_regular_one_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    path = sound_folder(tmp_path) / name
+    path.unlink()
+    os.mkfifo(path)
+    assert refusal(tmp_path) == f"{path}: cannot be read (it is a FIFO, not a regular file)"
+    path.unlink()
+    path.mkdir()
+    assert refusal(tmp_path) == f"{path}: cannot be read (it is a folder, not a file)"
+    path.rmdir()
+    path.symlink_to("/dev/zero")
+    assert refusal(tmp_path) == f"{path}: cannot be read (it is a device, not a regular file)"
+    path.unlink()
+    path.symlink_to(path.name)
+    assert refusal(tmp_path) == f"{path}: cannot be read (Too many levels of symbolic links)"
+
+
+def rename_in(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+
+@pytest.mark.parametrize("file", [AUDIO_FILE, VISUAL_FILE])
+def test_a_dense_file_that_names_the_videos_otherwise_is_refused(tmp_path: Path, file: str) -> None:
+    path = sound_folder(tmp_path) / file
+    rename_in(path, "_30_40", "_30.0_40.0")
+    rename_in(path, "_8.5_18.5", "_8.50_18.50")
+    rows = len(path.read_text().splitlines()) - 1
+    forms = "'eeeeeeeeee1_30.0_40.0' here is 'eeeeeeeeee1_30_40'"
+    if file == AUDIO_FILE:  # a row of val comes first
+        forms = "'vvvvvvvvvv1_8.50_18.50' here is 'vvvvvvvvvv1_8.5_18.5'"
+    assert refusal(tmp_path) == (
+        f"{path}: {rows} of {rows} rows match no video by its whole name: {forms} in the weak label file; write the "
+        "names here as they are written there"
+    )
+
+
+def test_a_dense_file_that_names_the_videos_of_one_split_otherwise_is_refused(tmp_path: Path) -> None:
+    path = sound_folder(tmp_path) / AUDIO_FILE
+    append(path, f"{TEST}\t1\t2\tSpeech", f"{TEST}\t3\t4\tSpeech", f"{VAL}\t1\t2\tSpeech")
+    rename_in(path, f"{TEST}\t9", "eeeeeeeeee1_30.0_40.0\t9")
+    assert len(read_annotations(tmp_path, CATEGORIES).findings) == 1  # one of three rows
+    rename_in(path, f"{TEST}\t1", "eeeeeeeeee1_30.0_40.0\t1")
+    assert refusal(tmp_path) == (
+        f"{path}: 2 of 3 rows about videos of AVVP_test_pd.csv do not have their whole name: 'eeeeeeeeee1_30.0_40.0' "
+        f"here is '{TEST}' in the weak label file; write the names here as they are written there"
+    )
+
+
+def test_a_dense_file_that_gives_nothing_to_one_split_is_refused(tmp_path: Path) -> None:
+    path = sound_folder(tmp_path) / AUDIO_FILE
+    nothing = f"{path}: no row gives any video of AVVP_test_pd.csv an event"
+    rename_in(path, TEST, "fffffffffff_0_10")
+    assert refusal(tmp_path) == (
+        f"{nothing}; 'fffffffffff_0_10', for instance, has no such video's id; are these the dense labels of another "
+        "data set?"
+    )
+    rename_in(path, "fffffffffff_0_10\t9\t10", f"{TEST}\t9\t9")
+    assert refusal(tmp_path) == f"{nothing}; are these the dense labels of another data set?"
+
+
+def test_dense_labels_of_training_videos_are_passed_over(tmp_path: Path) -> None:
+    plain = read_annotations(sound_folder(tmp_path), CATEGORIES)
+    append(tmp_path / AUDIO_FILE, *(f"{TRAIN}\t{t}\t{t + 1}\tDog" for t in range(9)))
+    annotations = read_annotations(tmp_path, CATEGORIES)
+    assert annotations.findings == (
+        f"AVVP_eval_audio.csv: 9 rows of training videos, of which no dense labels are used: {TRAIN}",
+    )
+    np.testing.assert_array_equal(annotations.splits["val"].dense, plain.splits["val"].dense)
+
+
 def test_all_harmful_defects_come_in_one_message(tmp_path: Path) -> None:
     folder = sound_folder(tmp_path)
     append(folder / WEAK_FILES["train"], "tttttttttt3_0_10\tCat", "tttttttttt4_0_10\tCat", "tttttttttt5_0_10\t")
@@ -184,8 +308,10 @@ def test_all_harmful_defects_come_in_one_message(tmp_path: Path) -> None:
     assert "AVVP_eval_visual.csv: the file does not exist" in text
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    assert str(tmp_path / "nowhere") in refusal(tmp_path / "nowhere")
+def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
+    assert f"{tmp_path / 'nowhere'} does not exist; it must hold" in refusal(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "fifo")
+    assert f"{tmp_path / 'fifo'} is not a folder; it must hold" in refusal(tmp_path / "fifo")
 
 
 def test_dense_rows_match_by_the_whole_name(tmp_path: Path) -> None:

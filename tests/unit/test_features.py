@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jomold_dist.data.features import (
@@ -17,8 +21,10 @@ from jomold_dist.data.features import (
     find_videos,
     pool_frames,
     read_features,
+    swapped_widths,
 )
 from jomold_dist.errors import DataError
+from tests.other_user import as_other_user
 
 WIDTHS = {"audio": 6, "frames": 5, "motion": 4}
 KEYS = ["aaaaaaaaaa1", "-_aaaaaaaa2", "aaaaaaaaaa3"]
@@ -39,6 +45,15 @@ def put(folder: Path, name: str, key: str, array: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, array)
     return path
+
+
+def said(look: Callable[[], object]) -> str:
+    """What a look at features complains of, or "fine"."""
+    try:
+        look()
+    except DataError as error:
+        return str(error)
+    return "fine"
 
 
 def test_features_lie_where_they_are_published() -> None:
@@ -133,6 +148,83 @@ def test_a_damaged_file_is_found_before_packing(folder: Path, damage: str) -> No
     assert str(path) in str(caught.value)
 
 
+HEADERS = [
+    "{'descr': ('O',), 'fortran_order': False, 'shape': (10, 4), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (10**9, 10**9), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }",
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (-10, -4), }",
+    "{'descr': [('a', '<f4', (9999999999,))], 'fortran_order': False, 'shape': (10, 4), }",
+    "{'descr': '\\\\ud800', 'fortran_order': False, 'shape': (10, 4), }",
+    "(" * 9000,
+    "-" * 9000,
+    "{1:" * 3000,
+]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_header_that_makes_no_sense_is_one_message(folder: Path, header: str) -> None:
+    path = feature_path(folder, "motion", KEYS[2])
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(160))
+    with pytest.raises(DataError, match=r"not a readable \.npy file|cannot be read|expected") as caught:
+        check_features(folder, KEYS)
+    assert str(path) in str(caught.value)
+
+
+@settings(max_examples=150)
+@given(
+    changes=st.lists(
+        st.tuples(
+            st.integers(0, 127), st.sampled_from(b"0123456789()[]{}',: -+*.<>|=OfVTFe\\\"\n\0") | st.integers(0, 255)
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    cut=st.none() | st.integers(0, 288),
+)
+def test_damage_of_a_header_is_one_message(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]], cut: int | None
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "damaged"
+    for name in FEATURE_FOLDERS:
+        path = put(folder, name, KEYS[0], np.zeros((80 if name == "frames" else 10, 4), np.float32))
+    content = bytearray(path.read_bytes())
+    for at, value in changes:
+        content[at] = value
+    path.write_bytes(content[:cut])
+    for look in (
+        lambda: check_features(folder, KEYS[:1]),
+        lambda: read_features(folder, KEYS[0], keep_frames=False, dtype="float16"),
+    ):
+        assert said(look) == "fine" or str(path) in said(look)
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_one_message(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, opened = feature_path(folder, "frames", KEYS[0]), np.lib.format.open_memmap
+
+    def cut_after_the_look(file: Path, **options: Any) -> Any:
+        array = opened(file, **options)
+        if file == path:
+            os.truncate(path, 0)
+        return array
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", cut_after_the_look)
+    with pytest.raises(DataError, match=f"{path}: the file was cut while it was read"):
+        read_features(folder, KEYS[0], keep_frames=False, dtype="float16")
+
+
+def test_what_is_no_regular_file_is_not_waited_for(folder: Path) -> None:
+    path = feature_path(folder, "motion", KEYS[2])
+    path.unlink()
+    os.mkfifo(path)
+    for look in (lambda: check_features(folder, KEYS), lambda: read_features(folder, KEYS[2], False, "float16")):
+        with pytest.raises(DataError, match=f"^{path}: cannot be read \\(it is a FIFO, not a regular file\\)$"):
+            look()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(DataError, match=f"^{path}: cannot be read \\(it is a folder, not a file\\)$"):
+        check_features(folder, KEYS)
+
+
 def test_every_missing_and_every_wrong_file_is_listed(folder: Path) -> None:
     bad = [
         put(folder, "audio", KEYS[0], np.zeros((3, 6), np.float32)),
@@ -204,6 +296,23 @@ def test_all_wrong_files_of_a_video_are_named_together(folder: Path) -> None:
         read_features(folder, KEYS[0], keep_frames=True, dtype="float32")
 
 
+@pytest.mark.parametrize(
+    ("widths", "swapped"),
+    [
+        ((128, 2048, 512), ""),
+        ((512, 2048, 128), "vggish 512, r2plus1d_18 128 wide; LLP's published ones are vggish 128, r2plus1d_18 512"),
+        ((2048, 512, 128), "vggish 2048, res152 512, r2plus1d_18 128 wide"),
+        ((512, 2048, 512), ""),  # other features, which may be as wide as any
+        ((512, 768, 128), ""),
+        ((6, 5, 4), ""),
+    ],
+)
+def test_widths_that_are_each_others(widths: tuple[int, int, int], swapped: str) -> None:
+    warning = swapped_widths(dict(zip(WIDTHS, widths, strict=True)))
+    assert swapped in warning
+    assert bool(swapped) == bool(warning)
+
+
 def test_all_videos_of_a_folder_are_found(folder: Path) -> None:
     assert find_videos(folder) == sorted(KEYS)
     feature_path(folder, "motion", KEYS[0]).unlink()
@@ -213,6 +322,23 @@ def test_all_videos_of_a_folder_are_found(folder: Path) -> None:
     (folder / "vggish" / "a.b.npy").touch()
     with pytest.raises(DataError, match=r"a\.b\.npy cannot be packed"):
         find_videos(folder)
+
+
+def test_folders_that_cannot_be_read() -> None:
+    """Their features are not taken for missing."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for feature, width in WIDTHS.items():
+            put(folder, feature, KEYS[0], np.zeros((80 if feature == "frames" else 10, width), np.float32))
+        folder.chmod(0o755)
+        (folder / "vggish").chmod(0o000)
+        denied = "cannot be read (Permission denied)"
+        listing = as_other_user(lambda: said(lambda: find_videos(folder)))
+        assert listing == f"the features' folder {folder / 'vggish'} {denied}"
+        looking = as_other_user(lambda: said(lambda: check_features(folder, KEYS[:1])))
+        assert looking == f"{feature_path(folder, 'audio', KEYS[0])}: {denied}"
+        folder.chmod(0o000)
+        assert as_other_user(lambda: said(lambda: find_videos(folder / "below"))).endswith(denied)
 
 
 def test_a_folder_without_features_is_refused(tmp_path: Path) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
 import tarfile
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pack_llp
@@ -71,20 +76,35 @@ def own(sources: Path, tmp_path: Path) -> Path:
 
 
 def pack(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tools" / "pack_llp.py"), *map(str, arguments)]
+    """The tool in this process, which has all its imports done."""
+    command = ["pack_llp.py", *map(str, arguments)]
+    out, error = io.StringIO(), io.StringIO()
+    told = logging.StreamHandler(error)
+    logging.getLogger("jomold_dist").addHandler(told)
+    try:
+        with patch.object(sys, "argv", command), redirect_stdout(out), redirect_stderr(error):
+            code = pack_llp.main()
+    except SystemExit as end:  # argparse's own
+        code = int(str(end.code))
+    finally:
+        logging.getLogger("jomold_dist").removeHandler(told)
+    return subprocess.CompletedProcess(command, code, out.getvalue(), error.getvalue())
+
+
+def test_as_a_process(sources: Path, pooled: tuple[Path, str], tmp_path: Path) -> None:
+    """What is packed there is what is packed here."""
+    tool = [sys.executable, str(ROOT / "tools" / "pack_llp.py"), "--features", str(sources / "features")]
+    rest = ["--annotations", str(sources / "annotations"), "--videos-per-shard", "5", "--seed", "3", "--out"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
-    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=120)
+    command = [*tool, *rest, str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=120)
+    assert done.returncode == 0
+    assert done.stdout == pooled[1].replace(str(pooled[0]), str(tmp_path / "out"))
+    assert contents(tmp_path / "out") == contents(pooled[0])
 
 
 def pack_all(folder: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return pack("--annotations", folder / "annotations", "--features", folder / "features", "--out", out, *more)
-
-
-def pack_here(monkeypatch: pytest.MonkeyPatch, folder: Path, out: Path, *more: str) -> int:
-    """The same in this process: the exit code."""
-    sources = ("--annotations", str(folder / "annotations"), "--features", str(folder / "features"))
-    monkeypatch.setattr(sys, "argv", ["pack_llp.py", *sources, "--out", str(out), *more])
-    return pack_llp.main()
 
 
 def packed(out: Path, split: str) -> dict[str, dict[str, bytes]]:
@@ -201,7 +221,7 @@ def refused(result: subprocess.CompletedProcess[str], out: Path, *messages: str,
     """
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
-    assert result.stderr.count("pack_llp: ") == 1
+    assert result.stderr.count("error: ") == 1
     for message in messages:
         assert message in result.stderr
     assert not out.exists()
@@ -209,6 +229,34 @@ def refused(result: subprocess.CompletedProcess[str], out: Path, *messages: str,
     assert [path.name for path in beside] == ([f".{out.name}.partial"] if kept else [])
     assert len([path for folder in beside for path in folder.rglob("shard-*.tar")]) == kept
     assert (f"finished shards are kept ({kept} in {beside[0]})" in result.stderr) if kept else True
+
+
+@pytest.mark.parametrize("what", ["annotations", "features", "features/res152", "annotations/AVVP_val_pd.csv"])
+def test_a_fifo_is_not_waited_for(own: Path, what: str) -> None:
+    (own / what).rename(own / "elsewhere")
+    os.mkfifo(own / what)
+    result = pack_all(own, own / "out")
+    refused(result, own / "out", str(own / what))
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_link_is_packed_where_it_leads(own: Path) -> None:
+    (own / "big").mkdir()
+    (own / "link").symlink_to("big/llp")
+    assert pack_all(own, own / "link").returncode == 0
+    assert (own / "link").is_symlink()
+    assert read_manifest(own / "big" / "llp").name == "llp"
+    assert pack_all(own, own / "link", "--repair").returncode == 0
+
+
+def test_features_in_each_others_folders_are_warned_of(own: Path) -> None:
+    for name, width in (("audio", 512), ("frames", 2048), ("motion", 128)):
+        for key in all_keys():
+            array = np.zeros((80 if name == "frames" else 10, width), np.float16)
+            np.save(feature_path(own / "features", name, key), array)
+    result = pack_all(own, own / "out")
+    assert result.returncode == 0
+    assert "warning: the features are vggish 512, r2plus1d_18 128 wide; LLP's" in result.stdout
 
 
 @pytest.mark.parametrize("missing", ["annotations", "features", "features/res152"])
@@ -232,9 +280,7 @@ def test_a_feature_file_of_a_wrong_shape_is_refused(own: Path) -> None:
     refused(pack_all(own, own / "out"), own / "out", str(path), "shape (7, 4), expected (10, width)")
 
 
-def test_all_feature_files_with_nan_are_named_together_and_the_good_shards_kept(
-    own: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_all_feature_files_with_nan_are_named_together_and_the_good_shards_kept(own: Path) -> None:
     bad = ((2, "audio"), (11, "frames"), (11, "motion"), (15, "audio"))  # the last in another split
     paths = [feature_path(own / "features", name, all_keys()[i]) for i, name in bad]
     good = [np.load(path) for path in paths]
@@ -250,31 +296,76 @@ def test_all_feature_files_with_nan_are_named_together_and_the_good_shards_kept(
 
     for path, values in zip(paths, good, strict=True):
         np.save(path, values)
-    assert pack_here(monkeypatch, own, own / "out", "--videos-per-shard", "2") == 0
-    assert f"going on after {kept} shards" in caplog.text
-    assert pack_here(monkeypatch, own, own / "at_once", "--videos-per-shard", "2") == 0
+    result = pack_all(own, own / "out", "--videos-per-shard", "2")
+    assert result.returncode == 0
+    assert f"going on after {kept} shards" in result.stderr
+    assert pack_all(own, own / "at_once", "--videos-per-shard", "2").returncode == 0
     assert contents(own / "out") == contents(own / "at_once")
     assert not (own / ".out.partial").exists()
 
 
-def test_repair_needs_the_sources_that_were_packed(
-    own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_other_options_are_refused_until_a_restart(own: Path) -> None:
+    path = feature_path(own / "features", "audio", all_keys()[19])
+    good = np.load(path)
+    np.save(path, np.full_like(good, np.nan))
+    assert pack_all(own, own / "out", "--videos-per-shard", "5").returncode == 2
+    kept = contents(own / ".out.partial")
+    np.save(path, good)
+    for options in (("--seed", "1"), ("--videos-per-shard", "4"), ("--dtype", "float32"), ("--keep-frames",)):
+        result = pack_all(own, own / "out", "--videos-per-shard", "5", *options)
+        assert result.returncode == 2
+        assert result.stderr.startswith(
+            f"error: {own / '.out.partial'} holds 4 shards that an earlier start has finished"
+        )
+        assert result.stderr.endswith("; start as before to go on, or begin anew without (--restart)\n")
+        assert contents(own / ".out.partial") == kept
+    assert pack_all(own, own / "out", "--videos-per-shard", "5", "--seed", "1", "--restart").returncode == 0
+    assert pack_all(own, own / "at_once", "--videos-per-shard", "5", "--seed", "1").returncode == 0
+    assert contents(own / "out") == contents(own / "at_once")
+
+
+def test_features_that_cannot_be_looked_at_are_not_taken_for_changed_ones(
+    own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A file system that fails for a moment, between the look at all files and the reading of the first."""
+    path = feature_path(own / "features", "audio", all_keys()[19])
+    good = np.load(path)
+    np.save(path, np.full_like(good, np.nan))
+    assert pack_all(own, own / "out", "--videos-per-shard", "5").returncode == 2
+    kept = contents(own / ".out.partial")
+
+    def stat(self: Path, **options: Any) -> os.stat_result:
+        if self.suffix == ".npy":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return real(self, **options)
+
+    real = Path.stat
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "stat", stat)
+        result = pack_all(own, own / "out", "--videos-per-shard", "5")
+    assert result.returncode == 2
+    assert "cannot be read (Stale file handle)" in result.stderr
+    assert contents(own / ".out.partial") == kept
+
+
+def test_repair_needs_the_sources_that_were_packed(own: Path) -> None:
     options = ("--videos-per-shard", "5")
-    assert pack_here(monkeypatch, own, own / "out", *options) == 0
+    assert pack_all(own, own / "out", *options).returncode == 0
     before = contents(own / "out")
     path = own / "out" / read_manifest(own / "out").splits["val"].shards[0].name
     path.unlink()
     source = feature_path(own / "features", "audio", all_keys()[13])
     values = np.load(source)
     np.save(source, values + 1)
-    assert pack_here(monkeypatch, own, own / "out", *options, "--repair") == 2
-    assert f"{path}: written anew it has SHA-256" in capsys.readouterr().err
+    result = pack_all(own, own / "out", *options, "--repair")
+    assert result.returncode == 2
+    assert f"{path}: written anew it has SHA-256" in result.stderr
     assert not path.exists()
     np.save(source, values)
-    assert pack_here(monkeypatch, own, own / "out", *options, "--repair") == 0
+    result = pack_all(own, own / "out", *options, "--repair")
+    assert result.returncode == 0
     told = "written anew: val/shard-000000.tar\nshards that were whole: 4, written anew: 1\n"
-    assert told in capsys.readouterr().out
+    assert told in result.stdout
     assert contents(own / "out") == before
 
 
@@ -313,6 +404,7 @@ def test_a_folder_that_holds_something_is_not_overwritten(sources: Path, tmp_pat
         (),
         ("--unlabelled", "--annotations", "a"),
         ("--unlabelled", "--videos-per-shard", "0"),
+        ("--unlabelled", "--repair", "--restart"),
     ],
 )
 def test_impossible_options_are_refused(sources: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:

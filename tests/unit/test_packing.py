@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import logging
 import os
 import resource
 import shutil
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +27,7 @@ from jomold_dist.data.source import read_manifest
 from jomold_dist.data.workplace import Workplace
 from jomold_dist.data.writing import DatasetWriter, SplitSource, Videos
 from jomold_dist.errors import DataError
+from tests.other_user import as_other_user
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos
 
 SIZES = {"train": 31, "val": 9}
@@ -55,6 +59,7 @@ def pack(
     sources: dict[str, Source] | None = None,
     recipe: dict[str, Any] | None = None,
     origin: Callable[[slice], str] = lambda part: "",
+    restart: bool = False,
 ) -> Manifest:
     """Packs as the tools do: with a recipe, and the bad videos of all splits in one error."""
     problems: list[str] = []
@@ -66,6 +71,7 @@ def pack(
         features=FEATURES,
         videos_per_shard=4,
         recipe={"seed": 1} if recipe is None else recipe,
+        restart=restart,
     ) as writer:
         for split in SIZES:
             source: Videos = sources[split] if sources else videos_of(split)
@@ -200,14 +206,194 @@ def test_a_finished_shard_that_was_damaged_since_is_made_again(tmp_path: Path, u
     assert contents(tmp_path / "set") == undisturbed
 
 
-def test_another_recipe_starts_anew_and_says_why(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_recipe_is_refused_and_costs_nothing(
+    tmp_path: Path, undisturbed: dict[str, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
-    interrupt(tmp_path / "set", 14, recipe={"seed": 1, "labels": "a" * 64})
+    interrupt(tmp_path / "set", 14)
+    kept = contents(tmp_path / ".set.partial")
+    with pytest.raises(DataError) as error:
+        pack(tmp_path / "set", sources(), recipe={"seed": 2, "labels": "b" * 64})
+    assert str(error.value) == (
+        f"{tmp_path / '.set.partial'} holds 3 shards that an earlier start has finished, and this one cannot go on "
+        "after them: labels has changed, seed was 1 and is 2; start as before to go on, or begin anew without "
+        "(--restart)"
+    )
+    with pytest.raises(DataError, match="cannot go on after them: it does not say what decides the content"):
+        DatasetWriter(tmp_path / "set", name="x", categories=CATEGORIES, segments=SEGMENTS, features=FEATURES)
+    assert contents(tmp_path / ".set.partial") == kept
     again = sources()
-    pack(tmp_path / "set", again, recipe={"seed": 2, "labels": "b" * 64})
-    assert "starting anew, without the 3 shards of an earlier start: " in caplog.text
-    assert "labels is another, seed was 1 and is 2" in caplog.text
+    pack(tmp_path / "set", again)
+    assert again["train"].read == list(range(12, 31))
+    assert contents(tmp_path / "set") == undisturbed
+
+
+@pytest.mark.parametrize("recipe", [{"seed": 1}, {"seed": 2}])
+def test_a_restart_begins_anew(tmp_path: Path, recipe: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    interrupt(tmp_path / "set", 14)
+    again = sources()
+    pack(tmp_path / "set", again, recipe=recipe, restart=True)
+    assert "starting anew, without the 3 shards of an earlier start" in caplog.text
     assert again["train"].read == list(range(31))
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.fixture
+def fails(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Makes a file one that its disk cannot read any more."""
+
+    def fail(path: Path) -> None:
+        def opened(file: Any, *arguments: Any, **options: Any) -> Any:
+            if not isinstance(file, int) and Path(file) == path:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+            return real(file, *arguments, **options)
+
+        real = io.open
+        monkeypatch.setattr(io, "open", opened)
+
+    return fail
+
+
+def test_a_journal_that_cannot_be_read_is_not_taken_for_none(
+    tmp_path: Path, undisturbed: dict[str, bytes], fails: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(tmp_path / "set", 14)
+    journal = tmp_path / ".set.partial" / "journal.jsonl"
+    kept = contents(tmp_path / ".set.partial")
+    fails(journal)
+    for restart in (False, True):
+        with pytest.raises(DataError, match=rf"cannot read {journal}: Input/output error"):
+            pack(tmp_path / "set", sources(), restart=restart)
+    monkeypatch.undo()
+    assert contents(tmp_path / ".set.partial") == kept
+    pack(tmp_path / "set")
+    assert contents(tmp_path / "set") == undisturbed
+
+
+@pytest.mark.parametrize("line", [b"", b"{\n", b"{}\n", b"[]\n", b'{"recipe": 3}\n', b"\xff\n"])
+def test_a_damaged_journal_is_refused_and_its_shards_stay(
+    tmp_path: Path, undisturbed: dict[str, bytes], line: bytes
+) -> None:
+    interrupt(tmp_path / "set", 14)
+    journal = tmp_path / ".set.partial" / "journal.jsonl"
+    sound = journal.read_bytes()
+    journal.write_bytes(line)
+    with pytest.raises(DataError, match=rf"{journal} is damaged \(.*\), so .*begin anew without them \(--restart\)"):
+        pack(tmp_path / "set", sources())
+    assert len(list((tmp_path / ".set.partial").rglob("*.tar"))) == 3
+    journal.write_bytes(sound)
+    again = sources()
+    pack(tmp_path / "set", again)
+    assert again["train"].read == list(range(12, 31))
+    interrupt(tmp_path / "other", 14)
+    (tmp_path / ".other.partial" / "journal.jsonl").write_bytes(line)
+    pack(tmp_path / "other", sources(), restart=True)
+    assert contents(tmp_path / "other") == contents(tmp_path / "set") == undisturbed
+
+
+def test_a_finished_shard_that_cannot_be_read_is_not_made_again(
+    tmp_path: Path, undisturbed: dict[str, bytes], fails: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt(tmp_path / "set", 14)
+    path = tmp_path / ".set.partial" / "set" / "train" / "shard-000001.tar"
+    fails(path)
+    again = sources()
+    with pytest.raises(
+        DataError, match=rf"cannot read {path}, which .* finished: Input/output error; make it readable"
+    ):
+        pack(tmp_path / "set", again)
+    assert again["train"].read == []
+    monkeypatch.undo()
+    pack(tmp_path / "set", again)
+    assert again["train"].read == list(range(12, 31))
+    assert contents(tmp_path / "set") == undisturbed
+
+
+def test_shards_stay_whose_sources_have_changed_and_cannot_be_had(
+    tmp_path: Path, undisturbed: dict[str, bytes]
+) -> None:
+    def gone(number: int) -> None:
+        raise DataError("the sources are gone")
+
+    interrupt(tmp_path / "set", 14)
+    with pytest.raises(BadVideosError, match="the sources are gone"):
+        pack(tmp_path / "set", sources(gone), origin=lambda part: "changed")
+    again = sources()
+    pack(tmp_path / "set", again)
+    assert again["train"].read == list(range(12, 31))
+    assert contents(tmp_path / "set") == undisturbed
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_is_followed_and_stays_a_link(tmp_path: Path, undisturbed: dict[str, bytes], there: bool) -> None:
+    """Also while it is packed: the disk that the link leads to is the one with the space."""
+    (tmp_path / "big").mkdir()
+    target, link = tmp_path / "big" / "llp", tmp_path / "data" / "set"
+    link.parent.mkdir()
+    link.symlink_to("../big/llp")
+    if there:
+        target.mkdir()
+    interrupt(link, 14)
+    assert [path.name for path in link.parent.iterdir()] == ["set"]
+    assert (tmp_path / "big" / ".llp.partial").is_dir()
+    again = sources()
+    pack(link, again)
+    assert again["train"].read == list(range(12, 31))
+    assert link.is_symlink()
+    assert contents(target) == undisturbed
+    assert [path.name for path in target.parent.iterdir()] == ["llp"]
+    (link / "train" / "shard-000001.tar").unlink()
+    assert repair(link, sources()) == ("train/shard-000001.tar",)
+    assert contents(target) == undisturbed
+    with pytest.raises(DataError, match=r"llp exists and is not an empty folder"):
+        pack(link)
+
+
+def test_links_that_lead_nowhere_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    links = {"loop": "loop", "one": "other", "other": "one", "unmounted": "mnt/big/llp", "folder": "mnt"}
+    for name, target in links.items():
+        (tmp_path / name).symlink_to(target)
+    before = sorted(tmp_path.iterdir())
+    for out, message in {
+        "loop": "the link .*loop leads back to itself; remove it",
+        "one": "the link .*one leads back to itself; remove it",
+        "loop/set": "the link .*loop leads back to itself; remove it",
+        "unmounted": r"the link .*unmounted leads to .*/mnt/big/llp, and there is no folder .*/mnt/big \(is a disk not",
+        "folder/set": r"the link .*folder leads to .*/mnt, and there is no folder .*/mnt \(is a disk not mounted\?\)",
+    }.items():
+        with pytest.raises(DataError, match=message):
+            pack(tmp_path / out, sources(stop_at(0)))
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("what", [".set.partial", ".set.partial/set"])
+def test_a_link_in_the_place_of_the_workplace_is_not_followed(tmp_path: Path, what: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("important")
+    (tmp_path / what).parent.mkdir(exist_ok=True)
+    (tmp_path / what).symlink_to(tmp_path / "mine")
+    with pytest.raises(
+        DataError, match=rf"{what} is a link, and a data set is packed in a folder of its own; remove it"
+    ):
+        pack(tmp_path / "set")
+    assert contents(tmp_path / "mine") == {"thesis.tex": b"important"}
+
+
+@pytest.mark.skipif(not os.path.ismount("/proc"), reason="a mount point is needed")
+def test_a_mount_point_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "set").symlink_to("/proc")
+    with pytest.raises(DataError, match=rf"{tmp_path / 'set'} is a mount point, .* inside it, such as .*/set/x"):
+        pack(tmp_path / "set")
+
+
+def test_the_folder_that_one_is_in(
+    tmp_path: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "set").mkdir()
+    monkeypatch.chdir(tmp_path / "set")
+    pack(Path("."))
+    assert contents(tmp_path / "set") == undisturbed
 
 
 def test_shards_of_changed_sources_are_made_again_and_no_others(
@@ -276,11 +462,38 @@ def test_what_a_kill_right_after_the_last_rename_leaves_is_cleared(tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(DataError, match="cannot write beside"):
-        pack(tmp_path / "set")
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach, unlike tmp_path."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def refusal(out: Path) -> str:
+    try:
+        pack(out)
+    except DataError as error:
+        return str(error)
+    return "packed"
+
+
+def test_folders_without_permission(open_folder: Path) -> None:
+    for name, mode in (("parent", 0o555), ("closed", 0o700), ("set", 0o333), ("free", 0o777)):
+        (open_folder / name).mkdir()
+        (open_folder / name).chmod(mode)
+    (open_folder / "closed").chmod(0o000)
+    below = as_other_user(lambda: refusal(open_folder / "parent" / "set"))
+    assert below.startswith(f"cannot write beside {open_folder / 'parent' / 'set'}, where a data set is packed before")
+    assert "Permission denied" in below
+    assert len(below.splitlines()) == 1
+    closed = as_other_user(lambda: refusal(open_folder / "closed" / "set"))
+    assert closed.startswith(f"cannot write beside {open_folder / 'closed' / 'set'}")
+    assert as_other_user(lambda: refusal(open_folder / "free" / "set")) == "packed"
+    open_folder.chmod(0o777)
+    unknown = as_other_user(lambda: refusal(open_folder / "set"))
+    assert unknown == f"{open_folder / 'set'} cannot be used: Permission denied; choose another folder"
+    assert {path.name for path in open_folder.iterdir()} == {"parent", "closed", "set", "free"}
 
 
 def repair(folder: Path, sources: dict[str, Source], **changes: Any) -> tuple[str, ...]:
@@ -325,12 +538,36 @@ def test_repair_goes_on_past_a_shard_that_cannot_be_restored(damaged: Path, undi
     (place / "something").mkdir(parents=True)  # nothing can be read or written there
     with pytest.raises(DataError) as error:
         repair(damaged, sources())
-    assert str(error.value).startswith(f"cannot write {place}: ")
+    assert str(error.value).startswith(f"cannot read {place}: it is a folder, not a file; ")
     assert len(str(error.value).splitlines()) == 1
     shutil.rmtree(place)
     found = contents(damaged)
     assert found == {name: content for name, content in undisturbed.items() if name in found}
     assert len(found) == len(undisturbed) - 1
+
+
+def test_repair_replaces_nothing_that_cannot_be_read(
+    damaged: Path, undisturbed: dict[str, bytes], fails: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreadable, fifo = (damaged / "train" / f"shard-00000{number}.tar" for number in (1, 2))
+    before = unreadable.read_bytes()
+    fifo.unlink()
+    os.mkfifo(fifo)
+    fails(unreadable)
+    with pytest.raises(DataError) as error:
+        repair(damaged, sources())
+    assert error.value.problems == (
+        f"cannot read {unreadable}: Input/output error; make it readable, or remove it to have it written anew",
+        f"cannot read {fifo}: it is a FIFO, not a regular file; make it readable, or remove it to have it written anew",
+    )
+    monkeypatch.undo()
+    assert unreadable.read_bytes() == before
+    fifo.unlink()
+    assert contents(damaged) == {
+        name: before if name == "train/shard-000001.tar" else content
+        for name, content in undisturbed.items()
+        if name != "train/shard-000002.tar"
+    }
 
 
 def test_repair_replaces_nothing_by_other_content(damaged: Path, undisturbed: dict[str, bytes]) -> None:

@@ -154,7 +154,7 @@ def test_killed_and_stopped_it_ends_with_the_same_bytes_and_repairs_them(
     assert stop_after_a_shard(out, signal.SIGKILL, *options).returncode == -signal.SIGKILL
     stopped = stop_after_a_shard(out, signal.SIGTERM, *options)
     assert stopped.returncode == 75, stopped.stderr
-    assert "simulate_llp: stopped by SIGTERM" in stopped.stderr
+    assert "stopped by SIGTERM" in stopped.stderr
     assert "the same command goes on after them" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     monkeypatch.setattr(sys, "argv", ["simulate_llp.py", "--out", str(out), *options])

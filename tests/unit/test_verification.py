@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ from jomold_dist.data.shards import DatasetWriter, ShardReader
 from jomold_dist.data.source import read_manifest
 from jomold_dist.data.verification import verify_data_set
 from jomold_dist.data.video_check import VideoCheck, problems_of
+from jomold_dist.errors import DataError
+from tests.other_user import as_other_user
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, write_dataset
 
 SIZES = {"train": 17, "val": 9}
@@ -277,7 +280,7 @@ def test_a_key_that_comes_twice_is_named_with_both_places(tmp_path: Path) -> Non
     ("damage", "message"),
     [
         (None, ""),
-        ("cut", "truth/train.npz cannot be read"),
+        ("cut", "truth/train.npz is damaged (BadZipFile: "),
         ("order", "truth/train.npz is not about the videos of its split in their order"),
         ("shape", "truth/train.npz is not 0 or 1 of shape (9, 2, 5, 4)"),
     ],
@@ -299,6 +302,78 @@ def test_the_hidden_truth_of_simulated_data_is_checked(tmp_path: Path, damage: s
     problems = [str(problem) for problem in found(tmp_path / "set")]
     assert len(problems) == (damage is not None)
     assert all(message in problem for problem in problems)
+
+
+def test_damage_of_the_hidden_truth_of_any_kind_is_one_problem(tmp_path: Path) -> None:
+    videos = make_videos(9)
+    with DatasetWriter(
+        tmp_path / "set", name="x", categories=CATEGORIES, segments=SEGMENTS, features=FEATURES, simulated={"seed": 0}
+    ) as writer:
+        writer.write_split("train", videos, max_labels=5, dense=False)
+        manifest = writer.finish()
+    path = tmp_path / "set" / "truth" / "train.npz"
+    path.parent.mkdir()
+    dense = np.random.default_rng(0).integers(0, 2, (9, 2, 5, 4)).astype(np.uint8)
+    np.savez_compressed(path, keys=np.array([video.key for video in videos]), dense=dense)
+    sound, draw = path.read_bytes(), np.random.default_rng(1)
+    assert verify_data_set(tmp_path / "set", manifest).sound
+    for _ in range(200):
+        content = np.frombuffer(sound, np.uint8).copy()
+        content[draw.integers(len(content), size=3)] ^= (1 << draw.integers(0, 8, size=3)).astype(np.uint8)
+        path.write_bytes(content.tobytes())
+        assert all(
+            "truth/train.npz" in problem.problem for problem in verify_data_set(tmp_path / "set", manifest).problems
+        )
+    for damage, message in (
+        (np.save, "is damaged (TypeError"),
+        (np.savez, "is damaged (KeyError"),
+        (None, "cannot be read (it is a FIFO"),
+    ):
+        path.unlink()
+        if damage is None:
+            os.mkfifo(path)
+        else:
+            with path.open("wb") as file:
+                damage(file, dense)
+        (problem,) = verify_data_set(tmp_path / "set", manifest).problems
+        assert problem.problem.startswith(f"truth/train.npz {message}")
+
+
+@pytest.mark.parametrize("level", ["size", "digest", "full"])
+def test_what_is_no_regular_file_is_not_waited_for(
+    folder: Path, level: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shard = folder / "train" / "shard-000001.tar"
+    shard.unlink()
+    os.mkfifo(shard)
+    fifo = Problem("cannot be read (it is a FIFO, not a regular file)", "train", "train/shard-000001.tar")
+    assert found(folder, level=level) == [fifo]
+    (folder / MANIFEST_NAME).unlink()
+    os.mkfifo(folder / MANIFEST_NAME)
+    assert verify_shards.main([str(folder), "--level", level]) == 2
+    told = f"error: cannot read {folder / MANIFEST_NAME}: it is a FIFO, not a regular file\n"
+    assert capsys.readouterr().err == told
+    assert verify_shards.main([str(folder / MANIFEST_NAME), "--level", level]) == 2
+    assert f"the shards' folder {folder / MANIFEST_NAME} is not a folder; tools/sim" in capsys.readouterr().err
+
+
+def test_folders_that_cannot_be_read_are_not_taken_for_empty_or_missing(sound: Path) -> None:
+    def said() -> str:
+        try:
+            return "; ".join(map(str, found(folder, level="size")))
+        except DataError as error:
+            return str(error)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(shutil.copytree(sound, Path(name) / "set"))
+        Path(name).chmod(0o755)
+        (folder / "hidden").mkdir(0o300)
+        denied = "cannot be read (Permission denied)"
+        assert as_other_user(said) == f"the data set: the folder {folder / 'hidden'} {denied}"
+        (folder / "val").chmod(0o300)
+        assert f"val/shard-000000.tar: {denied}" in as_other_user(said)
+        Path(name).chmod(0o700)
+        assert as_other_user(said).startswith(f"the shards' folder {folder} {denied}; tools/simulate_llp.py")
 
 
 def test_the_tool_says_what_is_damaged_and_writes_a_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
