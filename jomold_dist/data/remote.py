@@ -74,12 +74,17 @@ class Remote:
         size = self._tried(name, lambda: self._system.info(f"{self._path}/{name}").get("size"))
         return None if size is None else int(size)
 
-    def read(self, name: str) -> bytes:
-        """A small file whole. Errors as in `fetch`."""
+    def read(self, name: str, most: int) -> bytes:
+        """A file whole. DamagedError if it has more than `most` bytes; else errors as in `fetch`."""
 
         def attempt() -> bytes:
+            content = bytearray()
             with self._open(name) as source:
-                return source.read()
+                while chunk := source.read(CHUNK):
+                    content += chunk
+                    if len(content) > most:
+                        raise too_long(f"{self.url}/{name}", most)
+            return bytes(content)
 
         return self._tried(name, attempt)
 
@@ -140,7 +145,7 @@ class Remote:
         for number in range(1, self._attempts + 1):
             try:
                 return attempt()
-            except (ClosedError, LocalError):
+            except (ClosedError, LocalError, DamagedError):
                 raise
             except Exception as raised:  # of fsspec, of the storage's client and of the network
                 error = self._behind(raised)
@@ -165,6 +170,11 @@ class Remote:
                     time.sleep(wait)
                 pause = min(2 * pause, LONGEST_PAUSE)
         raise AssertionError("an attempt returns or raises")
+
+
+def too_long(place: str, most: int) -> DamagedError:
+    """The problem of a file that has more than `most` bytes."""
+    return DamagedError(f"{place} is damaged: it is longer than {most} bytes; copy it again, or make it again")
 
 
 def _merged(ours: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -55,11 +55,11 @@ class ShardReport:
 
 
 def verify_shard(
-    folder: Path, manifest: Manifest, split: SplitInfo, shard: ShardInfo, level: Level, check: VideoCheck | None
+    folder: Path, manifest: Manifest, split: SplitInfo, shard: ShardInfo, level: Level, check: VideoCheck
 ) -> ShardReport:
     """Compares a shard's size, at another level than `size` its SHA-256 too, and at `full` looks at its videos.
 
-    `check` is of the split; None if the manifest does not tell where its videos lie.
+    `check` is of the split.
     """
     report = ShardReport(split.name, shard.name, shard.videos)
     try:
@@ -71,7 +71,7 @@ def verify_shard(
             if level == "size":
                 return report
             digest = hashlib.sha256()
-            if level == "full" and check is not None:
+            if level == "full":
                 _verify_videos(file, digest.update, report, manifest, split, shard, check)
             clean_end = _hash_rest(file, digest.update)
     except FileNotFoundError:
@@ -81,7 +81,7 @@ def verify_shard(
     else:
         seen = digest.hexdigest()
         if seen != shard.sha256 and size == shard.bytes:
-            damage = _where(report, clean_end) if level == "full" and check is not None else ""
+            damage = _where(report, clean_end) if level == "full" else ""
             altered = f"altered: SHA-256 {seen[:16]}…, the manifest says {shard.sha256[:16]}…{damage}"
             report.problems.insert(0, Problem(altered, split.name, shard.name))
     return report

@@ -16,7 +16,7 @@ import numpy as np
 
 from jomold_dist.data.damage import BadVideo, DamagedError
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.records import RecordCheck, shard_bytes, split_layout
+from jomold_dist.data.records import RecordCheck
 from jomold_dist.data.source import REMEDY, Folder, Place, as_source
 from jomold_dist.data.video_check import VideoCheck
 from jomold_dist.data.writing import DatasetWriter, Video
@@ -39,8 +39,6 @@ class ShardReader:
     ) -> None:
         self._source, self._mask = as_source(place), mask
         self._info = manifest.split(split)
-        if misfit := manifest_misfit(self._source, manifest, split):
-            raise DataError(misfit)
         self._layout, self._videos = RecordCheck(manifest, self._info), VideoCheck(manifest, self._info)
         self.record_bytes = self._info.record.bytes
         self._max_open = max_open
@@ -100,6 +98,11 @@ class ShardReader:
             raise DamagedError(
                 f"shard {self._source}/{info.name} is altered: video {first + int(good.argmin())} of it does not lie "
                 f"where the manifest says; {REMEDY}"
+            )
+        if (bad := self._videos.bad_keys(records)).any():
+            raise DamagedError(
+                f"shard {self._source}/{info.name}: the key of video {first + int(bad.argmax())} holds a "
+                f"character that a key may not hold; {REMEDY}"
             )
         return {}
 
@@ -171,13 +174,9 @@ def verify_shards(
     `shards` picks a share of all shards of the splits, e.g. slice(rank, None, world) so that ranks divide the work.
     """
     names = list(manifest.splits if splits is None else splits)
-    problems = [misfit for name in names if (misfit := manifest_misfit(folder, manifest, name))]
-    chosen = [(name, shard) for name in names for shard in manifest.split(name).shards]
-    for name, shard in chosen[shards]:
-        wanted = shard_bytes(shard.videos, manifest.split(name).record.bytes)
-        if shard.bytes != wanted:
-            problems.append(f"{shard.name}: the manifest says {shard.bytes} bytes, {shard.videos} videos take {wanted}")
-            continue
+    problems = []
+    chosen = [shard for name in names for shard in manifest.split(name).shards]
+    for shard in chosen[shards]:
         try:
             file = Folder(Path(folder)).open(shard)
         except DataError as error:
@@ -190,11 +189,3 @@ def verify_shards(
                     f"the manifest says {shard.sha256[:16]}…; {REMEDY}"
                 )
     return problems
-
-
-def manifest_misfit(place: Place, manifest: Manifest, split: str) -> str | None:
-    """The problem, if the layout that the manifest states for a split is not the one its features lead to."""
-    info = manifest.split(split)
-    if split_layout(manifest, info) == info.record:
-        return None
-    return f"the manifest in {place} is damaged: the records of split {split!r} do not fit its features; {REMEDY}"

@@ -13,8 +13,9 @@ from typing import BinaryIO, Protocol
 from jomold_dist.config import DataConfig
 from jomold_dist.data.cache import ShardCache
 from jomold_dist.data.damage import DamagedError
-from jomold_dist.data.manifest import MANIFEST_NAME, Manifest, ManifestError, ShardInfo, parse_manifest
-from jomold_dist.data.remote import MissingError, Remote
+from jomold_dist.data.manifest import MANIFEST_NAME, Manifest, ShardInfo
+from jomold_dist.data.manifest_file import MOST_BYTES, ManifestError, parse_manifest
+from jomold_dist.data.remote import MissingError, Remote, too_long
 from jomold_dist.errors import DataError
 
 REREAD = 2  # how often a remote manifest that is damaged is read again
@@ -26,8 +27,9 @@ class Source(Protocol):
 
     is_remote: bool
 
-    def read(self, name: str) -> bytes:
-        """A small file whole. MissingError if it is not there, DataError if it cannot be read."""
+    def read(self, name: str, most: int) -> bytes:
+        """A file whole. MissingError if it is not there, DamagedError if it has more than `most` bytes, DataError if it
+        cannot be read."""
         ...
 
     def open(self, shard: ShardInfo, closing: threading.Event, any_size: bool = False) -> int:
@@ -55,14 +57,17 @@ class Folder:
     def __str__(self) -> str:
         return str(self._path)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most: int) -> bytes:
         if not self._path.is_dir():
             raise MissingError(
                 f"the shards' folder {self._path} does not exist; make one with tools/simulate_llp.py or "
                 "tools/pack_llp.py"
             )
         try:
-            return (self._path / name).read_bytes()
+            with (self._path / name).open("rb") as file:
+                if os.fstat(file.fileno()).st_size > most:
+                    raise too_long(f"{self}/{name}", most)
+                return file.read()
         except FileNotFoundError:
             raise MissingError(f"{self._path} holds no {name}") from None
         except OSError as error:
@@ -107,8 +112,8 @@ class Url:
     def __str__(self) -> str:
         return self._remote.url
 
-    def read(self, name: str) -> bytes:
-        return self._remote.read(name)
+    def read(self, name: str, most: int) -> bytes:
+        return self._remote.read(name, most)
 
     def open(self, shard: ShardInfo, closing: threading.Event | None = None, any_size: bool = False) -> int:
         return self._cache.open(shard, closing)
@@ -162,8 +167,8 @@ def read_manifest(place: Place) -> Manifest:
     path = f"{source}/{MANIFEST_NAME}"
     for _ in range(REREAD if source.is_remote else 0):
         with suppress(ManifestError):  # it may have been altered on its way
-            return parse_manifest(source.read(MANIFEST_NAME), path, from_afar=source.is_remote)
-    return parse_manifest(source.read(MANIFEST_NAME), path, from_afar=source.is_remote)
+            return parse_manifest(source.read(MANIFEST_NAME, MOST_BYTES), path)
+    return parse_manifest(source.read(MANIFEST_NAME, MOST_BYTES), path)
 
 
 def default_cache() -> Path:

@@ -7,8 +7,6 @@ Python's lock, so threads are enough.
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -18,9 +16,11 @@ from typing import Any
 import numpy as np
 
 from jomold_dist.data.manifest import MANIFEST_NAME, Manifest, ShardInfo, SplitInfo
-from jomold_dist.data.records import shard_bytes, split_layout
 from jomold_dist.data.shard_check import Level, Problem, ShardReport, verify_shard
+from jomold_dist.data.source import Folder
+from jomold_dist.data.truth import read_truth, truth_name
 from jomold_dist.data.video_check import VideoCheck
+from jomold_dist.errors import DataError
 
 CACHE_FOLDER = ".resident"  # decoded splits, see resident.py
 
@@ -59,7 +59,7 @@ def verify_data_set(
     that a video holds. `progress` is called with the videos of every shard that is done.
     """
     folder = Path(folder)
-    checks = {name: _check_of(manifest, split) for name, split in manifest.splits.items()}
+    checks = {name: VideoCheck(manifest, split) for name, split in manifest.splits.items()}
 
     def report(split: SplitInfo, shard: ShardInfo) -> ShardReport:
         return verify_shard(folder, manifest, split, shard, level, checks[split.name])
@@ -74,7 +74,7 @@ def verify_data_set(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    problems = [*_manifest_problems(manifest), *(problem for report in reports for problem in report.problems)]
+    problems = [problem for report in reports for problem in report.problems]
     if level == "full":
         problems += _most_labels(manifest, reports)
         problems += _repeated_keys(reports)
@@ -83,30 +83,6 @@ def verify_data_set(
     return Verification(
         level, tuple(problems), {name: _totals(split, reports) for name, split in manifest.splits.items()}
     )
-
-
-def _check_of(manifest: Manifest, split: SplitInfo) -> VideoCheck | None:
-    """None if the split's layout is not what its features lead to: no offset in it means anything then."""
-    return VideoCheck(manifest, split) if split_layout(manifest, split) == split.record else None
-
-
-def _manifest_problems(manifest: Manifest) -> Iterator[Problem]:
-    """Where the manifest contradicts itself; what cannot be a manifest at all, read_manifest refuses."""
-    seen: set[str] = set()
-    for split in manifest.splits.values():
-        if split_layout(manifest, split) != split.record:
-            yield Problem("the manifest's layout of its records is not what its features lead to", split.name)
-        for shard in split.shards:
-            wanted = shard_bytes(shard.videos, split.record.bytes)
-            if shard.bytes != wanted:
-                told = f"the manifest says {shard.bytes} bytes, but {shard.videos} videos take {wanted}"
-                yield Problem(told, split.name, shard.name)
-            if shard.positives.sum() > shard.videos * split.max_labels:
-                told = f"the manifest counts more positives than {split.max_labels} labels a video allow"
-                yield Problem(told, split.name, shard.name)
-            if shard.name in seen:
-                yield Problem("the manifest names it twice", split.name, shard.name)
-            seen.add(shard.name)
 
 
 def _most_labels(manifest: Manifest, reports: list[ShardReport]) -> Iterator[Problem]:
@@ -143,21 +119,13 @@ def _repeated_keys(reports: list[ShardReport]) -> Iterator[Problem]:
 def _truth_problems(folder: Path, manifest: Manifest, reports: list[ShardReport]) -> Iterator[Problem]:
     """The hidden truth of simulated data, where it is there: about the videos of its split, in their order."""
     for name, split in manifest.splits.items():
-        path = folder / truth_name(name)
-        mine = [report for report in reports if report.split == name]
-        if manifest.simulated is None or not path.exists():
-            continue
         try:
-            with np.load(path, allow_pickle=False) as file:
-                keys, dense = file["keys"], file["dense"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-            yield Problem(f"{truth_name(name)} cannot be read ({error})", name)
+            truth = read_truth(Folder(folder), manifest, name)
+        except DataError as error:
+            yield Problem(str(error), name)
             continue
-        shape = (split.videos, 2, len(manifest.categories), manifest.segments)
-        if dense.shape != shape or dense.dtype != np.uint8 or (dense > 1).any():
-            yield Problem(f"{truth_name(name)} is not 0 or 1 of shape {shape}", name)
-        stored = np.concatenate([report.keys for report in mine])
-        if len(stored) == split.videos and [key.decode() for key in stored.tolist()] != keys.tolist():
+        stored = np.concatenate([report.keys for report in reports if report.split == name])
+        if truth is not None and len(stored) == split.videos and not np.array_equal(stored, truth.keys):
             yield Problem(f"{truth_name(name)} is not about the videos of its split in their order", name)
 
 
@@ -183,8 +151,3 @@ def _totals(split: SplitInfo, reports: list[ShardReport]) -> dict[str, int]:
         "damaged_shards": sum(bool(report.problems) for report in mine),
         "videos_without_checksum": sum(report.without_checksum for report in mine),
     }
-
-
-def truth_name(split: str) -> str:
-    """Where a simulated data set holds the hidden truth of a split."""
-    return f"truth/{split}.npz"

@@ -9,7 +9,7 @@ from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.plan import check_world_size
 from jomold_dist.data.resident import ResidentSplit
-from jomold_dist.data.shards import manifest_misfit, verify_shards
+from jomold_dist.data.shards import verify_shards
 from jomold_dist.data.source import Source, Url, problems_of_remote, read_manifest, source_of
 from jomold_dist.denoising.methods import METHODS
 from jomold_dist.distributed.world import World, agree_on_errors, gather_objects
@@ -55,8 +55,7 @@ def problems_of_shards(
     """What is wrong with a share of the shards, as far as it is to be known beforehand. Shards from a URL are checked
     when they come, and videos that are to be masked one by one, when they are read."""
     if isinstance(source, Url):
-        misfits = [manifest_misfit(source, manifest, split) for split in splits]
-        return [m for m in misfits if m] or problems_of_remote(source, manifest, () if share.start else splits)
+        return problems_of_remote(source, manifest, () if share.start else splits)
     masks = config.data.on_bad_video == "mask"
     return verify_shards(Path(str(source)), manifest, splits, config.data.verify, slice(0) if masks else share)
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.remote import MissingError
 from jomold_dist.data.source import Source
+from jomold_dist.data.truth import read_truth
 from jomold_dist.distributed.world import World, gather_objects
-from jomold_dist.errors import DataError
 from jomold_dist.training.recorder import Cell
 from jomold_dist.training.step import StepReport
 
 MODALITIES = ("audio", "visual")
-TRUTH = "truth/train.npz"
 
 
 class Labels(NamedTuple):
@@ -205,19 +202,13 @@ class RemovalRecord:
         return self._labels - there
 
 
-def read_truth(source: Source, manifest: Manifest) -> dict[str, np.ndarray] | None:
+def read_present(source: Source, manifest: Manifest) -> dict[str, np.ndarray] | None:
     """What a simulated training split really holds: key -> bool (2, C); None where no truth is known."""
-    if manifest.simulated is None:
+    truth = read_truth(source, manifest, "train")
+    if truth is None:
         return None
-    try:
-        content = source.read(TRUTH)
-    except MissingError:
-        return None
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            return dict(zip(file["keys"].tolist(), file["dense"].any(-1), strict=True))
-    except (EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{source}/{TRUTH} is damaged ({error}); simulate the data set again, or remove it") from None
+    present = truth.dense.max(axis=-1).astype(bool)
+    return dict(zip((key.decode("ascii") for key in truth.keys.tolist()), present, strict=True))
 
 
 def _quality(rightly: int, removed: int, noise: int) -> tuple[float | None, float | None]:
