@@ -41,6 +41,14 @@ class ClosedError(Exception):
     """The transfer was given up because nobody needs it any more."""
 
 
+def pause(seconds: float, closing: threading.Event | None = None) -> None:
+    """Waits, but no longer than until `closing` is set: then ClosedError."""
+    if closing is None:
+        time.sleep(seconds)
+    elif closing.wait(seconds):
+        raise ClosedError
+
+
 class Remote:
     """A folder behind a URL. Thread-safe.
 
@@ -141,7 +149,7 @@ class Remote:
 
     def _tried(self, name: str, attempt: Callable[[], T], closing: threading.Event | None = None) -> T:
         """What an attempt gives, tried again with pauses that double."""
-        pause = FIRST_PAUSE
+        length = FIRST_PAUSE
         for number in range(1, self._attempts + 1):
             try:
                 return attempt()
@@ -162,13 +170,9 @@ class Remote:
                         f"{self.url}/{name} could not be read in {number} attempts, lastly: {said}; check the network "
                         "and the server, or raise data.attempts"
                     ) from None
-                wait = pause * random.uniform(0.5, 1.5)  # so that ranks do not come back at once
                 logger.warning("%s/%s: %s; attempt %d of %d", self.url, name, said, number, self._attempts)
-                if closing is not None and closing.wait(wait):
-                    raise ClosedError from None
-                if closing is None:
-                    time.sleep(wait)
-                pause = min(2 * pause, LONGEST_PAUSE)
+            pause(length * random.uniform(0.5, 1.5), closing)  # so that ranks do not come back at once
+            length = min(2 * length, LONGEST_PAUSE)
         raise AssertionError("an attempt returns or raises")
 
 

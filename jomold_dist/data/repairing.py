@@ -80,15 +80,20 @@ def repair_shards(
         raise_together(problems)
         return Repair(tuple(whole), tuple(rewritten))
     finally:
-        workplace.close(keep=workplace.set.exists())
+        workplace.close(keep=workplace.holds_work())
 
 
 def _whole(path: Path, shard: ShardInfo) -> bool:
+    """Whether the shard is there and has its digest. DataError if it cannot be read: it may be good."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256
-    except OSError:  # missing or unreadable
+    except FileNotFoundError:
         return False
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path}: {error.strerror}; make it readable, or remove it to have it written anew"
+        ) from None
 
 
 def _differences(

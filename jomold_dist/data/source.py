@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -130,7 +130,7 @@ class Url:
 
     def check_cache(self, shards: Sequence[ShardInfo]) -> None:
         """DataError if no shard can be kept on this node, or not the largest of these."""
-        self._cache.check()
+        self._cache.check(shards)
         if shards and (problem := self._cache.too_small_for(max(shards, key=lambda shard: shard.bytes))):
             raise DataError(problem)
 
@@ -176,15 +176,15 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jomold_dist"
 
 
-def problems_of_remote(source: Url, manifest: Manifest, splits: Iterable[str]) -> list[str]:
-    """What a look at the cache and at one shard of each split tells; the others are checked when they come."""
+def problems_of_remote(source: Url, manifest: Manifest, splits: Sequence[str], ask: bool = True) -> list[str]:
+    """What a look at this node's cache and, to `ask` the server, at one shard of each split tells; the others are
+    checked when they come."""
     problems = []
-    shards = [shard for split in splits for shard in manifest.split(split).shards]
     try:
-        source.check_cache(shards)
+        source.check_cache([shard for split in splits for shard in manifest.split(split).shards])
     except DataError as error:
         problems.append(str(error))
-    for split in splits:
+    for split in splits if ask else ():
         shard = manifest.split(split).shards[0]
         try:
             size = source.size(shard)

@@ -8,18 +8,19 @@ that lies whole and synced under its final name. A kill can at most cut the last
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import json
 import os
 import shutil
-import socket
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from jomold_dist.errors import DataError
-from jomold_dist.files import write_text
+from jomold_dist.files import problem_of, write_text
+from jomold_dist.locks import LockHeldError, acquire
 
 RECIPE_SHOWN = 60  # characters of a value in the line that says what has changed
 
@@ -54,7 +55,7 @@ class Workplace:
         try:
             self._lock = self._locked()
         except OSError as error:
-            raise DataError(f"cannot write beside {out}: {error}; choose another folder") from None
+            raise DataError(f"cannot write beside {out}: {problem_of(error)}; choose another folder") from None
 
     def begin(self, recipe: Mapping[str, Any] | None) -> str:
         """Makes the workplace ready, and says what became of what an earlier process left in it ("" for nothing).
@@ -63,11 +64,14 @@ class Workplace:
         had another one, or without a recipe, all of it is.
         """
         wanted = None if recipe is None else _plain(recipe)
-        former, shards = self._read()
         try:
+            former, shards = self._read()
             self._make_ready(former, wanted, shards)
         except OSError as error:
-            raise DataError(f"cannot write {self.folder}: {error}; free some space or choose another folder") from None
+            raise DataError(
+                f"cannot use {self.folder}: {problem_of(error)}; make it readable and writable, free some space, or "
+                "choose another folder"
+            ) from None
         if former is None or not shards:
             return ""
         if former == wanted:
@@ -86,6 +90,16 @@ class Workplace:
             raise DataError(f"cannot write {self._journal}: {error.strerror}; free some space") from None
         self.finished[shard.name] = shard
 
+    def holds_work(self) -> bool:
+        """Whether something of a data set is there, or may be."""
+        try:
+            self.set.stat()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return True
+
     def close(self, *, keep: bool) -> None:
         """Gives the workplace up; what is in it is removed unless it is to be gone on with."""
         if not keep:
@@ -100,7 +114,7 @@ class Workplace:
         self, former: dict[str, Any] | None, wanted: dict[str, Any] | None, shards: list[FinishedShard]
     ) -> None:
         if former is not None and former == wanted:
-            self.finished = {shard.name: shard for shard in shards if (self.set / shard.name).is_file()}
+            self.finished = {shard.name: shard for shard in shards if _is_there(self.set / shard.name)}
             self._sweep()
         else:
             self._journal.unlink(missing_ok=True)  # first: a shard that it tells must be there
@@ -111,40 +125,28 @@ class Workplace:
 
     def _locked(self) -> int:
         """An open descriptor of the lock file, which is held."""
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            self.folder.mkdir(exist_ok=True)
-            path = self.folder / "lock"
-            try:
-                file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            except FileNotFoundError:
-                continue  # its owner has just finished and removed the folder
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.stat(path), os.fstat(file)):  # not one that its owner has removed since
-                    os.truncate(file, 0)
-                    os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-                    return file
-                os.close(file)
-            except FileNotFoundError:
-                os.close(file)
-            except BlockingIOError:
-                owner = os.pread(file, 200, 0).decode(errors="replace") or "another process"
-                os.close(file)
-                raise DataError(f"{self.out} is being packed or repaired by {owner}; wait for its end") from None
-            except OSError:
-                os.close(file)
-                raise
+        for place in (self.folder, self.set):
+            if place.is_symlink():  # in a folder that others may write, it could lead to files of the user's
+                raise OSError(errno.ELOOP, "is a link; remove it", str(place))
+        try:
+            return acquire(self.folder / "lock", patience=0)
+        except LockHeldError as holder:
+            raise DataError(f"{self.out} is being packed or repaired by {holder}; wait for its end") from None
 
     def _read(self) -> tuple[dict[str, Any] | None, list[FinishedShard]]:
-        """The recipe and the shards of the journal; None and [] without a journal. A cut last line is passed over."""
+        """The recipe and the shards of the journal; None and [] without one, or where its head is damaged. A shard
+        whose line is damaged or cut is made again. OSError if it cannot be read: what it tells may be good."""
         try:
-            lines = self._journal.read_text(encoding="utf-8").split("\n")[:-1]
-            head, *rest = [json.loads(line) for line in lines]
-            shards = [FinishedShard(**line | {"positives": tuple(line["positives"])}) for line in rest]
-            return dict(head["recipe"]), shards
-        except (OSError, ValueError, KeyError, TypeError):
+            head, *rest = self._journal.read_bytes().split(b"\n")[:-1]
+            recipe = dict(json.loads(head)["recipe"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None, []
+        shards = []
+        for line in rest:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                told = json.loads(line)
+                shards.append(FinishedShard(**told | {"positives": tuple(told["positives"])}))
+        return recipe, shards
 
     def _sweep(self) -> None:
         """Removes what is in `set` and is not a finished shard: what was being written when the process was killed."""
@@ -152,6 +154,14 @@ class Workplace:
             if not path.is_dir() and path.relative_to(self.set).as_posix() not in self.finished:
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file is there. OSError if that cannot be said."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _lines(*values: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ from jomold_dist.data.manifest import FEATURE_NAMES, MANIFEST_NAME, FeatureSpec,
 from jomold_dist.data.records import record_keys
 from jomold_dist.data.workplace import FinishedShard, Workplace
 from jomold_dist.errors import DataError
-from jomold_dist.files import sync
+from jomold_dist.files import problem_of, sync
 from jomold_dist.labels import CategorySet
 
 logger = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class DatasetWriter:
             _check_free(out)
             said = self._workplace.begin(None if recipe is None else {**self._form(), **recipe})
         except BaseException:
-            self._workplace.close(keep=self._workplace.set.exists())
+            self._workplace.close(keep=self._workplace.holds_work())
             raise
         if said:
             logger.info("%s: %s", out, said)
@@ -147,7 +147,10 @@ class DatasetWriter:
         if not len(videos):
             raise DataError(f"split {split!r} has no videos")
         form = ShardFormat(self._features, self._categories, self._segments, max_labels, dense)
-        (self.aside / split).mkdir(exist_ok=True)
+        try:
+            (self.aside / split).mkdir(exist_ok=True)
+        except OSError as error:
+            raise DataError(f"cannot write {problem_of(error)}; free some space or choose another folder") from None
         shards: list[FinishedShard] = []
         problems: list[str] = []
         for number, first in enumerate(range(0, len(videos), self._videos_per_shard)):
@@ -207,10 +210,14 @@ class DatasetWriter:
                 logger.info("%s is written again: what its videos are made from has changed since", name)
             return None
         path = self.aside / name
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
-                logger.info("%s is written again: it is damaged", name)
-                return None
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(f"cannot read {path}: {error.strerror}; make it readable, or remove it") from None
+        if digest != shard.sha256:
+            logger.info("%s is written again: it is damaged", name)
+            return None
         keys = record_keys(np.memmap(path, mode="r", shape=(videos, form.layout.bytes)), form.layout)
         if not self._keys.isdisjoint(keys):
             return None  # written again, it names those that come twice
@@ -228,6 +235,14 @@ class DatasetWriter:
 
 def _check_free(out: Path) -> None:
     """DataError if a data set cannot appear at `out`."""
-    out = Path(out)
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    try:
+        with os.scandir(out) as entries:
+            free = next(entries, None) is None
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        free = False
+    except OSError as error:
+        raise DataError(f"cannot read {out}: {error.strerror}; choose another folder") from None
+    if not free:
         raise DataError(f"{out} exists and is not an empty folder; remove it or choose another one")

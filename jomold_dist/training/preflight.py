@@ -39,7 +39,7 @@ def prepare_run(config: Config, world: World) -> Manifest:
                 "different copies of the data set, or it was changed just now"
             )
         problems = problems_of_shards(config, source, manifest, SPLITS, slice(world.rank, None, world.size))
-    found = [problem for share in gather_objects(problems, world) for problem in share]
+    found = list(dict.fromkeys(problem for share in gather_objects(problems, world) for problem in share))
     with agree_on_errors(world):
         raise_together(found)
         if config.data.resident:  # decoded here, where a cache that cannot be written is found before anything else
@@ -55,7 +55,7 @@ def problems_of_shards(
     """What is wrong with a share of the shards, as far as it is to be known beforehand. Shards from a URL are checked
     when they come, and videos that are to be masked one by one, when they are read."""
     if isinstance(source, Url):
-        return problems_of_remote(source, manifest, () if share.start else splits)
+        return problems_of_remote(source, manifest, splits, ask=not share.start)
     masks = config.data.on_bad_video == "mask"
     return verify_shards(Path(str(source)), manifest, splits, config.data.verify, slice(0) if masks else share)
 
