@@ -16,7 +16,7 @@ from watching import progress
 
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.shard_check import Problem
-from jomold_dist.data.source import read_manifest
+from jomold_dist.data.source import local_folder, read_manifest
 from jomold_dist.data.verification import Verification, verify_data_set
 from jomold_dist.errors import FAILURE, SUCCESS, USER_ERROR, DataError, UserError
 from jomold_dist.files import write_json
@@ -48,7 +48,9 @@ def main(words: list[str] | None = None) -> int:
 
 def parse(words: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of the shards and their manifest.json")
+    parser.add_argument(
+        "folder", type=folder_to_check, metavar="DIR", help="folder of the shards and their manifest.json"
+    )
     parser.add_argument(
         "--level",
         choices=LEVELS,
@@ -61,6 +63,16 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     if arguments.jobs is not None and arguments.jobs < 1:
         parser.error(f"--jobs must be at least 1, not {arguments.jobs}")
     return arguments
+
+
+def folder_to_check(place: str) -> Path:
+    folder = local_folder(place)
+    if folder is None:
+        raise argparse.ArgumentTypeError(
+            f"{place} is a URL, and this tool checks folders; shards from a URL are compared with their size and "
+            "SHA-256 when they come, and to look at everything in them, copy them to a folder"
+        )
+    return folder
 
 
 def readable_manifest(arguments: argparse.Namespace) -> Manifest:
@@ -88,6 +100,8 @@ def summarise(folder: Path, manifest: Manifest, result: Verification) -> None:
         damage = ""
         if total["damaged_shards"]:
             damage = f"; damaged: {total['damaged_videos']} videos in {total['damaged_shards']} shards"
+        if total["unreadable_shards"]:
+            damage += f"; {total['unreadable_shards']} shards cannot be read"
         print(f"  {name}: {total['videos']} videos in {total['shards']} shards, {total['bytes'] / 1e6:.1f} MB{damage}")
         if total["videos_without_checksum"]:
             print(

@@ -134,7 +134,7 @@ class Remote:
             from aiohttp import ClientTimeout
 
             timeout = ClientTimeout(total=None, sock_connect=SILENCE_SECONDS, sock_read=SILENCE_SECONDS)
-            return {"client_kwargs": {"timeout": timeout}}
+            return {"client_kwargs": {"timeout": timeout, "trust_env": True}}  # the environment's proxies
         if scheme in ("s3", "s3a"):
             times = {"connect_timeout": SILENCE_SECONDS, "read_timeout": SILENCE_SECONDS}
             return {"config_kwargs": {**times, "retries": {"total_max_attempts": 1}}}

@@ -50,6 +50,8 @@ class ShardReport:
     keys: np.ndarray = field(default_factory=lambda: np.zeros(0, "S1"))
     numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     without_checksum: int = 0
+    unreadable: bool = False
+    """Whether it could not be read to its end. It may be sound."""
     most: int | None = None
     """The most labels that a video has; None if that is not known of every video."""
 
@@ -77,6 +79,7 @@ def verify_shard(
     except FileNotFoundError:
         _note(report, f"missing ({shard.videos} videos, {shard.bytes} bytes)")
     except OSError as error:
+        report.unreadable = True
         _note(report, f"cannot be read ({error.strerror})")
     else:
         seen = digest.hexdigest()

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from jomold_dist.data.damage import BadVideo, DamagedError
+from jomold_dist.data.damage import BadVideo, DamagedError, unreadable
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.records import RecordCheck
 from jomold_dist.data.source import REMEDY, Folder, Place, as_source
@@ -122,7 +122,8 @@ class ShardReader:
                         )
                     done += got
         except OSError as error:
-            raise DataError(f"cannot read shard {self._source}/{info.name}: {error.strerror}; {REMEDY}") from None
+            kept = f", as kept in {self._source.near()}" if self._source.is_remote else ""
+            raise unreadable(f"shard {self._source}/{info.name}{kept}", error) from None
         except DamagedError as error:
             return 0, str(error)
         return len(records), ""
@@ -182,10 +183,15 @@ def verify_shards(
         except DataError as error:
             problems.append(str(error))
             continue
+        path = Path(folder) / shard.name
         with os.fdopen(file, "rb") as stream:
-            if level == "digest" and (seen := hashlib.file_digest(stream, "sha256").hexdigest()) != shard.sha256:
-                problems.append(
-                    f"shard {Path(folder) / shard.name} is altered: SHA-256 {seen[:16]}…, "
-                    f"the manifest says {shard.sha256[:16]}…; {REMEDY}"
-                )
+            try:
+                seen = hashlib.file_digest(stream, "sha256").hexdigest() if level == "digest" else shard.sha256
+            except OSError as error:
+                problems.append(str(unreadable(f"shard {path}", error)))
+                continue
+        if seen != shard.sha256:
+            problems.append(
+                f"shard {path} is altered: SHA-256 {seen[:16]}…, the manifest says {shard.sha256[:16]}…; {REMEDY}"
+            )
     return problems

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,11 +13,11 @@ from typing import BinaryIO, Protocol
 
 from jomold_dist.config import DataConfig
 from jomold_dist.data.cache import ShardCache
-from jomold_dist.data.damage import DamagedError
+from jomold_dist.data.damage import DamagedError, unreadable
 from jomold_dist.data.manifest import MANIFEST_NAME, Manifest, ShardInfo
 from jomold_dist.data.manifest_file import MOST_BYTES, ManifestError, parse_manifest
 from jomold_dist.data.remote import MissingError, Remote, too_long
-from jomold_dist.errors import DataError
+from jomold_dist.errors import ConfigError, DataError
 
 REREAD = 2  # how often a remote manifest that is damaged is read again
 REMEDY = "copy it again, or pack the data set again"
@@ -58,20 +59,29 @@ class Folder:
         return str(self._path)
 
     def read(self, name: str, most: int) -> bytes:
-        if not self._path.is_dir():
-            raise MissingError(
-                f"the shards' folder {self._path} does not exist; make one with tools/simulate_llp.py or "
-                "tools/pack_llp.py"
-            )
         try:
             with (self._path / name).open("rb") as file:
                 if os.fstat(file.fileno()).st_size > most:
                     raise too_long(f"{self}/{name}", most)
                 return file.read()
-        except FileNotFoundError:
-            raise MissingError(f"{self._path} holds no {name}") from None
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingError(self._without(name)) from None
         except OSError as error:
-            raise DataError(f"cannot read {self._path / name}: {error.strerror}") from None
+            raise unreadable(str(self._path / name), error) from None
+
+    def _without(self, name: str) -> str:
+        """What is wrong with a folder that does not hold a file."""
+        try:
+            if stat.S_ISDIR(self._path.stat().st_mode):
+                return f"{self._path} holds no {name}"
+        except OSError:
+            return (
+                f"the shards' folder {self._path} does not exist; make one with tools/simulate_llp.py or "
+                "tools/pack_llp.py"
+            )
+        folders = [folder for folder in self._path.parents if (folder / MANIFEST_NAME).is_file()]
+        found = f", here {folders[0]}" if folders else ""
+        return f"{self._path} is a file; give the folder that holds {MANIFEST_NAME} and the shards{found}"
 
     def open(self, shard: ShardInfo, closing: threading.Event | None = None, any_size: bool = False) -> int:
         path = self._path / shard.name
@@ -82,7 +92,7 @@ class Folder:
                 f"shard {path} is missing ({shard.videos} videos, {shard.bytes} bytes); {REMEDY}"
             ) from None
         except OSError as error:
-            raise DataError(f"cannot open shard {path}: {error.strerror}; {REMEDY}") from None
+            raise unreadable(f"shard {path}", error) from None
         size = os.fstat(file).st_size
         if size != shard.bytes and not any_size:
             os.close(file)
@@ -113,7 +123,14 @@ class Url:
         return self._remote.url
 
     def read(self, name: str, most: int) -> bytes:
-        return self._remote.read(name, most)
+        try:
+            return self._remote.read(name, most)
+        except MissingError as error:
+            if not str(self).endswith((f"/{MANIFEST_NAME}", ".tar")):
+                raise
+            raise MissingError(
+                f"{error}: {self} is a file's; give the URL of the folder that holds {MANIFEST_NAME} and the shards"
+            ) from None
 
     def open(self, shard: ShardInfo, closing: threading.Event | None = None, any_size: bool = False) -> int:
         return self._cache.open(shard, closing)
@@ -155,10 +172,16 @@ def as_source(place: Place) -> Source:
 @lru_cache
 def source_of(data: DataConfig) -> Source:
     """Where the config says that the data set lies; one for the whole process. ConfigError if that cannot be."""
-    scheme, separator, rest = data.shards.partition("://")
+    folder = local_folder(data.shards)
+    return Url(data.shards, data) if folder is None else Folder(folder)
+
+
+def local_folder(place: str) -> Path | None:
+    """The folder that a place names; None for a URL of anything else."""
+    scheme, separator, rest = place.partition("://")
     if not separator:
-        return Folder(Path(data.shards))
-    return Folder(Path(rest)) if scheme == "file" else Url(data.shards, data)
+        return Path(place)
+    return Path(rest) if scheme == "file" else None
 
 
 def read_manifest(place: Place) -> Manifest:
@@ -172,8 +195,13 @@ def read_manifest(place: Place) -> Manifest:
 
 
 def default_cache() -> Path:
-    """Where shards are kept unless `data.cache` says otherwise."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jomold_dist"
+    """Where shards are kept unless `data.cache` says otherwise. ConfigError for an account without a home."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jomold_dist"
+    except RuntimeError:
+        raise ConfigError(
+            "this account has no home folder for a cache of shards; set data.cache (or XDG_CACHE_HOME) to a folder"
+        ) from None
 
 
 def problems_of_remote(source: Url, manifest: Manifest, splits: Sequence[str], ask: bool = True) -> list[str]:

@@ -133,12 +133,14 @@ def _unknown_files(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     known = {MANIFEST_NAME, *(shard.name for split in manifest.splits.values() for shard in split.shards)}
     if manifest.simulated is not None:
         known |= {truth_name(name) for name in manifest.splits}
-    for root, folders, files in os.walk(folder):
+    unread: list[OSError] = []
+    for root, folders, files in os.walk(folder, onerror=unread.append):
         folders[:] = sorted(name for name in folders if name != CACHE_FOLDER)
         for name in sorted(files):
             path = (Path(root) / name).relative_to(folder).as_posix()
             if path not in known:
                 yield Problem(f"the file {path} is not in the manifest")
+    yield from (Problem(f"the folder {error.filename} cannot be read ({error.strerror})") for error in unread)
 
 
 def _totals(split: SplitInfo, reports: list[ShardReport]) -> dict[str, int]:
@@ -148,6 +150,7 @@ def _totals(split: SplitInfo, reports: list[ShardReport]) -> dict[str, int]:
         "shards": len(split.shards),
         "bytes": sum(shard.bytes for shard in split.shards),
         "damaged_videos": len({(p.shard, p.video) for r in mine for p in r.problems if p.video is not None}),
-        "damaged_shards": sum(bool(report.problems) for report in mine),
+        "damaged_shards": sum(bool(report.problems) and not report.unreadable for report in mine),
+        "unreadable_shards": sum(report.unreadable for report in mine),
         "videos_without_checksum": sum(report.without_checksum for report in mine),
     }

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from jomold_dist.data.damage import unreadable
 from jomold_dist.data.encoding import ENCODING, BadVideosError, ShardFormat, Video, write_shard
 from jomold_dist.data.manifest import FEATURE_NAMES, MANIFEST_NAME, FeatureSpec, Manifest, ShardInfo, SplitInfo
 from jomold_dist.data.records import record_keys
@@ -213,8 +214,11 @@ class DatasetWriter:
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return None
         except OSError as error:
-            raise DataError(f"cannot read {path}: {error.strerror}; make it readable, or remove it") from None
+            self._workplace.finished[name] = shard  # it may be good, and stays
+            raise unreadable(str(path), error) from None
         if digest != shard.sha256:
             logger.info("%s is written again: it is damaged", name)
             return None
