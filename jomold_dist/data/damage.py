@@ -52,7 +52,10 @@ def to_csv(videos: Iterable[BadVideo]) -> str:
 
 def from_csv(text: str) -> set[BadVideo]:
     """The inverse of `to_csv`. ValueError for another table."""
-    header, *rows = csv.reader(io.StringIO(text))
+    try:
+        header, *rows = csv.reader(io.StringIO(text))
+    except csv.Error as error:
+        raise ValueError(str(error)) from None
     if tuple(header) != COLUMNS:
         raise ValueError(f"the columns are {header}, not {list(COLUMNS)}")
     return {BadVideo(split, shard, int(number), key, problem) for split, shard, number, key, problem in rows}

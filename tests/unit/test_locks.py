@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from jomold_dist import locks
 from jomold_dist.config import Config
 from jomold_dist.data.cache import ShardCache
 from jomold_dist.data.resident import ResidentSplit
@@ -226,3 +227,8 @@ def test_a_store_of_mlflow_says_so_too(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="no file locks"), ready(tmp_path / "store" / "mlflow.db", lambda uri: None):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_else_locks_files() -> None:
+    package = Path(locks.__file__).parent
+    assert [path.name for path in package.rglob("*.py") if "fcntl" in path.read_text(encoding="utf-8")] == ["locks.py"]

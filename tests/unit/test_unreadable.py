@@ -15,6 +15,7 @@ import verify_shards as tool
 from jomold_dist.data import shards
 from jomold_dist.data.damage import DamagedError
 from jomold_dist.data.repairing import repair_shards
+from jomold_dist.data.resident import ResidentSplit
 from jomold_dist.data.shard_check import Problem
 from jomold_dist.data.shards import DatasetWriter, ShardReader, Video, verify_shards
 from jomold_dist.data.source import read_manifest
@@ -253,3 +254,19 @@ def test_links_in_the_place_of_a_workplace_are_not_followed(tmp_path: Path) -> N
     with pytest.raises(DataError, match=r"\.set\.partial/lock: Too many levels of symbolic links"):
         pack(tmp_path / "set")
     assert (tmp_path / "mine" / "notes.txt").read_text() == "kept"
+
+
+def test_a_damaged_list_of_bad_videos_is_one_message(tmp_path: Path) -> None:
+    manifest, _ = write_dataset(tmp_path / "set", {"train": 3})
+    ResidentSplit(tmp_path / "set", manifest, "train").close()
+    (listed,) = tmp_path.rglob("bad.csv")
+    for content in (
+        b"",
+        b"\xff",
+        b"a,b\n",
+        b"split,shard,number,key,problem\n" + b"x" * 200_000,
+        listed.read_bytes() + b"1,2\n",
+    ):
+        listed.write_bytes(content)
+        with pytest.raises(DataError, match=rf"{listed} is damaged \(.*\); remove that folder"):
+            ResidentSplit(tmp_path / "set", manifest, "train")
