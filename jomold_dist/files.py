@@ -131,6 +131,12 @@ def _give_mode(path: Path, mode: int) -> None:
         path.chmod(mode)
 
 
+def problem_of(error: OSError) -> str:
+    """What happened, and to which file."""
+    what = error.strerror or str(error)
+    return f"{error.filename}: {what}" if error.filename else what
+
+
 def sync(path: Path) -> None:
     """Wait until a file's content, or a folder's entries, are on the disk."""
     handle = os.open(path, os.O_RDONLY)

@@ -15,6 +15,9 @@ os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for the pro
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
+for name in ("http_proxy", "https_proxy", "all_proxy"):  # the servers of tests are on this machine
+    os.environ.pop(name, None)
+    os.environ.pop(name.upper(), None)
 
 
 @pytest.fixture(autouse=True)

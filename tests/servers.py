@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 
 class ShardServer(ThreadingHTTPServer):
-    """Serves a folder over HTTP. Shares of the transfers are cut, altered or answered with 503, as a seed has it."""
+    """Serves a folder over HTTP, also as a proxy for any host. Shares of the transfers are cut, altered or answered
+    with 503, as a seed has it."""
 
     daemon_threads = True
 
@@ -25,6 +27,7 @@ class ShardServer(ThreadingHTTPServer):
         self.refused: int | None = None  # a status with which everything is answered
         self.delay = 0.0  # seconds before each chunk
         self.gets: Counter[str] = Counter()
+        self.hosts: Counter[str] = Counter()  # that were asked for through this server as a proxy
         self.times: dict[str, float] = {}  # of the first request for each file
         self.mishaps: Counter[str] = Counter()
         self._random, self._lock = random.Random(seed), threading.Lock()
@@ -57,7 +60,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(body=True)
 
     def _answer(self, body: bool) -> None:
-        name = self.path.lstrip("/")
+        asked = urlsplit(self.path)
+        if asked.netloc:
+            self.server.hosts[asked.netloc] += 1
+        name = asked.path.lstrip("/")
         path = self.server.folder / name
         if self.server.refused or not path.is_file():
             self.send_error(self.server.refused or 404)

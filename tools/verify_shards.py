@@ -22,7 +22,7 @@ from jomold_dist.data.source import read_manifest
 from jomold_dist.data.verification import Verification, verify_data_set
 from jomold_dist.errors import SUCCESS, DataError, raise_together
 from jomold_dist.files import check_output, is_stdout, write_json
-from jomold_dist.places import local_path
+from jomold_dist.places import local_path, place, split_scheme
 
 LEVELS = ("full", "digest", "size")
 
@@ -44,7 +44,9 @@ def main(words: list[str] | None = None) -> int:
 
 def parse(words: list[str] | None) -> argparse.Namespace:
     parser = command_parser(__doc__)
-    parser.add_argument("folder", type=local_path, metavar="DIR", help="folder of the shards and their manifest.json")
+    parser.add_argument(
+        "folder", type=folder_to_check, metavar="DIR", help="folder of the shards and their manifest.json"
+    )
     parser.add_argument(
         "--level",
         choices=LEVELS,
@@ -57,6 +59,16 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     if arguments.jobs is not None and arguments.jobs < 1:
         parser.error(f"--jobs must be at least 1, not {arguments.jobs}")
     return arguments
+
+
+def folder_to_check(text: str) -> Path:
+    _, folder = split_scheme(place(text))
+    if folder is None:
+        raise argparse.ArgumentTypeError(
+            f"{text} is a URL, and this tool checks folders; shards from a URL are compared with their size and "
+            "SHA-256 when they come, and to look at everything in them, copy them to a folder"
+        )
+    return Path(folder)
 
 
 def readable_manifest(arguments: argparse.Namespace) -> Manifest:
@@ -92,7 +104,10 @@ def summarise(arguments: argparse.Namespace, manifest: Manifest, result: Verific
     for name, total in result.splits.items():
         size = f"{total['videos']} videos in {total['shards']} shards, {total['bytes'] / 1e6:.1f} MB"
         damage = f"; damaged: {total['damaged_videos']} videos in {total['damaged_shards']} shards"
-        lines.append(f"  {name}: {size}{damage if total['damaged_shards'] else ''}")
+        unread = f"; {total['unreadable_shards']} shards cannot be read"
+        lines.append(
+            f"  {name}: {size}{damage if total['damaged_shards'] else ''}{unread if total['unreadable_shards'] else ''}"
+        )
         if unchecked := total["videos_without_checksum"]:
             lines.append(f"    {unchecked} videos have no checksum: the set was packed before there were")
     print("\n".join(lines), file=sys.stderr if arguments.report and is_stdout(arguments.report) else sys.stdout)

@@ -2,29 +2,32 @@
 
     <folder>/<sha256>.tar           a shard; its time of modification is when it was used last
     <folder>/.<sha256>.<bytes>.<n>  one that is arriving, locked by the process that fetches it
-    <folder>/.lock-<xx>             held while a shard whose digest begins with xx is fetched
+    <folder>/.lock-<xx>             held while a shard whose digest begins with xx is fetched or taken out
     <folder>/.lock                  held while room is made
 
-All processes of a node share the folder. The kernel drops the locks of a process that dies.
+All processes of a node share the folder, also those of several users. The kernel drops the locks of a process that
+dies. Where the shards are there, nothing needs to be written; files of other names are left alone.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from jomold_dist.data.locks import locked
+from jomold_dist.data.damage import DamagedError
 from jomold_dist.data.manifest import ShardInfo
-from jomold_dist.data.remote import LocalError
+from jomold_dist.data.remote import LocalError, pause
 from jomold_dist.errors import DataError
+from jomold_dist.files import problem_of
+from jomold_dist.locks import NoLocksError, is_free, locked, try_lock
 
 FULL = "free some space, lower data.cache_gigabytes"
 REMEDIES = {
@@ -34,6 +37,7 @@ REMEDIES = {
     errno.EIO: "check the disk, remove the file that it cannot give",
 }
 ARRIVING = re.compile(r"\.[0-9a-f]{64}\.(?P<bytes>\d+)\.\d+")
+SHARD = re.compile(r"[0-9a-f]{64}\.tar")
 
 Fetch = Callable[[ShardInfo, BinaryIO, threading.Event | None], None]
 
@@ -52,20 +56,29 @@ class ShardCache:
     def open(self, shard: ShardInfo, closing: threading.Event | None = None) -> int:
         """A descriptor of the shard, which is fetched where it is not there. DataError if it cannot be kept."""
         while True:
-            file = self._open(shard)
+            try:
+                file = self._open(shard, closing)
+            except OSError as error:
+                raise self._unusable(error) from None
             if file is not None:
                 return file
             self.ensure(shard, closing)  # another process may take it away again before it is opened
 
-    def check(self) -> None:
-        """DataError if nothing can be kept here. Nothing is written."""
+    def check(self, shards: Sequence[ShardInfo]) -> None:
+        """DataError if nothing can be kept here, unless these shards are all there. Nothing is written."""
         place = self._folder
         while not os.path.lexists(place):
             place = place.parent
-        number = 0 if os.access(place, os.W_OK | os.X_OK) else errno.EACCES
-        number = number if place.is_dir() else errno.ENOTDIR
-        if number:
-            raise self._unusable(OSError(number, os.strerror(number)))
+        try:
+            if not place.is_dir():
+                raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+            if not os.access(place, os.W_OK | os.X_OK):
+                missing = sum(not self._is_there(shard) for shard in shards)
+                if missing or not shards:
+                    said = f"{os.strerror(errno.EACCES)}, and it lacks {missing} of {len(shards)} shards"
+                    raise OSError(errno.EACCES, said, str(place))
+        except OSError as error:
+            raise self._unusable(error) from None
 
     def too_small_for(self, shard: ShardInfo) -> str | None:
         """The problem, if the shard takes more than the cache may hold."""
@@ -83,19 +96,22 @@ class ShardCache:
         try:
             if self._is_there(shard):
                 return
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with locked(self._folder / f".lock-{shard.sha256[:2]}", closing):
+            with self._locked(shard, closing):
                 if not self._is_there(shard):  # it may have come while this process waited
                     self._bring(shard, closing)
         except OSError as error:  # LocalError too
             raise self._unusable(error) from None
 
     def _unusable(self, error: OSError) -> DataError:
-        remedy = REMEDIES.get(error.errno or 0, "make it readable and writable")
+        remedy = REMEDIES.get(error.errno or 0, "make it readable and writable") + ", "
+        if isinstance(error, NoLocksError):
+            remedy = ""
         return DataError(
-            f"the cache {self._folder} cannot be used: {error.strerror or error}; {remedy}, or set data.cache to "
-            "another folder"
+            f"the cache {self._folder} cannot be used: {problem_of(error)}; {remedy}or set data.cache to another folder"
         )
+
+    def _locked(self, shard: ShardInfo, closing: threading.Event | None) -> AbstractContextManager[None]:
+        return locked(self._folder / f".lock-{shard.sha256[:2]}", wait=partial(pause, closing=closing))
 
     def _path(self, shard: ShardInfo) -> Path:
         return self._folder / f"{shard.sha256}.tar"
@@ -106,56 +122,69 @@ class ShardCache:
         except FileNotFoundError:
             return False
 
-    def _open(self, shard: ShardInfo) -> int | None:
+    def _open(self, shard: ShardInfo, closing: threading.Event | None) -> int | None:
         """A descriptor of the shard if it is there and sound. Its use is noted."""
         path = self._path(shard)
         try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise self._unusable(error) from None
-        with suppress(OSError):  # a cache that others own may be read only
-            os.utime(file)
         try:
-            if os.fstat(file).st_size == shard.bytes and (not self._verify or self._sound(shard, file)):
+            with suppress(OSError):  # it may be another user's
+                os.utime(file)
+            if self._sound(shard, file):
                 return file
-        except OSError as error:
+            with self._locked(shard, closing), suppress(FileNotFoundError):
+                if os.path.samestat(path.stat(), os.fstat(file)):  # no other has come in its place
+                    self._take_out(path)
+        except BaseException as error:
             os.close(file)
-            raise self._unusable(error) from None
+            if isinstance(error, OSError):
+                error.filename = error.filename or str(path)
+            raise
         os.close(file)
-        path.unlink(missing_ok=True)
         return None
 
     def _sound(self, shard: ShardInfo, file: int) -> bool:
-        """Whether the content has the digest; looked at once."""
-        if shard.sha256 not in self._verified:
-            with os.fdopen(os.dup(file), "rb") as stream:
-                if hashlib.file_digest(stream, "sha256").hexdigest() != shard.sha256:
-                    return False
-            os.lseek(file, 0, os.SEEK_SET)
+        """Whether the content has the size and, looked at once, the digest."""
+        size = os.fstat(file).st_size
+        if size == shard.bytes and (not self._verify or shard.sha256 in self._verified):
+            return True
+        with os.fdopen(os.dup(file), "rb") as stream:
+            same = hashlib.file_digest(stream, "sha256").hexdigest() == shard.sha256
+        os.lseek(file, 0, os.SEEK_SET)
+        if same and size != shard.bytes:  # it is what it is called, and may be a shard of other data sets
+            raise DamagedError(
+                f"the manifest says that shard {shard.name} has {shard.bytes} bytes, but what has its SHA-256 has "
+                f"{size}; pack the data set again"
+            )
+        if same:
             self._verified.add(shard.sha256)
-        return True
+        return same
+
+    def _take_out(self, path: Path) -> None:
+        try:
+            path.unlink()
+        except PermissionError as error:
+            raise OSError(error.errno, f"is damaged and cannot be removed ({error.strerror})", str(path)) from None
 
     def _bring(self, shard: ShardInfo, closing: threading.Event | None) -> None:
         """Fetch a shard to a file aside, which becomes the shard once it is whole."""
         aside = self._folder / f".{shard.sha256}.{shard.bytes}.{os.getpid()}{threading.get_ident()}"
         with ExitStack() as stack:
-            with locked(self._folder / ".lock"):  # nobody may find the file before it is locked
+            with locked(self._folder / ".lock", wait=partial(pause, closing=closing)):
                 file = stack.enter_context(aside.open("w+b"))
-                fcntl.flock(file, fcntl.LOCK_EX)
+                stack.callback(aside.unlink, missing_ok=True)
+                try_lock(file.fileno(), aside)  # nobody may find the file before it is locked
                 self._make_room()
+            self._fetch(shard, file, closing)
             try:
-                self._fetch(shard, file, closing)
-                try:
-                    file.flush()
-                    os.fsync(file.fileno())
-                except OSError as error:
-                    raise LocalError(error.errno, error.strerror) from None
-                aside.rename(self._path(shard))
-                self._verified.add(shard.sha256)
-            finally:
-                aside.unlink(missing_ok=True)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError as error:
+                raise LocalError(error.errno, error.strerror) from None
+            aside.rename(self._path(shard))
+            self._verified.add(shard.sha256)
 
     def _make_room(self) -> None:
         """Remove the least recently used shards until those that are arriving have room, and what killed processes
@@ -168,26 +197,31 @@ class ShardCache:
                         os.unlink(entry.path)
                 else:
                     arriving += int(match["bytes"])
-            elif entry.name.endswith(".tar"):
+            elif SHARD.fullmatch(entry.name):
                 with suppress(FileNotFoundError):
                     found = entry.stat()
                     shards.append((found.st_mtime_ns, found.st_size, entry.path))
         total = arriving + sum(size for _, size, _ in shards)
+        refused: OSError | None = None
         for _, size, path in sorted(shards):
             if total <= self._most:
                 return
-            with suppress(FileNotFoundError):
+            try:
                 os.unlink(path)
+            except FileNotFoundError:
+                pass
+            except PermissionError as error:  # in a folder where everybody removes their own files only
+                refused = error
+                continue
             total -= size
+        if refused is not None and total > self._most:
+            said = f"is needed no more and cannot be removed ({refused.strerror})"
+            raise OSError(refused.errno, said, refused.filename)
 
 
 def _abandoned(path: Path) -> bool:
     """Whether nobody holds the file's lock any more."""
     try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
-    except FileNotFoundError:
+        return is_free(path)
+    except (FileNotFoundError, PermissionError):  # it has become a shard; or it is another user's, who will know
         return False

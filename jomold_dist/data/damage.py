@@ -14,6 +14,13 @@ class DamagedError(DataError):
     """A file is missing, or is not what the manifest says. Other DataErrors tell of what lies between it and us."""
 
 
+def unreadable(what: str, error: OSError) -> DataError:
+    """The problem of a file that cannot be read: it may be good, and is never taken for damaged."""
+    return DataError(
+        f"cannot read {what}: {error.strerror or error}; make it readable, or look after the disk or the file system"
+    )
+
+
 @dataclass(frozen=True, order=True)
 class BadVideo:
     """One video that is left out of its batches. Two are equal if they are the same video, whatever was said of it."""
@@ -45,7 +52,10 @@ def to_csv(videos: Iterable[BadVideo]) -> str:
 
 def from_csv(text: str) -> set[BadVideo]:
     """The inverse of `to_csv`. ValueError for another table."""
-    header, *rows = csv.reader(io.StringIO(text))
+    try:
+        header, *rows = csv.reader(io.StringIO(text))
+    except csv.Error as error:
+        raise ValueError(str(error)) from None
     if tuple(header) != COLUMNS:
         raise ValueError(f"the columns are {header}, not {list(COLUMNS)}")
     return {BadVideo(split, shard, int(number), key, problem) for split, shard, number, key, problem in rows}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from jomold_dist.data.positives import cut_out_positives, positives_texts
+from jomold_dist.data.positives import positives_texts
 from jomold_dist.errors import DataError
 from jomold_dist.labels import CategorySet
 
@@ -35,7 +36,7 @@ class FeatureSpec:
 
     @property
     def bytes(self) -> int:
-        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
 
 @dataclass(frozen=True)
@@ -156,74 +157,3 @@ class Manifest:
 
 def _json(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
-
-
-class ManifestError(DataError):
-    """The manifest's file is damaged."""
-
-
-def parse_manifest(content: bytes, path: str, *, from_afar: bool) -> Manifest:
-    """A manifest's file, which messages call `path`. DataError if it is damaged or of another schema.
-
-    One that came over a network is compared with the digest that it holds (those of older data sets hold none).
-    """
-    try:
-        text, positives = cut_out_positives(content)
-        data = json.loads(text)
-    except ValueError as error:
-        raise ManifestError(f"{path} is damaged ({error}); pack the data set again") from None
-    schema = data.get("schema") if isinstance(data, dict) else None
-    if schema != SCHEMA:
-        raise DataError(f"{path} has schema {schema!r}, this version reads schema {SCHEMA}; pack the data set again")
-    try:
-        manifest = _parse(data, positives)
-        _check(manifest, {name: split["videos"] for name, split in data["splits"].items()})
-    except (KeyError, IndexError, AttributeError, TypeError, ValueError, DataError) as error:
-        raise ManifestError(f"{path} is damaged ({type(error).__name__}: {error}); pack the data set again") from None
-    if from_afar and data.get("digest", manifest.digest) != manifest.digest:
-        raise ManifestError(f"{path} is damaged: its digest is not that of its content; pack the data set again")
-    return manifest
-
-
-def _check(manifest: Manifest, videos: dict[str, int]) -> None:
-    """ValueError if the parts of a manifest do not fit each other."""
-    for feature, spec in manifest.features.items():
-        if feature not in FEATURE_NAMES or spec.dtype not in DTYPES or min(spec.shape) < 1:
-            raise ValueError(f"feature {feature!r} of {spec.shape} {spec.dtype}")
-    for split in manifest.splits.values():
-        if not split.shards or split.videos != videos[split.name]:
-            raise ValueError(f"split {split.name!r} holds {split.videos} videos, not {videos[split.name]}")
-        for shard in split.shards:
-            if shard.videos < 1 or len(shard.positives) != len(manifest.categories):
-                raise ValueError(f"shard {shard.name} of {shard.videos} videos, {len(shard.positives)} categories")
-            if shard.positives.max() > shard.videos:
-                raise ValueError(f"shard {shard.name} of {shard.videos} videos, {shard.positives.max()} of a category")
-            if shard.name.startswith("/") or ".." in shard.name.split("/"):
-                raise ValueError(f"shard {shard.name} lies outside the folder")
-
-
-def _parse(data: dict[str, Any], positives: list[np.ndarray]) -> Manifest:
-    """`positives` are the lists whose numbers stand in their place in `data`."""
-    if len(positives) != sum(len(split["shards"]) for split in data["splits"].values()):
-        raise ValueError("a shard without one list of positives")
-    splits = {}
-    for name, split in data["splits"].items():
-        places = sorted(split["record"]["members"].items(), key=lambda item: int(item[1][0]))  # as they lie
-        members = {k: Member(int(v[0]), int(v[1])) for k, v in places}
-        shards = tuple(
-            ShardInfo(s["name"], int(s["videos"]), int(s["bytes"]), s["sha256"], positives[s["positives"]])
-            for s in split["shards"]
-        )
-        layout = RecordLayout(int(split["record"]["bytes"]), members)
-        splits[name] = SplitInfo(name, int(split["max_labels"]), bool(split["dense"]), layout, shards)
-    features = {
-        k: FeatureSpec((int(f["shape"][0]), int(f["shape"][1])), f["dtype"]) for k, f in data["features"].items()
-    }
-    return Manifest(
-        name=data["name"],
-        segments=int(data["segments"]),
-        categories=CategorySet(tuple(data["categories"])),
-        features=features,
-        splits=splits,
-        simulated=data["simulated"],
-    )

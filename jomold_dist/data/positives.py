@@ -8,14 +8,17 @@ Legend: C categories.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-_LIST = re.compile(rb'(?<!\\)"positives"\s*:\s*\[([^\]]*)\]')  # a quote inside a JSON string has a backslash before it
+# A quote inside a JSON string has a backslash before it; a list holds none, so a search ends where the next begins.
+_LIST = re.compile(rb'(?<!\\)"positives"\s*:\s*\[([^\[\]"]*)\]')
 _CHARACTERS = b"0123456789, \t\r\n"
 _CHUNK = 256  # lists that are written at once
+_TABLE = 1 << 16  # numbers whose text is kept: a shard of two billion videos may hold any
 
 
 def cut_out_positives(text: bytes) -> tuple[bytes, list[np.ndarray]]:
@@ -35,6 +38,9 @@ def cut_out_positives(text: bytes) -> tuple[bytes, list[np.ndarray]]:
 def positives_texts(lists: Sequence[np.ndarray]) -> Iterator[str]:
     """The JSON text of each list, as `json.dumps` writes it. All lists are of one length."""
     most = max((int(numbers.max(initial=0)) for numbers in lists), default=0)
+    if most >= _TABLE:
+        yield from (json.dumps(numbers.tolist()) for numbers in lists)
+        return
     words = np.array([f"{number}, ".encode() for number in range(most + 1)])  # shorter ones end in zero bytes
     for start in range(0, len(lists), _CHUNK):
         chunk = np.stack(lists[start : start + _CHUNK])

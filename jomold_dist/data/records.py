@@ -13,6 +13,7 @@ Shapes: n videos, C categories, T segments.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -84,7 +85,7 @@ def record_layout(features: Mapping[str, FeatureSpec], dense: tuple[int, int, in
             at += slot
         else:
             shape, dtype = specs[ending]
-            size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+            size = math.prod(shape) * np.dtype(dtype).itemsize
             members[ending] = Member(at + NPY_HEADER, size)
             at += _rounded(NPY_HEADER + size)
     return RecordLayout(at, members)
@@ -95,16 +96,9 @@ def shard_bytes(videos: int, record_bytes: int) -> int:
     return -(-(videos * record_bytes + 2 * TAR_BLOCK) // (20 * TAR_BLOCK)) * 20 * TAR_BLOCK
 
 
-def split_layout(manifest: Manifest, split: SplitInfo) -> RecordLayout:
-    """The layout that the manifest's features and label slot lead to; the one it states must be the same."""
-    dense = (2, len(manifest.categories), manifest.segments) if split.dense else None
-    stated = split.record.members.get(LABELS)
-    return record_layout(manifest.features, dense, stated.bytes if stated else TAR_BLOCK)
-
-
 def strided(records: np.ndarray, offset: int, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     """The array at `offset` of every row of `records` uint8 (n, bytes): (n, *shape), a view."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     return records[:, offset : offset + size].view(dtype).reshape(len(records), *shape)
 
 
@@ -145,8 +139,11 @@ class RecordView:
         try:
             lists = [row["labels"] for row in json.loads(b"[" + joined.tobytes()[:-1] + b"]")]
             video = np.repeat(np.arange(len(lists)), [len(indices) for indices in lists])
-            labels[video, np.array([i for indices in lists for i in indices], dtype=np.intp)] = True
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+            indices = [i for indices in lists for i in indices]
+            if len(lists) != len(labels) or not {*map(type, indices)} <= {int} or min(indices, default=0) < 0:
+                raise ValueError('not {"labels": [indices]}')
+            labels[video, np.array(indices, dtype=np.intp)] = True
+        except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
             raise DataError(
                 f"a label text in split {self._split.name!r} is damaged ({error}); "
                 "run tools/verify_shards.py and pack the data set again"

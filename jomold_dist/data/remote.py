@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts; each pause i
 SILENCE_SECONDS = 60.0  # an HTTP server that sends nothing for so long has been lost
 BUSY = (408, 425, 429)  # of the HTTP answers 4xx those that tell to come again
 NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError")  # of botocore
+CREDENTIALS = re.compile(r"[^/\s@]+:[^/\s@]+@")  # a name and a password before a host
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 
 
@@ -39,6 +41,14 @@ class MissingError(DamagedError):
 
 class ClosedError(Exception):
     """The transfer was given up because nobody needs it any more."""
+
+
+def pause(seconds: float, closing: threading.Event | None = None) -> None:
+    """Waits, but no longer than until `closing` is set: then ClosedError."""
+    if closing is None:
+        time.sleep(seconds)
+    elif closing.wait(seconds):
+        raise ClosedError
 
 
 class Remote:
@@ -74,12 +84,17 @@ class Remote:
         size = self._tried(name, lambda: self._system.info(f"{self._path}/{name}").get("size"))
         return None if size is None else int(size)
 
-    def read(self, name: str) -> bytes:
-        """A small file whole. Errors as in `fetch`."""
+    def read(self, name: str, most: int) -> bytes:
+        """A file whole. DamagedError if it has more than `most` bytes; else errors as in `fetch`."""
 
         def attempt() -> bytes:
+            content = bytearray()
             with self._open(name) as source:
-                return source.read()
+                while chunk := source.read(CHUNK):
+                    content += chunk
+                    if len(content) > most:
+                        raise too_long(f"{self.url}/{name}", most)
+            return bytes(content)
 
         return self._tried(name, attempt)
 
@@ -121,7 +136,7 @@ class Remote:
             from aiohttp import ClientTimeout
 
             timeout = ClientTimeout(total=None, sock_connect=SILENCE_SECONDS, sock_read=SILENCE_SECONDS)
-            return {"client_kwargs": {"timeout": timeout}}
+            return {"client_kwargs": {"timeout": timeout, "trust_env": True}}  # the environment's proxies
         if scheme in ("s3", "s3a"):
             times = {"connect_timeout": SILENCE_SECONDS, "read_timeout": SILENCE_SECONDS}
             return {"config_kwargs": {**times, "retries": {"total_max_attempts": 1}}}
@@ -136,11 +151,11 @@ class Remote:
 
     def _tried(self, name: str, attempt: Callable[[], T], closing: threading.Event | None = None) -> T:
         """What an attempt gives, tried again with pauses that double."""
-        pause = FIRST_PAUSE
+        length = FIRST_PAUSE
         for number in range(1, self._attempts + 1):
             try:
                 return attempt()
-            except (ClosedError, LocalError):
+            except (ClosedError, LocalError, DamagedError):
                 raise
             except Exception as raised:  # of fsspec, of the storage's client and of the network
                 error = self._behind(raised)
@@ -157,14 +172,15 @@ class Remote:
                         f"{self.url}/{name} could not be read in {number} attempts, lastly: {said}; check the network "
                         "and the server, or raise data.attempts"
                     ) from None
-                wait = pause * random.uniform(0.5, 1.5)  # so that ranks do not come back at once
                 logger.warning("%s/%s: %s; attempt %d of %d", self.url, name, said, number, self._attempts)
-                if closing is not None and closing.wait(wait):
-                    raise ClosedError from None
-                if closing is None:
-                    time.sleep(wait)
-                pause = min(2 * pause, LONGEST_PAUSE)
+            pause(length * random.uniform(0.5, 1.5), closing)  # so that ranks do not come back at once
+            length = min(2 * length, LONGEST_PAUSE)
         raise AssertionError("an attempt returns or raises")
+
+
+def too_long(place: str, most: int) -> DamagedError:
+    """The problem of a file that has more than `most` bytes."""
+    return DamagedError(f"{place} is damaged: it is longer than {most} bytes; copy it again, or make it again")
 
 
 def _merged(ours: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -201,4 +217,7 @@ def reason(error: Exception) -> str:
     status, message = getattr(error, "status", None), getattr(error, "message", None)
     if isinstance(status, int):
         return f"HTTP {status} {message or ''}".strip()
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    text = " ".join(str(error).split())[:300]
+    if " " not in text:  # a bare address, for instance, of a proxy that cannot be used
+        text = f"{type(error).__name__} {text}".strip()
+    return CREDENTIALS.sub("***@", text)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jomold_dist.data.damage import unreadable
 from jomold_dist.data.encoding import BadVideosError, OtherContentError, ShardFormat, write_shard
 from jomold_dist.data.manifest import FeatureSpec, Manifest, ShardInfo
 from jomold_dist.data.source import read_manifest
@@ -81,7 +82,7 @@ def repair_shards(
         raise_together(problems)
         return Repair(tuple(whole), tuple(rewritten))
     finally:
-        workplace.close(keep=workplace.set.exists())
+        workplace.close(keep=workplace.holds_work())
 
 
 def _is_whole(path: Path, shard: ShardInfo) -> bool:
@@ -92,9 +93,7 @@ def _is_whole(path: Path, shard: ShardInfo) -> bool:
     except FileNotFoundError:
         return False
     except OSError as error:
-        raise DataError(
-            f"cannot read {path}: {error.strerror}; make it readable, or remove it to have it written anew"
-        ) from None
+        raise unreadable(f"{path}, which may be sound", error) from None
 
 
 def _differences(

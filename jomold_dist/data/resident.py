@@ -17,12 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from jomold_dist.data.damage import BadVideo, from_csv, to_csv
-from jomold_dist.data.locks import locked
 from jomold_dist.data.manifest import Manifest, SplitInfo
 from jomold_dist.data.records import LABELS, MAX_KEY, RecordView, label_text, strided
 from jomold_dist.data.shards import ShardReader
 from jomold_dist.data.source import Place, Source, as_source
 from jomold_dist.errors import DataError
+from jomold_dist.files import problem_of
+from jomold_dist.locks import locked
 
 logger = logging.getLogger(__name__)
 
@@ -80,10 +81,13 @@ class ResidentSplit:
                 f"{kept} was made with data.on_bad_video=mask and lacks {len(self.bad)} videos, for instance "
                 f"{next(iter(self.bad.values()))}; mend the shards and remove that folder"
             )
-        self._maps = {
-            name: np.asarray(np.memmap(kept / f"{name}.bin", dtype, "r", shape=(self._info.videos, *shape)))
-            for name, (dtype, shape) in self._arrays.items()
-        }
+        try:
+            self._maps = {
+                name: np.asarray(np.memmap(kept / f"{name}.bin", dtype, "r", shape=(self._info.videos, *shape)))
+                for name, (dtype, shape) in self._arrays.items()
+            }
+        except OSError as error:
+            raise self._unreadable(error) from None
 
     def close(self) -> None:
         """Gives the files back."""
@@ -98,14 +102,23 @@ class ResidentSplit:
         return self._maps[name].take(index, axis=0)
 
     def _complete(self, place: Path) -> bool:
-        """Whether every file is there in full."""
+        """Whether every file is there in full. DataError if that cannot be seen: they may be good."""
         try:
-            return (place / BAD).exists() and all(
+            (place / BAD).stat()
+            return all(
                 (place / f"{name}.bin").stat().st_size == self._info.videos * _row_bytes(form)
                 for name, form in self._arrays.items()
             )
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
+        except OSError as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: OSError) -> DataError:
+        return DataError(
+            f"cannot read what is kept of split {self._info.name!r}: {problem_of(error)}; make it readable, give "
+            "another folder in data.cache, or set data.resident to false"
+        )
 
     def _read_bad(self, place: Path) -> dict[int, BadVideo]:
         first = np.concatenate([[0], np.cumsum(self._info.shard_sizes)])
@@ -113,12 +126,13 @@ class ResidentSplit:
         try:
             found = from_csv((place / BAD).read_text(encoding="utf-8"))
             return {int(first[shards[video.shard]]) + video.number: video for video in sorted(found)}
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{place / BAD} cannot be read ({error}); remove that folder") from None
+        except OSError as error:
+            raise self._unreadable(error) from None
+        except (ValueError, KeyError) as error:
+            raise DataError(f"{place / BAD} is damaged ({error}); remove that folder") from None
 
     def _build(self, source: Source, place: Path, mask: bool) -> None:
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
             with locked(place.with_name(f"{place.name}.lock")):
                 if self._complete(place):
                     return  # another process has made it meanwhile
@@ -135,7 +149,7 @@ class ResidentSplit:
                     shutil.rmtree(partial, ignore_errors=True)
         except OSError as error:
             raise DataError(
-                f"cannot keep split {self._info.name!r} resident in {place.parent}: {error.strerror or error}; "
+                f"cannot keep split {self._info.name!r} resident in {place.parent}: {problem_of(error)}; "
                 "give a writable folder with enough space in data.cache, or set data.resident to false"
             ) from None
 

@@ -52,6 +52,8 @@ class ShardReport:
     keys: np.ndarray = field(default_factory=lambda: np.zeros(0, "S1"))
     numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     without_checksum: int = 0
+    unreadable: bool = False
+    """Whether it could not be read to its end. It may be sound."""
     most: int | None = None
     """The most labels that a video has; None if that is not known of every video."""
     positives: np.ndarray | None = None
@@ -59,11 +61,11 @@ class ShardReport:
 
 
 def verify_shard(
-    folder: Path, manifest: Manifest, split: SplitInfo, shard: ShardInfo, level: Level, check: VideoCheck | None
+    folder: Path, manifest: Manifest, split: SplitInfo, shard: ShardInfo, level: Level, check: VideoCheck
 ) -> ShardReport:
     """Compares a shard's size, at another level than `size` its SHA-256 too, and at `full` looks at its videos.
 
-    `check` is of the split; None if the manifest does not tell where its videos lie.
+    `check` is of the split.
     """
     report = ShardReport(split.name, shard.name, shard.videos)
     try:
@@ -75,17 +77,18 @@ def verify_shard(
             if level == "size":
                 return report
             digest = hashlib.sha256()
-            if level == "full" and check is not None:
+            if level == "full":
                 _verify_videos(file, digest.update, report, manifest, split, shard, check)
             clean_end = _hash_rest(file, digest.update)
     except FileNotFoundError:
         _note(report, f"missing ({shard.videos} videos, {shard.bytes} bytes)")
     except OSError as error:
+        report.unreadable = True
         _note(report, f"cannot be read ({error.strerror})")
     else:
         seen = digest.hexdigest()
         if seen != shard.sha256 and size == shard.bytes:
-            damage = _where(report, clean_end) if level == "full" and check is not None else ""
+            damage = _where(report, clean_end) if level == "full" else ""
             altered = f"altered: SHA-256 {seen[:16]}…, the manifest says {shard.sha256[:16]}…{damage}"
             report.problems.insert(0, Problem(altered, split.name, shard.name))
     return report

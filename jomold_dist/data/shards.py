@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from jomold_dist.data.damage import BadVideo, DamagedError
+from jomold_dist.data.damage import BadVideo, DamagedError, unreadable
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.records import RecordCheck, shard_bytes, split_layout
+from jomold_dist.data.records import RecordCheck
 from jomold_dist.data.source import REMEDY, Folder, Place, as_source
 from jomold_dist.data.video_check import VideoCheck
 from jomold_dist.data.writing import DatasetWriter, Video
@@ -39,8 +39,6 @@ class ShardReader:
     ) -> None:
         self._source, self._mask = as_source(place), mask
         self._info = manifest.split(split)
-        if misfit := manifest_misfit(self._source, manifest, split):
-            raise DataError(misfit)
         self._layout, self._videos = RecordCheck(manifest, self._info), VideoCheck(manifest, self._info)
         self.record_bytes = self._info.record.bytes
         self._max_open = max_open
@@ -101,6 +99,11 @@ class ShardReader:
                 f"shard {self._source}/{info.name} is altered: video {first + int(good.argmin())} of it does not lie "
                 f"where the manifest says; {REMEDY}"
             )
+        if (bad := self._videos.bad_keys(records)).any():
+            raise DamagedError(
+                f"shard {self._source}/{info.name}: the key of video {first + int(bad.argmax())} holds a "
+                f"character that a key may not hold; {REMEDY}"
+            )
         return {}
 
     def _fill(self, shard: int, first: int, records: np.ndarray) -> tuple[int, str]:
@@ -119,7 +122,8 @@ class ShardReader:
                         )
                     done += got
         except OSError as error:
-            raise DataError(f"cannot read shard {self._source}/{info.name}: {error.strerror}; {REMEDY}") from None
+            kept = f", as kept in {self._source.near()}" if self._source.is_remote else ""
+            raise unreadable(f"shard {self._source}/{info.name}{kept}", error) from None
         except DamagedError as error:
             return 0, str(error)
         return len(records), ""
@@ -171,30 +175,23 @@ def verify_shards(
     `shards` picks a share of all shards of the splits, e.g. slice(rank, None, world) so that ranks divide the work.
     """
     names = list(manifest.splits if splits is None else splits)
-    problems = [misfit for name in names if (misfit := manifest_misfit(folder, manifest, name))]
-    chosen = [(name, shard) for name in names for shard in manifest.split(name).shards]
-    for name, shard in chosen[shards]:
-        wanted = shard_bytes(shard.videos, manifest.split(name).record.bytes)
-        if shard.bytes != wanted:
-            problems.append(f"{shard.name}: the manifest says {shard.bytes} bytes, {shard.videos} videos take {wanted}")
-            continue
+    problems = []
+    chosen = [shard for name in names for shard in manifest.split(name).shards]
+    for shard in chosen[shards]:
         try:
             file = Folder(Path(folder)).open(shard)
         except DataError as error:
             problems.append(str(error))
             continue
+        path = Path(folder) / shard.name
         with os.fdopen(file, "rb") as stream:
-            if level == "digest" and (seen := hashlib.file_digest(stream, "sha256").hexdigest()) != shard.sha256:
-                problems.append(
-                    f"shard {Path(folder) / shard.name} is altered: SHA-256 {seen[:16]}…, "
-                    f"the manifest says {shard.sha256[:16]}…; {REMEDY}"
-                )
+            try:
+                seen = hashlib.file_digest(stream, "sha256").hexdigest() if level == "digest" else shard.sha256
+            except OSError as error:
+                problems.append(str(unreadable(f"shard {path}", error)))
+                continue
+        if seen != shard.sha256:
+            problems.append(
+                f"shard {path} is altered: SHA-256 {seen[:16]}…, the manifest says {shard.sha256[:16]}…; {REMEDY}"
+            )
     return problems
-
-
-def manifest_misfit(place: Place, manifest: Manifest, split: str) -> str | None:
-    """The problem, if the layout that the manifest states for a split is not the one its features lead to."""
-    info = manifest.split(split)
-    if split_layout(manifest, info) == info.record:
-        return None
-    return f"the manifest in {place} is damaged: the records of split {split!r} do not fit its features; {REMEDY}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import BinaryIO, Protocol
 
 from jomold_dist.config import DataConfig
 from jomold_dist.data.cache import ShardCache
-from jomold_dist.data.damage import DamagedError
-from jomold_dist.data.manifest import MANIFEST_NAME, Manifest, ManifestError, ShardInfo, parse_manifest
-from jomold_dist.data.remote import MissingError, Remote
-from jomold_dist.errors import DataError
-from jomold_dist.inputs import folder_problem, regular_file
+from jomold_dist.data.damage import DamagedError, unreadable
+from jomold_dist.data.manifest import MANIFEST_NAME, Manifest, ShardInfo
+from jomold_dist.data.manifest_file import MOST_BYTES, ManifestError, parse_manifest
+from jomold_dist.data.remote import MissingError, Remote, too_long
+from jomold_dist.errors import ConfigError, DataError
+from jomold_dist.inputs import regular_file
+from jomold_dist.places import split_scheme
 
 REREAD = 2  # how often a remote manifest that is damaged is read again
 REMEDY = "copy it again, or pack the data set again"
@@ -27,8 +30,9 @@ class Source(Protocol):
 
     is_remote: bool
 
-    def read(self, name: str) -> bytes:
-        """A small file whole. MissingError if it is not there, DataError if it cannot be read."""
+    def read(self, name: str, most: int) -> bytes:
+        """A file whole. MissingError if it is not there, DamagedError if it has more than `most` bytes, DataError if it
+        cannot be read."""
         ...
 
     def open(self, shard: ShardInfo, closing: threading.Event, any_size: bool = False) -> int:
@@ -56,17 +60,30 @@ class Folder:
     def __str__(self) -> str:
         return str(self._path)
 
-    def read(self, name: str) -> bytes:
-        if problem := folder_problem(self._path):
-            raise DataError(
-                f"the shards' folder {self._path} {problem}; tools/simulate_llp.py and tools/pack_llp.py make one"
-            )
+    def read(self, name: str, most: int) -> bytes:
         try:
-            return regular_file(self._path / name).read_bytes()
-        except FileNotFoundError:
-            raise MissingError(f"{self._path} holds no {name}") from None
+            with regular_file(self._path / name).open("rb") as file:
+                if os.fstat(file.fileno()).st_size > most:
+                    raise too_long(f"{self}/{name}", most)
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            raise MissingError(self._without(name)) from None
         except OSError as error:
-            raise DataError(f"cannot read {self._path / name}: {error.strerror}") from None
+            raise unreadable(str(self._path / name), error) from None
+
+    def _without(self, name: str) -> str:
+        """What is wrong with a folder that does not hold a file."""
+        try:
+            if stat.S_ISDIR(self._path.stat().st_mode):
+                return f"{self._path} holds no {name}"
+        except OSError:
+            return (
+                f"the shards' folder {self._path} does not exist; make one with tools/simulate_llp.py or "
+                "tools/pack_llp.py"
+            )
+        folders = [folder for folder in self._path.parents if (folder / MANIFEST_NAME).is_file()]
+        found = f", here {folders[0]}" if folders else ""
+        return f"{self._path} is a file; give the folder that holds {MANIFEST_NAME} and the shards{found}"
 
     def open(self, shard: ShardInfo, closing: threading.Event | None = None, any_size: bool = False) -> int:
         path = self._path / shard.name
@@ -77,7 +94,7 @@ class Folder:
                 f"shard {path} is missing ({shard.videos} videos, {shard.bytes} bytes); {REMEDY}"
             ) from None
         except OSError as error:
-            raise DataError(f"cannot open shard {path}: {error.strerror}; {REMEDY}") from None
+            raise unreadable(f"shard {path}", error) from None
         size = os.fstat(file).st_size
         if size != shard.bytes and not any_size:
             os.close(file)
@@ -107,8 +124,15 @@ class Url:
     def __str__(self) -> str:
         return self._remote.url
 
-    def read(self, name: str) -> bytes:
-        return self._remote.read(name)
+    def read(self, name: str, most: int) -> bytes:
+        try:
+            return self._remote.read(name, most)
+        except MissingError as error:
+            if not str(self).endswith((f"/{MANIFEST_NAME}", ".tar")):
+                raise
+            raise MissingError(
+                f"{error}: {self} is a file's; give the URL of the folder that holds {MANIFEST_NAME} and the shards"
+            ) from None
 
     def open(self, shard: ShardInfo, closing: threading.Event | None = None, any_size: bool = False) -> int:
         return self._cache.open(shard, closing)
@@ -125,7 +149,7 @@ class Url:
 
     def check_cache(self, shards: Sequence[ShardInfo]) -> None:
         """DataError if no shard can be kept on this node, or not the largest of these."""
-        self._cache.check()
+        self._cache.check(shards)
         if shards and (problem := self._cache.too_small_for(max(shards, key=lambda shard: shard.bytes))):
             raise DataError(problem)
 
@@ -150,10 +174,8 @@ def as_source(place: Place) -> Source:
 @lru_cache
 def source_of(data: DataConfig) -> Source:
     """Where the config says that the data set lies; one for the whole process. ConfigError if that cannot be."""
-    scheme, separator, rest = data.shards.partition("://")
-    if not separator:
-        return Folder(Path(data.shards))
-    return Folder(Path(rest)) if scheme == "file" else Url(data.shards, data)
+    _, folder = split_scheme(data.shards)
+    return Url(data.shards, data) if folder is None else Folder(Path(folder))
 
 
 def read_manifest(place: Place) -> Manifest:
@@ -162,24 +184,29 @@ def read_manifest(place: Place) -> Manifest:
     path = f"{source}/{MANIFEST_NAME}"
     for _ in range(REREAD if source.is_remote else 0):
         with suppress(ManifestError):  # it may have been altered on its way
-            return parse_manifest(source.read(MANIFEST_NAME), path, from_afar=source.is_remote)
-    return parse_manifest(source.read(MANIFEST_NAME), path, from_afar=source.is_remote)
+            return parse_manifest(source.read(MANIFEST_NAME, MOST_BYTES), path)
+    return parse_manifest(source.read(MANIFEST_NAME, MOST_BYTES), path)
 
 
 def default_cache() -> Path:
-    """Where shards are kept unless `data.cache` says otherwise."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jomold_dist"
-
-
-def problems_of_remote(source: Url, manifest: Manifest, splits: Iterable[str]) -> list[str]:
-    """What a look at the cache and at one shard of each split tells; the others are checked when they come."""
-    problems = []
-    shards = [shard for split in splits for shard in manifest.split(split).shards]
+    """Where shards are kept unless `data.cache` says otherwise. ConfigError for an account without a home."""
     try:
-        source.check_cache(shards)
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jomold_dist"
+    except RuntimeError:
+        raise ConfigError(
+            "this account has no home folder for a cache of shards; set data.cache (or XDG_CACHE_HOME) to a folder"
+        ) from None
+
+
+def problems_of_remote(source: Url, manifest: Manifest, splits: Sequence[str], ask: bool = True) -> list[str]:
+    """What a look at this node's cache and, to `ask` the server, at one shard of each split tells; the others are
+    checked when they come."""
+    problems = []
+    try:
+        source.check_cache([shard for split in splits for shard in manifest.split(split).shards])
     except DataError as error:
         problems.append(str(error))
-    for split in splits:
+    for split in splits if ask else ():
         shard = manifest.split(split).shards[0]
         try:
             size = source.size(shard)

@@ -17,10 +17,11 @@ import numpy as np
 
 from jomold_dist.data.dense_truth import truth_problem
 from jomold_dist.data.manifest import MANIFEST_NAME, Manifest, ShardInfo, SplitInfo
-from jomold_dist.data.records import shard_bytes, split_layout
 from jomold_dist.data.shard_check import Level, Problem, ShardReport, verify_shard
+from jomold_dist.data.source import Folder
+from jomold_dist.data.truth import read_truth, truth_name
 from jomold_dist.data.video_check import VideoCheck
-from jomold_dist.inputs import regular_file
+from jomold_dist.errors import DataError
 
 CACHE_FOLDER = ".resident"  # decoded splits, see resident.py
 
@@ -59,7 +60,7 @@ def verify_data_set(
     that a video holds. `progress` is called with the videos of every shard that is done.
     """
     folder = Path(folder)
-    checks = {name: _check_of(manifest, split) for name, split in manifest.splits.items()}
+    checks = {name: VideoCheck(manifest, split) for name, split in manifest.splits.items()}
 
     def report(split: SplitInfo, shard: ShardInfo) -> ShardReport:
         return verify_shard(folder, manifest, split, shard, level, checks[split.name])
@@ -74,7 +75,7 @@ def verify_data_set(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    problems = [*_manifest_problems(manifest), *(problem for report in reports for problem in report.problems)]
+    problems = [problem for report in reports for problem in report.problems]
     if level == "full":
         problems += _most_labels(manifest, reports)
         problems += _repeated_keys(reports)
@@ -84,30 +85,6 @@ def verify_data_set(
     return Verification(
         level, tuple(problems), {name: _totals(split, reports) for name, split in manifest.splits.items()}
     )
-
-
-def _check_of(manifest: Manifest, split: SplitInfo) -> VideoCheck | None:
-    """None if the split's layout is not what its features lead to: no offset in it means anything then."""
-    return VideoCheck(manifest, split) if split_layout(manifest, split) == split.record else None
-
-
-def _manifest_problems(manifest: Manifest) -> Iterator[Problem]:
-    """Where the manifest contradicts itself; what cannot be a manifest at all, read_manifest refuses."""
-    seen: set[str] = set()
-    for split in manifest.splits.values():
-        if split_layout(manifest, split) != split.record:
-            yield Problem("the manifest's layout of its records is not what its features lead to", split.name)
-        for shard in split.shards:
-            wanted = shard_bytes(shard.videos, split.record.bytes)
-            if shard.bytes != wanted:
-                told = f"the manifest says {shard.bytes} bytes, but {shard.videos} videos take {wanted}"
-                yield Problem(told, split.name, shard.name)
-            if shard.positives.sum() > shard.videos * split.max_labels:
-                told = f"the manifest counts more positives than {split.max_labels} labels a video allow"
-                yield Problem(told, split.name, shard.name)
-            if shard.name in seen:
-                yield Problem("the manifest names it twice", split.name, shard.name)
-            seen.add(shard.name)
 
 
 def _most_labels(manifest: Manifest, reports: list[ShardReport]) -> Iterator[Problem]:
@@ -153,25 +130,13 @@ def _dense_problems(manifest: Manifest, reports: list[ShardReport]) -> Iterator[
 def _truth_problems(folder: Path, manifest: Manifest, reports: list[ShardReport]) -> Iterator[Problem]:
     """The hidden truth of simulated data, where it is there: about the videos of its split, in their order."""
     for name, split in manifest.splits.items():
-        mine = [report for report in reports if report.split == name]
-        if manifest.simulated is None:
-            continue
         try:
-            with np.load(regular_file(folder / truth_name(name)), allow_pickle=False) as file:
-                keys, dense = file["keys"], file["dense"]
-        except FileNotFoundError:
+            truth = read_truth(Folder(folder), manifest, name)
+        except DataError as error:
+            yield Problem(str(error), name)
             continue
-        except OSError as error:
-            yield Problem(f"{truth_name(name)} cannot be read ({error.strerror or error})", name)
-            continue
-        except Exception as error:  # whatever numpy, zipfile and zlib raise for damage
-            yield Problem(f"{truth_name(name)} is damaged ({type(error).__name__}: {error})", name)
-            continue
-        shape = (split.videos, 2, len(manifest.categories), manifest.segments)
-        if dense.shape != shape or dense.dtype != np.uint8 or (dense > 1).any():
-            yield Problem(f"{truth_name(name)} is not 0 or 1 of shape {shape}", name)
-        stored = np.concatenate([report.keys for report in mine])
-        if len(stored) == split.videos and [key.decode() for key in stored.tolist()] != keys.tolist():
+        stored = np.concatenate([report.keys for report in reports if report.split == name])
+        if truth is not None and len(stored) == split.videos and not np.array_equal(stored, truth.keys):
             yield Problem(f"{truth_name(name)} is not about the videos of its split in their order", name)
 
 
@@ -179,15 +144,14 @@ def _unknown_files(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     known = {MANIFEST_NAME, *(shard.name for split in manifest.splits.values() for shard in split.shards)}
     if manifest.simulated is not None:
         known |= {truth_name(name) for name in manifest.splits}
-    unreadable: list[OSError] = []
-    for root, folders, files in os.walk(folder, onerror=unreadable.append):
+    unread: list[OSError] = []
+    for root, folders, files in os.walk(folder, onerror=unread.append):
         folders[:] = sorted(name for name in folders if name != CACHE_FOLDER)
         for name in sorted(files):
             path = (Path(root) / name).relative_to(folder).as_posix()
             if path not in known:
                 yield Problem(f"the file {path} is not in the manifest")
-    for error in unreadable:
-        yield Problem(f"the folder {error.filename} cannot be read ({error.strerror})")
+    yield from (Problem(f"the folder {error.filename} cannot be read ({error.strerror})") for error in unread)
 
 
 def _totals(split: SplitInfo, reports: list[ShardReport]) -> dict[str, int]:
@@ -197,11 +161,7 @@ def _totals(split: SplitInfo, reports: list[ShardReport]) -> dict[str, int]:
         "shards": len(split.shards),
         "bytes": sum(shard.bytes for shard in split.shards),
         "damaged_videos": len({(p.shard, p.video) for r in mine for p in r.problems if p.video is not None}),
-        "damaged_shards": sum(bool(report.problems) for report in mine),
+        "damaged_shards": sum(bool(report.problems) and not report.unreadable for report in mine),
+        "unreadable_shards": sum(report.unreadable for report in mine),
         "videos_without_checksum": sum(report.without_checksum for report in mine),
     }
-
-
-def truth_name(split: str) -> str:
-    """Where a simulated data set holds the hidden truth of a split."""
-    return f"truth/{split}.npz"

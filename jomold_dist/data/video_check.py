@@ -75,6 +75,13 @@ class VideoCheck:
         told: np.ndarray = records[:, OWNER_FIELD] != 0
         return np.asarray(told.any(axis=1))
 
+    def bad_keys(self, records: np.ndarray) -> np.ndarray:
+        """Whether records of a good layout have a key that no video may have: bool (n,)."""
+        names = records[:, :NAME_FIELD]
+        length = (names == ord(".")).argmax(axis=1)  # the layout is good: a dot ends the key
+        inside = np.arange(NAME_FIELD) < length[:, None]
+        return (inside & _FORBIDDEN[names]).any(axis=1) | (length > MAX_KEY)
+
     def _problems(self, records: np.ndarray) -> dict[int, str]:
         found: dict[int, list[str]] = {}
 
@@ -84,7 +91,7 @@ class VideoCheck:
 
         good = self._layout.good(records)
         note(~good, "its tar or .npy headers are not what the manifest says")
-        note(good & self._bad_keys(records), "its key holds a character that a key may not hold")
+        note(good & self.bad_keys(records), "its key holds a character that a key may not hold")
         for ending, content in self._contents.items():
             note(good & _bad_sums(records, content.start - TAR_BLOCK), f"the tar header of {ending} is damaged")
         note(good & ~self._checksums_match(records), "its contents do not have its checksum")
@@ -100,12 +107,6 @@ class VideoCheck:
             bad_filling |= records[:, filling].any(axis=1)
         note(good & bad_filling, "what fills its blocks is not zero")
         return {row: "; ".join(problems) for row, problems in sorted(found.items())}
-
-    def _bad_keys(self, records: np.ndarray) -> np.ndarray:
-        names = records[:, :NAME_FIELD]
-        length = (names == ord(".")).argmax(axis=1)  # the layout is good: a dot ends the key
-        inside = np.arange(NAME_FIELD) < length[:, None]
-        return (inside & _FORBIDDEN[names]).any(axis=1) | (length > MAX_KEY)
 
     def _checksums_match(self, records: np.ndarray) -> np.ndarray:
         match = np.ones(len(records), dtype=bool)
@@ -130,7 +131,7 @@ class VideoCheck:
         texts = [text.tobytes().rstrip() for text in records[:, self._contents[LABELS]][rows]]
         try:
             values = json.loads(b"[" + b",".join(texts) + b"]")  # one parse for all
-        except ValueError:
+        except (ValueError, RecursionError):
             values = []
         if len(values) != len(rows):  # at least one is damaged
             values = [_parsed(text) for text in texts]
@@ -159,7 +160,7 @@ def _parsed(text: bytes) -> Any:
     """The JSON value of a text; None, as for null, if it has none."""
     try:
         return json.loads(text)
-    except ValueError:  # also of bytes that are not UTF-8
+    except (ValueError, RecursionError):  # also of bytes that are not UTF-8
         return None
 
 

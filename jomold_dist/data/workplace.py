@@ -10,19 +10,19 @@ Links are followed: the data set is packed beside the folder that it becomes, on
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
-import socket
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from jomold_dist.errors import DataError
-from jomold_dist.files import write_text
+from jomold_dist.files import problem_of, write_text
 from jomold_dist.inputs import regular_file
+from jomold_dist.locks import LockHeldError, acquire
 
 RECIPE_SHOWN = 60  # characters of a value in the line that says what has changed
 
@@ -60,8 +60,8 @@ class Workplace:
             self._lock = self._locked()
         except OSError as error:
             raise DataError(
-                f"cannot write beside {out}, where a data set is packed before it appears: {error}; choose another "
-                "folder, perhaps one inside it"
+                f"cannot write beside {out}, where a data set is packed before it appears: {problem_of(error)}; choose "
+                "another folder, perhaps one inside it"
             ) from None
 
     def begin(self, recipe: Mapping[str, Any] | None, *, restart: bool = False) -> str:
@@ -92,7 +92,10 @@ class Workplace:
         try:
             self._make_ready(shards if wanted is not None and not restart else [], wanted)
         except OSError as error:
-            raise DataError(f"cannot write {self.folder}: {error}; free some space or choose another folder") from None
+            raise DataError(
+                f"cannot use {self.folder}: {problem_of(error)}; make it readable and writable, free some space, or "
+                "choose another folder"
+            ) from None
         if not shards:
             return ""
         if restart:
@@ -109,6 +112,16 @@ class Workplace:
         except OSError as error:
             raise DataError(f"cannot write {self._journal}: {error.strerror}; free some space") from None
         self.finished[shard.name] = shard
+
+    def holds_work(self) -> bool:
+        """Whether something of a data set is there, or may be."""
+        try:
+            self.set.stat()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return True
 
     def close(self, *, keep: bool) -> None:
         """Gives the workplace up; what is in it is removed unless it is to be gone on with."""
@@ -134,30 +147,10 @@ class Workplace:
 
     def _locked(self) -> int:
         """An open descriptor of the lock file, which is held."""
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            self.folder.mkdir(exist_ok=True)
-            path = self.folder / "lock"
-            try:
-                file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            except FileNotFoundError:
-                continue  # its owner has just finished and removed the folder
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.stat(path), os.fstat(file)):  # not one that its owner has removed since
-                    os.truncate(file, 0)
-                    os.pwrite(file, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-                    return file
-                os.close(file)
-            except FileNotFoundError:
-                os.close(file)
-            except BlockingIOError:
-                owner = os.pread(file, 200, 0).decode(errors="replace") or "another process"
-                os.close(file)
-                raise DataError(f"{self.out} is being packed or repaired by {owner}; wait for its end") from None
-            except OSError:
-                os.close(file)
-                raise
+        try:
+            return acquire(self.folder / "lock", patience=0)
+        except LockHeldError as holder:
+            raise DataError(f"{self.out} is being packed or repaired by {holder}; wait for its end") from None
 
     def _read(self) -> tuple[dict[str, Any], list[FinishedShard]]:
         """The recipe of the journal and those of its shards that are still there; {} and [] without a journal. A cut
@@ -173,7 +166,7 @@ class Workplace:
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from None
         latest = {shard.name: shard for shard in shards}  # one that was written again has a second line
-        return recipe, [shard for shard in latest.values() if (self.set / shard.name).is_file()]
+        return recipe, [shard for shard in latest.values() if _is_there(self.set / shard.name)]
 
     def _sweep(self) -> None:
         """Removes what is in `set` and is not a finished shard: what was being written when the process was killed."""
@@ -181,6 +174,14 @@ class Workplace:
             if not path.is_dir() and path.relative_to(self.set).as_posix() not in self.finished:
                 with contextlib.suppress(FileNotFoundError):
                     path.unlink()
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file is there. OSError if that cannot be said."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _lines(*values: dict[str, Any]) -> str:

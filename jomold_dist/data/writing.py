@@ -17,13 +17,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from jomold_dist.data.damage import unreadable
 from jomold_dist.data.dense_truth import has_positives, truth_problem
 from jomold_dist.data.encoding import ENCODING, BadVideosError, ShardFormat, Video, write_shard
 from jomold_dist.data.manifest import FEATURE_NAMES, MANIFEST_NAME, FeatureSpec, Manifest, ShardInfo, SplitInfo
 from jomold_dist.data.records import DENSE, record_keys, strided
 from jomold_dist.data.workplace import FinishedShard, Workplace
 from jomold_dist.errors import DataError
-from jomold_dist.files import sync
+from jomold_dist.files import problem_of, sync
 from jomold_dist.inputs import regular_file
 from jomold_dist.labels import CategorySet
 
@@ -106,7 +107,7 @@ class DatasetWriter:
             _check_free(self._workplace.out)
             said = self._workplace.begin(None if recipe is None else {**self._form(), **recipe}, restart=restart)
         except BaseException:
-            self._workplace.close(keep=self._workplace.set.exists())
+            self._workplace.close(keep=self._workplace.holds_work())
             raise
         if said:
             logger.info("%s: %s", out, said)
@@ -157,7 +158,10 @@ class DatasetWriter:
         if not len(videos):
             raise DataError(f"split {split!r} has no videos")
         form = ShardFormat(self._features, self._categories, self._segments, max_labels, dense)
-        (self.aside / split).mkdir(exist_ok=True)
+        try:
+            (self.aside / split).mkdir(exist_ok=True)
+        except OSError as error:
+            raise DataError(f"cannot write {problem_of(error)}; free some space or choose another folder") from None
         shards: list[FinishedShard] = []
         problems: list[str] = []
         for number, first in enumerate(range(0, len(videos), self._videos_per_shard)):
@@ -238,11 +242,11 @@ class DatasetWriter:
         try:
             with regular_file(path).open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError:
+            return None
         except OSError as error:
-            raise DataError(
-                f"cannot read {path}, which an earlier start has finished: {error.strerror}; make it readable, or "
-                "remove it to have it written again"
-            ) from None
+            self._workplace.finished[name] = shard  # it may be good, and stays
+            raise unreadable(f"{path}, which an earlier start has finished", error) from None
         if digest != shard.sha256:
             logger.info("%s is written again: it is damaged", name)
             return None
@@ -263,12 +267,13 @@ class DatasetWriter:
 def _check_free(out: Path) -> None:
     """DataError if a data set cannot appear at `out`."""
     try:
-        free = not os.listdir(out)
+        with os.scandir(out) as entries:
+            free = next(entries, None) is None
     except FileNotFoundError:
-        free = True
+        return
     except NotADirectoryError:
         free = False
     except OSError as error:
-        raise DataError(f"{out} cannot be used: {error.strerror}; choose another folder") from None
+        raise DataError(f"cannot read {out}: {error.strerror}; choose another folder") from None
     if not free:
         raise DataError(f"{out} exists and is not an empty folder; remove it or choose another one")

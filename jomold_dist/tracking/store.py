@@ -6,17 +6,16 @@ for ever. So a store is made under a file lock, beside its place, and moved ther
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import sqlite3
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from jomold_dist.config import Config
 from jomold_dist.files import give_usual_mode
+from jomold_dist.locks import LockHeldError, locked
 
 SQLITE = "sqlite:///"
 LOCK_SECONDS = 120.0
@@ -58,8 +57,12 @@ def ready(database: Path, create: Callable[[str], object]) -> Iterator[None]:
     `create(uri)` is called with the URI of a file beside it if there is none. OSError or sqlite3.Error if the store
     cannot be made or read; TimeoutError if another process holds the lock for too long.
     """
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(database.with_name(f".{database.name}.lock")):
+    lock = database.with_name(f".{database.name}.lock")
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(lock, LOCK_SECONDS))
+        except LockHeldError as holder:
+            raise TimeoutError(f"{holder} holds {lock}") from None
         if not database.exists():
             aside = database.with_name(f".{database.name}.partial")
             aside.unlink(missing_ok=True)
@@ -69,18 +72,3 @@ def ready(database: Path, create: Callable[[str], object]) -> Iterator[None]:
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=rw", uri=True)) as connection:
             connection.execute("PRAGMA schema_version")  # MLflow would try a damaged file for minutes
         yield
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("a") as file:
-        deadline = time.monotonic() + LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"another process holds {path}") from None
-                time.sleep(0.1)
-        yield  # closing the file releases the lock

@@ -13,7 +13,7 @@ from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.plan import check_world_size
 from jomold_dist.data.records import RecordView
 from jomold_dist.data.resident import ResidentSplit
-from jomold_dist.data.shards import ShardReader, manifest_misfit, verify_shards
+from jomold_dist.data.shards import ShardReader, verify_shards
 from jomold_dist.data.source import Source, Url, problems_of_remote, read_manifest, source_of
 from jomold_dist.denoising.methods import METHODS
 from jomold_dist.distributed.world import World, agree_on_errors, gather_objects
@@ -44,7 +44,7 @@ def prepare_run(config: Config, world: World) -> Manifest:
                 "different copies of the data set, or it was changed just now"
             )
         problems = problems_of_shards(config, source, manifest, SPLITS, slice(world.rank, None, world.size))
-    found = [problem for share in gather_objects(problems, world) for problem in share]
+    found = list(dict.fromkeys(problem for share in gather_objects(problems, world) for problem in share))
     with agree_on_errors(world):
         raise_together(found)
         raise_together(problems_of_truth(source, manifest) if world.is_main else [])
@@ -62,8 +62,7 @@ def problems_of_shards(
     """What is wrong with a share of the shards, as far as it is to be known beforehand. Shards from a URL are checked
     when they come, and videos that are to be masked one by one, when they are read."""
     if isinstance(source, Url):
-        misfits = [manifest_misfit(source, manifest, split) for split in splits]
-        return [m for m in misfits if m] or problems_of_remote(source, manifest, () if share.start else splits)
+        return problems_of_remote(source, manifest, splits, ask=not share.start)
     masks = config.data.on_bad_video == "mask"
     return verify_shards(Path(str(source)), manifest, splits, config.data.verify, slice(0) if masks else share)
 

@@ -10,16 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.remote import MissingError
 from jomold_dist.data.source import Source
+from jomold_dist.data.truth import read_truth, truth_name
 from jomold_dist.distributed.world import World, gather_objects
 from jomold_dist.errors import DataError
-from jomold_dist.reading import read_arrays
 from jomold_dist.training.recorder import Cell
 from jomold_dist.training.step import StepReport
 
 MODALITIES = ("audio", "visual")
-TRUTH = "truth/train.npz"
 
 
 class Labels(NamedTuple):
@@ -208,26 +206,18 @@ class RemovalRecord:
         return self._labels - there
 
 
-def read_truth(source: Source, manifest: Manifest) -> dict[str, np.ndarray] | None:
+def read_present(source: Source, manifest: Manifest) -> dict[str, np.ndarray] | None:
     """What a simulated training split really holds: key -> bool (2, C); None where no truth is known."""
-    if manifest.simulated is None:
+    truth = read_truth(source, manifest, "train")
+    if truth is None:
         return None
-    try:
-        content = source.read(TRUTH)
-    except MissingError:
-        return None
-    try:
-        truth = read_arrays(io.BytesIO(content))
-        keys, dense = truth["keys"], truth["dense"]
-        split = manifest.split("train")
-        if keys.shape != (split.videos,) or dense.shape[:-1] != (split.videos, 2, len(manifest.categories)):
-            raise ValueError(f"its arrays have the shapes {keys.shape} and {dense.shape}")
-        present = np.asarray(dense.any(-1))
-        if (present.sum(0) > split.positives).any():
-            raise ValueError("it has more events than there are labels")
-        return dict(zip(keys.tolist(), present, strict=True))
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{source}/{TRUTH} is damaged ({error}); simulate the data set again, or remove it") from None
+    present = truth.dense.max(axis=-1).astype(bool)
+    if (present.sum(0) > manifest.split("train").positives).any():
+        raise DataError(
+            f"{source}/{truth_name('train')} is damaged (it has more events than there are labels); simulate the data "
+            "set again, or remove it"
+        )
+    return dict(zip((key.decode("ascii") for key in truth.keys.tolist()), present, strict=True))
 
 
 def _alike(array: np.ndarray | None, other: np.ndarray) -> bool:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import shutil
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,7 +17,8 @@ from jomold_dist.config import Config, decides
 from jomold_dist.config_files import dump_config, load_config
 from jomold_dist.data.plan import PLAN_VERSION
 from jomold_dist.errors import DataError, RunFolderError, UnreadableError, UserError
-from jomold_dist.files import write_json, write_text, writing
+from jomold_dist.files import problem_of, write_json, write_text, writing
+from jomold_dist.locks import LockHeldError, locked
 from jomold_dist.models.weights import read_info
 from jomold_dist.reading import ABSENT, is_folder, is_there, read_json, reading
 
@@ -105,8 +104,8 @@ class RunFolder:
         with ExitStack() as stack:
             self.check(config, manifest_digest)
             with self._usable():
-                self.checkpoints.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(self._locked())
+                stack.enter_context(locked(self.path / LOCK, LEAVING_SECONDS))  # an earlier start may be just leaving
+                self.checkpoints.mkdir(exist_ok=True)
                 write_json(self.path / OWNER, self.owner(config, manifest_digest))
                 write_text(self.config, dump_config(config))
             yield
@@ -126,41 +125,22 @@ class RunFolder:
 
     @contextmanager
     def _usable(self) -> Iterator[None]:
-        """Tells of a folder that cannot be made, read or written as a RunFolderError."""
+        """Tells of a folder that cannot be made, read, written or locked as a RunFolderError."""
         try:
             yield
         except OSError as error:
-            raise RunFolderError(f"run.dir {self.path} cannot be used: {error.strerror or error}") from None
+            raise RunFolderError(f"run.dir {self.path} cannot be used: {problem_of(error)}") from None
         except UnreadableError as error:
             raise UnreadableError(f"run.dir {self.path}: {error}") from None
+        except LockHeldError as holder:
+            raise RunFolderError(
+                f"run.dir {self.path} is in use by {holder}; wait for its end, or choose another run.dir"
+            ) from None
 
     def _holds_other_files(self) -> bool:
         """Hidden files may be what a killed start has left."""
         with reading(self.path):
             return is_there(self.path) and any(p.name[0] != "." and p != self.checkpoints for p in self.path.iterdir())
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """A lock that the kernel takes off when the process ends, however it ends. An earlier start that is just
-        leaving is waited for."""
-        with (self.path / LOCK).open("a+", encoding="utf-8") as file:
-            until = time.monotonic() + LEAVING_SECONDS
-            while True:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > until:
-                        file.seek(0)
-                        raise RunFolderError(
-                            f"run.dir {self.path} is in use by {file.read().strip()}; wait for its end, or choose "
-                            "another run.dir"
-                        ) from None
-                    time.sleep(0.5)
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            file.flush()
-            yield
 
     def _check_owner(self, config: Config, owner: dict[str, Any]) -> None:
         try:

@@ -35,7 +35,7 @@ from jomold_dist.training.evaluate import Evaluation, evaluate, predict_labels
 from jomold_dist.training.loop import FitSettings, fit
 from jomold_dist.training.passes import COMPUTE_DTYPES
 from jomold_dist.training.recorder import Cell
-from jomold_dist.training.removals import RemovalRecord, read_truth
+from jomold_dist.training.removals import RemovalRecord, read_present
 from jomold_dist.training.run import Run
 
 logger = logging.getLogger(__name__)
@@ -161,7 +161,7 @@ def _results(run: Run) -> Iterator[bool]:
 
 def _true_noise_ratios(run: Run) -> dict[str, list[float]]:
     """The true ratios of a simulated training split, by column name; nothing where no truth is known."""
-    present = read_truth(run.source, run.manifest)
+    present = read_present(run.source, run.manifest)
     if present is None:
         return {}
     labels = run.manifest.split("train").positives
@@ -179,7 +179,7 @@ def _train_model(run: Run) -> None:
     read, truth = None, None
     with agree_on_errors(run.world):
         if run.world.is_main:
-            truth = read_truth(run.source, run.manifest)
+            truth = read_present(run.source, run.manifest)
             if "noise_ratios" in METHODS[config.method].stages(config):
                 read = read_noise_ratios(run.folder.noise_ratios, run.manifest.categories.names)
     ratios = broadcast_object(read, run.world)

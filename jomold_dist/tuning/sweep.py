@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from jomold_dist.config import Config
 from jomold_dist.config_files import dump_config
 from jomold_dist.denoising.noise_ratio import read_predictions
 from jomold_dist.errors import DataError, RunFolderError
-from jomold_dist.files import write_json, write_text
+from jomold_dist.files import problem_of, write_json, write_text
+from jomold_dist.locks import LockHeldError, locked
 from jomold_dist.tracking.sweep import SweepRecord, open_sweep
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.tuning.plan import SweepPlan, finished
@@ -80,17 +80,15 @@ def _train(
 @contextmanager
 def _claimed(folder: Path, trials: Path) -> Iterator[None]:
     """Makes the folders and keeps other starts of the sweep out. RunFolderError if that cannot be."""
-    try:
-        for place in (folder, trials / "logs", trials / "configs"):
-            place.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a")
-    except OSError as error:
-        raise RunFolderError(f"sweep.dir {folder} cannot be used: {error.strerror or error}") from None
-    with file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunFolderError(f"sweep.dir {folder} is in use by another start; wait for its end") from None
+            stack.enter_context(locked(folder / ".lock", patience=0))
+            for place in (trials / "logs", trials / "configs"):
+                place.mkdir(parents=True, exist_ok=True)
+        except LockHeldError as holder:
+            raise RunFolderError(f"sweep.dir {folder} is in use by {holder}; wait for its end") from None
+        except OSError as error:
+            raise RunFolderError(f"sweep.dir {folder} cannot be used: {problem_of(error)}") from None
         yield
 
 

@@ -109,7 +109,7 @@ def test_manifests(name: str, tiny: Tiny, tmp_path: Path, capsys: Capture) -> No
 def test_a_split_is_missing(tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
     shards = shutil.copytree(tiny.shards, tmp_path / "data")
     manifest = json.loads((shards / "manifest.json").read_text())
-    del manifest["splits"]["val"]
+    del manifest["splits"]["val"], manifest["digest"]
     (shards / "manifest.json").write_text(json.dumps(manifest))
     refused(capsys, tiny, tmp_path / "run", (f"data.shards={shards}",), "no split 'val'")
 
@@ -145,7 +145,9 @@ def test_a_run_folder_of_another_config_or_data_set(
     refused(capsys, tiny, folder, ("run.seed=5",), "another config", *changed)
     shards = shutil.copytree(tiny.shards, tmp_path / "data")
     path = shards / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"name": "other"}))
+    manifest = json.loads(path.read_text()) | {"name": "other"}
+    del manifest["digest"]
+    path.write_text(json.dumps(manifest))
     refused(capsys, tiny, folder, (f"data.shards={shards}",), "another data set")
 
 

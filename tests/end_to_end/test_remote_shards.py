@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -34,6 +35,37 @@ def test_training_from_a_url_is_training_from_the_folder(
         outcome = run_here(capsys, "predict", "--run", run, "--shards", server.url, "--split", "test", "--out", out)
         assert outcome.code == 0, outcome.err
         assert "15 videos parsed" in outcome.out
+
+
+@pytest.mark.parametrize("script", ["train", "predict"])
+def test_a_forged_digest_reaches_no_file(
+    script: str, tiny: Tiny, finished: Finished, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The digest is a path that leads to a file of the user's, which would be taken for a shard of another size."""
+    served, home, cache = tmp_path / "set", tmp_path / "home", tmp_path / "cache"
+    for path in (served, home, cache):
+        path.mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    (home / "backup.tar").write_text("precious")
+    manifest = json.loads((tiny.shards / "manifest.json").read_text())
+    for split in manifest["splits"].values():
+        (served / split["shards"][0]["name"]).parent.symlink_to((tiny.shards / split["shards"][0]["name"]).parent)
+        split["shards"][0]["sha256"] = str(home / "backup")
+    del manifest["digest"]
+    (served / "manifest.json").write_text(json.dumps(manifest))
+    before = files_below(tmp_path)
+    with serving(served) as server:
+        arguments: dict[str, tuple[str | Path, ...]] = {
+            "train": ("--config", tiny.config, f"data.shards={server.url}", f"data.cache={cache}"),
+            "predict": ("--run", finished.folder, "--shards", server.url, "--out", tmp_path / "events.csv"),
+        }
+        settings = (f"run.dir={tmp_path}/run",) if script == "train" else ()
+        outcome = run_here(capsys, script, *arguments[script], *settings)
+    assert outcome.code == 2
+    assert outcome.err.count("error: ") == 1
+    assert "is damaged (shard" in outcome.err
+    assert "not 64 digits from 0 to f" in outcome.err
+    assert files_below(tmp_path) == before
 
 
 def mistakes(tiny: Tiny, tmp_path: Path, capsys: Capture, *settings: str) -> str:
@@ -128,4 +160,6 @@ def test_a_cache_that_is_no_folder(tiny: Tiny, tmp_path: Path, capsys: Capture) 
     (tmp_path / "cache").touch()
     with serving(tiny.shards) as server:
         said = mistakes(tiny, tmp_path, capsys, f"data.shards={server.url}", f"data.cache={tmp_path}/cache")
-    assert "cannot be used: Not a directory; make it readable and writable, or set data.cache to another folder" in said
+    assert (
+        f"cannot be used: {tmp_path}/cache: Not a directory; make it readable and writable, or set data.cache" in said
+    )

@@ -27,7 +27,7 @@ from jomold_dist.data.source import read_manifest
 from jomold_dist.data.workplace import Workplace
 from jomold_dist.data.writing import DatasetWriter, SplitSource, Videos
 from jomold_dist.errors import DataError
-from tests.other_user import as_other_user
+from tests.other_user import as_nobody
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos
 
 SIZES = {"train": 31, "val": 9}
@@ -483,15 +483,15 @@ def test_folders_without_permission(open_folder: Path) -> None:
         (open_folder / name).mkdir()
         (open_folder / name).chmod(mode)
     (open_folder / "closed").chmod(0o000)
-    below = as_other_user(lambda: refusal(open_folder / "parent" / "set"))
+    below = as_nobody(lambda: refusal(open_folder / "parent" / "set"))
     assert below.startswith(f"cannot write beside {open_folder / 'parent' / 'set'}, where a data set is packed before")
     assert "Permission denied" in below
     assert len(below.splitlines()) == 1
-    closed = as_other_user(lambda: refusal(open_folder / "closed" / "set"))
+    closed = as_nobody(lambda: refusal(open_folder / "closed" / "set"))
     assert closed.startswith(f"cannot write beside {open_folder / 'closed' / 'set'}")
-    assert as_other_user(lambda: refusal(open_folder / "free" / "set")) == "packed"
+    assert as_nobody(lambda: refusal(open_folder / "free" / "set")) == "packed"
     open_folder.chmod(0o777)
-    unknown = as_other_user(lambda: refusal(open_folder / "set"))
+    unknown = as_nobody(lambda: refusal(open_folder / "set"))
     assert unknown == f"{open_folder / 'set'} cannot be used: Permission denied; choose another folder"
     assert {path.name for path in open_folder.iterdir()} == {"parent", "closed", "set", "free"}
 
@@ -538,7 +538,7 @@ def test_repair_goes_on_past_a_shard_that_cannot_be_restored(damaged: Path, undi
     (place / "something").mkdir(parents=True)  # nothing can be read or written there
     with pytest.raises(DataError) as error:
         repair(damaged, sources())
-    assert str(error.value).startswith(f"cannot read {place}: it is a folder, not a file; ")
+    assert str(error.value).startswith(f"cannot read {place}, which may be sound: it is a folder, not a file; ")
     assert len(str(error.value).splitlines()) == 1
     shutil.rmtree(place)
     found = contents(damaged)

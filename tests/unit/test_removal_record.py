@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from jomold_dist.data.manifest import Manifest, RecordLayout, ShardInfo, SplitInfo
 from jomold_dist.data.source import Folder
+from jomold_dist.data.truth import truth_name
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError
 from jomold_dist.labels import CategorySet
-from jomold_dist.training.removals import TRUTH, Labels, RemovalRecord, counted, joined, read_truth
+from jomold_dist.training.removals import Labels, RemovalRecord, counted, joined, read_present
 from jomold_dist.training.step import StepReport
 
 WORLD = World(0, 1, 0, 1, torch.device("cpu"))
@@ -72,12 +73,12 @@ def test_without_a_known_truth_nothing_is_judged() -> None:
 
 
 def test_the_truth_is_only_asked_for_where_there_can_be_one(tmp_path: Path) -> None:
-    file = tmp_path / TRUTH
+    file = tmp_path / truth_name("train")
     file.parent.mkdir()
     dense = np.repeat(np.stack([PRESENT["x"], PRESENT["y"]])[..., None], 3, -1).astype(np.uint8)
     np.savez(file, keys=np.array(["x", "y"]), dense=dense)
     source, simulated = Folder(tmp_path), dataclasses.replace(manifest(), simulated={"seed": 1})
-    found = read_truth(source, simulated)
+    found = read_present(source, simulated)
     assert found is not None
     assert {key: present.tolist() for key, present in found.items()} == {k: v.tolist() for k, v in PRESENT.items()}
     for other, message in (
@@ -86,13 +87,13 @@ def test_the_truth_is_only_asked_for_where_there_can_be_one(tmp_path: Path) -> N
     ):
         np.savez(file, **other)
         with pytest.raises(DataError, match=rf"truth/train.npz is damaged \(.*{message}"):
-            read_truth(source, simulated)
+            read_present(source, simulated)
     file.write_bytes(file.read_bytes()[:-30])
-    assert read_truth(source, manifest()) is None  # a bucket may refuse to tell of files that are not there
+    assert read_present(source, manifest()) is None  # a bucket may refuse to tell of files that are not there
     with pytest.raises(DataError, match=r"truth/train.npz is damaged \(.*simulate the data set again"):
-        read_truth(source, simulated)
+        read_present(source, simulated)
     file.unlink()
-    assert read_truth(source, simulated) is None
+    assert read_present(source, simulated) is None
 
 
 ROWS = st.lists(st.tuples(st.text("ab1-", min_size=1, max_size=4), st.integers(0, 1), st.integers(0, 3)), max_size=20)

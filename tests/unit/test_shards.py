@@ -226,6 +226,12 @@ def test_a_damaged_label_text_is_a_data_error(tmp_path: Path) -> None:
         b"nonsense",
         b"[1]",
         b'{"labels": 3}',
+        b'{"labels": [-1]}',
+        b'{"labels": [1.0]}',
+        b'{"labels": [true]}',
+        b'{"labels": [99999999999999999999]}',
+        b'{"labels": []},{"labels": [1]}',
+        b"[" * 512,
     ):
         records[1, start : start + 512] = ord(" ")
         records[1, start : start + len(text)] = np.frombuffer(text, np.uint8)
@@ -258,10 +264,19 @@ BAD_MANIFESTS: dict[str, tuple[Any, str]] = {
     "no categories": (lambda d: d.update(categories=[]), "damaged"),
     "dtype": (lambda d: d["features"]["audio"].update(dtype="int8"), "damaged.*int8"),
     "feature": (lambda d: d["features"].update(smell=d["features"]["audio"]), "damaged.*smell"),
-    "positives": (lambda d: d["splits"]["train"]["shards"][0].update(positives=[1]), "damaged.*1 categories"),
+    "positives": (
+        lambda d: d["splits"]["train"]["shards"][0].update(positives=[1]),
+        "damaged.*positives of 1 categories, not 5",
+    ),
     "videos": (lambda d: d["splits"]["train"].update(videos=4), "damaged.*holds 3 videos, not 4"),
-    "member": (lambda d: d["splits"]["train"]["record"]["members"].update({"audio.npy": [1]}), "damaged"),
-    "path": (lambda d: d["splits"]["train"]["shards"][0].update(name="../x.tar"), "outside"),
+    "member": (
+        lambda d: d["splits"]["train"]["record"]["members"].update({"audio.npy": [1]}),
+        "do not fit its features",
+    ),
+    "path": (
+        lambda d: d["splits"]["train"]["shards"][0].update(name="../x.tar"),
+        "not named as a .tar below the folder",
+    ),
 }
 
 
@@ -291,10 +306,8 @@ def test_missing_folder_manifest_or_split_and_cut_manifest(tmp_path: Path) -> No
 def test_layout_that_does_not_fit_the_features(tmp_path: Path) -> None:
     write_dataset(tmp_path / "set", {"train": 3})
     edit(tmp_path / "set", lambda d: d["features"]["audio"].update(shape=[4, 2]))
-    manifest = read_manifest(tmp_path / "set")
-    with pytest.raises(DataError, match="do not fit its features"):
-        ShardReader(tmp_path / "set", manifest, "train")
-    assert "do not fit" in verify_shards(tmp_path / "set", manifest)[0]
+    with pytest.raises(DataError, match="the records of split 'train' do not fit its features"):
+        read_manifest(tmp_path / "set")
 
 
 def test_writer_refuses_unknown_features(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from jomold_dist.data.source import read_manifest
 from jomold_dist.data.verification import verify_data_set
 from jomold_dist.data.video_check import VideoCheck, problems_of
 from jomold_dist.errors import DataError
-from tests.other_user import as_other_user
+from tests.other_user import as_nobody
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, write_dataset
 
 SIZES = {"train": 17, "val": 9}
@@ -59,6 +59,7 @@ def change(path: Path, at: int, value: int | None = None) -> None:
 def edit_manifest(folder: Path, edit: Callable[[Any], object]) -> None:
     data = json.loads((folder / MANIFEST_NAME).read_text())
     edit(data)
+    del data["digest"]  # as in the manifests of older sets
     (folder / MANIFEST_NAME).write_text(json.dumps(data))
 
 
@@ -230,17 +231,11 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Any], object], str]] = {
         lambda d: d["splits"]["train"].update(max_labels=5),
         "train: the manifest says that a video has up to 5 labels, but the most is 4",
     ),
-    "bytes": (lambda d: shards_of(d, "val")[0].update(bytes=999), "the manifest says 999 bytes, but 7 videos take"),
-    "named twice": (lambda d: shards_of(d, "train").__setitem__(0, shards_of(d, "train")[1]), "names it twice"),
-    "layout": (
-        lambda d: d["features"]["audio"].update(shape=[4, 2]),
-        "val: the manifest's layout of its records is not what its features lead to",
-    ),
 }
 
 
 @pytest.mark.parametrize("case", CONTRADICTIONS)
-def test_a_manifest_that_contradicts_itself_or_the_shards(folder: Path, case: str) -> None:
+def test_a_manifest_that_contradicts_the_shards(folder: Path, case: str) -> None:
     edit, message = CONTRADICTIONS[case]
     edit_manifest(folder, edit)
     assert any(message in str(problem) for problem in found(folder))
@@ -280,9 +275,9 @@ def test_a_key_that_comes_twice_is_named_with_both_places(tmp_path: Path) -> Non
     ("damage", "message"),
     [
         (None, ""),
-        ("cut", "truth/train.npz is damaged (BadZipFile: "),
+        ("cut", "truth/train.npz is damaged (File is not a zip file)"),
         ("order", "truth/train.npz is not about the videos of its split in their order"),
-        ("shape", "truth/train.npz is not 0 or 1 of shape (9, 2, 5, 4)"),
+        ("shape", "dense is uint8 of shape (9, 2, 5, 3), not of (9, 2, 5, 4)"),
     ],
 )
 def test_the_hidden_truth_of_simulated_data_is_checked(tmp_path: Path, damage: str | None, message: str) -> None:
@@ -369,11 +364,11 @@ def test_folders_that_cannot_be_read_are_not_taken_for_empty_or_missing(sound: P
         Path(name).chmod(0o755)
         (folder / "hidden").mkdir(0o300)
         denied = "cannot be read (Permission denied)"
-        assert as_other_user(said) == f"the data set: the folder {folder / 'hidden'} {denied}"
+        assert as_nobody(said) == f"the data set: the folder {folder / 'hidden'} {denied}"
         (folder / "val").chmod(0o300)
-        assert f"val/shard-000000.tar: {denied}" in as_other_user(said)
+        assert f"val/shard-000000.tar: {denied}" in as_nobody(said)
         Path(name).chmod(0o700)
-        assert as_other_user(said).startswith(f"the shards' folder {folder} {denied}; tools/simulate_llp.py")
+        assert as_nobody(said).startswith(f"the shards' folder {folder} {denied}; tools/simulate_llp.py")
 
 
 def test_the_tool_says_what_is_damaged_and_writes_a_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,117 @@
+"""The hidden truth of simulated data, which may come from anybody: one message for any damage, and no bomb goes off."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import random
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jomold_dist.config import DataConfig
+from jomold_dist.data import truth
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.source import Folder, source_of
+from jomold_dist.data.truth import read_truth, truth_name
+from jomold_dist.errors import DataError
+from tests.servers import serving
+from tests.shard_fixtures import write_dataset
+
+
+@pytest.fixture
+def simulated(tmp_path: Path) -> tuple[Path, Manifest]:
+    """A data set that is called simulated, and its truth."""
+    manifest, _ = write_dataset(tmp_path / "set", {"train": 17})
+    (tmp_path / "set" / "truth").mkdir()
+    with (tmp_path / "set" / truth_name("train")).open("wb") as file:
+        keys = np.array([f"video-{n}" for n in range(17)])
+        np.savez_compressed(file, keys=keys, dense=np.random.default_rng(0).integers(0, 2, (17, 2, 5, 4), np.uint8))
+    return tmp_path / "set", dataclasses.replace(manifest, simulated={"seed": 0})
+
+
+def test_no_flipped_bit_of_a_truth_is_more_than_a_message(simulated: tuple[Path, Manifest]) -> None:
+    folder, manifest = simulated
+    path = folder / truth_name("train")
+    whole, draw = path.read_bytes(), random.Random(0)
+    assert read_truth(Folder(folder), manifest, "train") is not None
+    said = []
+    for _ in range(600):
+        content = bytearray(whole)
+        content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(content)
+        try:
+            read_truth(Folder(folder), manifest, "train")
+        except DataError as error:
+            said.append(str(error))
+    assert len(said) > 300
+    assert all("truth/train.npz is damaged (" in text for text in said)
+
+
+def npz(**members: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+    return file.getvalue()
+
+
+def npy(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+def header(shape: tuple[int, ...], dtype: str) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return file.getvalue()
+
+
+KEYS, DENSE = np.array([f"v{n}" for n in range(17)]), np.zeros((17, 2, 5, 4), np.uint8)
+BAD_TRUTHS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "much more than its header says": (
+        lambda: npz(keys=npy(KEYS), dense=npy(DENSE) + bytes(300_000_000)), "dense does not have 680 bytes"
+    ),
+    "a header that asks for memory": (
+        lambda: npz(keys=npy(KEYS), dense=header((10**12, 2, 5, 4), "|u1")), "dense is uint8 of shape"
+    ),
+    "long keys": (lambda: npz(keys=header((17,), "<U100000000"), dense=npy(DENSE)), "keys is <U100000000"),
+    "objects": (lambda: npz(keys=header((17,), "|O"), dense=npy(DENSE)), "keys is object"),
+    "foreign keys": (lambda: npz(keys=npy(np.array(["ü"] * 17)), dense=npy(DENSE)), "codec can't encode"),
+    "no keys": (lambda: npz(dense=npy(DENSE)), "keys.npy"),
+    "other values": (lambda: npz(keys=npy(KEYS), dense=npy(DENSE + 2)), "other values than 0 and 1"),
+    "of other videos": (lambda: npz(keys=npy(KEYS[:3]), dense=npy(DENSE[:3])), r"keys is <U3 of shape \(3,\)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_TRUTHS)
+def test_a_truth_is_looked_at_before_it_is_inflated(case: str, simulated: tuple[Path, Manifest]) -> None:
+    """Over a URL it comes from anybody: 0.3 MB would become 300."""
+    folder, manifest = simulated
+    make, part = BAD_TRUTHS[case]
+    (folder / truth_name("train")).write_bytes(make())
+    with serving(folder) as server:
+        for place in (Folder(folder), source_of(DataConfig(shards=server.url, cache=str(folder / "cache")))):
+            with pytest.raises(DataError, match=rf"truth/train.npz is damaged \(.*{part}"):
+                read_truth(place, manifest, "train")
+
+
+def test_a_truth_that_is_larger_than_it_can_be(
+    simulated: tuple[Path, Manifest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, manifest = simulated
+    os.truncate(folder / truth_name("train"), 2_000_000)
+    with pytest.raises(DataError, match=r"truth/train.npz is damaged: it is longer than \d+ bytes"):
+        read_truth(Folder(folder), manifest, "train")
+    monkeypatch.setattr(truth, "MOST_BYTES", 100)
+    with pytest.raises(DataError, match=r"truth/train.npz would take \d+ bytes, more than 100"):
+        read_truth(Folder(folder), manifest, "train")
+
+
+def test_the_limit_leaves_room_for_ten_million_videos() -> None:
+    assert truth.MOST_BYTES > 10_000_000 * (2 * 25 * 10 + 4 * 88)
