@@ -1,12 +1,15 @@
 """Reading files, where what cannot be read is one thing, and what is read and found wrong another.
 
 A permission, an I/O error or a stale handle says nothing about a file: it is an UnreadableError, and nobody may call
-the file damaged, write it anew or remove it. Damage is a ValueError, which callers tell of in their own words.
+the file damaged, write it anew or remove it. Damage is a ValueError, which callers tell of in their own words. What is
+no regular file is not opened at all: whoever opens a FIFO waits for its writer, perhaps for ever.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import stat
 import struct
 import tokenize
@@ -24,13 +27,14 @@ from jomold_dist.errors import UnreadableError
 ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
 """What says that there is no such file. Of these alone a caller knows that there is nothing to be lost."""
 
-
 ZIP = b"PK"  # how every .npz begins
 DAMAGE = (
     EOFError, RuntimeError, SyntaxError, TypeError, ValueError,
     zipfile.BadZipFile, zlib.error, struct.error, tokenize.TokenError,
 )  # fmt: skip
 """What zipfile and numpy make of a changed byte."""
+
+_KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 
 
 @contextmanager
@@ -91,3 +95,25 @@ def read_arrays(file: Path | BinaryIO) -> dict[str, np.ndarray]:
             return dict(arrays)
     except DAMAGE as error:
         raise ValueError(f"{error}" or type(error).__name__) from None
+
+
+def regular_file(path: Path) -> Path:
+    """The path of a file, or of a link to one, as it is. OSError, whose `strerror` says what is wrong, if it is missing
+    or cannot be reached, or if it is a folder, a FIFO or a device."""
+    kind = stat.S_IFMT(os.stat(path).st_mode)
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file", str(path))
+    if kind != stat.S_IFREG:
+        raise OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'something else')}, not a regular file", str(path))
+    return path
+
+
+def folder_problem(path: Path) -> str | None:
+    """Why nothing can be read from a folder: that it "does not exist", "is not a folder", or what the system says."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        return "does not exist"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None if stat.S_ISDIR(mode) else "is not a folder"

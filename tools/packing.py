@@ -26,8 +26,8 @@ from jomold_dist.data.source import read_manifest
 from jomold_dist.data.writing import DatasetWriter, SplitSource
 from jomold_dist.errors import PREEMPTED, SUCCESS, USER_ERROR, DataError, UserError, raise_together
 from jomold_dist.files import writing
-from jomold_dist.inputs import regular_file
 from jomold_dist.labels import LLP_CATEGORIES
+from jomold_dist.reading import regular_file
 
 SEGMENTS = 10
 

@@ -23,8 +23,8 @@ from jomold_dist.data.label_files import TableReport, name_problem, read_rows, s
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.evaluation.parsing import event_runs
 from jomold_dist.files import writing
-from jomold_dist.inputs import folder_problem
 from jomold_dist.labels import LLP_CATEGORIES, MODALITIES, CategorySet
+from jomold_dist.reading import folder_problem
 
 WEAK_FILES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
 AUDIO_FILE = "AVVP_eval_audio.csv"

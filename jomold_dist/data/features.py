@@ -18,7 +18,7 @@ import numpy as np
 from jomold_dist.data.label_files import is_key
 from jomold_dist.data.manifest import FEATURE_NAMES, FeatureSpec
 from jomold_dist.errors import DataError, raise_together
-from jomold_dist.inputs import folder_problem, regular_file
+from jomold_dist.reading import folder_problem, regular_file
 
 FEATURE_FOLDERS = {"audio": "vggish", "frames": "res152", "motion": "r2plus1d_18"}
 LLP_WIDTHS = {"audio": 128, "frames": 2048, "motion": 512}

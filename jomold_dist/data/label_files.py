@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jomold_dist.inputs import regular_file
+from jomold_dist.reading import regular_file
 
 KEY_LENGTH = 11
 

@@ -15,8 +15,8 @@ from jomold_dist.data.source import read_manifest
 from jomold_dist.data.workplace import Workplace
 from jomold_dist.data.writing import SplitSource
 from jomold_dist.errors import DataError, raise_together
-from jomold_dist.inputs import regular_file
 from jomold_dist.labels import CategorySet
+from jomold_dist.reading import regular_file
 
 OTHER_SOURCES = (
     "the sources, the options, or the versions of this package and of numpy are not those it was packed with; "

@@ -18,7 +18,7 @@ from jomold_dist.data.dense_truth import has_positives
 from jomold_dist.data.manifest import Manifest, ShardInfo, SplitInfo
 from jomold_dist.data.records import TAR_BLOCK, RecordView
 from jomold_dist.data.video_check import VideoCheck
-from jomold_dist.inputs import regular_file
+from jomold_dist.reading import regular_file
 
 Level = Literal["size", "digest", "full"]
 

@@ -18,8 +18,8 @@ from jomold_dist.data.manifest import MANIFEST_NAME, Manifest, ShardInfo
 from jomold_dist.data.manifest_file import MOST_BYTES, ManifestError, parse_manifest
 from jomold_dist.data.remote import MissingError, Remote, too_long
 from jomold_dist.errors import ConfigError, DataError
-from jomold_dist.inputs import regular_file
 from jomold_dist.places import split_scheme
+from jomold_dist.reading import regular_file
 
 REREAD = 2  # how often a remote manifest that is damaged is read again
 REMEDY = "copy it again, or pack the data set again"

@@ -19,10 +19,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from jomold_dist.data.damage import unreadable
 from jomold_dist.errors import DataError
 from jomold_dist.files import problem_of, write_text
-from jomold_dist.inputs import regular_file
 from jomold_dist.locks import LockHeldError, acquire
+from jomold_dist.reading import regular_file
 
 RECIPE_SHOWN = 60  # characters of a value in the line that says what has changed
 
@@ -82,7 +83,7 @@ class Workplace:
                 ) from None
             former, shards = {}, []
         except OSError as error:
-            raise DataError(f"cannot read {error.filename}: {error.strerror}; make it readable") from None
+            raise unreadable(error.filename or str(self._journal), error) from None
         if shards and not restart and former != wanted:
             raise DataError(
                 f"{self.folder} holds {_count(len(shards))} that an earlier start has finished, and this one cannot go "
@@ -153,19 +154,23 @@ class Workplace:
             raise DataError(f"{self.out} is being packed or repaired by {holder}; wait for its end") from None
 
     def _read(self) -> tuple[dict[str, Any], list[FinishedShard]]:
-        """The recipe of the journal and those of its shards that are still there; {} and [] without a journal. A cut
-        last line is passed over. ValueError if it is damaged, OSError if it cannot be read."""
+        """The recipe of the journal and those of its shards that are still there; {} and [] without a journal. A shard
+        whose line is damaged or cut is made again. ValueError if the recipe is damaged, OSError if the journal cannot
+        be read: what it tells may be good."""
         try:
-            text = regular_file(self._journal).read_text(encoding="utf-8")
+            head, *rest = regular_file(self._journal).read_bytes().split(b"\n")[:-1] or [b""]
         except FileNotFoundError:
             return {}, []
         try:
-            head, *rest = [json.loads(line) for line in text.split("\n")[:-1]]
-            shards = [FinishedShard(**line | {"positives": tuple(line["positives"])}) for line in rest]
-            recipe = dict(head["recipe"])
+            recipe = dict(json.loads(head)["recipe"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from None
-        latest = {shard.name: shard for shard in shards}  # one that was written again has a second line
+        latest: dict[str, FinishedShard] = {}  # one that was written again has a second line
+        for line in rest:
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                told = json.loads(line)
+                shard = FinishedShard(**told | {"positives": tuple(told["positives"])})
+                latest[shard.name] = shard
         return recipe, [shard for shard in latest.values() if _is_there(self.set / shard.name)]
 
     def _sweep(self) -> None:

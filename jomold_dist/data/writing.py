@@ -25,8 +25,8 @@ from jomold_dist.data.records import DENSE, record_keys, strided
 from jomold_dist.data.workplace import FinishedShard, Workplace
 from jomold_dist.errors import DataError
 from jomold_dist.files import problem_of, sync
-from jomold_dist.inputs import regular_file
 from jomold_dist.labels import CategorySet
+from jomold_dist.reading import regular_file
 
 logger = logging.getLogger(__name__)
 
@@ -246,7 +246,7 @@ class DatasetWriter:
             return None
         except OSError as error:
             self._workplace.finished[name] = shard  # it may be good, and stays
-            raise unreadable(f"{path}, which an earlier start has finished", error) from None
+            raise unreadable(str(path), error) from None
         if digest != shard.sha256:
             logger.info("%s is written again: it is damaged", name)
             return None

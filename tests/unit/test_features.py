@@ -24,7 +24,7 @@ from jomold_dist.data.features import (
     swapped_widths,
 )
 from jomold_dist.errors import DataError
-from tests.other_user import as_other_user
+from tests.other_user import as_nobody
 
 WIDTHS = {"audio": 6, "frames": 5, "motion": 4}
 KEYS = ["aaaaaaaaaa1", "-_aaaaaaaa2", "aaaaaaaaaa3"]
@@ -333,12 +333,12 @@ def test_folders_that_cannot_be_read() -> None:
         folder.chmod(0o755)
         (folder / "vggish").chmod(0o000)
         denied = "cannot be read (Permission denied)"
-        listing = as_other_user(lambda: said(lambda: find_videos(folder)))
+        listing = as_nobody(lambda: said(lambda: find_videos(folder)))
         assert listing == f"the features' folder {folder / 'vggish'} {denied}"
-        looking = as_other_user(lambda: said(lambda: check_features(folder, KEYS[:1])))
+        looking = as_nobody(lambda: said(lambda: check_features(folder, KEYS[:1])))
         assert looking == f"{feature_path(folder, 'audio', KEYS[0])}: {denied}"
         folder.chmod(0o000)
-        assert as_other_user(lambda: said(lambda: find_videos(folder / "below"))).endswith(denied)
+        assert as_nobody(lambda: said(lambda: find_videos(folder / "below"))).endswith(denied)
 
 
 def test_a_folder_without_features_is_refused(tmp_path: Path) -> None:

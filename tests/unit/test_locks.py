@@ -194,7 +194,7 @@ def decode(place: Path, shards: Path) -> None:
 USERS: dict[str, tuple[Callable[[Path, Path], None], str]] = {
     "run": (claim_run, "run.dir .*runs/one cannot be used: "),
     "sweep": (claim_sweep, "sweep.dir .*sweep cannot be used: "),
-    "packing": (begin_packing, "cannot write beside .*set: "),
+    "packing": (begin_packing, "cannot write beside .*set, where a data set is packed before it appears: "),
     "cache": (fetch, "the cache .*shards cannot be used: "),
     "resident": (decode, "cannot keep split 'val' resident in .*cache: "),
 }

@@ -300,7 +300,7 @@ def test_a_finished_shard_that_cannot_be_read_is_not_made_again(
     fails(path)
     again = sources()
     with pytest.raises(
-        DataError, match=rf"cannot read {path}, which .* finished: Input/output error; make it readable"
+        DataError, match=rf"cannot read {path}: Input/output error; make it readable"
     ):
         pack(tmp_path / "set", again)
     assert again["train"].read == []
@@ -492,7 +492,7 @@ def test_folders_without_permission(open_folder: Path) -> None:
     assert as_nobody(lambda: refusal(open_folder / "free" / "set")) == "packed"
     open_folder.chmod(0o777)
     unknown = as_nobody(lambda: refusal(open_folder / "set"))
-    assert unknown == f"{open_folder / 'set'} cannot be used: Permission denied; choose another folder"
+    assert unknown == f"cannot read {open_folder / 'set'}: Permission denied; choose another folder"
     assert {path.name for path in open_folder.iterdir()} == {"parent", "closed", "set", "free"}
 
 
@@ -554,11 +554,12 @@ def test_repair_replaces_nothing_that_cannot_be_read(
     fifo.unlink()
     os.mkfifo(fifo)
     fails(unreadable)
+    remedy = "make it readable, or look after the disk or the file system"
     with pytest.raises(DataError) as error:
         repair(damaged, sources())
     assert error.value.problems == (
-        f"cannot read {unreadable}: Input/output error; make it readable, or remove it to have it written anew",
-        f"cannot read {fifo}: it is a FIFO, not a regular file; make it readable, or remove it to have it written anew",
+        f"cannot read {unreadable}, which may be sound: Input/output error; {remedy}",
+        f"cannot read {fifo}, which may be sound: it is a FIFO, not a regular file; {remedy}",
     )
     monkeypatch.undo()
     assert unreadable.read_bytes() == before

@@ -75,14 +75,14 @@ def test_without_a_known_truth_nothing_is_judged() -> None:
 def test_the_truth_is_only_asked_for_where_there_can_be_one(tmp_path: Path) -> None:
     file = tmp_path / truth_name("train")
     file.parent.mkdir()
-    dense = np.repeat(np.stack([PRESENT["x"], PRESENT["y"]])[..., None], 3, -1).astype(np.uint8)
+    dense = np.stack([PRESENT["x"], PRESENT["y"]])[..., None].astype(np.uint8)
     np.savez(file, keys=np.array(["x", "y"]), dense=dense)
     source, simulated = Folder(tmp_path), dataclasses.replace(manifest(), simulated={"seed": 1})
     found = read_present(source, simulated)
     assert found is not None
     assert {key: present.tolist() for key, present in found.items()} == {k: v.tolist() for k, v in PRESENT.items()}
     for other, message in (
-        ({"keys": np.array(["x"]), "dense": dense[:1]}, "shapes"),  # of another data set
+        ({"keys": np.array(["x"]), "dense": dense[:1]}, "of shape"),  # of another data set
         ({"keys": np.array(["x", "y"]), "dense": np.ones_like(dense)}, "more events than there are labels"),
     ):
         np.savez(file, **other)

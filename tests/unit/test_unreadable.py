@@ -223,7 +223,7 @@ def test_a_journal_on_a_disk_that_gives_nothing(number: int, begun: Path, monkey
     before = contents(begun)
     with monkeypatch.context() as patched:
         patched.setattr(Path, "read_bytes", refuse(number))
-        with pytest.raises(DataError, match=rf"cannot use {begun}: {os.strerror(number)}; make it readable"):
+        with pytest.raises(DataError, match=rf"cannot read .*: {os.strerror(number)}; make it readable"):
             pack(begun.parent / "set")
     assert contents(begun) == before
 
@@ -245,7 +245,9 @@ def test_links_in_the_place_of_a_workplace_are_not_followed(tmp_path: Path) -> N
     (tmp_path / "mine" / "notes.txt").write_text("kept")
     (tmp_path / ".set.partial").mkdir()
     (tmp_path / ".set.partial" / "set").symlink_to(tmp_path / "mine")
-    with pytest.raises(DataError, match=r"cannot write beside .*set: .*\.set\.partial/set: is a link; remove it"):
+    with pytest.raises(
+        DataError, match=r"\.set\.partial/set is a link, and a data set is packed in a folder of its own"
+    ):
         pack(tmp_path / "set")
     assert (tmp_path / "mine" / "notes.txt").read_text() == "kept"
     (tmp_path / "lock").symlink_to(tmp_path / "mine" / "notes.txt")

@@ -320,9 +320,9 @@ def test_damage_of_the_hidden_truth_of_any_kind_is_one_problem(tmp_path: Path) -
             "truth/train.npz" in problem.problem for problem in verify_data_set(tmp_path / "set", manifest).problems
         )
     for damage, message in (
-        (np.save, "is damaged (TypeError"),
-        (np.savez, "is damaged (KeyError"),
-        (None, "cannot be read (it is a FIFO"),
+        (np.save, f"{path} is damaged ("),
+        (np.savez, f"{path} is damaged ("),
+        (None, f"cannot read {path}: it is a FIFO"),
     ):
         path.unlink()
         if damage is None:
@@ -331,7 +331,7 @@ def test_damage_of_the_hidden_truth_of_any_kind_is_one_problem(tmp_path: Path) -
             with path.open("wb") as file:
                 damage(file, dense)
         (problem,) = verify_data_set(tmp_path / "set", manifest).problems
-        assert problem.problem.startswith(f"truth/train.npz {message}")
+        assert problem.problem.startswith(message)
 
 
 @pytest.mark.parametrize("level", ["size", "digest", "full"])
@@ -346,10 +346,10 @@ def test_what_is_no_regular_file_is_not_waited_for(
     (folder / MANIFEST_NAME).unlink()
     os.mkfifo(folder / MANIFEST_NAME)
     assert verify_shards.main([str(folder), "--level", level]) == 2
-    told = f"error: cannot read {folder / MANIFEST_NAME}: it is a FIFO, not a regular file\n"
-    assert capsys.readouterr().err == told
+    told = f"error: cannot read {folder / MANIFEST_NAME}: it is a FIFO, not a regular file; "
+    assert capsys.readouterr().err.startswith(told)
     assert verify_shards.main([str(folder / MANIFEST_NAME), "--level", level]) == 2
-    assert f"the shards' folder {folder / MANIFEST_NAME} is not a folder; tools/sim" in capsys.readouterr().err
+    assert f"{folder / MANIFEST_NAME} is a file; give the folder that holds manifest.json" in capsys.readouterr().err
 
 
 def test_folders_that_cannot_be_read_are_not_taken_for_empty_or_missing(sound: Path) -> None:
@@ -368,7 +368,7 @@ def test_folders_that_cannot_be_read_are_not_taken_for_empty_or_missing(sound: P
         (folder / "val").chmod(0o300)
         assert f"val/shard-000000.tar: {denied}" in as_nobody(said)
         Path(name).chmod(0o700)
-        assert as_nobody(said).startswith(f"the shards' folder {folder} {denied}; tools/simulate_llp.py")
+        assert as_nobody(said).startswith(f"cannot read {folder / MANIFEST_NAME}: Permission denied; make it readable")
 
 
 def test_the_tool_says_what_is_damaged_and_writes_a_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
