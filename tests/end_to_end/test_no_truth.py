@@ -12,6 +12,7 @@ from conftest import Finished, Tiny
 from launchers_help import files_below, run_here
 
 from jomold_dist.data.shards import DatasetWriter
+from tests.servers import serving
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS
 
 LACKING = "split 'test': no video has a dense label in visual, where whatever finds nothing would score 100; check the"
@@ -43,6 +44,20 @@ def test_training_is_refused_before_it_begins(
     assert len(outcome.err.splitlines()) == 1
     assert not files_below(tmp_path)
     assert files_below(shards) == before
+
+
+def test_behind_a_url_a_start_looks_and_a_dry_run_fetches_nothing(
+    tiny: Tiny, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with serving(shards) as server:
+        settings = (f"data.shards={server.url}", f"data.cache={tmp_path / 'cache'}", f"run.dir={tmp_path / 'run'}")
+        assert run_here(capsys, "train", "--config", tiny.config, *settings, "--dry-run").code == 0
+        assert not any(name.endswith(".tar") for name in server.gets)
+        outcome = run_here(capsys, "train", "--config", tiny.config, *settings)
+        assert outcome.code == 2
+        assert f"error: {server.url}: {LACKING}" in outcome.err
+        assert not any("train/" in name for name in server.gets)
+    assert not (tmp_path / "run").exists()
 
 
 def test_evaluation_gives_no_score(
