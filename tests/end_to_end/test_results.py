@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -152,7 +153,7 @@ def test_scores_whose_reader_has_gone_are_written(run: Path, capsys: Capture, mo
     assert load(run / "scores_test.json")["scores"] == load(run / "scores.json")["scores"]
 
 
-def predict(capture: Capture, run: Path, shards: Path, out: Path | str, *more: str) -> Outcome:
+def predict(capture: Capture, run: Path, shards: Path, out: Path, *more: str) -> Outcome:
     return run_here(capture, "predict", "--run", run, "--shards", shards, "--out", out, *more)
 
 
@@ -184,12 +185,22 @@ def test_predictions_that_cannot_be_written_in_the_end_are_kept(
     finished: Finished, tiny: Tiny, events: Callable[[Capture], str], tmp_path: Path, capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    outcome = predict(capsys, finished.folder, tiny.shards, "/dev/full")
-    refused(outcome, "/dev/full", "No space left on device", "the events are in ")
-    kept = Path(outcome.err.rpartition("the events are in ")[2].strip())
-    assert kept.is_relative_to(tmp_path)
+    out, temporary, replace = tmp_path / "events.csv", tmp_path / "temporary", Path.replace
+    temporary.mkdir()
+
+    def full(path: Path, target: Path) -> Path:
+        if target == out:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(path, target)
+
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    monkeypatch.setattr(Path, "replace", full)
+    outcome = predict(capsys, finished.folder, tiny.shards, out)
+    refused(outcome, str(out), "No space left on device", "the events are in ")
+    (kept,) = temporary.rglob("*.csv")
+    assert str(kept) in outcome.err
     assert kept.read_text() == events(capsys)
+    assert sorted(tmp_path.iterdir()) == [temporary]
 
 
 def test_predictions_into_a_pipe(
@@ -208,12 +219,15 @@ def test_predictions_into_a_pipe(
 
 
 def test_predictions_on_stdout_are_nothing_but_the_events(
-    finished: Finished, tiny: Tiny, events: Callable[[Capture], str], capfd: Capture
+    finished: Finished, tiny: Tiny, events: Callable[[Capture], str], tmp_path: Path, capfd: Capture
 ) -> None:
-    outcome = predict(capfd, finished.folder, tiny.shards, "/dev/stdout")
+    link = tmp_path / "stdout"  # a link, so that a mistake replaces no device of the machine's
+    link.symlink_to("/dev/stdout")
+    outcome = predict(capfd, finished.folder, tiny.shards, link)
     assert outcome.code == 0, outcome.err
     assert "88 videos parsed" in outcome.err
     assert outcome.out == events(capfd)
+    assert link.is_symlink()
 
 
 @pytest.mark.parametrize("where", ["file", "pipe", "stdout", "unwritable"])
@@ -227,13 +241,13 @@ def test_videos_that_could_not_be_used_are_listed(
     spoil(shards, "test", 9, "audio.npy", 5)
     key, folder = tiny.videos["test"][9].key, tmp_path / "out"
     folder.mkdir()
-    out: Path | str = folder / "events.csv"
+    out = folder / "events.csv"
     table = folder / "events_bad_videos.csv"
     if where == "pipe":
         os.mkfifo(out)
-        threading.Thread(target=Path(out).read_text, daemon=True).start()
+        threading.Thread(target=out.read_text, daemon=True).start()
     elif where == "stdout":
-        out = "/dev/stdout"
+        out.symlink_to("/dev/stdout")
     elif where == "unwritable":
         table.mkdir()
     outcome = predict(capfd, run, shards, out, "--split", "test")
@@ -247,7 +261,6 @@ def test_videos_that_could_not_be_used_are_listed(
     else:
         assert f",{key}," in outcome.err
         assert not table.is_file()
-    assert not Path("/dev/stdout_bad_videos.csv").exists()
     if where == "stdout":
         assert outcome.out.startswith("filename\tonset")
         assert "could not be used" not in outcome.out
