@@ -6,7 +6,8 @@ Prints the ten scores and the scores per category; writes scores_SPLIT.json into
 that is still training is its best one so far, from its newest checkpoint.
 
 --shards names another place: where the run's data set lies now, or any other data set of the same categories and
-features. Scores of another one are written to scores_SPLIT_of_MANIFEST.json, named by its manifest's digest.
+features. Scores of another one are written to scores_SPLIT_of_MANIFEST.json, named by its manifest's digest. Under
+torchrun, a -- before the script keeps torchrun from taking --run for an option of its own.
 """
 
 from __future__ import annotations
