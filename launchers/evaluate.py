@@ -19,7 +19,6 @@ from pathlib import Path
 from jomold_dist.command_line import command, command_parser, tell
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.remote import MissingError
 from jomold_dist.data.source import source_of
 from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object, gather_objects
 from jomold_dist.errors import DataError, RunFolderError, raise_together
@@ -104,9 +103,10 @@ def find_data(config: Config, info: WeightsInfo, manifest_digest: str, any_other
     place = config.data.shards
     try:
         manifest = read_matching_manifest(source_of(config.data), info)
-    except MissingError as error:
-        hint = "" if any_other else ". If the run's data set has moved, name its place with --shards"
-        raise DataError(f"{error}{hint}") from None
+    except DataError as error:
+        if any_other:
+            raise
+        raise DataError(f"{error}\nIf the run's data set has moved, name its place with --shards") from None
     if manifest.digest != manifest_digest and not any_other:
         raise DataError(
             f"{place} holds another data set than the one that the run was trained on: {manifest.name}, whose manifest "
