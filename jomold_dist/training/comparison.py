@@ -18,8 +18,9 @@ from jomold_dist.config import SCORES, Config, decides
 from jomold_dist.data.plan import PLAN_VERSION
 from jomold_dist.denoising.essential import essential
 from jomold_dist.errors import DataError, RunFolderError, UserError, raise_together
+from jomold_dist.labels import MODALITIES
+from jomold_dist.reading import is_there
 from jomold_dist.tables import SCORE_HEADERS, markdown_table, spread, value_text
-from jomold_dist.training.removals import MODALITIES
 from jomold_dist.training.run_folder import OWNER, RunFolder
 from jomold_dist.training.run_reading import (
     UnusableFileError,
@@ -155,7 +156,7 @@ def _finished(paths: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
                 continue
             seen[place] = path
             folder = RunFolder(path)
-            if not folder.config.exists():
+            if not is_there(folder.config):
                 no_runs.append(str(path))  # MLflow's store lies beside the run folders
                 continue
             found = _read(folder)
@@ -168,7 +169,7 @@ def _finished(paths: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
                 notes.append(f"{path} is left out: {found}")
                 continue
             runs.append(found)
-            if folder.bad_videos.exists():
+            if is_there(folder.bad_videos):
                 notes.append(f"{path} could not use all videos of its data set, see its {folder.bad_videos.name}")
     if no_runs:
         notes.append(f"no run's folder: {', '.join(no_runs)}")
@@ -180,11 +181,11 @@ def _finished(paths: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
 
 def _read(folder: RunFolder) -> FinishedRun | str:
     """A finished run, or why it is none."""
-    if not folder.status.exists():
+    if not is_there(folder.status):
         return "it has not begun"
     if (state := read_state(folder)) != "finished":
         return f"it is not finished, its state is {state!r}"
-    if not folder.scores.exists():
+    if not is_there(folder.scores):
         return "it has no scores, as a sweep's estimator or a run that ended with --until"
     config = read_config(folder)
     owner, scores, removals = read_owner(folder, config), read_scores(folder), read_removals(folder)

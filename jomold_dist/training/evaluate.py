@@ -17,8 +17,8 @@ from jomold_dist.distributed.world import World, gather_objects, gather_rows, su
 from jomold_dist.errors import DataError, NonFiniteError
 from jomold_dist.evaluation.metrics import category_counts, category_scores, mean_scores, video_scores
 from jomold_dist.evaluation.parsing import threshold_parsing
+from jomold_dist.labels import MODALITIES
 from jomold_dist.models.han import HybridAttentionNetwork, Parsing
-from jomold_dist.training.removals import MODALITIES
 
 logger = logging.getLogger(__name__)
 

@@ -1,11 +1,10 @@
 """What a run's folder tells its readers: each file is read and found right, or refused in one message.
 
-Nothing is written here, and nothing that could not be read counts as missing.
+Nothing is written here, and nothing that cannot be read counts as missing or damaged: it is an UnreadableError.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from typing import Any, TypeVar
 from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
 from jomold_dist.errors import RunFolderError
-from jomold_dist.training.removals import MODALITIES
+from jomold_dist.labels import MODALITIES
+from jomold_dist.reading import ABSENT, is_there, read_json
 from jomold_dist.training.run_folder import OWNER, RunFolder
 from jomold_dist.training.scores import RunScores
 
@@ -23,8 +23,7 @@ T = TypeVar("T")
 
 
 class UnusableFileError(RunFolderError):
-    """A file of a run is missing, or was read and is damaged or of an older form. Other RunFolderErrors tell that a
-    file cannot be read."""
+    """A file of a run is missing, or was read and is damaged or of another version's form."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +36,10 @@ class Owner:
 
 
 def read_config(folder: RunFolder) -> Config:
-    """The settings of a run. ConfigError or RunFolderError if the folder is no run's, or they cannot be read."""
-    try:
-        folder.config.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise RunFolderError(f"{folder.path} is no run's folder ({folder.config.name} is missing)") from None
-    except OSError as error:
-        raise RunFolderError(f"{folder.config} cannot be read: {error.strerror or error}") from None
+    """The settings of a run. RunFolderError if the folder is no run's, ConfigError or UnreadableError if they cannot be
+    used."""
+    if not is_there(folder.config):
+        raise RunFolderError(f"{folder.path} is no run's folder ({folder.config.name} is missing)")
     return load_config(folder.config)
 
 
@@ -86,16 +82,12 @@ def _removals(content: Any) -> dict[str, Any]:
 
 
 def _read(path: Path, parse: Callable[[Any], T], remedy: str = "restore it from a copy") -> T:
-    """A JSON file of a run, parsed. UnusableFileError or RunFolderError."""
+    """A JSON file of a run, parsed. UnusableFileError; UnreadableError."""
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+        found = read_json(path)
+    except ABSENT:
         raise UnusableFileError(f"{path} is missing; {remedy}") from None
-    except OSError as error:
-        raise RunFolderError(f"{path} cannot be read: {error.strerror or error}") from None
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UnusableFileError(f"{path} is damaged ({error}); {remedy}") from None
     try:
         return parse(found)

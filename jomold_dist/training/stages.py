@@ -206,7 +206,7 @@ def _evaluated(run: Run) -> bool:
 
 def _own_scores(run: Run) -> RunScores | None:
     """What scores.json holds; None if it is not there, damaged, or of another data set or length of training.
-    RunFolderError if it cannot be read."""
+    UnreadableError."""
     try:
         scores = read_scores(run.folder)
     except UnusableFileError:

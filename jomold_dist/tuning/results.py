@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from jomold_dist.errors import DataError
-from jomold_dist.training.removals import MODALITIES
+from jomold_dist.labels import MODALITIES
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_removals, read_scores
 
