@@ -8,7 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from typing import ParamSpec
+from typing import ParamSpec, TextIO
 
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, StoppedError, UserError
 from jomold_dist.places import local_path
@@ -37,7 +37,7 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
             say("interrupted")
             return exit_code(error)
         except BrokenPipeError as error:
-            _print_nowhere()
+            _silence(sys.stdout)
             say("nobody reads what is printed any more")
             return exit_code(error)
 
@@ -50,10 +50,10 @@ def _print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _print_nowhere() -> None:
-    """Python flushes stdout once more at its end, which would fail again."""
+def _silence(stream: TextIO) -> None:
+    """Python flushes its streams once more at its end, which would fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
@@ -68,6 +68,20 @@ def say(message: str) -> None:
     """An error, as commands tell it."""
     sys.stderr.write(f"error: {message}\n")
     sys.stderr.flush()
+
+
+def tell(text: str, on_stderr: bool = False) -> str | None:
+    """Print a result, and say why that failed (the reader has gone, the disk is full) instead of raising: it can still
+    be written to a file."""
+    stream: TextIO | None = sys.stderr if on_stderr else sys.stdout
+    if stream is None:
+        return "it is closed"
+    try:
+        print(text, file=stream, flush=True)
+    except OSError as error:
+        _silence(stream)
+        return error.strerror or str(error)
+    return None
 
 
 def command_parser(description: str | None) -> argparse.ArgumentParser:

@@ -136,7 +136,7 @@ def _read_file(
     except OSError as error:
         problems.append(f"{named_in}config file {path}: {error.strerror or error}")
         return {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         problems.append(f"config file {path} is not valid YAML: {_without_excerpt(error)}")
         return {}
     given: dict[str, Given] = {}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jomold_dist.config import SCORES
 
@@ -18,6 +20,23 @@ def scores_table(rows: Mapping[str, Mapping[str, float]], split: str, simulated:
     return f"{what}\n\n{markdown_table(['method', *SCORE_HEADERS], cells)}"
 
 
+def category_table(
+    per_category: Mapping[str, Mapping[str, float | None]], videos: Mapping[str, Mapping[str, int]]
+) -> str:
+    """A row a category: in how many videos it is, by modality, and its scores by metric, a dash where there is none."""
+    header = ["category", *(f"videos, {modality}" for modality in videos), *per_category]
+    names = list(next(iter(per_category.values())))
+    rows = [
+        [
+            name,
+            *(str(counts[name]) for counts in videos.values()),
+            *("-" if (value := scores[name]) is None else f"{value:.1f}" for scores in per_category.values()),
+        ]
+        for name in names
+    ]
+    return markdown_table(header, rows)
+
+
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     """A markdown table with aligned columns, the first one left, the others right."""
     widths = [max(len(row[n]) for row in [header, *rows]) for n in range(len(header))]
@@ -28,6 +47,11 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
 
     rule = "| " + " | ".join("-" * w if n == 0 else "-" * (w - 1) + ":" for n, w in enumerate(widths)) + " |"
     return "\n".join([line(header), rule, *(line(row) for row in rows)])
+
+
+def value_text(value: Any) -> str:
+    """A setting's value as one writes it on the command line."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def spread(values: Sequence[float], decimals: int = 1) -> str:

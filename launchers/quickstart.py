@@ -7,7 +7,6 @@ Every command is printed before it runs, so that each can be taken and changed. 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import socket
@@ -22,6 +21,8 @@ from jomold_dist.data.source import read_manifest
 from jomold_dist.errors import DataError
 from jomold_dist.tables import markdown_table, scores_table
 from jomold_dist.tracking import ui_command
+from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.training.run_reading import read_removals, read_scores
 
 METHODS = ("han", "static", "jomold")
 CONFIG = Path("configs/quickstart.yaml")
@@ -83,12 +84,12 @@ def run(command: list[str]) -> None:
 def summarise(seconds: float) -> None:
     """The table of the three methods, the quality of the removals, and where to look."""
     config = load_config(CONFIG, overrides("jomold"))
-    scores = {m: json.loads((run_dir(m) / "scores.json").read_text())["scores"] for m in METHODS}
+    scores = {m: read_scores(RunFolder(run_dir(m))).found.scores for m in METHODS}
     say(scores_table(scores, "test", simulated=True))
     say("Removed labels, over all epochs; precision and recall against the hidden truth of the simulation\n")
     rows = []
     for method in METHODS[1:]:
-        total = json.loads((run_dir(method) / "removals.json").read_text())["total"]
+        total = read_removals(RunFolder(run_dir(method)))["total"]
         rows += [
             [f"{method}, {m}", str(e["removed"]), percent(e.get("precision")), percent(e.get("recall"))]
             for m, e in total.items()

@@ -81,15 +81,17 @@ def category_counts(audio: Tensor, visual: Tensor, audio_truth: Tensor, visual_t
     return _count(audio, visual, audio_truth, visual_truth).sum(dim=2).flatten(0, 1)
 
 
-def category_scores(counts: Tensor) -> dict[str, list[float]]:
+def category_scores(counts: Tensor) -> dict[str, list[float | None]]:
     """F1 of each category in percent from its counts (6, C, 3) over all videos, keyed by CATEGORY_SCORE_NAMES.
 
     Unlike the ten scores, counts are added over videos before F1. A category with neither truth nor prediction in any
-    video has 100, as a video with neither counts 1.
+    video has None: there is nothing to score.
     """
     f1, counted = _f1(counts)
-    percent = torch.where(counted, 100.0 * f1, 100.0).tolist()
-    return dict(zip(CATEGORY_SCORE_NAMES, percent, strict=True))
+    return {
+        name: [value if there else None for value, there in zip(values, some, strict=True)]
+        for name, values, some in zip(CATEGORY_SCORE_NAMES, (100.0 * f1).tolist(), counted.tolist(), strict=True)
+    }
 
 
 def _count(audio: Tensor, visual: Tensor, audio_truth: Tensor, visual_truth: Tensor) -> Tensor:

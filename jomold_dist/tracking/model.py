@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,6 +13,7 @@ import torch
 
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.models.weights import load_model, read_info
+from jomold_dist.versions import version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -68,14 +68,6 @@ def shapes(manifest: Manifest) -> tuple[dict[str, tuple[int, ...]], dict[str, tu
         "similarity": (segments, segments),
     }
     return inputs, outputs
-
-
-def version(package: str) -> str:
-    """The installed release of a package."""
-    try:
-        return importlib.metadata.version(package).partition("+")[0]  # torch's local part is no release
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def _schema(arrays: Mapping[str, tuple[int, ...]]) -> Schema:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.distributed.world import World
-from jomold_dist.tracking.model import version
 from jomold_dist.tracking.recorder import NOTES, PARENT, MlflowRecorder, Notes, origin, reopened, warn
 from jomold_dist.tracking.store import artifacts_uri, ready, sqlite_path, store_uri, without_password
 from jomold_dist.training.recorder import NullRecorder, Recorder
+from jomold_dist.versions import version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from jomold_dist.distributed.world import World, gather_objects, gather_rows, su
 from jomold_dist.errors import DataError, NonFiniteError
 from jomold_dist.evaluation.metrics import category_counts, category_scores, mean_scores, video_scores
 from jomold_dist.evaluation.parsing import threshold_parsing
+from jomold_dist.labels import MODALITIES
 from jomold_dist.models.han import HybridAttentionNetwork, Parsing
 
 logger = logging.getLogger(__name__)
@@ -28,14 +28,12 @@ FIRST_ROWS = 4096
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The ten scores in percent, and F1 per category in percent by metric and category's name."""
+    """The ten scores in percent; by category's name, F1 in percent per metric (None where it neither is nor was
+    predicted) and, per modality, in how many videos it really is."""
 
     scores: dict[str, float]
-    per_category: dict[str, dict[str, float]]
-
-    def to_json(self, split: str) -> dict[str, Any]:
-        """What scores.json holds."""
-        return {"split": split, "scores": self.scores, "per_class": self.per_category}
+    per_category: dict[str, dict[str, float | None]]
+    videos: dict[str, dict[str, int]]
 
 
 def parse_videos(
@@ -69,6 +67,7 @@ def evaluate(
     """
     rows = _Rows()
     counts: Tensor | None = None
+    present = torch.zeros(len(MODALITIES), len(categories), dtype=torch.int64, device=world.device)
     for batch, parsing in parse_videos(network, batches, world.device, cross_modal):
         if batch.dense is None:
             raise ValueError("only a split with dense labels can be evaluated")
@@ -77,15 +76,18 @@ def evaluate(
         rows.add(video_scores(audio, visual, audio_truth, visual_truth))
         found = category_counts(audio, visual, audio_truth, visual_truth)
         counts = found if counts is None else counts + found
+        present += torch.stack([truth.any(-1).sum(0) for truth in (audio_truth, visual_truth)])
     assert counts is not None  # every rank takes at least one step
     (own,) = rows.columns()
     scores = _gather_videos(own, videos, world)
     totals = sum_over_ranks(counts, world).cpu()
     _refuse_without_truth(totals)
     per_metric = category_scores(totals)
+    videos_with = dict(zip(MODALITIES, sum_over_ranks(present, world).tolist(), strict=True))
     return Evaluation(
         mean_scores(scores.cpu()),
         {metric: dict(zip(categories, values, strict=True)) for metric, values in per_metric.items()},
+        {modality: dict(zip(categories, values, strict=True)) for modality, values in videos_with.items()},
     )
 
 

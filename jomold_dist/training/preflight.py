@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from jomold_dist.config import Config
+from jomold_dist.config_fields import NO_SETTINGS
 from jomold_dist.data.dense_truth import has_positives, truth_problem
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.plan import check_world_size
@@ -36,13 +38,8 @@ def prepare_run(config: Config, world: World) -> Manifest:
         manifest = read_manifest(source)
         problems = _problems(config, manifest, world.size)
         raise_together(problems)
-    digests = gather_objects(manifest.digest, world)
+    agree_on_manifest(manifest, config.data.shards, world)
     with agree_on_errors(world):
-        if others := [rank for rank, digest in enumerate(digests) if digest != digests[0]]:
-            raise DataError(
-                f"rank {others[0]} finds another manifest in {config.data.shards} than rank 0: the nodes have "
-                "different copies of the data set, or it was changed just now"
-            )
         problems = problems_of_shards(config, source, manifest, SPLITS, slice(world.rank, None, world.size))
     found = list(dict.fromkeys(problem for share in gather_objects(problems, world) for problem in share))
     with agree_on_errors(world):
@@ -54,6 +51,17 @@ def prepare_run(config: Config, world: World) -> Manifest:
             for split in SPLITS:
                 ResidentSplit(source, manifest, split, cache, mask=config.data.on_bad_video == "mask")
     return manifest
+
+
+def agree_on_manifest(manifest: Manifest, place: str, world: World) -> None:
+    """Collective: DataError on every rank unless all have found the same manifest."""
+    digests = gather_objects(manifest.digest, world)
+    with agree_on_errors(world):
+        if others := [rank for rank, digest in enumerate(digests) if digest != digests[0]]:
+            raise DataError(
+                f"rank {others[0]} finds another manifest in {place} than rank 0: the nodes have different copies of "
+                "the data set, or it was changed just now"
+            )
 
 
 def problems_of_shards(
@@ -114,6 +122,20 @@ def _problems(config: Config, manifest: Manifest, ranks: int) -> list[str]:
         elif name != "train" and not manifest.splits[name].dense:
             problems.append(f"{config.data.shards}: split {name!r} has no dense labels to score against")
     return problems + METHODS[config.method].problems(config, manifest)
+
+
+def with_shards(config: Config, place: str) -> Config:
+    """The config for a data set that lies elsewhere. Nothing is written beside it, and storage options are kept only
+    for the same kind of place."""
+    data = replace(config.data, shards=place, resident=False)
+    if _scheme(place) != _scheme(config.data.shards):
+        data = replace(data, storage=NO_SETTINGS)
+    return replace(config, data=data)
+
+
+def _scheme(place: str) -> str:
+    """What comes before ://, nothing for a folder."""
+    return place.partition("://")[0] if "://" in place else ""
 
 
 def read_matching_manifest(source: Source, info: WeightsInfo) -> Manifest:

@@ -14,10 +14,9 @@ from jomold_dist.data.source import Source
 from jomold_dist.data.truth import read_truth, truth_name
 from jomold_dist.distributed.world import World, gather_objects
 from jomold_dist.errors import DataError
+from jomold_dist.labels import MODALITIES
 from jomold_dist.training.recorder import Cell
 from jomold_dist.training.step import StepReport
-
-MODALITIES = ("audio", "visual")
 
 
 class Labels(NamedTuple):

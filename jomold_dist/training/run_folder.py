@@ -38,6 +38,10 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def status(self) -> Path:
+        return self.path / "status.json"
+
+    @property
     def noise_ratios(self) -> Path:
         return self.path / "noise_ratios.json"
 
@@ -75,6 +79,11 @@ class RunFolder:
     def weights(self, stage: str) -> Path:
         """The finished weights of a stage; they are there only when the stage is done."""
         return self.checkpoints / f"{stage}.safetensors"
+
+    def name_of(self, file: Path) -> str:
+        """A file's path below this folder, or the whole one if it lies elsewhere."""
+        place, here = file.absolute(), self.path.absolute()
+        return str(place.relative_to(here) if place.is_relative_to(here) else place)
 
     def complete(self, stage: str, best: Path) -> None:
         """Make these weights the stage's result."""
@@ -186,7 +195,7 @@ class RunFolder:
 
     def write_status(self, state: str, **details: Any) -> None:
         """status.json: `state` is running, finished, failed or preempted, with details such as exit code and stage."""
-        write_json(self.path / "status.json", {"state": state, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **details})
+        write_json(self.status, {"state": state, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **details})
 
     def has_history(self, stage: str) -> bool:
         """Whether an epoch of the stage was ever finished."""

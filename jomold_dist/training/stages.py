@@ -5,12 +5,10 @@ A stage whose result is in the run's folder is skipped. `STAGES` names what a me
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -28,7 +26,7 @@ from jomold_dist.distributed.world import (
 from jomold_dist.errors import UserError
 from jomold_dist.files import write_json, write_text
 from jomold_dist.models.han import HybridAttentionNetwork
-from jomold_dist.models.weights import load_model
+from jomold_dist.models.weights import load_model, read_info
 from jomold_dist.training.checkpoint import newest_checkpoint, prune_checkpoints
 from jomold_dist.training.done import has_ratios, is_trained
 from jomold_dist.training.evaluate import Evaluation, evaluate, predict_labels
@@ -37,6 +35,8 @@ from jomold_dist.training.passes import COMPUTE_DTYPES
 from jomold_dist.training.recorder import Cell
 from jomold_dist.training.removals import RemovalRecord, read_present
 from jomold_dist.training.run import Run
+from jomold_dist.training.run_reading import UnusableFileError, read_scores
+from jomold_dist.training.scores import RunScores, ScoredModel
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +58,10 @@ def run_stages(run: Run, until: str | None = None) -> Evaluation | None:
         run.recorder.artifact(run.folder.bad_videos)
     if run.world.is_main:
         _remove_checkpoints(run)
-    data = broadcast_object(_read_scores(run) if run.world.is_main else None, run.world)
-    return Evaluation(data["scores"], data["per_class"])
+    with agree_on_errors(run.world):
+        scores = _own_scores(run) if run.world.is_main else None
+    found: RunScores = broadcast_object(scores, run.world)
+    return found.found
 
 
 def _remove_checkpoints(run: Run) -> None:
@@ -199,25 +201,30 @@ def _train_model(run: Run) -> None:
 
 
 def _evaluated(run: Run) -> bool:
-    return _read_scores(run) is not None
+    return _own_scores(run) is not None
 
 
-def _read_scores(run: Run) -> dict[str, Any] | None:
-    """What scores.json holds; None if it is not there or damaged."""
+def _own_scores(run: Run) -> RunScores | None:
+    """What scores.json holds; None if it is not there, damaged, or of another data set or length of training.
+    UnreadableError."""
     try:
-        data = json.loads(run.folder.scores.read_text(encoding="utf-8"))
-        return data if {"scores", "per_class"} <= data.keys() else None
-    except (OSError, ValueError, AttributeError):
+        scores = read_scores(run.folder)
+    except UnusableFileError:
         return None
+    own = (scores.data.manifest, scores.model.epochs) == (run.manifest.digest, run.config.train.epochs)
+    return scores if own else None
 
 
 def _evaluate_test(run: Run) -> None:
-    found = evaluate_model(run, "test", _load(run, run.folder.weights("model")))
+    weights = run.folder.weights("model")
+    found = evaluate_model(run, "test", _load(run, weights))
     with _results(run) as is_main:
         if is_main:
-            write_json(run.folder.scores, found.to_json("test"))
+            model = ScoredModel.of(run.folder.name_of(weights), read_info(weights).notes)
+            write_json(run.folder.scores, RunScores.of("test", run.manifest, model, found).to_json())
             run.recorder.metrics({f"test/{name}": value for name, value in found.scores.items()}, step=0)
             columns: dict[str, Sequence[Cell]] = {"category": run.manifest.categories.names}
+            columns |= {f"videos_{modality}": [*counts.values()] for modality, counts in found.videos.items()}
             columns |= {metric: [*values.values()] for metric, values in found.per_category.items()}
             run.recorder.table("scores_per_category", columns)
             run.recorder.artifact(run.folder.scores)

@@ -14,8 +14,9 @@ import numpy as np
 from scipy import stats
 
 from jomold_dist.errors import DataError
-from jomold_dist.training.removals import MODALITIES
+from jomold_dist.labels import MODALITIES
 from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.training.run_reading import read_removals, read_scores
 
 CELLS = "cells.json"
 
@@ -35,12 +36,12 @@ class RowResult:
     @cached_property
     def scores(self) -> dict[int, dict[str, float]]:
         """The ten scores on test in percent, by seed."""
-        return {seed: _read(RunFolder(run).scores)["scores"] for seed, run in self.runs.items()}
+        return {seed: read_scores(RunFolder(run)).found.scores for seed, run in self.runs.items()}
 
     @cached_property
     def removals(self) -> dict[int, dict[str, Any]]:
         """What removals.json holds, by seed."""
-        return {seed: _read(RunFolder(run).removals) for seed, run in self.runs.items()}
+        return {seed: read_removals(RunFolder(run)) for seed, run in self.runs.items()}
 
     def values(self, score: str) -> list[float]:
         """A score of every seed."""

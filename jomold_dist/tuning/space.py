@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from jomold_dist.errors import ConfigError
+from jomold_dist.tables import value_text
 from jomold_dist.tuning.config import SweepConfig
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def extremes(axes: Mapping[str, Axis]) -> list[Settings]:
 
 def title(settings: Mapping[str, Any]) -> str:
     """What a cell is called: the last words of its settings' names, with their values."""
-    return ", ".join(f"{name.rsplit('.', 1)[-1]}={_shown(value)}" for name, value in settings.items())
+    return ", ".join(f"{name.rsplit('.', 1)[-1]}={value_text(value)}" for name, value in settings.items())
 
 
 def _random_draws(axes: Mapping[str, Axis], asked: SweepConfig) -> Iterator[Settings]:
@@ -162,7 +163,3 @@ def _different(values: Any, what: str) -> tuple[Any, ...]:
     if len(set(texts)) < len(texts):
         raise ValueError(f"= {values!r}: {what} has a value twice")
     return tuple(values)
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -20,6 +20,7 @@ from jomold_dist.files import problem_of, write_json, write_text
 from jomold_dist.locks import LockHeldError, locked
 from jomold_dist.tracking.sweep import SweepRecord, open_sweep
 from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.training.run_reading import read_scores
 from jomold_dist.tuning.plan import SweepPlan, finished
 from jomold_dist.tuning.report import tabulate
 from jomold_dist.tuning.results import CELLS
@@ -223,7 +224,7 @@ def _tell_mlflow(record: SweepRecord, trials: Sequence[Trial]) -> None:
     for trial in trials:
         folder = Path(trial.config.run.dir)
         if finished(folder):
-            scores = json.loads(RunFolder(folder).scores.read_text(encoding="utf-8"))["scores"]
+            scores = read_scores(RunFolder(folder)).found.scores
             first = trial.cells[0]
             tags = {"row": "; ".join(dict.fromkeys(cell.row for cell in trial.cells)), "seed": str(first.seed)}
             record.trial(folder, trial.config, f"{first.row}, seed {first.seed}", tags, scores)

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from jomold_dist.config import Config, DenoiseConfig, EstimatorConfig, StaticLabels
+from jomold_dist.config import Config, DenoiseConfig
+from jomold_dist.denoising.essential import essential
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.files import write_json
 from jomold_dist.tuning.rows import Cell
@@ -32,26 +33,6 @@ class Trial:
 def needs_estimator(config: Config) -> bool:
     """Whether a run would train a noise estimator."""
     return config.method == "jomold" and config.denoise.ratios == "estimated"
-
-
-def essential(config: Config) -> Config:
-    """The config with what its method does not look at set to the defaults. Methods of others keep everything."""
-    denoise, estimator = config.denoise, config.estimator
-    if config.method == "han":
-        denoise, estimator = DenoiseConfig(), EstimatorConfig()
-    elif config.method == "static":
-        denoise, estimator = DenoiseConfig(static_labels=denoise.static_labels), EstimatorConfig()
-    elif config.method == "jomold":
-        denoise = replace(denoise, static_labels=StaticLabels())
-        if denoise.ratios != "estimated":
-            denoise, estimator = replace(denoise, **_ESTIMATION), EstimatorConfig()
-    return replace(config, recipe="paper", denoise=denoise, estimator=estimator)
-
-
-_ESTIMATION = {
-    name: getattr(DenoiseConfig(), name)
-    for name in ("audio_threshold", "visual_threshold", "visual_scale", "mean_batch_size")
-}
 
 
 def run_name(config: Config, manifest_digest: str) -> str:

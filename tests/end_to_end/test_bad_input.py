@@ -166,7 +166,8 @@ def test_a_file_in_the_place_of_the_run_folder(tiny: Tiny, tmp_path: Path, capsy
 @pytest.mark.parametrize("script", ["evaluate", "predict"])
 def test_a_folder_that_is_no_run(script: str, tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
     more = ("--shards", tiny.shards, "--out", tmp_path / "events.csv") if script == "predict" else ()
-    assert_refused(run_here(capsys, script, "--run", tmp_path, *more), "config.yaml", "No such file")
+    outcome = run_here(capsys, script, "--run", tmp_path, *more)
+    assert_refused(outcome, f"{tmp_path} is no run's folder (config.yaml is missing)")
     assert not files_below(tmp_path)
 
 

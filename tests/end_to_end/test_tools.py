@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -10,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jomold_dist.config import SCORES, Config
-from jomold_dist.config_files import dump_config
+from jomold_dist.config_files import load_config
+from tests.run_fixtures import finished_run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,23 +59,17 @@ def test_benchmarks_of_the_data_print_their_tables(command: tuple[str, ...], wor
         assert word in done.stdout, done.stdout
 
 
-def finished_run(folder: Path, method: str, score: float) -> Path:
-    folder.mkdir()
-    (folder / "config.yaml").write_text(dump_config(Config(method=method)))
-    (folder / "scores.json").write_text(json.dumps({"scores": dict.fromkeys(SCORES, score)}))
-    total = {"removed": 10, "precision": 0.5, "recall": None} if method == "jomold" else {"removed": 0}
-    (folder / "removals.json").write_text(json.dumps({"total": {"audio": total, "visual": total}}))
-    return folder
-
-
-def test_runs_are_compared_with_mean_and_spread(tmp_path: Path) -> None:
-    runs = [finished_run(tmp_path / f"{m}{s}", m, s) for m, s in (("han", 50.0), ("jomold", 60.0), ("jomold", 62.0))]
+def test_runs_are_compared(tmp_path: Path) -> None:
+    """As a process; what belongs together is in tests/unit/test_comparison.py."""
+    runs = []
+    for name, seed, score in (("han", 0, 50.0), ("jomold", 0, 60.0), ("jomold", 1, 62.0)):
+        config = load_config(None, [f"method={name}", f"run.seed={seed}"])
+        runs.append(finished_run(tmp_path / f"{name}{seed}", config, score))
     done = run("tools/compare_runs.py", *map(str, runs))
     assert done.returncode == 0, done.stderr
     assert "| han (1 run)     |       50.0 |" in done.stdout
     assert "61.0 ± 1.4" in done.stdout
-    assert "50.0 ± 0.0" in done.stdout  # the precision of jomold
-    (runs[0] / "scores.json").unlink()
-    unfinished = run("tools/compare_runs.py", *map(str, runs), str(tmp_path))
-    assert unfinished.returncode == 2
-    assert "holds no finished run" in unfinished.stderr
+    missing = run("tools/compare_runs.py", *map(str, runs), str(tmp_path / "none"))
+    assert missing.returncode == 2
+    assert missing.stderr == f"error: {tmp_path / 'none'} cannot be read: No such file or directory\n"
+    assert missing.stdout == ""

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from jomold_dist.config import SCORES
 from jomold_dist.errors import DataError
 from jomold_dist.tuning.paper import paper_scores
 from jomold_dist.tuning.report import shown, tabulate
 from jomold_dist.tuning.results import Difference, RowResult, SweepResults, difference, line, read_results
+from tests.run_fixtures import write_scores
 from tools.tabulate_sweep import main
 
 CATEGORIES = ("Speech", "Dog")
@@ -28,7 +28,7 @@ AXES = ("denoise.audio_threshold", "denoise.visual_threshold")
 def write_run(folder: Path, score: float, ratio: float | None = 0.25) -> None:
     """A finished run: all scores alike, half of the visual noise of Speech removed."""
     folder.mkdir(parents=True)
-    (folder / "scores.json").write_text(json.dumps({"split": "test", "scores": dict.fromkeys(SCORES, score)}))
+    write_scores(folder, score, epochs=2)
 
     def entry(labels: int, removed: int, noise: int, rightly: int) -> dict[str, Any]:
         return {

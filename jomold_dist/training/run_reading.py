@@ -1,0 +1,96 @@
+"""What a run's folder tells its readers: each file is read and found right, or refused in one message.
+
+Nothing is written here, and nothing that cannot be read counts as missing or damaged: it is an UnreadableError.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jomold_dist.config import Config
+from jomold_dist.config_files import load_config
+from jomold_dist.errors import RunFolderError
+from jomold_dist.labels import MODALITIES
+from jomold_dist.reading import ABSENT, is_there, read_json
+from jomold_dist.training.run_folder import OWNER, RunFolder
+from jomold_dist.training.scores import RunScores
+
+T = TypeVar("T")
+
+
+class UnusableFileError(RunFolderError):
+    """A file of a run is missing, or was read and is damaged or of another version's form."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """To whom a run folder belongs: digests of its config and of its data set's manifest, and the canonical order."""
+
+    config: str
+    manifest: str
+    plan: int
+
+
+def read_config(folder: RunFolder) -> Config:
+    """The settings of a run. RunFolderError if the folder is no run's, ConfigError or UnreadableError if they cannot be
+    used."""
+    if not is_there(folder.config):
+        raise RunFolderError(f"{folder.path} is no run's folder ({folder.config.name} is missing)")
+    return load_config(folder.config)
+
+
+def read_owner(folder: RunFolder, config: Config) -> Owner:
+    """To whom the folder belongs. RunFolderError unless that is the config that was read from it."""
+    owner = _read(folder.path / OWNER, lambda content: Owner(**content))
+    if owner.config != config.digest:
+        raise UnusableFileError(
+            f"{folder.config} is not the config that {OWNER} beside it names: it was changed or is damaged, or the run "
+            "is of another version of jomold_dist; restore it, or use that version"
+        )
+    return owner
+
+
+def read_scores(folder: RunFolder) -> RunScores:
+    """The scores on test of a finished run."""
+    return _read(folder.scores, RunScores.of_json, "the run's training command scores the finished model anew")
+
+
+def read_removals(folder: RunFolder) -> dict[str, Any]:
+    """What removals.json holds (see `RemovalRecord.summary`)."""
+    return _read(folder.removals, _removals)
+
+
+def read_state(folder: RunFolder) -> str:
+    """What status.json says: running, finished, failed or preempted."""
+    return _read(folder.status, lambda content: str(content["state"]))
+
+
+def _removals(content: Any) -> dict[str, Any]:
+    for entries in (content["total"], *content["categories"].values()):
+        for modality in MODALITIES:
+            entry = entries[modality]
+            shares = [entry[name] for name in ("precision", "recall") if entry.get(name) is not None]
+            if not all(math.isfinite(number) for number in (entry["labels"], entry["removed"], *shares)):
+                raise ValueError("a number is not finite")
+    if not isinstance(content["epochs"], int):
+        raise ValueError("epochs is no number")
+    return dict(content)
+
+
+def _read(path: Path, parse: Callable[[Any], T], remedy: str = "restore it from a copy") -> T:
+    """A JSON file of a run, parsed. UnusableFileError; UnreadableError."""
+    try:
+        found = read_json(path)
+    except ABSENT:
+        raise UnusableFileError(f"{path} is missing; {remedy}") from None
+    except ValueError as error:
+        raise UnusableFileError(f"{path} is damaged ({error}); {remedy}") from None
+    try:
+        return parse(found)
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise UnusableFileError(f"{path} is damaged or of another version of jomold_dist ({what}); {remedy}") from None

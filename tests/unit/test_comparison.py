@@ -1,0 +1,280 @@
+"""Runs side by side: what is averaged, what is told apart, and what is refused."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jomold_dist.config import Config
+from jomold_dist.config_files import load_config
+from jomold_dist.errors import UserError
+from jomold_dist.files import write_json
+from jomold_dist.training.comparison import compare_runs, report, row_names
+from jomold_dist.training.run_folder import RunFolder
+from tests.run_fixtures import DATA, finished_run
+
+HAN = ("method=han",)
+STATIC = ("method=static", "denoise.static_labels.visual=[Speech]")
+RATIOS = ("denoise.ratios=file", "denoise.ratio_file=ratios.json")
+
+
+def run(folder: Path, *overrides: str, seed: int = 0, score: float = 50.0, **more: Any) -> Path:
+    return finished_run(folder, load_config(None, [*overrides, f"run.seed={seed}"]), score, **more)
+
+
+def names(*runs: Path) -> list[tuple[str, int]]:
+    return [(row.name, len(row.runs)) for row in compare_runs(runs).rows]
+
+
+def test_seeds_are_one_row_and_other_settings_another(tmp_path: Path) -> None:
+    joint = [run(tmp_path / f"joint{n}", seed=n, score=60 + 2 * n, removed=10) for n in range(2)]
+    intra = run(tmp_path / "intra", "denoise.rule=intra", score=70)
+    han = run(tmp_path / "han", *HAN)
+    found = compare_runs([*joint, intra, han])
+    text = report(found)
+    assert [(row.name, len(row.runs)) for row in found.rows] == [
+        ("jomold, denoise.rule=joint", 2),
+        ("jomold, denoise.rule=intra", 1),
+        ("han", 1),
+    ]
+    assert "| jomold, denoise.rule=joint (2 runs) | 61.0 ± 1.4 |" in text
+    cells = [re.split(r" *\| *", line) for line in text.splitlines()]
+    assert ["", "jomold, denoise.rule=joint, audio", "10.0 ± 0.0", "50.0 ± 0.0", "-", ""] in cells
+    assert "F-scores on test of tiny in percent, simulated data; mean ± standard deviation over seeds" in text
+    assert "has its default there" in text
+    assert found.notes == []
+
+
+def test_real_data_are_not_called_simulated(tmp_path: Path) -> None:
+    text = report(compare_runs([run(tmp_path / "a", data=replace(DATA, simulated=False))]))
+    assert "simulated" not in text
+    assert "default" not in text
+
+
+def test_settings_that_do_not_matter_make_no_row(tmp_path: Path) -> None:
+    """Neither those that decide nothing, nor those that the method does not look at, nor the recipe's name."""
+    plain = run(tmp_path / "a", *HAN, seed=0)
+    other = run(
+        tmp_path / "b", *HAN, "denoise.rule=intra", "data.threads=1", "train.engine=deepspeed", "run.dir=c", seed=1
+    )
+    assert names(plain, other) == [("han", 2)]
+
+
+def test_lengths_of_training_are_told_apart(tmp_path: Path) -> None:
+    short = run(tmp_path / "a", "train.epochs=1", seed=0)
+    longer = run(tmp_path / "b", "train.epochs=2", seed=1)
+    assert names(short, longer) == [("jomold, train.epochs=1", 1), ("jomold, train.epochs=2", 1)]
+
+
+def test_scores_are_of_the_epochs_that_were_scored(tmp_path: Path) -> None:
+    """A run that is to be longer now, and ended before its training."""
+    config = load_config(None, ["train.epochs=1"])
+    folder = finished_run(tmp_path / "a", config)
+    with RunFolder(folder).claimed(replace(config, train=replace(config.train, epochs=9)), DATA.manifest):
+        pass
+    other = run(tmp_path / "b", "train.epochs=9", seed=1)
+    assert names(folder, other) == [("jomold, train.epochs=1", 1), ("jomold, train.epochs=9", 1)]
+
+
+def test_orders_are_told_apart(tmp_path: Path) -> None:
+    runs = [run(tmp_path / name, seed=n) for n, name in enumerate("ab")]
+    owner = json.loads((runs[1] / "owner.json").read_text())
+    write_json(runs[1] / "owner.json", owner | {"plan": owner["plan"] + 1})
+    assert names(*runs) == [(f"jomold, plan={owner['plan']}", 1), (f"jomold, plan={owner['plan'] + 1}", 1)]
+
+
+def test_ratio_files_are_told_apart_by_what_they_held(tmp_path: Path) -> None:
+    runs = [run(tmp_path / name, *RATIOS, seed=n) for n, name in enumerate("abc")]
+    for folder, ratio in zip(runs, (0.1, 0.1, 0.2), strict=True):
+        write_json(folder / "noise_ratios.json", {"categories": ["Dog"], "audio": [ratio], "visual": [ratio]})
+    (first, two), (second, one) = names(*runs)
+    assert (two, one) == (2, 1)
+    assert first != second
+    assert all(name.startswith("jomold, denoise.ratio_file=ratios.json#") for name in (first, second))
+
+
+def test_what_differs_between_methods_is_named_where_it_is_not_the_default(tmp_path: Path) -> None:
+    han = run(tmp_path / "han", *HAN, "train.epochs=6")
+    static, jomold = run(tmp_path / "static", *STATIC), run(tmp_path / "jomold")
+    assert names(han, static, jomold) == [
+        ("han, train.epochs=6", 1),
+        ('static, denoise.static_labels.visual=["Speech"]', 1),
+        ("jomold", 1),
+    ]
+
+
+ROWS = st.fixed_dictionaries(
+    {
+        "method": st.sampled_from("ab"),
+        "train.epochs": st.sampled_from([1, 25]),
+        "denoise.rule": st.sampled_from(["joint", "intra"]),
+    }
+)
+
+
+@given(st.lists(ROWS, min_size=1, unique_by=lambda row: json.dumps(row, sort_keys=True)))
+def test_no_two_rows_have_one_name(rows: list[dict[str, Any]]) -> None:
+    assert len(set(row_names(rows))) == len(rows)
+
+
+def test_different_data_sets_are_refused(tmp_path: Path) -> None:
+    other = replace(DATA, name="llp", manifest="1" * 64, simulated=False)
+    runs = [run(tmp_path / "a"), run(tmp_path / "b", seed=1), run(tmp_path / "c", data=other)]
+    with pytest.raises(UserError) as refused:
+        compare_runs(runs)
+    assert f"tiny, simulated (manifest {'0' * 12}): {runs[0]}, {runs[1]}\n" in str(refused.value)
+    assert f"llp (manifest {'1' * 12}): {runs[2]}" in str(refused.value)
+
+
+def test_a_folder_counts_once(tmp_path: Path) -> None:
+    folder = run(tmp_path / "a")
+    link, around = tmp_path / "link", folder / ".." / "a"
+    link.symlink_to("a")
+    found = compare_runs([folder, around, link])
+    assert [len(row.runs) for row in found.rows] == [1]
+    assert found.notes == [f"{around} is {folder}: counted once", f"{link} is {folder}: counted once"]
+
+
+def test_a_copy_counts_once_and_another_result_of_the_seed_is_refused(tmp_path: Path) -> None:
+    folder = run(tmp_path / "a")
+    copy = shutil.copytree(folder, tmp_path / "b")
+    found = compare_runs([folder, copy])
+    assert [len(row.runs) for row in found.rows] == [1]
+    assert found.notes == [f"{copy} has the settings and the seed of {folder}, and its scores: counted once"]
+    again = run(tmp_path / "c", score=51)
+    with pytest.raises(UserError, match=f"{again} has the settings and the seed of {folder}, but other scores"):
+        compare_runs([folder, again])
+
+
+def test_what_is_no_finished_run_is_left_out_with_a_line(tmp_path: Path) -> None:
+    folders = [run(tmp_path / name, seed=n) for n, name in enumerate(("good", "failed", "running", "until", "new"))]
+    RunFolder(folders[1]).write_status("failed", exit_code=1)
+    RunFolder(folders[2]).write_status("running", stage="train")
+    (folders[3] / "scores.json").unlink()
+    (folders[4] / "status.json").unlink()
+    (tmp_path / "mlflow.db").write_bytes(b"SQLite")
+    (tmp_path / "mlartifacts").mkdir()
+    found = compare_runs(sorted(tmp_path.iterdir()))
+    assert [len(row.runs) for row in found.rows] == [1]
+    assert found.notes == [
+        f"{tmp_path / 'failed'} is left out: it is not finished, its state is 'failed'",
+        f"{tmp_path / 'new'} is left out: it has not begun",
+        f"{tmp_path / 'running'} is left out: it is not finished, its state is 'running'",
+        f"{tmp_path / 'until'} is left out: it has no scores, as a sweep's estimator or a run that ended with --until",
+        f"no run's folder: {tmp_path / 'mlartifacts'}, {tmp_path / 'mlflow.db'}",
+    ]
+    with pytest.raises(UserError, match="no finished run"):
+        compare_runs(folders[1:])
+
+
+def test_videos_that_could_not_be_used_are_told(tmp_path: Path) -> None:
+    folder = run(tmp_path / "a")
+    (folder / "bad_videos.csv").write_text("split,shard,number,key,problem\n")
+    (note,) = compare_runs([folder]).notes
+    assert note == f"{folder} could not use all videos of its data set, see its bad_videos.csv"
+
+
+def test_versions_are_told(tmp_path: Path) -> None:
+    runs = [run(tmp_path / name, seed=n) for n, name in enumerate("ab")]
+    scores = json.loads((runs[1] / "scores.json").read_text())
+    write_json(runs[1] / "scores.json", scores | {"jomold_dist": "0.2.0"})
+    assert compare_runs(runs).notes == ["scored by different versions of jomold_dist: 0.1.0, 0.2.0"]
+
+
+READ = ("config.yaml", "owner.json", "removals.json", "scores.json", "status.json")
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda content: b"",
+    "half": lambda content: content[: len(content) // 2],
+    "a list": lambda content: b"[]",
+    "another mapping": lambda content: b'{"seed": 0}',
+    "binary": lambda content: bytes(range(256)),
+    "deep": lambda content: b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("file", READ)
+def test_a_damaged_file_is_one_message(file: str, how: str, tmp_path: Path) -> None:
+    good, bad = run(tmp_path / "good"), run(tmp_path / "bad", seed=1)
+    (bad / file).write_bytes(DAMAGE[how]((bad / file).read_bytes()))
+    with pytest.raises(UserError, match=file):
+        compare_runs([good, bad])
+
+
+@settings(max_examples=200)
+@given(file=st.sampled_from(READ), at=st.floats(0, 1), content=st.binary(max_size=3))
+def test_any_damage_is_refused_or_changes_nothing(
+    file: str, at: float, content: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A file that is cut off anywhere, and goes on with other bytes: no traceback, and no other row."""
+    folder = run(tmp_path_factory.mktemp("runs") / "a")
+    whole = (folder / file).read_bytes()
+    (folder / file).write_bytes(whole[: int(at * len(whole))] + content)
+    with suppress(UserError):
+        assert names(folder) == [("jomold", 1)]
+
+
+def test_a_result_of_an_older_form_says_what_to_do(tmp_path: Path) -> None:
+    folder = run(tmp_path / "a")
+    scores = json.loads((folder / "scores.json").read_text())
+    del scores["data"]
+    write_json(folder / "scores.json", scores)
+    with pytest.raises(UserError, match=r"of another version .* training command scores the finished model anew"):
+        compare_runs([folder])
+
+
+def test_scores_of_another_data_set_are_not_the_run_s(tmp_path: Path) -> None:
+    folder = run(tmp_path / "a")
+    scores = json.loads((folder / "scores.json").read_text())
+    write_json(folder / "scores.json", scores | {"data": scores["data"] | {"manifest": "1" * 64}})
+    with pytest.raises(UserError, match="another data set than the run"):
+        compare_runs([folder])
+
+
+def test_a_config_that_was_changed_is_refused(tmp_path: Path) -> None:
+    folder = run(tmp_path / "a")
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("rule: joint", "rule: intra"))
+    with pytest.raises(UserError, match="is not the config that owner"):
+        compare_runs([folder])
+
+
+@pytest.mark.parametrize("file", READ)
+def test_a_file_that_cannot_be_read_is_not_called_damaged(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, read = run(tmp_path / "a"), io.open
+
+    def failing(path: Any, *arguments: Any, **named: Any) -> Any:
+        if path == folder / file:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(path, *arguments, **named)
+
+    monkeypatch.setattr(io, "open", failing)
+    with pytest.raises(UserError, match=f"{file}.*: Input/output error") as refused:
+        compare_runs([folder])
+    assert "damaged" not in str(refused.value)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises(UserError, match="2 problems") as refused:
+        compare_runs([tmp_path / "none", tmp_path / "circle"])
+    assert f"{tmp_path / 'none'} cannot be read: No such file or directory" in str(refused.value)
+
+
+def test_configs_of_every_method_can_be_compared() -> None:
+    assert row_names([Config(method=m).flat() | {"plan": 1} for m in ("han", "jomold")]) == ["han", "jomold"]
