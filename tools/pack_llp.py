@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from packing import SEGMENTS, Packing, labelled_splits, labels_digest, option_problems, packing_parser, run_packer
 
+from jomold_dist.command_line import command
 from jomold_dist.data.annotations import SplitLabels
 from jomold_dist.data.features import (
     check_features,
@@ -29,8 +30,10 @@ from jomold_dist.data.manifest import FEATURE_NAMES
 from jomold_dist.data.writing import SplitSource, Video
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.labels import LLP_CATEGORIES
+from jomold_dist.places import local_path
 
 
+@command
 def main() -> int:
     return run_packer(parse_options(), plan)
 
@@ -38,9 +41,11 @@ def main() -> int:
 def parse_options() -> argparse.Namespace:
     parser = packing_parser(__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--annotations", type=Path, metavar="DIR", help="folder of the label files AVVP_*.csv")
+    source.add_argument("--annotations", type=local_path, metavar="DIR", help="folder of the label files AVVP_*.csv")
     source.add_argument("--unlabelled", action="store_true", help="pack videos without labels, for prediction")
-    parser.add_argument("--features", type=Path, required=True, metavar="DIR", help="folder of the feature folders")
+    parser.add_argument(
+        "--features", type=local_path, required=True, metavar="DIR", help="folder of the feature folders"
+    )
     return parser.parse_args()
 
 

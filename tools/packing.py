@@ -18,15 +18,17 @@ from typing import Any
 import numpy as np
 from watching import progress
 
+from jomold_dist.command_line import command_parser
 from jomold_dist.data.annotations import SplitLabels, read_annotations
 from jomold_dist.data.encoding import BadVideosError
 from jomold_dist.data.manifest import DTYPES, FeatureSpec, Manifest
 from jomold_dist.data.repairing import repair_shards
 from jomold_dist.data.source import read_manifest
 from jomold_dist.data.writing import DatasetWriter, SplitSource
-from jomold_dist.errors import PREEMPTED, SUCCESS, USER_ERROR, DataError, UserError, raise_together
+from jomold_dist.errors import PREEMPTED, SUCCESS, DataError, raise_together
 from jomold_dist.files import writing
 from jomold_dist.labels import LLP_CATEGORIES
+from jomold_dist.places import local_path
 from jomold_dist.reading import regular_file
 
 SEGMENTS = 10
@@ -53,11 +55,10 @@ class Packing:
 
 def packing_parser(description: str | None) -> argparse.ArgumentParser:
     """A parser with the options that all packers have."""
-    parser = argparse.ArgumentParser(
-        description=description, epilog=HOW_IT_GOES_ON, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser(description)
+    parser.epilog = HOW_IT_GOES_ON
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder to write, or a link to it; new or empty"
+        "--out", type=local_path, required=True, metavar="DIR", help="folder to write, or a link to it; new or empty"
     )
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--repair", action="store_true", help="write the damaged shards of --out anew")
@@ -85,13 +86,9 @@ def run_packer(options: argparse.Namespace, plan: Callable[[argparse.Namespace],
     """Packs or repairs what `plan` makes of the options, prints a summary ending with `closing`; the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("jomold_dist").setLevel(logging.INFO)
-    try:
-        with stopped_by_signals():
-            packing = plan(options)
-            manifest = repair(options, packing) if options.repair else pack(options, packing)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return USER_ERROR
+    with stopped_by_signals():
+        packing = plan(options)
+        manifest = repair(options, packing) if options.repair else pack(options, packing)
     summarise(manifest)
     if closing:
         print(closing)

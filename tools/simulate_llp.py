@@ -17,11 +17,13 @@ from pathlib import Path
 import numpy as np
 from packing import SEGMENTS, Packing, labelled_splits, labels_digest, option_problems, packing_parser, run_packer
 
+from jomold_dist.command_line import command
 from jomold_dist.data.annotations import SplitLabels
 from jomold_dist.data.features import feature_specs
 from jomold_dist.data.writing import SplitSource, Video
 from jomold_dist.errors import raise_together
 from jomold_dist.labels import LLP_CATEGORIES
+from jomold_dist.places import local_path
 from jomold_dist.simulation import (
     MAX_LABELS,
     SCENARIOS,
@@ -39,6 +41,7 @@ HIDDEN = "train"  # the split whose truth is not in its shards
 TRUTH = f"truth/{HIDDEN}.npz"
 
 
+@command
 def main() -> int:
     options = parse_options()
     world = f"simulated (scenario {options.scenario}, seed {options.seed})"
@@ -60,7 +63,7 @@ def parse_options() -> argparse.Namespace:
         help=f"videos of the training split (default: {DEFAULT_VIDEOS}); val and test have 0.0649 N and 0.12 N like "
         "LLP, but at least 200 and 400, and never more than N",
     )
-    parser.add_argument("--annotations", type=Path, metavar="DIR", help="folder of the label files AVVP_*.csv")
+    parser.add_argument("--annotations", type=local_path, metavar="DIR", help="folder of the label files AVVP_*.csv")
     parser.add_argument(
         "--scenario",
         default="llp",

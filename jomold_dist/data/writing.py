@@ -245,7 +245,6 @@ class DatasetWriter:
         except FileNotFoundError:
             return None
         except OSError as error:
-            self._workplace.finished[name] = shard  # it may be good, and stays
             raise unreadable(str(path), error) from None
         if digest != shard.sha256:
             logger.info("%s is written again: it is damaged", name)

@@ -24,45 +24,14 @@ from jomold_dist.data.features import FEATURE_FOLDERS, feature_path, pool_frames
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.source import read_manifest
 from jomold_dist.labels import LLP_CATEGORIES
+from tests.published import VIDEOS, WEAK_FILES, WIDTHS, all_keys, filename, publish
 
 ROOT = Path(__file__).resolve().parents[2]
-WIDTHS = {"audio": 6, "frames": 5, "motion": 4}
-VIDEOS = {"train": 13, "val": 3, "test": 4}
-WEAK_FILES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
-
-
-def filename(split: str, number: int) -> str:
-    return f"{split:_>5}-{number:05d}_10_20"
-
-
-def all_keys() -> list[str]:
-    return [filename(split, i)[:11] for split, count in VIDEOS.items() for i in range(count)]
 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small published data set: annotations/ and features/ of twenty videos."""
-    folder = tmp_path_factory.mktemp("published")
-    (folder / "annotations").mkdir()
-    draw = np.random.default_rng(5)
-    events: dict[str, list[str]] = {"audio": [], "visual": []}
-    for split, count in VIDEOS.items():
-        lines = ["filename\tevent_labels"]
-        for i in range(count):
-            names = [LLP_CATEGORIES.names[c] for c in draw.choice(25, size=1 + i % 3, replace=False)]
-            lines.append(f"{filename(split, i)}\t{','.join(names)}")
-            for modality in events if split != "train" else ():
-                events[modality].append(f"{filename(split, i)}\t{i}\t{i + 4}\t{names[0]}")
-        (folder / "annotations" / WEAK_FILES[split]).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    for modality, rows in events.items():
-        text = "\n".join(["filename\tonset\toffset\tevent_labels", *rows, rows[0]])  # the last repeats the first
-        (folder / "annotations" / f"AVVP_eval_{modality}.csv").write_text(text + "\n", encoding="utf-8")
-    for key in all_keys():
-        for name, width in WIDTHS.items():
-            path = feature_path(folder / "features", name, key)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, draw.standard_normal((80 if name == "frames" else 10, width), dtype=np.float32))
-    return folder
+    return publish(tmp_path_factory.mktemp("published"))
 
 
 @pytest.fixture

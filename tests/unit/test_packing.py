@@ -299,9 +299,7 @@ def test_a_finished_shard_that_cannot_be_read_is_not_made_again(
     path = tmp_path / ".set.partial" / "set" / "train" / "shard-000001.tar"
     fails(path)
     again = sources()
-    with pytest.raises(
-        DataError, match=rf"cannot read {path}: Input/output error; make it readable"
-    ):
+    with pytest.raises(DataError, match=rf"cannot read {path}: Input/output error; make it readable"):
         pack(tmp_path / "set", again)
     assert again["train"].read == []
     monkeypatch.undo()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -18,57 +17,8 @@ from jomold_dist.errors import DataError
 from jomold_dist.tuning.paper import paper_scores
 from jomold_dist.tuning.report import shown, tabulate
 from jomold_dist.tuning.results import Difference, RowResult, SweepResults, difference, line, read_results
-from tests.run_fixtures import write_scores
+from tests.run_fixtures import write_sweep
 from tools.tabulate_sweep import main
-
-CATEGORIES = ("Speech", "Dog")
-AXES = ("denoise.audio_threshold", "denoise.visual_threshold")
-
-
-def write_run(folder: Path, score: float, ratio: float | None = 0.25) -> None:
-    """A finished run: all scores alike, half of the visual noise of Speech removed."""
-    folder.mkdir(parents=True)
-    write_scores(folder, score, epochs=2)
-
-    def entry(labels: int, removed: int, noise: int, rightly: int) -> dict[str, Any]:
-        return {
-            "labels": labels, "candidates": removed + 2, "removed": removed, "noise": noise,
-            "precision": rightly / removed if removed else None, "recall": rightly / (2 * noise) if noise else None,
-        }  # fmt: skip
-
-    speech = {"audio": entry(40, 0, 4, 0), "visual": entry(40, 20, 16, 16)}
-    dog = {"audio": entry(10, 0, 0, 0), "visual": entry(10, 0, 2, 0)}
-    total = {"audio": entry(50, 0, 4, 0), "visual": entry(50, 20, 18, 16)}
-    removals = {"epochs": 2, "total": total, "categories": {"Speech": speech, "Dog": dog}}
-    (folder / "removals.json").write_text(json.dumps(removals))
-    if ratio is not None:
-        ratios = {"categories": CATEGORIES, "audio": [0.1, 0.0], "visual": [2 * ratio, ratio]}
-        (folder / "noise_ratios.json").write_text(json.dumps(ratios))
-
-
-def write_sweep(folder: Path, name: str = "table2b", axes: tuple[str, ...] = AXES, failed: bool = False) -> Path:
-    """A sweep of two controls and, by its axes, some cells, with two seeds."""
-    rows: list[dict[str, Any]] = [
-        {"name": "han", "kind": "control", "settings": {"method": "han"}},
-        {"name": "static", "kind": "control", "settings": {"method": "static"}},
-    ]
-    values = [(0.5, 0.6), (1.6, 1.7)] if len(axes) == 2 else [(16.0, 32.0, 64.0)]
-    for cell in np.stack(np.meshgrid(*values, indexing="ij"), -1).reshape(-1, len(axes)).tolist() if axes else []:
-        settings = dict(zip(axes, cell, strict=True))
-        rows.append({"name": ", ".join(f"{k}={v}" for k, v in settings.items()), "kind": "cell", "settings": settings})
-    trials = []
-    for number, row in enumerate(rows):
-        for seed in (0, 1):
-            trial = {"row": row["name"], "seed": seed, "run": f"../trials/{number}-{seed}", "state": "finished"}
-            if failed and row["name"] == "static" and seed == 1:
-                trial |= {"run": None, "state": "failed", "problem": "a NaN in step 3"}
-            else:
-                write_run(folder.parent / "trials" / f"{number}-{seed}", 60 + number + 0.5 * seed)
-            trials.append({"problem": None, **trial})
-    folder.mkdir()
-    content = {"sweep": name, "metric": "segment_type", "simulated": True, "axes": axes, "baseline": "han"}
-    (folder / "cells.json").write_text(json.dumps(content | {"rows": rows, "trials": trials}))
-    return folder
 
 
 def test_a_grid_gives_tables_and_a_heat_map(tmp_path: Path) -> None:

@@ -1,0 +1,107 @@
+"""Every command of launchers/ and tools/ with arguments of a small case, to try all of them with one misuse.
+
+Run as a program, it takes commands as JSON from stdin, runs them one after another in its own environment, and writes
+what became of each as JSON to the file that is named: to start a process for each would take seconds each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import logging
+import signal
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Those that only measure or write the docs. The first three take minutes; they are started with --help.
+BENCHMARKS = ("bench_exchange", "bench_loader", "bench_plan", "bench_checkpoint", "bench_train", "measure_shuffle")
+
+
+@dataclass(frozen=True)
+class Places:
+    """What the commands work on: a packed set, label and feature files, a config, a finished run and a sweep."""
+
+    shards: Path
+    annotations: Path
+    features: Path
+    config: Path
+    run: Path
+    sweep: Path
+    sweep_config: Path
+    scratch: Path
+    """An empty folder for what they write."""
+
+
+def scripts() -> set[str]:
+    """The names of all scripts that are commands."""
+    files = [*ROOT.glob("launchers/*.py"), *ROOT.glob("tools/*.py")]
+    return {file.stem for file in files if "\n@command\n" in file.read_text(encoding="utf-8")}
+
+
+def all_commands(places: Places) -> dict[str, list[str]]:
+    """A name for each case, and its script and arguments. All of them succeed."""
+    p = places
+    train = ["train", "--config", f"{p.config}", f"run.dir={p.scratch / 'run'}", f"data.shards={p.shards}"]
+    pack = ["pack_llp", "--annotations", f"{p.annotations}", "--features", f"{p.features}"]
+    return {
+        "train": train,
+        "dry run": [*train, "--dry-run"],
+        "evaluate": ["evaluate", "--run", f"{p.run}", "--split", "val"],
+        "predict": ["predict", "--run", f"{p.run}", "--shards", f"{p.shards}", "--out", f"{p.scratch / 'events.csv'}"],
+        "sweep": ["sweep", "--config", f"{p.sweep_config}", "--dry-run"],
+        "start": ["start", "python", str(ROOT / "launchers" / "train.py"), *train[1:], "--dry-run"],
+        "ray_train": ["ray_train", "--help"],
+        "quickstart": ["quickstart", "--help"],
+        "pack_llp": [*pack, "--out", f"{p.scratch / 'packed'}"],
+        "simulate_llp": ["simulate_llp", "--videos", "3", "--out", f"{p.scratch / 'simulated'}"],
+        "verify_shards": ["verify_shards", f"{p.shards}", "--report", f"{p.scratch / 'report.json'}"],
+        "compare_runs": ["compare_runs", f"{p.run}"],
+        "tabulate_sweep": ["tabulate_sweep", f"{p.sweep}", "--out", f"{p.scratch / 'tables'}"],
+        "document_settings": ["document_settings", "--check"],
+        **{name: [name, "--help"] for name in BENCHMARKS},
+    }
+
+
+def with_output(words: list[str], out: str) -> list[str]:
+    """The command with another --out or --report."""
+    at = next(number for number, word in enumerate(words) if word in ("--out", "--report"))
+    return [*words[: at + 1], out, *words[at + 2 :]]
+
+
+def run(script: str, words: list[str]) -> dict[str, object]:
+    """One command in this process: its exit code, and what it printed."""
+    folder = "launchers" if (ROOT / "launchers" / f"{script}.py").exists() else "tools"
+    main = importlib.import_module(f"{folder}.{script}" if folder == "launchers" else script).main
+    encoding = sys.__stdout__.encoding if sys.__stdout__ is not None else "utf-8"
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding, write_through=True) for _ in range(2))
+    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    before, sys.argv = sys.argv, [f"{script}.py", *words]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = main()
+            except SystemExit as error:  # argparse
+                code = error.code
+            except BaseException:
+                traceback.print_exc()
+                code = "an error"
+    finally:
+        sys.argv = before
+        for number, handler in signals.items():
+            signal.signal(number, handler)
+        for handler in list(logging.getLogger().handlers):
+            logging.getLogger().removeHandler(handler)
+    texts = [stream.buffer.getvalue().decode(encoding) for stream in (out, err)]  # type: ignore[attr-defined]
+    return {"code": code, "out": texts[0], "err": texts[1]}
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT / "tools"))
+    outcomes = {name: run(words[0], words[1:]) for name, words in json.load(sys.stdin).items()}
+    Path(sys.argv[1]).write_text(json.dumps(outcomes))
