@@ -11,6 +11,7 @@ import importlib
 import io
 import json
 import logging
+import os
 import signal
 import sys
 import traceback
@@ -103,5 +104,6 @@ def run(script: str, words: list[str]) -> dict[str, object]:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / "tools"))
-    outcomes = {name: run(words[0], words[1:]) for name, words in json.load(sys.stdin).items()}
+    given = {name: [os.fsdecode(word.encode()) for word in words] for name, words in json.load(sys.stdin).items()}
+    outcomes = {name: run(words[0], words[1:]) for name, words in given.items()}
     Path(sys.argv[1]).write_text(json.dumps(outcomes))

@@ -61,9 +61,8 @@ def drive(commands: dict[str, list[str]], folder: Path, **environment: str) -> d
 
 def test_every_script_is_here(places: Places) -> None:
     assert {words[0] for words in all_commands(places).values()} == scripts()
-    files = [*ROOT.glob("launchers/*.py"), *ROOT.glob("tools/*.py")]
-    texts = {file.stem: file.read_text(encoding="utf-8") for file in files}
-    writing = {name for name, text in texts.items() if re.search(r'"--(out|report)"', text)}
+    texts = {name: next(ROOT.glob(f"*/{name}.py")).read_text(encoding="utf-8") for name in [*scripts(), "packing"]}
+    writing = {name for name, text in texts.items() if re.search(r'add_argument\(\s*"--(out|report)"', text)}
     assert writing == {"predict", "verify_shards", "packing", "tabulate_sweep", "bench_checkpoint", "bench_loader"}
 
 
