@@ -92,6 +92,19 @@ def test_a_rank_without_a_world(places: Places) -> None:
     assert not (places.scratch / "events.csv").exists()
 
 
+def test_places_below_the_home_folder(places: Places, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A ~ reaches a command where it is quoted, or stands behind an equals sign."""
+    home = str(tmp_path_factory.getbasetemp())
+    commands = {
+        name: [word.replace(f"{home}/", "~/") for word in words] for name, words in all_commands(places).items()
+    }
+    assert sum("~/" in word for words in commands.values() for word in words) > 20
+    for name, outcome in drive(commands, places.scratch, HOME=home).items():
+        assert outcome["code"] == 0, (name, outcome)
+    assert (places.scratch / "run" / "scores.json").exists()
+    assert not (ROOT / "~").exists()
+
+
 def content(name: str, places: Places) -> bytes:
     """What a command writes into a plain file."""
     words = all_commands(places)[name]
