@@ -18,6 +18,7 @@ from jomold_dist.denoising.noise_ratio import read_predictions
 from jomold_dist.errors import DataError, RunFolderError
 from jomold_dist.files import problem_of, write_json, write_text
 from jomold_dist.locks import LockHeldError, locked
+from jomold_dist.tracking.store import handed_on
 from jomold_dist.tracking.sweep import SweepRecord, open_sweep
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.tuning.plan import SweepPlan, finished
@@ -35,11 +36,10 @@ def run_sweep(plan: SweepPlan, tell: Callable[[str], None]) -> int:
     was reached, unless only estimators have run.
     """
     sweep, folder = plan.sweep, plan.sweep.folder
-    any_trial = replace(plan.cells[0].config, run=replace(plan.cells[0].config.run, dir=str(sweep.trials / "any")))
     with (
         cluster(sweep.sweep),
         _claimed(folder, sweep.trials),
-        open_sweep(any_trial, folder, plan.name, asdict(sweep.sweep), plan.manifest) as record,
+        open_sweep(_any_trial(plan), folder, plan.name, asdict(sweep.sweep), plan.manifest) as record,
     ):
         ended = _ended_early(plan)
         while True:
@@ -52,6 +52,12 @@ def run_sweep(plan: SweepPlan, tell: Callable[[str], None]) -> int:
         _tell_mlflow(record, trials)
         record.artifacts(tabulate(folder, folder))
     return sum(result["state"] == "failed" for result in results)
+
+
+def _any_trial(plan: SweepPlan) -> Config:
+    """A trial's settings, as far as all trials have the same."""
+    config = plan.cells[0].config
+    return replace(config, run=replace(config.run, dir=str(plan.sweep.trials / "any")))
 
 
 def _train(
@@ -102,7 +108,7 @@ def _train_estimators(
         jobs.append(_prepared(plan, config, title, "estimator", record, ("--until", "noise_ratios")))
     missing = [j for j in jobs if j.folder not in ended and not RunFolder(Path(j.folder)).predictions.exists()]
     asked = replace(plan.sweep.sweep, scheduler="fifo")  # none of them is to be ended early
-    ended |= run_jobs(missing, asked, plan.sweep.estimator.epochs, plan.sweep.folder / "tune", tell)
+    ended |= run_jobs(missing, _variables(plan), asked, plan.sweep.estimator.epochs, plan.sweep.folder / "tune", tell)
 
 
 def _with_ratios(plan: SweepPlan, cell: Cell, ended: Mapping[str, Ended]) -> Cell:
@@ -130,11 +136,17 @@ def _prepared(
 ) -> Job:
     """A job with its config file written."""
     folder = Path(config.run.dir)
+    config, _ = handed_on(config)
     tracking = replace(config.tracking, name=title, parent=record.run)
     file = folder.parent / "configs" / f"{folder.name}.yaml"
     write_text(file, dump_config(replace(config, tracking=tracking)))
     log = folder.parent / "logs" / f"{folder.name}.txt"
     return Job(title, str(folder), str(file), str(log), stage, plan.sweep.sweep.metric, options)
+
+
+def _variables(plan: SweepPlan) -> dict[str, str]:
+    """Variables of the environment with which trials record where the sweep does."""
+    return handed_on(_any_trial(plan))[1]
 
 
 def _run(plan: SweepPlan, jobs: Sequence[Job], tell: Callable[[str], None]) -> dict[str, Ended]:
@@ -143,7 +155,7 @@ def _run(plan: SweepPlan, jobs: Sequence[Job], tell: Callable[[str], None]) -> d
     if len(jobs) > len(missing):
         tell(f"{len(jobs) - len(missing)} of {len(jobs)} trials were finished before")
     epochs = max(cell.config.train.epochs for cell in plan.cells)
-    return run_jobs(missing, plan.sweep.sweep, epochs, plan.sweep.folder / "tune", tell)
+    return run_jobs(missing, _variables(plan), plan.sweep.sweep, epochs, plan.sweep.folder / "tune", tell)
 
 
 def _ended_early(plan: SweepPlan) -> dict[str, Ended]:
