@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -28,9 +28,10 @@ from jomold_dist.command_line import say
 from jomold_dist.config import Config
 from jomold_dist.config_files import dump_config
 from jomold_dist.errors import FAILURE, PREEMPTED, ConfigError, LostRankError
+from jomold_dist.places import relative_places, with_absolute_places
 from jomold_dist.ray_cluster import reason, working_copy
 from jomold_dist.supervising import end_with_parent
-from jomold_dist.tracking.store import VARIABLE, handed_on, path_of_store
+from jomold_dist.tracking.store import handed_on, relative_store
 
 ROOT = Path(__file__).resolve().parents[1]
 POLL_SECONDS = 0.5
@@ -114,33 +115,18 @@ class Need:
         return {"CPU": float(self.ranks * self.cpus)} | ({"GPU": float(self.ranks)} if self.gpus else {})
 
 
-def with_absolute_paths(config: Config) -> Config:
+def for_other_nodes(config: Config) -> Config:
     """The config for processes with other working directories.
 
-    ConfigError for a path relative to a job's own copy of the working directory, which ends with the job.
+    ConfigError for places relative to a job's own copy of the working directory, which ends with the job.
     """
-    copied = working_copy() is not None
-
-    def absolute(name: str, value: str) -> str:
-        if "://" in value:
-            return value
-        if copied and not Path(value).is_absolute():
-            raise ConfigError(
-                f"{name} = {value!r} is relative to this job's copy of the working directory, which only lasts as long "
-                "as the job; give an absolute path that every node can see"
-            )
-        return str(Path.cwd() / value)
-
-    run = replace(config.run, dir=absolute("run.dir", config.run.dir))
-    data, denoise = replace(config.data, shards=absolute("data.shards", config.data.shards)), config.denoise
-    if data.cache is not None:
-        data = replace(data, cache=absolute("data.cache", data.cache))
-    if denoise.ratio_file is not None:
-        denoise = replace(denoise, ratio_file=absolute("denoise.ratio_file", denoise.ratio_file))
-    uri, name = (config.tracking.uri, "tracking.uri") if config.tracking.uri else (os.environ.get(VARIABLE), VARIABLE)
-    if config.tracking.enabled and uri and (store := path_of_store(uri)):
-        absolute(name, store)  # `handed_on` makes it absolute
-    return replace(config, run=run, data=data, denoise=denoise)
+    if working_copy() is not None and (relative := relative_places(config) | relative_store(config)):
+        named = ", ".join(f"{name} = {value!r}" for name, value in relative.items())
+        raise ConfigError(
+            f"{named}: relative to this job's copy of the working directory, which only lasts as long as the job; give "
+            "absolute paths that every node can see"
+        )
+    return with_absolute_places(config)
 
 
 def wants_gpus(config: Config) -> bool:

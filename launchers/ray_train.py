@@ -18,7 +18,7 @@ from jomold_dist.denoising.methods import METHODS
 from jomold_dist.errors import FAILURE, LostRankError
 from jomold_dist.launching import plain_logging
 from jomold_dist.ray_cluster import joined_cluster
-from jomold_dist.ray_nodes import Need, Signals, follow, reserve, start_nodes, wants_gpus, with_absolute_paths
+from jomold_dist.ray_nodes import Need, Signals, follow, for_other_nodes, reserve, start_nodes, wants_gpus
 
 
 @command
@@ -29,7 +29,7 @@ def main() -> int:
     config = load_config(asked.config, asked.overrides, {"method": METHODS})
     try:
         with joined_cluster():
-            config = with_absolute_paths(config)
+            config = for_other_nodes(config)
             need = Need(asked.nodes, asked.ranks_per_node, asked.cpus_per_rank, wants_gpus(config), asked.pack)
             return follow(start_nodes(need, config, reserve(need, asked.wait_seconds)), signals, config)
     except LostRankError as error:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jomold_dist.errors import UnreadableError
 from jomold_dist.files import write_json
+from jomold_dist.reading import ABSENT, read_json
 from jomold_dist.tracking.store import without_password
 
 if TYPE_CHECKING:
@@ -37,12 +38,12 @@ class Notes:
     def read(cls, folder: Path, uri: str, experiment: str) -> Notes:
         """The notes of an earlier start; new ones where there are none, or none about this store and experiment.
 
-        OSError if they cannot be read: they are no reason to write others in their place.
+        UnreadableError.
         """
         fresh = cls(without_password(uri), experiment)
         try:
-            found = cls(**json.loads((folder / NOTES).read_text(encoding="utf-8")))
-        except FileNotFoundError:
+            found = cls(**read_json(folder / NOTES))
+        except ABSENT:
             return fresh
         except (ValueError, TypeError):
             logger.warning("%s is damaged; a new MLflow run begins", folder / NOTES)
@@ -89,9 +90,9 @@ def _holds(other: Path, run: str, folder: Path) -> bool:
     try:
         if os.path.samefile(other, folder):
             return False
-        found = json.loads((other / NOTES).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        found = read_json(other / NOTES)
+    except (*ABSENT, ValueError):
         return False
-    except OSError:
+    except (OSError, UnreadableError):
         return True
     return isinstance(found, dict) and found.get("run") == run

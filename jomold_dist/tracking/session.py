@@ -19,7 +19,7 @@ from jomold_dist.errors import ConfigError
 from jomold_dist.tracking.model import version
 from jomold_dist.tracking.notes import FOLDER, Notes, own_run
 from jomold_dist.tracking.recorder import PARENT, MlflowRecorder, origin, warn
-from jomold_dist.tracking.store import artifacts_place, ready, sqlite_path, store_uri, without_password
+from jomold_dist.tracking.store import artifacts_place, given_uri, ready, sqlite_path, store_uri, without_password
 from jomold_dist.training.recorder import NullRecorder, Recorder
 
 if TYPE_CHECKING:
@@ -46,11 +46,10 @@ def open_recorder(config: Config, manifest: Manifest, world: World) -> Iterator[
     """
     recorder = None
     if config.tracking.enabled:
-        uri = store_uri(config)
         try:
-            recorder = _open(config, manifest, uri)
+            recorder = _open(config, manifest, store_uri(config))
         except Exception as error:
-            warn(uri, "opening the store", error)
+            warn(given_uri(config), "opening the store", error)
     if recorder is None:
         yield NullRecorder()
         return

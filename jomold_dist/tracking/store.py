@@ -15,9 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.request import url2pathname
 
-from jomold_dist.config import Config
+from jomold_dist.config import Config, TrackingConfig
 from jomold_dist.files import give_usual_mode
 from jomold_dist.locks import LockHeldError, locked
+from jomold_dist.places import expanded
+from jomold_dist.secrets import blotted
 
 SQLITE = "sqlite:///"
 VARIABLE = "MLFLOW_TRACKING_URI"
@@ -25,24 +27,36 @@ LOCK_SECONDS = 120.0
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)")
 _DATABASE = re.compile(r"(sqlite|postgresql|mysql|mssql)\b")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-_WORDS = ("databricks", "databricks-uc", "uc")  # stores of MLflow's that are called by a word
+_SERVICES = TrackingConfig.__dataclass_fields__["uri"].metadata["services"]
+
+
+def given_uri(config: Config) -> str:
+    """The tracking URI as it is given: `tracking.uri`, else MLFLOW_TRACKING_URI, else `mlflow.db` beside the run
+    folder."""
+    beside = Path(config.run.dir).resolve().parent / "mlflow.db"
+    return config.tracking.uri or os.environ.get(VARIABLE) or f"{SQLITE}{beside}"
 
 
 def store_uri(config: Config) -> str:
-    """The tracking URI, as every process of this command finds it, wherever it runs: `tracking.uri`, else
-    MLFLOW_TRACKING_URI, else `mlflow.db` beside the run folder."""
-    beside = Path(config.run.dir).resolve().parent / "mlflow.db"
-    return absolute_uri(config.tracking.uri or os.environ.get(VARIABLE) or f"{SQLITE}{beside}")
+    """The tracking URI for a process with any working directory. ConfigError as in `absolute_uri`."""
+    return absolute_uri(given_uri(config))
 
 
 def absolute_uri(uri: str) -> str:
     """The URI with the path of a store in files made absolute, so that the store does not move with the working
-    directory; other URIs as they are."""
+    directory; other URIs as they are. ConfigError for a home folder that is not known."""
     path = path_of_store(uri)
     if path is None:
         return uri
     found = _SQLITE.fullmatch(uri)
     return f"{found[1]}{_absolute(path)}{found[3]}" if found else _absolute(path).as_uri()
+
+
+def relative_store(config: Config) -> dict[str, str]:
+    """The environment's store of a config, by the variable's name, if it depends on the working directory."""
+    uri = os.environ.get(VARIABLE)
+    path = None if config.tracking.uri or not uri or not config.tracking.enabled else path_of_store(uri)
+    return {} if path is None or os.path.isabs(os.path.expanduser(path)) else {VARIABLE: str(uri)}
 
 
 def path_of_store(uri: str) -> str | None:
@@ -51,7 +65,7 @@ def path_of_store(uri: str) -> str | None:
         return None if found[2].startswith((":", "file:")) else found[2]
     if uri.startswith("file:"):
         return url2pathname(re.sub(r"^file:(//[^/]*)?|[?#].*", "", uri))
-    return None if uri in _WORDS or _SCHEME.match(uri) else url2pathname(uri)
+    return None if uri in _SERVICES or _SCHEME.match(uri) else url2pathname(uri)
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -61,7 +75,7 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def _absolute(path: str) -> Path:
-    return Path(os.path.expanduser(path)).resolve()
+    return Path(expanded(path)).resolve()
 
 
 def handed_on(config: Config) -> tuple[Config, dict[str, str]]:
@@ -73,8 +87,8 @@ def handed_on(config: Config) -> tuple[Config, dict[str, str]]:
         return config, {}
     uri = store_uri(config)
     variables = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")} | {VARIABLE: uri}
-    secret = path_of_store(uri) is None and re.search("[@?]", uri)
-    return replace(config, tracking=replace(config.tracking, uri=None if secret else uri)), variables
+    written = uri if blotted(uri) == uri else None
+    return replace(config, tracking=replace(config.tracking, uri=written)), variables
 
 
 def artifacts_place(uri: str, beside: Path) -> str | None:

@@ -13,7 +13,7 @@ from jomold_dist.data.manifest import Manifest
 from jomold_dist.tracking.notes import FOLDER, Notes, own_run
 from jomold_dist.tracking.recorder import PARENT, origin, run_status, shown, warn
 from jomold_dist.tracking.session import connect, tags_of_data
-from jomold_dist.tracking.store import store_uri
+from jomold_dist.tracking.store import given_uri, store_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -88,11 +88,10 @@ def open_sweep(
     before goes on with the same run."""
     record = SweepRecord(folder=folder)
     if config.tracking.enabled:
-        uri = store_uri(config)
         try:
-            _open(record, config, uri, name, settings, manifest)
+            _open(record, config, store_uri(config), name, settings, manifest)
         except Exception as error:
-            warn(uri, "opening the store", error)
+            warn(given_uri(config), "opening the store", error)
             record = SweepRecord(folder=folder)
     status = "FINISHED"
     try:

@@ -41,6 +41,7 @@ from jomold_dist.training.recorder import NullRecorder
 mlflow = pytest.importorskip("mlflow", reason="MLflow is a dependency; without it nothing here can run")
 
 ROOT = Path(__file__).resolve().parents[2]
+UNREADABLE = Path("/proc/self/mem")  # to read it fails, for root too
 WORLD = World(0, 2, 0, 2, torch.device("cpu"))
 CATEGORIES = ("Speech", "Dog", "Car")
 MANIFEST = Manifest(
@@ -317,11 +318,12 @@ def test_damaged_notes_begin_a_new_run(config: Config, damage: str) -> None:
 
 def test_notes_that_cannot_be_read_are_left_alone(config: Config, caplog: pytest.LogCaptureFixture) -> None:
     file = Path(config.run.dir) / "mlflow.json"
-    file.mkdir(parents=True)  # to read it fails, for root too
+    file.parent.mkdir()
+    file.symlink_to(UNREADABLE)
     with open_recorder(config, MANIFEST, WORLD) as recorder:
         assert isinstance(recorder, NullRecorder)
-    assert "Is a directory" in only_warning(caplog)
-    assert file.is_dir()
+    assert f"{file} cannot be read: Input/output error" in only_warning(caplog)
+    assert file.readlink() == UNREADABLE
     assert runs(config) == {}
 
 
@@ -367,7 +369,7 @@ def test_a_folder_whose_notes_cannot_be_read_may_be_the_original(config: Config)
     original = notes(config)["run"]
     shutil.copytree(first, first.with_name("copy"))
     (first / "mlflow.json").unlink()
-    (first / "mlflow.json").mkdir()
+    (first / "mlflow.json").symlink_to(UNREADABLE)
     copy = replace(config, run=RunConfig(dir=str(first.with_name("copy"))))
     with open_recorder(copy, MANIFEST, WORLD):
         pass
