@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,6 @@ from jomold_dist.denoising.methods import METHODS
 from jomold_dist.errors import ConfigError, join_problems
 from jomold_dist.places import with_absolute_places
 from jomold_dist.training.preflight import inspect_run
-from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.tuning.config import Sweep
 from jomold_dist.tuning.rows import Cell, Row, baseline_of, cells_of, extreme_rows, rows_of
 from jomold_dist.tuning.trials import estimator_config, needs_estimator, run_name
@@ -91,12 +89,3 @@ def plan_sweep(
     if problems:
         raise ConfigError(join_problems(list(dict.fromkeys(problems))))
     return SweepPlan(path, overrides, here, next(iter(seen.values())), rows, cells, baseline_of(sweep, rows))
-
-
-def finished(folder: Path) -> bool:
-    """Whether a run folder holds a finished run with its scores."""
-    try:
-        status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return status.get("state") == "finished" and RunFolder(folder).scores.exists()

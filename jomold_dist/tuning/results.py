@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from jomold_dist.config import SCORES
 from jomold_dist.errors import DataError
+from jomold_dist.reading import ABSENT, read_json
 from jomold_dist.training.removals import MODALITIES
 from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.tuning.run_results import is_finished
 
 CELLS = "cells.json"
 
@@ -35,7 +38,7 @@ class RowResult:
     @cached_property
     def scores(self) -> dict[int, dict[str, float]]:
         """The ten scores on test in percent, by seed."""
-        return {seed: _read(RunFolder(run).scores)["scores"] for seed, run in self.runs.items()}
+        return {seed: read_scores(run) for seed, run in self.runs.items()}
 
     @cached_property
     def removals(self) -> dict[int, dict[str, Any]]:
@@ -105,12 +108,9 @@ def read_results(folder: Path, baseline: str | None = None) -> SweepResults:
         rows = []
         for row in data["rows"]:
             trials = [trial for trial in data["trials"] if trial["row"] == row["name"]]
-            runs = {t["seed"]: (folder / t["run"]).resolve() for t in trials if t["state"] == "finished"}
-            missing = [
-                f"{row['name']}, seed {t['seed']}: {t['problem'] or t['state']}"
-                for t in trials
-                if t["state"] != "finished"
-            ]
+            problems = {trial["seed"]: _problem(folder, trial) for trial in trials}
+            runs = {t["seed"]: (folder / t["run"]).resolve() for t in trials if problems[t["seed"]] is None}
+            missing = [f"{row['name']}, seed {seed}: {text}" for seed, text in problems.items() if text is not None]
             rows.append(RowResult(row["name"], row["kind"], row["settings"], runs, missing))
         against = baseline or data["baseline"]
         found = {row.name: row for row in rows}
@@ -119,6 +119,16 @@ def read_results(folder: Path, baseline: str | None = None) -> SweepResults:
         return SweepResults(data["sweep"], data["metric"], data["simulated"], data["axes"], rows, found[against])
     except (KeyError, TypeError) as error:
         raise DataError(f"{folder / CELLS} is damaged ({error!r}); run the sweep again") from None
+
+
+def _problem(folder: Path, trial: Mapping[str, Any]) -> str | None:
+    """Why a trial's run folder has no results for the table."""
+    if trial["state"] != "finished":
+        return str(trial["problem"] or trial["state"])
+    run = folder / trial["run"]
+    if is_finished(run, trial["is"]):
+        return None
+    return f"{run.resolve()} has been changed since: to another config, data set or length of training"
 
 
 def difference(row: RowResult, baseline: RowResult, score: str) -> Difference | None:
@@ -200,10 +210,19 @@ def estimated_ratios(results: SweepResults) -> tuple[RowResult, dict[str, dict[s
     return best, points
 
 
+def read_scores(run: Path) -> dict[str, float]:
+    """The ten scores on test of a finished run, in percent. DataError, UnreadableError."""
+    file = RunFolder(run).scores
+    try:
+        return {score: float(_read(file)["scores"][score]) for score in SCORES}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{file} is damaged: {error!r}") from None
+
+
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return read_json(path)
+    except ABSENT:
         raise DataError(f"{path} does not exist; a sweep's folder holds {CELLS}, a finished run its results") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}") from None

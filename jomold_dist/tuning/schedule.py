@@ -25,6 +25,8 @@ from jomold_dist.ray_cluster import joined_cluster
 from jomold_dist.stopping import sigterm_as_ctrl_c
 from jomold_dist.supervising import end_with_parent
 from jomold_dist.tuning.config import SweepConfig
+from jomold_dist.tuning.outcomes import Ended
+from jomold_dist.tuning.run_results import SCORE, read_epochs
 
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # read when ray.tune is imported
 if os.path.expanduser("~") == "~":
@@ -35,7 +37,6 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL_SECONDS = 0.5
-SCORE = "score"
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,6 @@ class Job:
     """The score on val that is reported."""
     options: tuple[str, ...] = ()
     """Further arguments of the launcher."""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a trial ended: with a problem, by the scheduler's will after some epochs, or finished."""
-
-    problem: str | None = None
-    stopped_after: int | None = None
 
 
 class TrialError(Exception):
@@ -243,21 +236,6 @@ def _train(parameters: Mapping[str, Any], variables: Mapping[str, str]) -> None:
         raise TrialError(_failure(job, process.returncode, began))
     else:
         tune.report({**last, "finished": True})
-
-
-def read_epochs(folder: Path, stage: str, metric: str) -> list[dict[str, Any]]:
-    """The epochs of a stage that are in a run folder's history, each with all its scores on val and SCORE, the one that
-    is asked for."""
-    file = folder / "history.jsonl"
-    if not file.exists():
-        return []
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return [
-        {"epoch": line["epoch"], SCORE: line.get(f"val/{metric}", -math.inf)}
-        | {name: value for name, value in line.items() if name.startswith("val/")}
-        for line in lines
-        if line["stage"] == stage
-    ]
 
 
 def _failure(job: Job, code: int, began: float) -> str:

@@ -22,12 +22,21 @@ from jomold_dist.tuning.results import Difference, RowResult, SweepResults, diff
 from tools.tabulate_sweep import main
 
 CATEGORIES = ("Speech", "Dog")
+OWNER = {"config": "0", "manifest": "1", "plan": 2}
 AXES = ("denoise.audio_threshold", "denoise.visual_threshold")
+
+
+def write_history(folder: Path, epochs: int) -> None:
+    lines = [json.dumps({"stage": "model", "epoch": epoch}) for epoch in range(1, epochs + 1)]
+    (folder / "history.jsonl").write_text("\n".join(lines))
 
 
 def write_run(folder: Path, score: float, ratio: float | None = 0.25) -> None:
     """A finished run: all scores alike, half of the visual noise of Speech removed."""
     folder.mkdir(parents=True)
+    (folder / "owner.json").write_text(json.dumps(OWNER))
+    (folder / "status.json").write_text(json.dumps({"state": "finished"}))
+    write_history(folder, 2)
     (folder / "scores.json").write_text(json.dumps({"split": "test", "scores": dict.fromkeys(SCORES, score)}))
 
     def entry(labels: int, removed: int, noise: int, rightly: int) -> dict[str, Any]:
@@ -60,6 +69,7 @@ def write_sweep(folder: Path, name: str = "table2b", axes: tuple[str, ...] = AXE
     for number, row in enumerate(rows):
         for seed in (0, 1):
             trial = {"row": row["name"], "seed": seed, "run": f"../trials/{number}-{seed}", "state": "finished"}
+            trial["is"] = OWNER | {"epochs": 2}
             if failed and row["name"] == "static" and seed == 1:
                 trial |= {"run": None, "state": "failed", "problem": "a NaN in step 3"}
             else:
@@ -109,6 +119,19 @@ def test_one_axis_gives_a_curve_and_what_is_missing_is_told(tmp_path: Path) -> N
     # ratios of 0.5 and 0.25 intend 2 x (20 + 2.5) removals, of which 22 were looked at and 20 made
     assert "48.9 ± 0.0 |" in text
     assert "44.4 ± 0.0 |" in text
+
+
+def test_a_run_that_is_another_one_by_now_is_not_in_the_table(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path / "sweep", "table2d", ())
+    write_history(tmp_path / "trials" / "0-0", 50)  # somebody has trained it for longer
+    (tmp_path / "trials" / "1-1" / "owner.json").write_text(json.dumps(OWNER | {"manifest": "other"}))
+    text = tabulate(folder, folder)[0].read_text()
+    for name, run in (("han, seed 0", "0-0"), ("static, seed 1", "1-1")):
+        changed = "has been changed since: to another config, data set or length of training"
+        assert f"- {name}: {tmp_path / 'trials' / run} {changed}" in text
+    header, _, *rows = text.split("\n\n")[1].splitlines()
+    assert "seeds" in header
+    assert [row.split("|")[2].strip() for row in rows] == ["1", "1"]
 
 
 def settings_of(results: SweepResults) -> tuple[str, list[Any]] | None:
