@@ -209,6 +209,8 @@ def follow(actors: list[Any], signals: Signals, config: Config) -> int:
                 say(f"node {index} of {len(actors)} is lost ({reason(error)}); the same command goes on")
             sys.stdout.write(text)
             sys.stdout.flush()
+            if "EADDRINUSE" in text:
+                say("a port that was free has been taken in the meantime; the same command takes another")
             if codes[index] and kill_at == math.inf:
                 kill_at = time.monotonic() + config.distributed.timeout_seconds + 60
         time.sleep(POLL_SECONDS)
