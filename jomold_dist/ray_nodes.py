@@ -4,7 +4,6 @@ torchrun` starts the ranks.
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import signal
@@ -12,25 +11,27 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
-from jomold_dist.command_line import say
-from jomold_dist.config import Config
-from jomold_dist.config_files import dump_config
-from jomold_dist.errors import FAILURE, PREEMPTED, ConfigError
-from jomold_dist.supervising import end_with_parent
-
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
 import ray
 from ray.exceptions import RayError
 from ray.util.placement_group import PlacementGroup, placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from jomold_dist.command_line import say
+from jomold_dist.config import Config
+from jomold_dist.config_files import dump_config
+from jomold_dist.errors import FAILURE, PREEMPTED, ConfigError, LostRankError
+from jomold_dist.places import relative_places, with_absolute_places
+from jomold_dist.ray_cluster import reason, working_copy
+from jomold_dist.supervising import end_with_parent
+from jomold_dist.tracking.store import handed_on, relative_store
 
 ROOT = Path(__file__).resolve().parents[1]
 POLL_SECONDS = 0.5
@@ -45,8 +46,9 @@ class Node:
             probe.bind(("", 0))
             return ray.util.get_node_ip_address(), probe.getsockname()[1]
 
-    def start(self, root: str, config: str, run_dir: str, torchrun: list[str], threads: int) -> None:
-        """Start the ranks. `root` is where launchers/ lies, unless this job has a copy of it; `config` is YAML."""
+    def start(self, root: str, config: str, run_dir: str, torchrun: list[str], variables: dict[str, str]) -> None:
+        """Start the ranks. `root` is where launchers/ lies, unless this job has a copy of it; `config` is YAML;
+        `variables` are added to the environment."""
         if not (Path(root) / "launchers" / "start.py").exists():
             root = str(Path.cwd())
         self._folder = TemporaryDirectory(prefix="ray_train-")
@@ -58,7 +60,7 @@ class Node:
         with said.open("wb") as file:
             self._process = subprocess.Popen(
                 [*command, f"run.dir={run_dir}"],  # the config has it too; here people see it
-                env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONPATH": path},
+                env=os.environ | variables | {"PYTHONPATH": path},
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
@@ -113,43 +115,18 @@ class Need:
         return {"CPU": float(self.ranks * self.cpus)} | ({"GPU": float(self.ranks)} if self.gpus else {})
 
 
-@contextmanager
-def joined_cluster() -> Iterator[Signals]:
-    """The cluster that RAY_ADDRESS or `ray start` names; without one, this machine is a cluster."""
-    try:
-        ray.init(include_dashboard=False, logging_level=logging.WARNING)
-    except (RayError, ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"the Ray cluster cannot be joined: {error}") from None
-    try:
-        yield Signals()  # ray.init has set handlers of its own
-    finally:
-        ray.shutdown()
-
-
-def with_absolute_paths(config: Config) -> Config:
+def for_other_nodes(config: Config) -> Config:
     """The config for processes with other working directories.
 
-    ConfigError for a path relative to a job's own copy of the working directory, which ends with the job.
+    ConfigError for places relative to a job's own copy of the working directory, which ends with the job.
     """
-    copied = "working_dir" in ray.get_runtime_context().runtime_env
-
-    def absolute(name: str, value: str) -> str:
-        if "://" in value:
-            return value
-        if copied and not Path(value).is_absolute():
-            raise ConfigError(
-                f"{name} = {value!r} is relative to this job's copy of the working directory, which only lasts as long "
-                "as the job; give an absolute path that every node can see"
-            )
-        return str(Path.cwd() / value)
-
-    run = replace(config.run, dir=absolute("run.dir", config.run.dir))
-    data, denoise = replace(config.data, shards=absolute("data.shards", config.data.shards)), config.denoise
-    if data.cache is not None:
-        data = replace(data, cache=absolute("data.cache", data.cache))
-    if denoise.ratio_file is not None:
-        denoise = replace(denoise, ratio_file=absolute("denoise.ratio_file", denoise.ratio_file))
-    return replace(config, run=run, data=data, denoise=denoise)
+    if working_copy() is not None and (relative := relative_places(config) | relative_store(config)):
+        named = ", ".join(f"{name} = {value!r}" for name, value in relative.items())
+        raise ConfigError(
+            f"{named}: relative to this job's copy of the working directory, which only lasts as long as the job; give "
+            "absolute paths that every node can see"
+        )
+    return with_absolute_places(config)
 
 
 def wants_gpus(config: Config) -> bool:
@@ -180,7 +157,7 @@ def amounts(resources: Mapping[str, float]) -> str:
 
 
 def start_nodes(need: Need, config: Config, group: PlacementGroup) -> list[Any]:
-    """The actors, on each of which the launcher was started. Rank 0 is on the first."""
+    """The actors, on each of which the launcher was started. Rank 0 is on the first. LostRankError where that fails."""
     actors: list[Any] = [
         ray.remote(Node)
         .options(
@@ -191,16 +168,24 @@ def start_nodes(need: Need, config: Config, group: PlacementGroup) -> list[Any]:
         .remote()
         for index in range(need.nodes)
     ]
-    host, port = ray.get(actors[0].meeting_place.remote())
-    torchrun = [f"--nnodes={need.nodes}", f"--nproc-per-node={need.ranks}", "--shutdown-timeout=300"]
-    torchrun += [f"--master-addr={host}", f"--master-port={port}"]
+    config, variables = handed_on(config)
     text, run_dir = dump_config(config), config.run.dir
-    ray.get(
-        [
-            actor.start.remote(str(ROOT), text, run_dir, [*torchrun, f"--node-rank={index}"], need.cpus)
-            for index, actor in enumerate(actors)
-        ]
-    )
+    variables |= {"OMP_NUM_THREADS": str(need.cpus)}
+    try:
+        host, port = ray.get(actors[0].meeting_place.remote())
+        torchrun = [f"--nnodes={need.nodes}", f"--nproc-per-node={need.ranks}", "--shutdown-timeout=300"]
+        torchrun += [f"--master-addr={host}", f"--master-port={port}"]
+        ray.get(
+            [
+                actor.start.remote(str(ROOT), text, run_dir, [*torchrun, f"--node-rank={index}"], variables)
+                for index, actor in enumerate(actors)
+            ]
+        )
+    except RayError as error:
+        raise LostRankError(
+            f"the ranks cannot be started: {reason(error)}. Each node must be up and have jomold_dist "
+            "installed, with what it needs"
+        ) from None
     return actors
 
 
@@ -221,9 +206,11 @@ def follow(actors: list[Any], signals: Signals, config: Config) -> int:
                 codes[index], text = ray.get(actors[index].look.remote())
             except RayError as error:
                 codes[index], text = FAILURE, ""
-                say(f"node {index} of {len(actors)} is lost: {str(error).splitlines()[0]}")
+                say(f"node {index} of {len(actors)} is lost ({reason(error)}); the same command goes on")
             sys.stdout.write(text)
             sys.stdout.flush()
+            if "EADDRINUSE" in text:
+                say("a port that was free has been taken in the meantime; the same command takes another")
             if codes[index] and kill_at == math.inf:
                 kill_at = time.monotonic() + config.distributed.timeout_seconds + 60
         time.sleep(POLL_SECONDS)

@@ -12,20 +12,29 @@ from __future__ import annotations
 import argparse
 import sys
 
-from jomold_dist.command_line import command, config_parser
+from jomold_dist.command_line import command, config_parser, say
 from jomold_dist.config_files import load_config
 from jomold_dist.denoising.methods import METHODS
-from jomold_dist.ray_nodes import Need, follow, joined_cluster, reserve, start_nodes, wants_gpus, with_absolute_paths
+from jomold_dist.errors import FAILURE, LostRankError
+from jomold_dist.launching import plain_logging
+from jomold_dist.ray_cluster import joined_cluster
+from jomold_dist.ray_nodes import Need, Signals, follow, for_other_nodes, reserve, start_nodes, wants_gpus
 
 
 @command
 def main() -> int:
+    signals = Signals()
     asked = parser().parse_intermixed_args()
+    plain_logging()
     config = load_config(asked.config, asked.overrides, {"method": METHODS})
-    with joined_cluster() as signals:
-        config = with_absolute_paths(config)
-        need = Need(asked.nodes, asked.ranks_per_node, asked.cpus_per_rank, wants_gpus(config), asked.pack)
-        return follow(start_nodes(need, config, reserve(need, asked.wait_seconds)), signals, config)
+    try:
+        with joined_cluster():
+            config = for_other_nodes(config)
+            need = Need(asked.nodes, asked.ranks_per_node, asked.cpus_per_rank, wants_gpus(config), asked.pack)
+            return follow(start_nodes(need, config, reserve(need, asked.wait_seconds)), signals, config)
+    except LostRankError as error:
+        say(str(error))
+        return FAILURE
 
 
 def parser() -> argparse.ArgumentParser:

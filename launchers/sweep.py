@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
 from jomold_dist.command_line import command, config_parser, say
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS
 from jomold_dist.launching import plain_logging
+from jomold_dist.stopping import sigterm_as_ctrl_c
 from jomold_dist.tuning.config import load_sweep
 from jomold_dist.tuning.plan import plan_sweep
 
@@ -26,16 +28,22 @@ def main() -> int:
     asked = parser.parse_intermixed_args()
     plain_logging()
     try:
-        plan = plan_sweep(asked.config, asked.overrides, load_sweep(asked.config, asked.overrides))
-        print(plan.summary(), flush=True)
-        if asked.dry_run:
-            return SUCCESS
-        from jomold_dist.tuning.sweep import run_sweep  # imports Ray, which takes seconds
-
-        return FAILURE if run_sweep(plan, tell) else SUCCESS
+        with sigterm_as_ctrl_c():
+            return sweep(asked.config, asked.overrides, asked.dry_run)
     except KeyboardInterrupt:
         say("interrupted; the same command goes on")
         return PREEMPTED
+
+
+def sweep(config: Path, overrides: list[str], dry_run: bool) -> int:
+    """Plan it and, unless that is all, run it; the exit code."""
+    plan = plan_sweep(config, overrides, load_sweep(config, overrides))
+    print(plan.summary(), flush=True)
+    if dry_run:
+        return SUCCESS
+    from jomold_dist.tuning.sweep import run_sweep  # imports Ray, which takes seconds
+
+    return FAILURE if run_sweep(plan, tell) else SUCCESS
 
 
 def tell(text: str) -> None:

@@ -16,6 +16,7 @@ from jomold_dist.training.run_folder import OWNER, RunFolder
 from jomold_dist.training.scores import RunScores, ScoredData, ScoredModel
 
 CATEGORIES = ("Speech", "Dog")
+TRIAL_OWNER = {"config": "0", "manifest": "1", "plan": 2}
 AXES = ("denoise.audio_threshold", "denoise.visual_threshold")
 DATA = ScoredData("tiny", "0" * 64, simulated=True)
 
@@ -41,9 +42,18 @@ def finished_run(folder: Path, config: Config, score: float = 50.0, removed: int
     return folder
 
 
+def write_history(folder: Path, epochs: int) -> None:
+    """The model's epochs."""
+    lines = [json.dumps({"stage": "model", "epoch": epoch}) for epoch in range(1, epochs + 1)]
+    RunFolder(folder).history.write_text("\n".join(lines))
+
+
 def write_run(folder: Path, score: float, ratio: float | None = 0.25) -> None:
     """A finished run: all scores alike, half of the visual noise of Speech removed."""
     folder.mkdir(parents=True)
+    write_json(folder / OWNER, TRIAL_OWNER)
+    RunFolder(folder).write_status("finished", exit_code=0)
+    write_history(folder, 2)
     write_scores(folder, score, epochs=2)
 
     def entry(labels: int, removed: int, noise: int, rightly: int) -> dict[str, Any]:
@@ -76,6 +86,7 @@ def write_sweep(folder: Path, name: str = "table2b", axes: tuple[str, ...] = AXE
     for number, row in enumerate(rows):
         for seed in (0, 1):
             trial = {"row": row["name"], "seed": seed, "run": f"../trials/{number}-{seed}", "state": "finished"}
+            trial["is"] = TRIAL_OWNER | {"epochs": 2}
             if failed and row["name"] == "static" and seed == 1:
                 trial |= {"run": None, "state": "failed", "problem": "a NaN in step 3"}
             else:

@@ -17,15 +17,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.errors import StoppedError
-from jomold_dist.files import write_json
+from jomold_dist.errors import StoppedError, UserError
 from jomold_dist.tracking.model import log_model
+from jomold_dist.tracking.notes import Notes, active_run
 from jomold_dist.tracking.store import without_password
 from jomold_dist.training.recorder import Cell
 
@@ -36,30 +36,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-NOTES = "mlflow.json"
 PARENT = "mlflow.parentRunId"
 METRICS_AT_ONCE, PARAMS_AT_ONCE, LONGEST_VALUE, LONGEST_NAME = 1000, 100, 6000, 250
-
-
-@dataclass
-class Notes:
-    """What `mlflow.json` in the run's folder remembers: the store, the run, its stages' runs and models."""
-
-    uri: str
-    experiment: str
-    run: str = ""
-    stages: dict[str, str] = field(default_factory=dict)
-    models: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, path: Path, uri: str, experiment: str) -> Notes:
-        """The notes of an earlier start, if they are about the same store and experiment."""
-        fresh = cls(without_password(uri), experiment)
-        try:
-            found = cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            return fresh
-        return found if (found.uri, found.experiment) == (fresh.uri, fresh.experiment) else fresh
 
 
 @dataclass
@@ -146,12 +124,14 @@ class MlflowRecorder:
             return None
 
     def _start_stage(self, name: str) -> str:
-        run = reopened(self.client, self.notes.stages.get(name))
-        if run is None:
+        run = self.notes.stages.get(name, "")
+        if active_run(self.client, run) is None:
             tags = origin() | {PARENT: self.notes.run, "stage": name}
             run = self.client.create_run(self.experiment_id, tags=tags, run_name=name).info.run_id
             self.notes.stages[name] = run
             self.keep_notes()
+        else:
+            self.client.update_run(run, status="RUNNING")
         return run
 
     def _close_stage(self, name: str) -> None:
@@ -161,7 +141,7 @@ class MlflowRecorder:
 
     def keep_notes(self) -> None:
         """Writes `mlflow.json`."""
-        write_json(Path(self.config.run.dir) / NOTES, asdict(self.notes))
+        self.notes.write(Path(self.config.run.dir))
 
     def log_settings(self, tags: Mapping[str, str]) -> None:
         """The resolved config as parameters. They cannot change in MLflow: new values of old ones become tags."""
@@ -196,23 +176,6 @@ def metric_name(name: str) -> str:
     return clean[:LONGEST_NAME].rstrip("/") or "_"
 
 
-def reopened(client: MlflowClient, run: str | None) -> str | None:
-    """The run, set to RUNNING again; None if it is not known, was deleted, or there never was one."""
-    from mlflow.exceptions import MlflowException
-
-    if not run:
-        return None
-    try:
-        if client.get_run(run).info.lifecycle_stage != "active":
-            return None
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
-    client.update_run(run, status="RUNNING")
-    return run
-
-
 def origin() -> dict[str, str]:
     """Tags that tell who started the run, with what, and from which commit, where there is one."""
     tags = {"mlflow.source.type": "LOCAL", "mlflow.source.name": Path(sys.argv[0]).name}
@@ -241,8 +204,8 @@ def shown(value: Any) -> str:
 
 def warn(uri: str, doing: str, error: Exception) -> None:
     """The one warning about MLflow's trouble."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
+    text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     logger.warning(
         "MLflow at %s: trouble while %s (%s); going on without it",
-        without_password(uri), doing, without_password(text[:500]),
+        without_password(uri), doing, without_password(" ".join(text.split()))[:500],
     )  # fmt: skip

@@ -8,15 +8,17 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.distributed.world import World
-from jomold_dist.tracking.recorder import NOTES, PARENT, MlflowRecorder, Notes, origin, reopened, warn
-from jomold_dist.tracking.store import artifacts_uri, ready, sqlite_path, store_uri, without_password
+from jomold_dist.errors import ConfigError
+from jomold_dist.tracking.notes import FOLDER, Notes, own_run
+from jomold_dist.tracking.recorder import PARENT, MlflowRecorder, origin, warn
+from jomold_dist.tracking.store import artifacts_place, given_uri, ready, sqlite_path, store_uri, without_password
 from jomold_dist.training.recorder import NullRecorder, Recorder
 from jomold_dist.versions import version
 
@@ -44,11 +46,10 @@ def open_recorder(config: Config, manifest: Manifest, world: World) -> Iterator[
     """
     recorder = None
     if config.tracking.enabled:
-        uri = store_uri(config)
         try:
-            recorder = _open(config, manifest, uri)
+            recorder = _open(config, manifest, store_uri(config))
         except Exception as error:
-            warn(uri, "opening the store", error)
+            warn(given_uri(config), "opening the store", error)
     if recorder is None:
         yield NullRecorder()
         return
@@ -67,27 +68,34 @@ def ui_command(config: Config) -> str:
         program = program.relative_to(Path.cwd())  # also where `make` alone has the environment on its PATH
     elif shutil.which("mlflow") == str(program):
         program = Path("mlflow")
-    return shlex.join([str(program), "ui", "--backend-store-uri", uri])
+    return shlex.join([str(program), "ui", "--backend-store-uri", without_password(uri)])
 
 
 def _open(config: Config, manifest: Manifest, uri: str) -> MlflowRecorder:
     """Connects, and starts or goes on with the run."""
-    client, experiment_id = connect(uri, config.tracking.experiment)
     folder = Path(config.run.dir)
+    client, experiment_id = connect(uri, config.tracking.experiment, folder.resolve().parent)
     folder.mkdir(parents=True, exist_ok=True)
-    notes = Notes.read(folder / NOTES, uri, config.tracking.experiment)
+    notes = Notes.read(folder, uri, config.tracking.experiment)
     recorder = MlflowRecorder(client, experiment_id, notes, config, manifest)
-    if notes.run == "" or reopened(client, notes.run) is None:
-        tags = origin() | ({PARENT: config.tracking.parent} if config.tracking.parent else {})
+    if own_run(client, notes.run, folder) is None:
+        tags = origin() | {FOLDER: str(folder.resolve())}
+        tags |= {PARENT: config.tracking.parent} if config.tracking.parent else {}
         name = config.tracking.name or folder.resolve().name
         run = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
         recorder.notes = Notes(notes.uri, config.tracking.experiment, run)
         recorder.keep_notes()
+    else:
+        client.update_run(notes.run, status="RUNNING")
     return recorder
 
 
-def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
-    """A client of the store and the experiment's id; what is missing is created."""
+def connect(uri: str, experiment: str, beside: Path) -> tuple[MlflowClient, str]:
+    """A client of the store and the experiment's id; what is missing is created, artifacts `beside` the run folders
+    where the store does not say where.
+
+    ConfigError for an experiment that was deleted.
+    """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from mlflow import MlflowClient
@@ -95,19 +103,18 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:
         for noisy in ("mlflow", "alembic"):
             logging.getLogger(noisy).setLevel(logging.CRITICAL)
-    database = sqlite_path(uri)
-    if database is None:
-        client = MlflowClient(uri)
-        return client, _experiment(client, experiment, None)
-    place = artifacts_uri(database)
-    with ready(database, lambda aside: _experiment(MlflowClient(aside), experiment, place)):
+    place, database = artifacts_place(uri, beside), sqlite_path(uri)
+    with ExitStack() as stack:
+        if database is not None:
+            stack.enter_context(ready(database, lambda aside: _experiment(MlflowClient(aside), experiment, place)))
         client = MlflowClient(uri)
         return client, _experiment(client, experiment, place)
 
 
 def _tags(config: Config, manifest: Manifest, world: World) -> dict[str, str]:
     """What a run is found by."""
-    return {"config_digest": config.digest, "world_size": str(world.size)} | tags_of_data(manifest)
+    folder = str(Path(config.run.dir).resolve())
+    return {"config_digest": config.digest, "world_size": str(world.size), FOLDER: folder} | tags_of_data(manifest)
 
 
 def tags_of_data(manifest: Manifest) -> dict[str, str]:
@@ -135,4 +142,9 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
+    if found.lifecycle_stage != "active":
+        raise ConfigError(
+            f"tracking.experiment = {name!r} was deleted there; `mlflow experiments restore --experiment-id "
+            f"{found.experiment_id}` with this store as MLFLOW_TRACKING_URI brings it back, or choose another name"
+        )
     return found.experiment_id

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.files import write_json
-from jomold_dist.tracking.recorder import NOTES, PARENT, Notes, origin, reopened, run_status, shown, warn
+from jomold_dist.tracking.notes import FOLDER, Notes, own_run
+from jomold_dist.tracking.recorder import PARENT, origin, run_status, shown, warn
 from jomold_dist.tracking.session import connect, tags_of_data
-from jomold_dist.tracking.store import store_uri
+from jomold_dist.tracking.store import given_uri, store_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,7 +44,7 @@ class SweepRecord:
         def tell(client: MlflowClient) -> None:
             from mlflow.entities import Metric, Param, RunTag
 
-            own = Notes.read(folder / NOTES, store_uri(config), config.tracking.experiment).run
+            own = Notes.read(folder, store_uri(config), config.tracking.experiment).run
             run, params = own, []
             if not own or client.get_run(own).data.tags.get(PARENT) != self.run:
                 run = self.notes.stages.get(folder.name, "")
@@ -52,7 +52,7 @@ class SweepRecord:
                     about = origin() | {PARENT: str(self.run), "trained_as": own or "unknown"}
                     run = client.create_run(self.experiment_id, tags=about, run_name=title).info.run_id
                     self.notes.stages[folder.name] = run
-                    write_json(self.folder / NOTES, asdict(self.notes))
+                    self.notes.write(self.folder)
                     params = [Param(name, shown(value)) for name, value in config.flat().items()]
                 client.set_terminated(run, "FINISHED")
             metrics = [Metric(f"test/{name}", value, 0, 0) for name, value in scores.items()]
@@ -88,11 +88,10 @@ def open_sweep(
     before goes on with the same run."""
     record = SweepRecord(folder=folder)
     if config.tracking.enabled:
-        uri = store_uri(config)
         try:
-            _open(record, config, uri, name, settings, manifest)
+            _open(record, config, store_uri(config), name, settings, manifest)
         except Exception as error:
-            warn(uri, "opening the store", error)
+            warn(given_uri(config), "opening the store", error)
             record = SweepRecord(folder=folder)
     status = "FINISHED"
     try:
@@ -109,14 +108,19 @@ def _open(
 ) -> None:
     from mlflow.entities import Param, RunTag
 
-    client, record.experiment_id = connect(uri, config.tracking.experiment)
-    record.notes = Notes.read(record.folder / NOTES, uri, config.tracking.experiment)
+    folder, experiment = record.folder, config.tracking.experiment
+    client, record.experiment_id = connect(uri, experiment, Path(config.run.dir).resolve().parent)
+    record.notes = Notes.read(folder, uri, experiment)
     record.tags = tags_of_data(manifest) | {"sweep": name}
-    if not record.notes.run or reopened(client, record.notes.run) is None:
-        about = origin() | record.tags
-        record.notes.run = client.create_run(record.experiment_id, tags=about, run_name=name).info.run_id
-        record.notes.stages.clear()
-        write_json(record.folder / NOTES, asdict(record.notes))
+    about = record.tags | {FOLDER: str(folder.resolve())}
+    before = own_run(client, record.notes.run, folder)
+    if before is None or any(before.data.tags.get(key) != about[key] for key in ("sweep", "manifest_digest")):
+        run = client.create_run(record.experiment_id, tags=origin() | about, run_name=name).info.run_id
+        record.notes = Notes(record.notes.uri, experiment, run)
+        record.notes.write(folder)
+    else:
+        client.update_run(record.notes.run, status="RUNNING")
+        client.set_tag(record.notes.run, FOLDER, about[FOLDER])
     known = client.get_run(record.notes.run).data.params
     params = {f"sweep.{key}": shown(value) for key, value in settings.items()}
     fresh = [Param(key, value) for key, value in params.items() if key not in known]

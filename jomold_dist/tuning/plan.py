@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +10,8 @@ from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.denoising.methods import METHODS
 from jomold_dist.errors import ConfigError, join_problems
+from jomold_dist.places import with_absolute_places
 from jomold_dist.training.preflight import inspect_run
-from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.tuning.config import Sweep
 from jomold_dist.tuning.rows import Cell, Row, baseline_of, cells_of, extreme_rows, rows_of
 from jomold_dist.tuning.trials import estimator_config, needs_estimator, run_name
@@ -74,15 +73,13 @@ def plan_sweep(
     `told` has the scores of rows on val, None where there is none, for draws that learn from earlier ones.
     """
     rows = rows_of(sweep, told)
-    here = replace(
-        sweep,
-        sweep=replace(sweep.sweep, dir=str(sweep.folder.absolute()), trials=str(sweep.trials.absolute())),
-    )
-    cells = [replace(cell, config=_absolute(cell.config)) for cell in cells_of(path, overrides, sweep, rows)]
-    extreme = [replace(c, config=_absolute(c.config)) for c in cells_of(path, overrides, sweep, extreme_rows(sweep))]
+    here = with_absolute_places(sweep)
+    asked = cells_of(path, overrides, sweep, rows) + cells_of(path, overrides, sweep, extreme_rows(sweep))
+    every = [replace(cell, config=with_absolute_places(cell.config)) for cell in asked]
+    cells = every[: len(rows) * len(sweep.sweep.seeds)]
     seen: dict[str, Manifest] = {}
     problems: list[str] = []
-    for cell in [*cells, *extreme]:
+    for cell in every:
         config = replace(cell.config, run=replace(cell.config.run, dir=str(here.trials / "new")))
         if config.data.shards not in seen:
             seen[config.data.shards] = inspect_run(config, sweep.sweep.workers)
@@ -92,23 +89,3 @@ def plan_sweep(
     if problems:
         raise ConfigError(join_problems(list(dict.fromkeys(problems))))
     return SweepPlan(path, overrides, here, next(iter(seen.values())), rows, cells, baseline_of(sweep, rows))
-
-
-def _absolute(config: Config) -> Config:
-    """The config for processes with other working directories."""
-
-    def absolute(place: str | None) -> str | None:
-        return place if place is None or "://" in place else str(Path(place).absolute())
-
-    data = replace(config.data, shards=str(absolute(config.data.shards)), cache=absolute(config.data.cache))
-    denoise = replace(config.denoise, ratio_file=absolute(config.denoise.ratio_file))
-    return replace(config, data=data, denoise=denoise)
-
-
-def finished(folder: Path) -> bool:
-    """Whether a run folder holds a finished run with its scores."""
-    try:
-        status = json.loads((folder / "status.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return status.get("state") == "finished" and RunFolder(folder).scores.exists()

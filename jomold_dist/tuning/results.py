@@ -15,8 +15,10 @@ from scipy import stats
 
 from jomold_dist.errors import DataError
 from jomold_dist.labels import MODALITIES
+from jomold_dist.reading import ABSENT, read_json
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_removals, read_scores
+from jomold_dist.tuning.run_results import is_finished
 
 CELLS = "cells.json"
 
@@ -106,12 +108,9 @@ def read_results(folder: Path, baseline: str | None = None) -> SweepResults:
         rows = []
         for row in data["rows"]:
             trials = [trial for trial in data["trials"] if trial["row"] == row["name"]]
-            runs = {t["seed"]: (folder / t["run"]).resolve() for t in trials if t["state"] == "finished"}
-            missing = [
-                f"{row['name']}, seed {t['seed']}: {t['problem'] or t['state']}"
-                for t in trials
-                if t["state"] != "finished"
-            ]
+            problems = {trial["seed"]: _problem(folder, trial) for trial in trials}
+            runs = {t["seed"]: (folder / t["run"]).resolve() for t in trials if problems[t["seed"]] is None}
+            missing = [f"{row['name']}, seed {seed}: {text}" for seed, text in problems.items() if text is not None]
             rows.append(RowResult(row["name"], row["kind"], row["settings"], runs, missing))
         against = baseline or data["baseline"]
         found = {row.name: row for row in rows}
@@ -120,6 +119,16 @@ def read_results(folder: Path, baseline: str | None = None) -> SweepResults:
         return SweepResults(data["sweep"], data["metric"], data["simulated"], data["axes"], rows, found[against])
     except (KeyError, TypeError) as error:
         raise DataError(f"{folder / CELLS} is damaged ({error!r}); run the sweep again") from None
+
+
+def _problem(folder: Path, trial: Mapping[str, Any]) -> str | None:
+    """Why a trial's run folder has no results for the table."""
+    if trial["state"] != "finished":
+        return str(trial["problem"] or trial["state"])
+    run = folder / trial["run"]
+    if is_finished(run, trial["is"]):
+        return None
+    return f"{run.resolve()} has been changed since: to another config, data set or length of training"
 
 
 def difference(row: RowResult, baseline: RowResult, score: str) -> Difference | None:
@@ -203,8 +212,8 @@ def estimated_ratios(results: SweepResults) -> tuple[RowResult, dict[str, dict[s
 
 def _read(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return read_json(path)
+    except ABSENT:
         raise DataError(f"{path} does not exist; a sweep's folder holds {CELLS}, a finished run its results") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is damaged: {error}") from None

@@ -7,7 +7,6 @@ that is finished ends at once, and a sweep needs nothing that Tune keeps.
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import re
@@ -22,19 +21,22 @@ from pathlib import Path
 from typing import Any
 
 from jomold_dist.errors import USER_ERROR, ConfigError, StoppedError
+from jomold_dist.ray_cluster import joined_cluster
+from jomold_dist.stopping import sigterm_as_ctrl_c
 from jomold_dist.supervising import end_with_parent
 from jomold_dist.tuning.config import SweepConfig
+from jomold_dist.tuning.outcomes import Ended
+from jomold_dist.tuning.run_results import SCORE, read_epochs
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read when ray is imported
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # read when ray.tune is imported
+if os.path.expanduser("~") == "~":
+    os.environ["HOME"] = "/"  # ray.tune cannot be imported by an account without a home
 import ray
 from ray import tune
-from ray.exceptions import RayError
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL_SECONDS = 0.5
-SCORE = "score"
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,6 @@ class Job:
     """Further arguments of the launcher."""
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How a trial ended: with a problem, by the scheduler's will after some epochs, or finished."""
-
-    problem: str | None = None
-    stopped_after: int | None = None
-
-
 class TrialError(Exception):
     """A trial's training failed. The message says why."""
 
@@ -72,16 +66,9 @@ class TrialError(Exception):
 @contextmanager
 def cluster(asked: SweepConfig) -> Iterator[None]:
     """The Ray cluster of a sweep. ConfigError if it cannot be joined, or if no node of it has what a trial takes."""
-    logging.getLogger("ray").setLevel(logging.CRITICAL)  # failures are told by us, in a line
-    try:
-        ray.init(address=asked.address, include_dashboard=False, logging_level=logging.CRITICAL, log_to_driver=False)
-    except (RayError, ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"the Ray cluster cannot be joined: {error}") from None
-    try:
+    with joined_cluster("sweep.address", asked.address):
         _refuse_too_large(asked)
         yield
-    finally:
-        ray.shutdown()
 
 
 def need(asked: SweepConfig) -> dict[str, float]:
@@ -103,19 +90,27 @@ def _refuse_too_large(asked: SweepConfig) -> None:
 
 
 def run_jobs(
-    jobs: Sequence[Job], asked: SweepConfig, epochs: int, place: Path, tell: Callable[[str], None]
+    jobs: Sequence[Job],
+    variables: Mapping[str, str],
+    asked: SweepConfig,
+    epochs: int,
+    place: Path,
+    tell: Callable[[str], None],
 ) -> dict[str, Ended]:
     """Run all jobs, as many at once as there is room for; how each ended, by its folder. Trials that fail are started
     again as often as the sweep allows, and do not end the others.
 
-    `epochs` is the most that a job trains; `place` is where Tune keeps its files. StoppedError once this process was
-    asked to stop: trials that are running make a checkpoint first.
+    `variables` are for the trials' environment, and come into no file; `epochs` is the most that a job trains; `place`
+    is where Tune keeps its files. StoppedError once this process was asked to stop: trials that are running make a
+    checkpoint first.
     """
     if not jobs:
         return {}
     watcher = _Watcher(len(jobs), tell)
     tuner = tune.Tuner(
-        tune.with_resources(_train, tune.PlacementGroupFactory([need(asked)])),
+        tune.with_resources(
+            tune.with_parameters(_train, variables=dict(variables)), tune.PlacementGroupFactory([need(asked)])
+        ),
         param_space={"job": tune.grid_search([asdict(job) for job in jobs]), "workers": asked.workers,
                      "cpus": asked.cpus, "root": str(ROOT)},
         tune_config=tune.TuneConfig(
@@ -135,7 +130,7 @@ def run_jobs(
             verbose=0,
         ),
     )  # fmt: skip
-    with _sigterm_as_ctrl_c():
+    with sigterm_as_ctrl_c():  # Tune leaves its own handler of Ctrl-C behind, which does nothing any more
         tuner.fit()
     if len(watcher.ended) < len(jobs):  # Tune returns as usual after Ctrl-C
         raise StoppedError(f"stopped with {len(watcher.ended)} of {len(jobs)} trials ended; the same command goes on")
@@ -197,23 +192,13 @@ def _reason(trial: Any) -> str:
     return [*(lines or ["its process ended"]), *own][-1].strip()
 
 
-@contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """SIGTERM ends Tune as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, lambda number, frame: os.kill(os.getpid(), signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _train(parameters: Mapping[str, Any]) -> None:
+def _train(parameters: Mapping[str, Any], variables: Mapping[str, str]) -> None:
     """A trial, in an actor of its own: one training, whose epochs are reported as they come."""
     job = Job(**parameters["job"])
     root, workers = Path(parameters["root"]), parameters["workers"]
     if not (root / "launchers" / "start.py").exists():
         root = Path(os.environ.get("TUNE_ORIG_WORKING_DIR", "."))  # of a Ray job's own copy
-    start = [sys.executable, str(root / "launchers" / "start.py"), "python"]
+    start = [sys.executable, str(root / "launchers" / "start.py"), Path(sys.executable).name]
     if workers > 1:
         start[-1:] = ["torchrun", "--standalone", f"--nproc-per-node={workers}", "--shutdown-timeout=300"]
     command = [*start, str(root / "launchers" / "train.py"), "--config", job.config, *job.options]
@@ -222,7 +207,7 @@ def _train(parameters: Mapping[str, Any]) -> None:
     with Path(job.log).open("ab") as log:
         process = subprocess.Popen(
             command,
-            env=os.environ | {"OMP_NUM_THREADS": str(parameters["cpus"]), "PYTHONPATH": path},
+            env=os.environ | variables | {"OMP_NUM_THREADS": str(parameters["cpus"]), "PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -251,21 +236,6 @@ def _train(parameters: Mapping[str, Any]) -> None:
         raise TrialError(_failure(job, process.returncode, began))
     else:
         tune.report({**last, "finished": True})
-
-
-def read_epochs(folder: Path, stage: str, metric: str) -> list[dict[str, Any]]:
-    """The epochs of a stage that are in a run folder's history, each with all its scores on val and SCORE, the one that
-    is asked for."""
-    file = folder / "history.jsonl"
-    if not file.exists():
-        return []
-    lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    return [
-        {"epoch": line["epoch"], SCORE: line.get(f"val/{metric}", -math.inf)}
-        | {name: value for name, value in line.items() if name.startswith("val/")}
-        for line in lines
-        if line["stage"] == stage
-    ]
 
 
 def _failure(job: Job, code: int, began: float) -> str:

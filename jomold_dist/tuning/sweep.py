@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-import os
-import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -15,17 +11,20 @@ from typing import Any
 from jomold_dist.config import Config
 from jomold_dist.config_files import dump_config
 from jomold_dist.denoising.noise_ratio import read_predictions
-from jomold_dist.errors import DataError, RunFolderError
-from jomold_dist.files import problem_of, write_json, write_text
+from jomold_dist.errors import ConfigError, DataError, RunFolderError, UserError
+from jomold_dist.files import problem_of, write_text
 from jomold_dist.locks import LockHeldError, locked
+from jomold_dist.ray_cluster import working_copy
+from jomold_dist.tracking.store import handed_on, sqlite_path, store_uri
 from jomold_dist.tracking.sweep import SweepRecord, open_sweep
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_scores
-from jomold_dist.tuning.plan import SweepPlan, finished
+from jomold_dist.tuning.outcomes import Ended, ended_early, outcomes, val_scores, write_cells
+from jomold_dist.tuning.plan import SweepPlan
 from jomold_dist.tuning.report import tabulate
-from jomold_dist.tuning.results import CELLS
 from jomold_dist.tuning.rows import Cell
-from jomold_dist.tuning.schedule import SCORE, Ended, Job, cluster, read_epochs, run_jobs
+from jomold_dist.tuning.run_results import has_predictions, identity, is_finished
+from jomold_dist.tuning.schedule import Job, cluster, run_jobs
 from jomold_dist.tuning.trials import Trial, estimator_config, needs_estimator, trials_of, with_ratios
 
 
@@ -36,23 +35,29 @@ def run_sweep(plan: SweepPlan, tell: Callable[[str], None]) -> int:
     was reached, unless only estimators have run.
     """
     sweep, folder = plan.sweep, plan.sweep.folder
-    any_trial = replace(plan.cells[0].config, run=replace(plan.cells[0].config.run, dir=str(sweep.trials / "any")))
-    with (
-        cluster(sweep.sweep),
-        _claimed(folder, sweep.trials),
-        open_sweep(any_trial, folder, plan.name, asdict(sweep.sweep), plan.manifest) as record,
-    ):
-        ended = _ended_early(plan)
+    with ExitStack() as stack:
+        stack.enter_context(cluster(sweep.sweep))
+        _refuse_copy(plan)
+        stack.enter_context(_claimed(folder, sweep.trials))
+        asked = asdict(sweep.sweep)
+        record = stack.enter_context(open_sweep(_any_trial(plan), folder, plan.name, asked, plan.manifest))
+        ended = ended_early(plan, tell)
         while True:
             trials, results = _train(plan, ended, record, tell)
-            further = plan.next_round(_val_scores(plan, trials, ended))
+            further = plan.next_round(val_scores(plan, trials, ended))
             if further is None:
                 break
             plan = further
             tell(f"optuna has made further draws: {len(plan.rows)} rows by now")
-        _tell_mlflow(record, trials)
+        _tell_mlflow(plan, record, trials, results)
         record.artifacts(tabulate(folder, folder))
     return sum(result["state"] == "failed" for result in results)
+
+
+def _any_trial(plan: SweepPlan) -> Config:
+    """A trial's settings, as far as all trials have the same."""
+    config = plan.cells[0].config
+    return replace(config, run=replace(config.run, dir=str(plan.sweep.trials / "any")))
 
 
 def _train(
@@ -67,14 +72,15 @@ def _train(
     for cell in plan.cells:
         try:
             cells.append(_with_ratios(plan, cell, ended))
-        except DataError as error:
+        except UserError as error:
             failed[cell.row, cell.seed] = str(error)
     trials = trials_of(cells, plan.manifest.digest, plan.sweep.trials)
     try:
-        ended |= _run(plan, [_job(plan, trial, record) for trial in trials if trial.config.run.dir not in ended], tell)
+        ended |= _run(plan, [trial for trial in trials if trial.config.run.dir not in ended], record, tell)
     finally:
-        results = _results(plan, trials, ended, failed)
-        _write_cells(plan, results)
+        results = outcomes(plan, trials, ended, failed)
+        with _writes("sweep.dir", plan.sweep.folder):
+            write_cells(plan, results)
     return trials, results
 
 
@@ -99,11 +105,12 @@ def _train_estimators(
     """Train the estimators that are missing."""
     jobs = []
     for number, config in enumerate(plan.estimators.values(), 1):
-        title = f"estimator {number}, seed {config.run.seed}"
-        jobs.append(_prepared(plan, config, title, "estimator", record, ("--until", "noise_ratios")))
-    missing = [j for j in jobs if j.folder not in ended and not RunFolder(Path(j.folder)).predictions.exists()]
+        missing = not has_predictions(Path(config.run.dir), identity(config, plan.manifest.digest))
+        if missing and config.run.dir not in ended:
+            title = f"estimator {number}, seed {config.run.seed}"
+            jobs.append(_job(plan, config, title, "estimator", record, ("--until", "noise_ratios")))
     asked = replace(plan.sweep.sweep, scheduler="fifo")  # none of them is to be ended early
-    ended |= run_jobs(missing, asked, plan.sweep.estimator.epochs, plan.sweep.folder / "tune", tell)
+    ended |= run_jobs(jobs, _variables(plan), asked, plan.sweep.estimator.epochs, plan.sweep.folder / "tune", tell)
 
 
 def _with_ratios(plan: SweepPlan, cell: Cell, ended: Mapping[str, Ended]) -> Cell:
@@ -121,110 +128,68 @@ def _with_ratios(plan: SweepPlan, cell: Cell, ended: Mapping[str, Ended]) -> Cel
     return replace(cell, config=with_ratios(config, ratios, plan.manifest.categories.names, trials))
 
 
-def _job(plan: SweepPlan, trial: Trial, record: SweepRecord) -> Job:
-    first = trial.cells[0]
-    return _prepared(plan, trial.config, f"{first.row}, seed {first.seed}", "model", record)
-
-
-def _prepared(
+def _job(
     plan: SweepPlan, config: Config, title: str, stage: str, record: SweepRecord, options: tuple[str, ...] = ()
 ) -> Job:
-    """A job with its config file written."""
+    """A job with its config file written. RunFolderError if that cannot be."""
     folder = Path(config.run.dir)
+    config, _ = handed_on(config)
     tracking = replace(config.tracking, name=title, parent=record.run)
     file = folder.parent / "configs" / f"{folder.name}.yaml"
-    write_text(file, dump_config(replace(config, tracking=tracking)))
+    with _writes("sweep.trials", folder.parent):
+        write_text(file, dump_config(replace(config, tracking=tracking)))
     log = folder.parent / "logs" / f"{folder.name}.txt"
     return Job(title, str(folder), str(file), str(log), stage, plan.sweep.sweep.metric, options)
 
 
-def _run(plan: SweepPlan, jobs: Sequence[Job], tell: Callable[[str], None]) -> dict[str, Ended]:
-    """Run the jobs whose folders hold no finished run."""
-    missing = [job for job in jobs if not finished(Path(job.folder))]
-    if len(jobs) > len(missing):
-        tell(f"{len(jobs) - len(missing)} of {len(jobs)} trials were finished before")
+def _variables(plan: SweepPlan) -> dict[str, str]:
+    """Variables of the environment with which trials record where the sweep does."""
+    return handed_on(_any_trial(plan))[1]
+
+
+def _run(
+    plan: SweepPlan, trials: Sequence[Trial], record: SweepRecord, tell: Callable[[str], None]
+) -> dict[str, Ended]:
+    """Run the trials whose folders do not hold them finished."""
+    digest = plan.manifest.digest
+    missing = [t for t in trials if not is_finished(Path(t.config.run.dir), identity(t.config, digest))]
+    if len(trials) > len(missing):
+        tell(f"{len(trials) - len(missing)} of {len(trials)} trials were finished before")
+    firsts = [(trial.config, trial.cells[0]) for trial in missing]
+    jobs = [_job(plan, config, f"{first.row}, seed {first.seed}", "model", record) for config, first in firsts]
     epochs = max(cell.config.train.epochs for cell in plan.cells)
-    return run_jobs(missing, plan.sweep.sweep, epochs, plan.sweep.folder / "tune", tell)
+    return run_jobs(jobs, _variables(plan), plan.sweep.sweep, epochs, plan.sweep.folder / "tune", tell)
 
 
-def _ended_early(plan: SweepPlan) -> dict[str, Ended]:
-    """The trials that the scheduler of an earlier start has ended, by run folder; with `fifo` they go on."""
+@contextmanager
+def _writes(name: str, place: Path) -> Iterator[None]:
+    """Tells of a full disk and the like inside the block as a RunFolderError."""
     try:
-        trials = json.loads((plan.sweep.folder / CELLS).read_text(encoding="utf-8"))["trials"]
-    except (OSError, ValueError, KeyError):
-        return {}
-    if plan.sweep.sweep.scheduler == "fifo":
-        return {}
-    return {
-        os.path.normpath(plan.sweep.folder / trial["run"]): Ended(None, trial["epochs"])
-        for trial in trials
-        if trial["state"] == "stopped"
-    }
+        yield
+    except OSError as error:
+        raise RunFolderError(f"{name} {place} cannot be written: {problem_of(error)}") from None
 
 
-def _results(
-    plan: SweepPlan, trials: Sequence[Trial], ended: Mapping[str, Ended], failed: Mapping[tuple[str, int], str]
-) -> list[dict[str, Any]]:
-    """What cells.json says of every cell."""
-    found: dict[tuple[str, int], dict[str, Any]] = {}
-    for trial in trials:
-        folder = Path(trial.config.run.dir)
-        end = ended.get(str(folder), Ended())
-        state, problem = "missing", end.problem
-        if finished(folder):
-            state, problem = "finished", None
-        elif problem is not None:
-            state = "failed"
-        elif end.stopped_after is not None:
-            state, problem = "stopped", f"ended early by {plan.sweep.sweep.scheduler}, after epoch {end.stopped_after}"
-        for cell in trial.cells:
-            run = os.path.relpath(folder, plan.sweep.folder)
-            found[cell.row, cell.seed] = {
-                "run": run, "state": state, "problem": problem, "epochs": end.stopped_after
-            }  # fmt: skip
-    for key, problem in failed.items():
-        found[key] = {"run": None, "state": "failed", "problem": problem, "epochs": None}
-    return [{"row": cell.row, "seed": cell.seed, **found[cell.row, cell.seed]} for cell in plan.cells]
+def _refuse_copy(plan: SweepPlan) -> None:
+    """ConfigError if the sweep would write into a submitted job's copy of the working directory."""
+    copy, store = working_copy(), sqlite_path(store_uri(_any_trial(plan)))
+    places = {"sweep.dir": plan.sweep.folder, "sweep.trials": plan.sweep.trials, "the store of MLflow": store}
+    for name, place in places.items():
+        if copy is not None and place is not None and place.is_relative_to(copy):
+            raise ConfigError(
+                f"{name} {place} is in this job's copy of the working directory, which only lasts as long as the job; "
+                "give an absolute path that every node can see"
+            )
 
 
-def _write_cells(plan: SweepPlan, results: Sequence[Mapping[str, Any]]) -> None:
-    axes = [name for name in plan.rows[-1].settings if plan.rows[-1].kind == "cell"]
-    write_json(
-        plan.sweep.folder / CELLS,
-        {
-            "sweep": plan.name,
-            "metric": plan.sweep.sweep.metric,
-            "simulated": plan.manifest.simulated is not None,
-            "axes": axes,
-            "baseline": plan.baseline,
-            "rows": [{"name": row.name, "kind": row.kind, "settings": dict(row.settings)} for row in plan.rows],
-            "trials": list(results),
-        },
-    )
-
-
-def _val_scores(plan: SweepPlan, trials: Sequence[Trial], ended: Mapping[str, Ended]) -> dict[str, float | None]:
-    """The sweep's score on val by row: the best epoch's, as the mean over seeds; None where a seed has failed."""
-    found: dict[str, list[float]] = {row.name: [] for row in plan.rows}
-    for trial in trials:
-        folder = trial.config.run.dir
-        best = -math.inf
-        if ended.get(folder, Ended()).problem is None:
-            epochs = read_epochs(Path(folder), "model", plan.sweep.sweep.metric)
-            best = max((epoch[SCORE] for epoch in epochs), default=best)
-        for cell in trial.cells:
-            found[cell.row].append(best)
-    seeds = len(plan.sweep.sweep.seeds)
-    whole = {row: len(scores) == seeds and all(map(math.isfinite, scores)) for row, scores in found.items()}
-    return {row: statistics.mean(scores) if whole[row] else None for row, scores in found.items()}
-
-
-def _tell_mlflow(record: SweepRecord, trials: Sequence[Trial]) -> None:
+def _tell_mlflow(
+    plan: SweepPlan, record: SweepRecord, trials: Sequence[Trial], results: Sequence[Mapping[str, Any]]
+) -> None:
     """The scores of all finished trials, so that they can be compared."""
+    states = {(result["row"], result["seed"]): result["state"] for result in results}
     for trial in trials:
-        folder = Path(trial.config.run.dir)
-        if finished(folder):
+        first, folder = trial.cells[0], Path(trial.config.run.dir)
+        if states[first.row, first.seed] == "finished":
             scores = read_scores(RunFolder(folder)).found.scores
-            first = trial.cells[0]
             tags = {"row": "; ".join(dict.fromkeys(cell.row for cell in trial.cells)), "seed": str(first.seed)}
             record.trial(folder, trial.config, f"{first.row}, seed {first.seed}", tags, scores)

@@ -15,7 +15,9 @@ from pathlib import Path
 from jomold_dist.config import Config, DenoiseConfig
 from jomold_dist.denoising.essential import essential
 from jomold_dist.denoising.noise_ratio import NoiseRatios
-from jomold_dist.files import write_json
+from jomold_dist.errors import RunFolderError
+from jomold_dist.files import problem_of, write_json
+from jomold_dist.reading import ABSENT, read_json
 from jomold_dist.tuning.rows import Cell
 
 NAME = 16  # letters of a digest
@@ -54,13 +56,21 @@ def estimator_config(config: Config, manifest_digest: str, trials: Path) -> Conf
 
 
 def with_ratios(config: Config, ratios: NoiseRatios, categories: Sequence[str], trials: Path) -> Config:
-    """The config with given ratios, which are kept in a file named by what it holds."""
+    """The config with given ratios, which are kept in a file named by what it holds. A file that holds something else
+    is written anew. UnreadableError; RunFolderError if it cannot be written."""
     content = {"categories": list(categories), "audio": ratios.audio.tolist(), "visual": ratios.visual.tolist()}
     name = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:NAME]
     file = trials / "ratios" / f"{name}.json"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(file, content)
+    try:
+        there = read_json(file)
+    except (*ABSENT, ValueError):
+        there = None
+    if there != content:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, content)
+        except OSError as error:
+            raise RunFolderError(f"sweep.trials {trials} cannot be written: {problem_of(error)}") from None
     return replace(config, denoise=replace(config.denoise, ratios="file", ratio_file=str(file)))
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,7 +103,54 @@ def test_a_submitted_job_needs_a_folder_that_lasts(ray_cluster: str, tiny: Tiny,
         job.arguments.append("run.dir=runs/run")
         ray_train(job, ray_cluster, "--nodes=2", RAY_JOB_CONFIG_JSON_ENV_VAR=json.dumps(copy))
         assert job.end() == [2], job.said
-        assert "run.dir = 'runs/run' is relative to this job's copy" in job.said
+        assert "run.dir = 'runs/run': relative to this job's copy" in job.said
+
+
+def test_a_run_is_recorded_where_the_command_was_started(ray_cluster: str, tiny: Tiny, tmp_path: Path) -> None:
+    """With a URI that is relative to the command's folder, and that the nodes' environment does not have."""
+    with job_of(tiny, tmp_path) as job:
+        job.arguments += ["tracking.enabled=true", "method=han"]
+        ray_train(
+            job, ray_cluster, "--nodes=1", MLFLOW_TRACKING_URI=f"sqlite:///{os.path.relpath(tmp_path, ROOT)}/m.db"
+        )
+        assert job.end() == [0], job.said
+        notes = json.loads((job.folder / "mlflow.json").read_text())
+        assert notes["uri"] == f"sqlite:///{tmp_path}/m.db"
+
+
+def test_a_node_that_lacks_a_package_is_told(ray_cluster: str, tiny: Tiny, tmp_path: Path) -> None:
+    broken = tmp_path / "broken" / "safetensors"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('there is no such thing here')")
+    environment = {"runtime_env": {"env_vars": {"PYTHONPATH": str(broken.parent)}}}
+    with job_of(tiny, tmp_path) as job:
+        ray_train(job, ray_cluster, "--nodes=2", RAY_JOB_CONFIG_JSON_ENV_VAR=json.dumps(environment))
+        assert job.end() == [1], job.said
+        assert "error: the ranks cannot be started: ImportError: there is no such thing here" in job.said
+        assert "Traceback" not in job.said
+
+
+def test_a_port_that_is_taken_meanwhile_is_told(
+    ray_cluster: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import ray
+
+    from jomold_dist.config_files import dump_config, load_config
+    from jomold_dist.ray_cluster import joined_cluster
+    from jomold_dist.ray_nodes import Node, Signals, follow
+
+    monkeypatch.setenv("RAY_ADDRESS", ray_cluster)
+    handlers = {number: signal.getsignal(number) for number in (TERM, signal.SIGINT)}
+    config = load_config(tiny.config)
+    with joined_cluster(), socket.create_server(("", 0)) as taken:
+        torchrun = ["--nnodes=1", "--nproc-per-node=1", "--node-rank=0", "--master-addr=127.0.0.1"]
+        torchrun.append(f"--master-port={taken.getsockname()[1]}")
+        actor = ray.remote(Node).options(num_cpus=1).remote()
+        ray.get(actor.start.remote(str(ROOT), dump_config(config), str(tmp_path / "run"), torchrun, {}))
+        assert follow([actor], Signals(), config) == 1
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    assert "error: a port that was free has been taken in the meantime" in capfd.readouterr().err
 
 
 def test_the_template_for_kubernetes_is_consistent() -> None:

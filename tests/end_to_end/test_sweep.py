@@ -256,6 +256,7 @@ def test_in_mlflow_a_sweep_is_a_run_with_its_trials_as_children(tiny: Tiny, tmp_
         ("sweep.space={denoise.audio_treshold: [1]}", "unknown setting 'denoise.audio_treshold'"),
         ("sweep.space={denoise.audio_threshold: []}", "at least one value"),
         ("sweep.seeds=[one]", "must be a list of different whole numbers"),
+        ("sweep.address=127.0.0.1:9", "the Ray cluster at 127.0.0.1:9 (from sweep.address) cannot be joined: nobody"),
         ("sweep.cpus=4096", "takes 4096 CPU, which no node has"),
         ("data.shards=/nowhere/data", "the shards' folder /nowhere/data does not exist"),
     ],

@@ -17,7 +17,7 @@ import torch
 
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import StoppedError
-from jomold_dist.stopping import StopRequest, hear_signals, process_age
+from jomold_dist.stopping import StopRequest, hear_signals, process_age, sigterm_as_ctrl_c
 
 WORLD = World(0, 1, 0, 1, torch.device("cpu"))
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,3 +143,15 @@ def test_a_process_started_by_hand_may_lose_its_parent() -> None:
         process.wait(10)
         assert process.stdout is not None
         assert not select.select([process.stdout], [], [], 1.0)[0]
+
+
+@pytest.mark.parametrize("ignored", [False, True])  # in the background of a shell's script, Ctrl-C is
+def test_sigterm_as_ctrl_c(ignored: bool) -> None:
+    if ignored:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(KeyboardInterrupt), sigterm_as_ctrl_c():
+        signal.raise_signal(signal.SIGTERM)
+    with sigterm_as_ctrl_c():
+        signal.signal(signal.SIGINT, lambda *_: None)  # as Tune does, and does not take back
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before

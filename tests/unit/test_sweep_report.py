@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from jomold_dist.errors import DataError
 from jomold_dist.tuning.paper import paper_scores
 from jomold_dist.tuning.report import shown, tabulate
 from jomold_dist.tuning.results import Difference, RowResult, SweepResults, difference, line, read_results
-from tests.run_fixtures import write_sweep
+from tests.run_fixtures import TRIAL_OWNER, write_history, write_sweep
 from tools.tabulate_sweep import main
 
 
@@ -59,6 +60,19 @@ def test_one_axis_gives_a_curve_and_what_is_missing_is_told(tmp_path: Path) -> N
     # ratios of 0.5 and 0.25 intend 2 x (20 + 2.5) removals, of which 22 were looked at and 20 made
     assert "48.9 ± 0.0 |" in text
     assert "44.4 ± 0.0 |" in text
+
+
+def test_a_run_that_is_another_one_by_now_is_not_in_the_table(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path / "sweep", "table2d", ())
+    write_history(tmp_path / "trials" / "0-0", 50)  # somebody has trained it for longer
+    (tmp_path / "trials" / "1-1" / "owner.json").write_text(json.dumps(TRIAL_OWNER | {"manifest": "other"}))
+    text = tabulate(folder, folder)[0].read_text()
+    for name, run in (("han, seed 0", "0-0"), ("static, seed 1", "1-1")):
+        changed = "has been changed since: to another config, data set or length of training"
+        assert f"- {name}: {tmp_path / 'trials' / run} {changed}" in text
+    header, _, *rows = text.split("\n\n")[1].splitlines()
+    assert "seeds" in header
+    assert [row.split("|")[2].strip() for row in rows] == ["1", "1"]
 
 
 def settings_of(results: SweepResults) -> tuple[str, list[Any]] | None:

@@ -25,6 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jomold_dist.config import Config, RunConfig, TrackingConfig, TrainConfig
+from jomold_dist.config_files import dump_config
 from jomold_dist.data.manifest import FeatureSpec, Manifest
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import StoppedError
@@ -33,12 +34,14 @@ from jomold_dist.models.han import FeatureSizes, HybridAttentionNetwork
 from jomold_dist.models.weights import WeightsInfo, load_model, save_model
 from jomold_dist.tracking import open_recorder, ui_command
 from jomold_dist.tracking.recorder import MlflowRecorder, metric_name
-from jomold_dist.tracking.store import ready, store_uri, without_password
+from jomold_dist.tracking.store import absolute_uri, artifacts_place, handed_on, ready, store_uri, without_password
+from jomold_dist.tracking.sweep import open_sweep
 from jomold_dist.training.recorder import NullRecorder
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is a dependency; without it nothing here can run")
 
 ROOT = Path(__file__).resolve().parents[2]
+UNREADABLE = Path("/proc/self/mem")  # to read it fails, for root too
 WORLD = World(0, 2, 0, 2, torch.device("cpu"))
 CATEGORIES = ("Speech", "Dog", "Car")
 MANIFEST = Manifest(
@@ -313,6 +316,66 @@ def test_damaged_notes_begin_a_new_run(config: Config, damage: str) -> None:
     assert runs(config)["first"].info.run_id == notes(config)["run"]
 
 
+def test_notes_that_cannot_be_read_are_left_alone(config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    file = Path(config.run.dir) / "mlflow.json"
+    file.parent.mkdir()
+    file.symlink_to(UNREADABLE)
+    with open_recorder(config, MANIFEST, WORLD) as recorder:
+        assert isinstance(recorder, NullRecorder)
+    assert f"{file} cannot be read: Input/output error" in only_warning(caplog)
+    assert file.readlink() == UNREADABLE
+    assert runs(config) == {}
+
+
+def test_a_copied_folder_is_another_run_and_a_moved_one_is_not(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = Path(config.run.dir)
+
+    def recorded(name: str) -> str:
+        """The MLflow run that the folder of this name goes on with."""
+        of_name = replace(config, run=RunConfig(dir=str(first.with_name(name))))
+        with open_recorder(of_name, MANIFEST, WORLD) as recorder, recorder.stage("model"):
+            recorder.metrics({f"in/{name}": 1.0}, step=1)
+        return json.loads((first.with_name(name) / "mlflow.json").read_text(encoding="utf-8"))["run"]
+
+    original = recorded("first")
+    shutil.copytree(first, first.with_name("copy"))
+    with caplog.at_level(logging.INFO, "jomold_dist"):
+        copy = recorded("copy")
+    assert copy != original
+    assert f"{first.with_name('copy')} is a copy of {first}, to which its MLflow run belongs" in caplog.text
+    assert (recorded("first"), recorded("copy")) == (original, copy)
+    found = {run.info.run_id: run for run in runs(config).values() if run.info.run_id in (original, copy)}
+    assert {run.info.run_name for run in found.values()} == {"first", "copy"}
+    assert "changed.run.dir" not in found[original].data.tags
+    for run in (original, copy):
+        (stage,) = client(config).search_runs([found[run].info.experiment_id], f"tags.mlflow.parentRunId = '{run}'")
+        assert set(stage.data.metrics) == {f"in/{found[run].info.run_name}"}
+
+    first.rename(first.with_name("moved"))
+    assert recorded("moved") == original
+    shutil.copytree(first.with_name("moved"), first)  # as if the original were the one that came later
+    assert recorded("first") not in (original, copy)
+    shutil.copytree(first.with_name("moved"), first.with_name("successor"))
+    shutil.rmtree(first.with_name("moved"))
+    assert recorded("successor") == original
+
+
+def test_a_folder_whose_notes_cannot_be_read_may_be_the_original(config: Config) -> None:
+    with open_recorder(config, MANIFEST, WORLD):
+        pass
+    first = Path(config.run.dir)
+    original = notes(config)["run"]
+    shutil.copytree(first, first.with_name("copy"))
+    (first / "mlflow.json").unlink()
+    (first / "mlflow.json").symlink_to(UNREADABLE)
+    copy = replace(config, run=RunConfig(dir=str(first.with_name("copy"))))
+    with open_recorder(copy, MANIFEST, WORLD):
+        pass
+    assert notes(copy)["run"] != original
+
+
 def test_another_experiment_is_another_run(config: Config) -> None:
     with open_recorder(config, MANIFEST, WORLD):
         pass
@@ -320,6 +383,41 @@ def test_another_experiment_is_another_run(config: Config) -> None:
     with open_recorder(replace(config, tracking=TrackingConfig(experiment="other")), MANIFEST, WORLD):
         pass
     assert notes(config)["run"] != first
+
+
+def test_a_folder_of_sweeps_holds_a_run_for_each(config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    folder = Path(config.run.dir).parent / "sweep"
+    folder.mkdir()
+
+    def recorded(name: str, folder: Path = folder, manifest: Manifest = MANIFEST) -> str:
+        with open_sweep(config, folder, name, {"seeds": [0]}, manifest) as record:
+            pass
+        return str(record.run)
+
+    first = recorded("table2a")
+    assert recorded("table2a") == first
+    other = recorded("table2b")
+    assert other != first
+    assert recorded("table2b") == other
+    elsewhere = recorded("table2b", manifest=replace(MANIFEST, name="another"))
+    assert elsewhere not in (first, other)
+    shutil.copytree(folder, folder.with_name("copy"))
+    copy = recorded("table2b", folder.with_name("copy"), replace(MANIFEST, name="another"))
+    assert copy not in (first, other, elsewhere)
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+def test_a_deleted_experiment_is_told_with_the_way_back(config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    with open_recorder(config, MANIFEST, WORLD):
+        pass
+    number = client(config).get_experiment_by_name("jomold_dist").experiment_id
+    client(config).delete_experiment(number)
+    again = replace(config, run=RunConfig(dir=f"{config.run.dir}2"))
+    with open_recorder(again, MANIFEST, WORLD) as recorder:
+        assert isinstance(recorder, NullRecorder)
+    told = only_warning(caplog)
+    assert f"`mlflow experiments restore --experiment-id {number}`" in told
+    assert "tracking.experiment = 'jomold_dist' was deleted" in told
 
 
 @pytest.mark.parametrize(
@@ -359,6 +457,69 @@ def test_which_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = replace(plain, tracking=TrackingConfig(uri="http://user:secret@host:1"))
     assert store_uri(named) == "http://user:secret@host:1"
     assert ui_command(named) == "http://***@host:1"
+    database = replace(plain, tracking=TrackingConfig(uri="postgresql://user:secret@host/db"))
+    assert "secret" not in ui_command(database)
+
+
+@pytest.mark.parametrize(
+    ("uri", "wanted"),
+    [
+        ("sqlite:///runs/a.db", "sqlite:///{here}/runs/a.db"),
+        ("sqlite:///a.db?timeout=30", "sqlite:///{here}/a.db?timeout=30"),
+        ("sqlite+pysqlite:///a.db", "sqlite+pysqlite:///{here}/a.db"),
+        ("sqlite:////else/where.db", "sqlite:////else/where.db"),
+        ("sqlite:///~/a.db", "sqlite:///{home}/a.db"),
+        ("./mlruns", "{here_uri}/mlruns"),
+        ("mlruns", "{here_uri}/mlruns"),
+        ("~/mlruns", "file://{home}/mlruns"),
+        ("file:./mlruns", "{here_uri}/mlruns"),
+        ("file:mlruns", "{here_uri}/mlruns"),
+        ("file:///else/where", "file:///else/where"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("sqlite://", "sqlite://"),
+        ("http://[host:5000", "http://[host:5000"),
+        ("postgresql+psycopg2://me:pw@host/db", "postgresql+psycopg2://me:pw@host/db"),
+        ("databricks", "databricks"),
+        ("databricks://profile", "databricks://profile"),
+    ],
+)
+def test_a_store_in_files_stays_where_the_command_was_started(
+    uri: str, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, home = tmp_path / "my runs, 100%20", tmp_path / "home"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(home))
+    absolute = absolute_uri(uri)
+    assert absolute == wanted.format(here=here, here_uri=here.as_uri(), home=home)
+    monkeypatch.chdir("/")
+    assert absolute_uri(absolute) == absolute
+
+
+def test_a_process_elsewhere_records_where_this_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    plain = Config(run=RunConfig(dir=str(tmp_path / "runs" / "a")))
+    for named in ("sqlite:///env.db", "./mlruns", "http://host:5000", "http://me:secret@host:5000", ""):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", named)
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "hidden")
+        here = store_uri(plain)
+        config, variables = handed_on(plain)
+        assert "secret" not in dump_config(config)
+        assert variables["MLFLOW_TRACKING_TOKEN"] == "hidden"
+        monkeypatch.chdir("/")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///of_the_cluster.db")
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert store_uri(config) == here
+
+
+def test_artifacts_have_a_place_that_no_working_directory_decides(tmp_path: Path) -> None:
+    beside = (tmp_path / "mlartifacts").as_uri()
+    assert artifacts_place("postgresql://host/db", tmp_path) == beside
+    assert artifacts_place(f"sqlite:///{tmp_path}/a.db?timeout=30", Path("/nowhere")) == beside
+    assert artifacts_place("http://host", tmp_path) is None
+    assert artifacts_place("file:///x", tmp_path) is None
 
 
 def test_the_users_uri_is_honoured(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,161 @@
+"""What a sweep takes as done: run folders and cells.json are compared with what is asked; none is taken for absent."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.denoising.noise_ratio import NoiseRatios
+from jomold_dist.errors import UnreadableError
+from jomold_dist.labels import CategorySet
+from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.tuning.config import load_sweep
+from jomold_dist.tuning.outcomes import Ended, ended_early, outcomes, val_scores, write_cells
+from jomold_dist.tuning.plan import SweepPlan
+from jomold_dist.tuning.rows import cells_of, rows_of
+from jomold_dist.tuning.run_results import has_predictions, identity, is_finished
+from jomold_dist.tuning.trials import Trial, trials_of, with_ratios
+
+UNREADABLE = Path("/proc/self/mem")  # to read it fails, for root too
+SWEEP = "method: han\nsweep: {seeds: [0], scheduler: asha, variants: {one: {}, two: {train: {epochs: 3}}}}\n"
+
+
+def plan_of(folder: Path, *overrides: str) -> SweepPlan:
+    file = folder / "small.yaml"
+    file.write_text(SWEEP)
+    given = [f"sweep.dir={folder / 'sweep'}", *overrides]
+    sweep = load_sweep(file, given)
+    rows = rows_of(sweep)
+    manifest = Manifest(name="tiny", segments=2, categories=CategorySet(("Dog",)), features={}, splits={})
+    return SweepPlan(file, given, sweep, manifest, rows, cells_of(file, given, sweep, rows), rows[0].name)
+
+
+def trials_in(plan: SweepPlan) -> list[Trial]:
+    return trials_of(plan.cells, plan.manifest.digest, plan.sweep.trials)
+
+
+def finish(trial: Trial, plan: SweepPlan, epochs: int | None = None) -> Path:
+    """Write what a finished run leaves, as far as a sweep looks at it."""
+    folder = RunFolder(Path(trial.config.run.dir))
+    folder.path.mkdir(parents=True)
+    (folder.path / "owner.json").write_text(json.dumps(folder.owner(trial.config, plan.manifest.digest)))
+    folder.write_status("finished", exit_code=0)
+    count = trial.config.train.epochs if epochs is None else epochs
+    folder.write_history("model", [{"stage": "model", "epoch": n, "val/segment_type": n} for n in range(1, count + 1)])
+    folder.scores.write_text(json.dumps({"scores": {}}))
+    return folder.path
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> SweepPlan:
+    (tmp_path / "sweep").mkdir()
+    return plan_of(tmp_path)
+
+
+def test_a_finished_run_is_the_one_that_is_asked_for(plan: SweepPlan) -> None:
+    trial, other = trials_in(plan)
+    asked = identity(trial.config, plan.manifest.digest)
+    folder = Path(trial.config.run.dir)
+    assert not is_finished(folder, asked)
+    finish(trial, plan)
+    assert is_finished(folder, asked)
+    assert not is_finished(folder, identity(trial.config, "0" * 64))
+    assert not is_finished(folder, identity(other.config, plan.manifest.digest))
+    longer = replace(trial.config, train=replace(trial.config.train, epochs=50))
+    assert not is_finished(folder, identity(longer, plan.manifest.digest))
+    seed = replace(trial.config, run=replace(trial.config.run, seed=7))
+    assert not is_finished(folder, identity(seed, plan.manifest.digest))
+    RunFolder(folder).write_status("running")
+    assert not is_finished(folder, asked)
+
+
+def test_predictions_are_those_of_the_estimator_that_is_asked_for(plan: SweepPlan) -> None:
+    trial, _ = trials_in(plan)
+    asked = identity(trial.config, plan.manifest.digest)
+    folder = finish(trial, plan)
+    assert not has_predictions(folder, asked)
+    RunFolder(folder).predictions.touch()
+    assert has_predictions(folder, asked)
+    assert not has_predictions(folder, identity(trial.config, "0" * 64))
+
+
+@pytest.mark.parametrize("name", ["status.json", "owner.json", "history.jsonl"])
+def test_a_run_that_cannot_be_read_is_neither_finished_nor_missing(name: str, plan: SweepPlan) -> None:
+    trial, other = trials_in(plan)
+    folder = finish(trial, plan)
+    finish(other, plan)
+    (folder / name).unlink()
+    (folder / name).symlink_to(UNREADABLE)
+    with pytest.raises(UnreadableError, match=f"{folder / name} cannot be read: Input/output error"):
+        is_finished(folder, identity(trial.config, plan.manifest.digest))
+    first, second = outcomes(plan, [trial, other], {}, {})
+    assert first["state"] == "failed"
+    assert "cannot be read" in first["problem"]
+    assert second["state"] == "finished"
+
+
+def test_what_became_of_every_cell(plan: SweepPlan) -> None:
+    trial, other = trials_in(plan)
+    finish(trial, plan)
+    ended = {other.config.run.dir: Ended(None, 2)}
+    one, two = outcomes(plan, [trial, other], ended, {})
+    assert (one["state"], one["problem"]) == ("finished", None)
+    assert (two["state"], two["epochs"]) == ("stopped", 2)
+    assert "ended early by asha, after epoch 2" in two["problem"]
+    assert val_scores(plan, [trial, other], ended) == {"one": 25.0, "two": None}
+    one, two = outcomes(plan, [trial], {}, {("two", 0): "its estimator failed: a NaN"})
+    assert (two["run"], two["state"], two["problem"]) == (None, "failed", "its estimator failed: a NaN")
+    assert [result["state"] for result in outcomes(plan, [other, trial], {}, {})] == ["finished", "missing"]
+
+
+def test_a_trial_that_was_ended_early_stays_ended_as_long_as_nothing_else_is_asked(plan: SweepPlan) -> None:
+    told: list[str] = []
+    assert ended_early(plan, told.append) == {}  # there was no start before
+    trial, other = trials_in(plan)
+    ended = {other.config.run.dir: Ended(None, 2)}
+    write_cells(plan, outcomes(plan, [trial, other], ended, {}))
+    assert ended_early(plan, told.append) == ended
+    folder = plan.path.parent
+    for override in ("sweep.scheduler=fifo", "sweep.metric=event_audio", "sweep.grace_epochs=3"):
+        assert ended_early(plan_of(folder, override), told.append) == {}
+    assert ended_early(plan_of(folder, "sweep.grace_epochs=2"), told.append) == ended
+    assert told == []
+    ended_early(replace(plan, path=Path("large.yaml")), told.append)
+    assert told == [f"{plan.sweep.folder} holds the tables of the sweep 'small'; they are replaced"]
+
+
+def test_cells_that_cannot_be_read_end_the_start_and_damaged_ones_are_told(plan: SweepPlan) -> None:
+    told: list[str] = []
+    cells = plan.sweep.folder / "cells.json"
+    cells.symlink_to(UNREADABLE)
+    with pytest.raises(UnreadableError, match=f"{cells} cannot be read"):
+        ended_early(plan, told.append)
+    cells.unlink()
+    for damage in ("{", "[]", '{"sweep": "small"}'):
+        cells.write_text(damage)
+        assert ended_early(plan, told.append) == {}
+    assert len(told) == 3
+    assert all(f"{cells} is damaged" in text for text in told)
+
+
+def test_a_file_of_ratios_that_was_changed_is_written_anew(plan: SweepPlan, tmp_path: Path) -> None:
+    ratios = NoiseRatios(torch.tensor([0.25], dtype=torch.float64), torch.tensor([0.5], dtype=torch.float64))
+
+    def written() -> Path:
+        return Path(str(with_ratios(plan.cells[0].config, ratios, ("Dog",), tmp_path).denoise.ratio_file))
+
+    file = written()
+    content = file.read_text()
+    for change in (content.replace("0.25", "0.75"), "{"):
+        file.write_text(change)
+        assert written() == file
+        assert file.read_text() == content
+    file.unlink()
+    file.symlink_to(UNREADABLE)
+    with pytest.raises(UnreadableError, match=f"{file} cannot be read"):
+        written()
