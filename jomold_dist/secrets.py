@@ -14,13 +14,14 @@ SECRET = re.compile("key|secret|token|passw|auth|credential|cookie|signature", r
 ELSEWHERE = "give credentials as the storage's own tools take them (environment, configuration file)"
 
 _PASSWORDS = re.compile(r"://[^\s/@]*:\S*@|://[^\s/]*@")  # a password may hold slashes, by mistake
+_BARE = re.compile(r"(?<![\w*])[^\s/@:]+:[^\s/@]+@")  # a name and a password before a host without a scheme
 _SIGNATURES = re.compile(rf"([?&;][^=&;\s]*(?:{SECRET.pattern}|sig)[^=&;\s]*=)[^&;\s'\"]+", re.IGNORECASE)
 _NAMED = re.compile(rf"""(\b[\w.]*(?:{SECRET.pattern})\w*['"]?\s*[:=]\s*)['"]?[^\s,}}'"]+['"]?""", re.IGNORECASE)
 
 
 def blotted(text: str) -> str:
-    """The text with the user and password of every URI in it blotted out, and the signatures behind it."""
-    return _SIGNATURES.sub(r"\1***", _PASSWORDS.sub("://***@", text))
+    """The text with the user and password of every address in it blotted out, and the signatures behind it."""
+    return _SIGNATURES.sub(r"\1***", _BARE.sub("***@", _PASSWORDS.sub("://***@", text)))
 
 
 def blotted_value(name: str, value: str) -> str:

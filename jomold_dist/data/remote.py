@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import random
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import fsspec
 
 from jomold_dist.data.damage import DamagedError
 from jomold_dist.errors import ConfigError, DataError
-from jomold_dist.secrets import problem_of_uri
+from jomold_dist.secrets import blotted, problem_of_uri
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +26,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts; each pause i
 SILENCE_SECONDS = 60.0  # an HTTP server that sends nothing for so long has been lost
 BUSY = (408, 425, 429)  # of the HTTP answers 4xx those that tell to come again
 NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError")  # of botocore
-CREDENTIALS = re.compile(r"[^/\s@]+:[^/\s@]+@")  # a name and a password before a host
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 
 
@@ -216,8 +214,8 @@ def reason(error: Exception) -> str:
     """One line that says what happened."""
     status, message = getattr(error, "status", None), getattr(error, "message", None)
     if isinstance(status, int):
-        return f"HTTP {status} {message or ''}".strip()
+        return blotted(f"HTTP {status} {message or ''}".strip())
     text = " ".join(str(error).split())[:300]
     if " " not in text:  # a bare address, for instance, of a proxy that cannot be used
         text = f"{type(error).__name__} {text}".strip()
-    return CREDENTIALS.sub("***@", text)
+    return blotted(text)

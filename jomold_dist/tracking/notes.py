@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from jomold_dist.errors import UnreadableError
 from jomold_dist.files import write_json
 from jomold_dist.reading import ABSENT, read_json
-from jomold_dist.tracking.store import without_password
+from jomold_dist.secrets import blotted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,7 +40,7 @@ class Notes:
 
         UnreadableError.
         """
-        fresh = cls(without_password(uri), experiment)
+        fresh = cls(blotted(uri), experiment)
         try:
             found = cls(**read_json(folder / NOTES))
         except ABSENT:

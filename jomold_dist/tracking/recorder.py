@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.errors import StoppedError, UserError
+from jomold_dist.secrets import blotted
 from jomold_dist.tracking.model import log_model
 from jomold_dist.tracking.notes import Notes, active_run
-from jomold_dist.tracking.store import without_password
 from jomold_dist.training.recorder import Cell
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def run_status(error: BaseException) -> str:
 
 def shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return without_password(text)[:LONGEST_VALUE]
+    return blotted(text)[:LONGEST_VALUE]
 
 
 def warn(uri: str, doing: str, error: Exception) -> None:
@@ -207,5 +207,5 @@ def warn(uri: str, doing: str, error: Exception) -> None:
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     logger.warning(
         "MLflow at %s: trouble while %s (%s); going on without it",
-        without_password(uri), doing, without_password(" ".join(text.split()))[:500],
+        blotted(uri), doing, blotted(" ".join(text.split()))[:500],
     )  # fmt: skip

@@ -16,9 +16,10 @@ from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import ConfigError
+from jomold_dist.secrets import blotted
 from jomold_dist.tracking.notes import FOLDER, Notes, own_run
 from jomold_dist.tracking.recorder import PARENT, MlflowRecorder, origin, warn
-from jomold_dist.tracking.store import artifacts_place, given_uri, ready, sqlite_path, store_uri, without_password
+from jomold_dist.tracking.store import artifacts_place, given_uri, ready, sqlite_path, store_uri
 from jomold_dist.training.recorder import NullRecorder, Recorder
 from jomold_dist.versions import version
 
@@ -62,13 +63,13 @@ def ui_command(config: Config) -> str:
     """The command that shows the runs in a browser, or the address of the tracking server."""
     uri = store_uri(config)
     if uri.startswith(("http://", "https://")):
-        return without_password(uri)
+        return blotted(uri)
     program = Path(sys.executable).with_name("mlflow")
     if program.is_relative_to(Path.cwd()):
         program = program.relative_to(Path.cwd())  # also where `make` alone has the environment on its PATH
     elif shutil.which("mlflow") == str(program):
         program = Path("mlflow")
-    return shlex.join([str(program), "ui", "--backend-store-uri", without_password(uri)])
+    return shlex.join([str(program), "ui", "--backend-store-uri", blotted(uri)])
 
 
 def _open(config: Config, manifest: Manifest, uri: str) -> MlflowRecorder:

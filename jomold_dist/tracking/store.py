@@ -100,11 +100,6 @@ def artifacts_place(uri: str, beside: Path) -> str | None:
     return ((beside if database is None else database.parent) / "mlartifacts").as_uri()
 
 
-def without_password(text: str) -> str:
-    """The text with the user and password of every URI in it blotted out."""
-    return re.sub(r"//[^/@\s]+@", "//***@", text)
-
-
 @contextmanager
 def ready(database: Path, create: Callable[[str], object]) -> Iterator[None]:
     """The sqlite store at `database` exists and is readable, and nobody else changes its structure meanwhile.

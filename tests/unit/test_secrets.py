@@ -24,6 +24,7 @@ from jomold_dist.secrets import blotted
             "https://host/x?X-Amz-Expires=9&X-Amz-Signature=***&X-Amz-Credential=***&z=1",
         ),
         ("https://host/x?sv=1&sig=a%2Fb: HTTP 403", "https://host/x?sv=1&sig=*** HTTP 403"),
+        ("cannot reach proxy anna:s3cret@host:3128", "cannot reach proxy ***@host:3128"),
         ("no URI: key=value, a@b", "no URI: key=value, a@b"),
     ],
 )

@@ -34,7 +34,7 @@ from jomold_dist.models.han import FeatureSizes, HybridAttentionNetwork
 from jomold_dist.models.weights import WeightsInfo, load_model, save_model
 from jomold_dist.tracking import open_recorder, ui_command
 from jomold_dist.tracking.recorder import MlflowRecorder, metric_name
-from jomold_dist.tracking.store import absolute_uri, artifacts_place, handed_on, ready, store_uri, without_password
+from jomold_dist.tracking.store import absolute_uri, artifacts_place, handed_on, ready, store_uri
 from jomold_dist.tracking.sweep import open_sweep
 from jomold_dist.training.recorder import NullRecorder
 
@@ -543,12 +543,6 @@ def test_the_ui_command_can_be_run(config: Config, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir("/")
     assert Path(sys.executable).parent.is_relative_to("/")
     assert (Path("/") / ui_command(config).split(" ui ")[0]).is_file()
-
-
-def test_passwords_are_blotted_out() -> None:
-    assert without_password("to postgresql://me:pw@host/db and http://host/a@b") == (
-        "to postgresql://***@host/db and http://host/a@b"
-    )
 
 
 def test_nothing_is_recorded_without_tracking(config: Config) -> None:
