@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Tiny
-from launchers_help import ENVIRONMENT, command, processes_naming, run_here, run_process
+from launchers_help import ENVIRONMENT, command, files_below, processes_naming, run_here, run_process
 
 RESULTS = ("scores.json", "removals.json", "removed_labels.csv")
 
@@ -40,17 +40,33 @@ def results(folder: Path, cell: dict[str, Any]) -> list[bytes]:
     return [(run / name).read_bytes() for name in RESULTS]
 
 
-def test_a_trial_that_fails_is_told_and_the_others_go_on(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_trial_that_fails_is_told_and_the_others_go_on_and_are_recorded(tiny: Tiny, tmp_path: Path) -> None:
+    """In MLflow where the command was started, whatever folder Ray gives them. The account has no home."""
+    from mlflow import MlflowClient
+
     wild = {"method": "han", "train": {"learning_rate": 1e300}}
     file = sweep_file(tmp_path, tiny, retries=0, controls={"han": {"method": "han"}}, variants={"wild": wild})
-    outcome = run_process("python", "sweep", "--config", file)
-    assert outcome.code == 1, outcome.err
+    environment = {
+        "MLFLOW_TRACKING_URI": "sqlite:///here.db",
+        "MLFLOW_TRACKING_TOKEN": "s3cret",
+        "HOME": "/nowhere/home",
+    }
+    words = command("python", "sweep", "--config", file, "tracking.enabled=true")
+    outcome = subprocess.run(
+        words, cwd=tmp_path, env=ENVIRONMENT | environment, capture_output=True, text=True, timeout=240
+    )
+    assert outcome.returncode == 1, outcome.stderr
     found = cells(tmp_path)
     assert found["han", 0]["state"] == "finished"
     assert found["wild", 0]["state"] == "failed"
     assert "not finite" in found["wild", 0]["problem"]
-    assert "wild, seed 0: failed: " in outcome.out
-    assert "Traceback" not in outcome.err
+    assert "wild, seed 0: failed: " in outcome.stdout
+    assert "Traceback" not in outcome.stderr
+    assert "s3cret" not in "".join(text.decode("latin-1") for text in files_below(tmp_path).values())
+    client = MlflowClient(f"sqlite:///{tmp_path}/here.db")
+    notes = json.loads((tmp_path / "sweeps" / "small" / found["han", 0]["run"] / "mlflow.json").read_text())
+    assert "train/loss" in client.get_run(notes["stages"]["train"]).data.metrics
+    assert client.get_run(notes["run"]).data.metrics["test/segment_type"] >= 0
     again = run_process("python", "sweep", "--config", file, "sweep.controls={han: {method: han}}", "sweep.variants={}")
     assert again.code == 0, again.err
     assert "1 of 1 trials were finished before" in again.out
