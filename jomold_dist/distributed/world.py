@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional  # before any process group: see `open_world`
 
 from jomold_dist.distributed.presence import Presence, naming_lost_ranks
 from jomold_dist.errors import ConfigError, UserError
@@ -41,6 +42,10 @@ def open_world(device: Literal["auto", "cpu", "cuda"] = "auto", timeout_seconds:
     Reads RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE (torchrun) or LOCAL_SIZE (deepspeed); without them this is
     a world of one, which needs no process group. Sets the threads of this process to its share of the node's cores,
     unless OMP_NUM_THREADS is set. Where a collective fails inside, LostRankError names the rank that is missing.
+
+    Gloo's threads end with the group, if nothing else refers to it. They must: one that drops a tensor while the
+    interpreter shuts down aborts the process (-6 instead of 0). `torch.distributed.nn.functional`, which DDP imports,
+    keeps the group that is there when it is imported as a default argument.
     """
     rank, size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     local_rank = int(os.environ.get("LOCAL_RANK", rank))
