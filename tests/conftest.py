@@ -1,4 +1,5 @@
-"""One thread a process, as tests run several at once, and no library that calls home or records elsewhere."""
+"""One thread a process, as tests run several at once (TEST_THREADS sets another number), and no library that calls
+home or records elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +12,9 @@ import pytest
 hypothesis.settings.register_profile("jomold_dist", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("jomold_dist")
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for the processes that tests start
+os.environ["OMP_NUM_THREADS"] = os.environ.get(
+    "TEST_THREADS", "1"
+)  # before torch is imported, and for the processes that tests start
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("MLFLOW_TRACKING_URI", None)

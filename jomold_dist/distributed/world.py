@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional  # before any process group: see `open_world`
 
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.meeting import meet
@@ -43,6 +44,10 @@ def open_world(device: Literal["auto", "cpu", "cuda"] = "auto", timeout_seconds:
     See `environment.py`; without its variables this is a world of one, which needs no process group. Sets the threads
     of this process to its share of the node's cores, unless OMP_NUM_THREADS is set. Where a collective fails inside,
     LostRankError names the rank that is missing. ConfigError for an environment that describes no world.
+
+    Gloo's threads end with the group, if nothing else refers to it. They must: one that drops a tensor while the
+    interpreter shuts down aborts the process (-6 instead of 0). `torch.distributed.nn.functional`, which DDP imports,
+    keeps the group that is there when it is imported as a default argument.
     """
     place = read_environment(os.environ)
     rank, size, local_rank, local_size = place.rank, place.size, place.local_rank, place.local_size

@@ -75,7 +75,6 @@ def _rank(
         "LOCAL_WORLD_SIZE": str(size),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
     }
     faulthandler.dump_traceback_later(timeout, exit=True)
     try:

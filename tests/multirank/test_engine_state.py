@@ -213,7 +213,7 @@ def test_plain_python_runs_deepspeed_without_a_word_a_compiler_or_a_change_of_th
         "PATH": str(tmp_path),  # no compiler, no ninja
         "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
         "TORCH_EXTENSIONS_DIR": str(extensions),
-        "OMP_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"],
     }
     command = [sys.executable, "-c", QUIET]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=200, check=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -50,7 +51,7 @@ def measure(folder: Path, resident: bool) -> dict[str, object]:
     arguments = [str(folder), str(resident), str(EPOCHS), str(FEW)]
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *arguments],
-        env={"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1"},
+        env={"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"]},
         capture_output=True,
         text=True,
         check=False,

@@ -28,7 +28,7 @@ SHARED = ROOT.parent / "shared" / "llp"
 
 
 def simulate(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "tools" / "simulate_llp.py"), "--out", str(out), *options]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
 
@@ -133,7 +133,7 @@ def stop_after_a_shard(out: Path, number: int, *options: str) -> subprocess.Comp
     journal = out.with_name(f".{out.name}.partial") / "journal.jsonl"
     lines = len(journal.read_text().splitlines()) if journal.exists() else 1
     command = [sys.executable, str(ROOT / "tools" / "simulate_llp.py"), "--out", str(out), *options]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
     while process.poll() is None and not (journal.exists() and len(journal.read_text().splitlines()) > lines):
         time.sleep(0.005)
