@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jomold_dist.config_fields import NO_SETTINGS, Tree, number, place
+from jomold_dist.config_roles import decides
 
 SCORES = (
     "segment_audio", "segment_visual", "segment_av", "segment_type", "segment_event",
@@ -265,58 +266,6 @@ class Config:
         """SHA-256 of the settings that decide a run's result; a run folder belongs to it."""
         deciding = {k: v for k, v in self.flat().items() if decides(k)}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
-
-
-FREE = frozenset(
-    {
-        "run.dir",
-        "run.wall_minutes",
-        "data.shards",  # the manifest's digest stands for the data, wherever it lies
-        "data.resident",
-        "data.cache",
-        "data.cache_gigabytes",
-        "data.prefetch_shards",
-        "data.attempts",
-        "data.threads",
-        "data.verify",
-        "data.on_bad_video",  # so that a run that met damage can go on
-        "data.max_bad_fraction",
-        "estimator.keep_predictions",
-        "train.engine",
-        "train.micro_batch_size",
-        "train.epochs",  # may grow
-        "train.non_finite",  # so that a run that stopped can go on
-    }
-)
-FREE_SECTIONS = ("checkpoint.", "data.storage", "tracking.", "distributed.", "deepspeed.")
-
-
-def decides(name: str) -> bool:
-    """Whether a setting decides a run's result, so that a run folder belongs to its value."""
-    return name not in FREE and not name.startswith(FREE_SECTIONS)
-
-
-# A node's own: where things lie, and what is rank 0's alone. Of all else every rank must have the same.
-OF_A_NODE = frozenset(
-    {
-        "run.dir",
-        "data.shards",  # the manifests' digests are compared
-        "data.resident",
-        "data.cache",
-        "data.cache_gigabytes",
-        "data.prefetch_shards",
-        "data.attempts",
-        "data.threads",
-        "data.storage",
-        "denoise.ratio_file",  # rank 0 reads it
-        "run.wall_minutes",
-    }
-)
-
-
-def may_differ(name: str) -> bool:
-    """Whether ranks may have different values of a setting."""
-    return name in OF_A_NODE or name.startswith("tracking.")
 
 
 def _flatten(prefix: str, tree: dict[str, Any]) -> list[tuple[str, Any]]:

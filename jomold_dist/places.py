@@ -46,6 +46,12 @@ def expanded(text: str) -> str:
     return scheme + home
 
 
+def have_a_home() -> None:
+    """Gives a process whose account has no home folder the root for one: MLflow and Ray cannot be imported without."""
+    if os.path.expanduser("~") == "~":
+        os.environ["HOME"] = "/"
+
+
 def absolute(text: str) -> str:
     """The place for a process with another working directory. Its links stay as they are."""
     scheme, path = split_scheme(text)

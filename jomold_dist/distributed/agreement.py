@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from jomold_dist.config import Config, may_differ
+from jomold_dist.config import Config
+from jomold_dist.config_roles import may_differ
 from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object, gather_objects
 from jomold_dist.errors import ConfigError
 

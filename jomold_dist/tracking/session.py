@@ -16,6 +16,7 @@ from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import ConfigError
+from jomold_dist.places import have_a_home
 from jomold_dist.secrets import blotted
 from jomold_dist.tracking.notes import FOLDER, Notes, own_run
 from jomold_dist.tracking.recorder import PARENT, MlflowRecorder, origin, warn
@@ -99,6 +100,7 @@ def connect(uri: str, experiment: str, beside: Path) -> tuple[MlflowClient, str]
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    have_a_home()
     from mlflow import MlflowClient
 
     if "MLFLOW_LOGGING_LEVEL" not in os.environ:

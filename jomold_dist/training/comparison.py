@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jomold_dist.config import SCORES, Config, decides
+from jomold_dist.config import SCORES, Config
+from jomold_dist.config_roles import decides
 from jomold_dist.data.plan import PLAN_VERSION
 from jomold_dist.denoising.essential import essential
 from jomold_dist.errors import DataError, RunFolderError, UserError, raise_together

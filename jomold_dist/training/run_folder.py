@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jomold_dist.config import Config, decides
+from jomold_dist.config import Config
 from jomold_dist.config_files import dump_config, load_config
+from jomold_dist.config_roles import decides
 from jomold_dist.data.plan import PLAN_VERSION
 from jomold_dist.errors import DataError, RunFolderError, UnreadableError, UserError
 from jomold_dist.files import problem_of, write_json, write_text, writing

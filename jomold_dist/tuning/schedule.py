@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from jomold_dist.errors import USER_ERROR, ConfigError, StoppedError
+from jomold_dist.places import have_a_home
 from jomold_dist.ray_cluster import joined_cluster
 from jomold_dist.stopping import sigterm_as_ctrl_c
 from jomold_dist.supervising import end_with_parent
@@ -29,8 +30,7 @@ from jomold_dist.tuning.outcomes import Ended
 from jomold_dist.tuning.run_results import SCORE, read_epochs
 
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # read when ray.tune is imported
-if os.path.expanduser("~") == "~":
-    os.environ["HOME"] = "/"  # ray.tune cannot be imported by an account without a home
+have_a_home()
 import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from jomold_dist.config import Config, decides, may_differ
+from jomold_dist.config import Config
+from jomold_dist.config_roles import decides, may_differ
 from jomold_dist.config_values import schema
 from jomold_dist.distributed.agreement import _compared, _difference, code_digest
 

@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jomold_dist import config as config_module
-from jomold_dist.config import FREE, FREE_SECTIONS, Config
+from jomold_dist.config import Config
 from jomold_dist.config_fields import Tree
 from jomold_dist.config_files import dump_config, load_config
+from jomold_dist.config_roles import FREE, FREE_SECTIONS
 from jomold_dist.config_values import Setting, schema
 from jomold_dist.errors import ConfigError, UserError
 from jomold_dist.recipes import RECIPES
