@@ -31,9 +31,9 @@ from jomold_dist.tuning.run_results import SCORE, read_epochs
 
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # read when ray.tune is imported
 have_a_home()
-import ray
-from ray import tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL_SECONDS = 0.5
