@@ -223,7 +223,8 @@ class TrackingConfig:
     enabled: bool = True
     """Record the run in MLflow."""
     uri: str | None = place(None, services=("databricks", "databricks-uc", "uc"))
-    """MLflow's tracking URI. None: MLFLOW_TRACKING_URI if set, else an sqlite store beside the run folders."""
+    """MLflow's tracking URI, without name and password, for which there are MLFLOW_TRACKING_USERNAME and
+    MLFLOW_TRACKING_PASSWORD. None: MLFLOW_TRACKING_URI if set, else an sqlite store beside the run folders."""
     experiment: str = "jomold_dist"
     """MLflow's experiment."""
     name: str | None = None

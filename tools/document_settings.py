@@ -31,7 +31,9 @@ HEAD = """\
 Written by `tools/document_settings.py` from the docstrings in `jomold_dist/config.py` and
 `jomold_dist/tuning/config.py`; edit those.
 
-A setting is given in a YAML file (`section:` and `key: value` lines) or behind the command as `section.key=value`.
+A setting is given in a YAML file (`section:` and `key: value` lines) or behind the command as `section.key=value`,
+before or after its options. A text is taken there as it stands (`run.dir="runs/try #1"`), other values as YAML reads
+them. A path may begin with `~`. No setting may hold a password or another secret.
 A file may name another one, relative to itself, as `base:`; its own settings win over it, and overrides win over files.
 Settings that nobody gave take their value from the recipe, then from the defaults below. The section `sweep` is for
 `launchers/sweep.py` alone.
