@@ -8,10 +8,11 @@ import io
 import os
 import sys
 from collections.abc import Callable
-from typing import ParamSpec, TextIO
+from typing import NoReturn, ParamSpec, TextIO
 
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, StoppedError, UserError
 from jomold_dist.places import local_path
+from jomold_dist.secrets import blotted
 
 P = ParamSpec("P")
 
@@ -66,7 +67,7 @@ def exit_code(error: BaseException) -> int:
 
 def say(message: str) -> None:
     """An error, as commands tell it."""
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {blotted(message)}\n")
     sys.stderr.flush()
 
 
@@ -84,9 +85,16 @@ def tell(text: str, on_stderr: bool = False) -> str | None:
     return None
 
 
+class _Parser(argparse.ArgumentParser):
+    """Repeats no password of what it refuses."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(blotted(message))
+
+
 def command_parser(description: str | None) -> argparse.ArgumentParser:
     """A parser whose help shows the description as it is written."""
-    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def config_parser(description: str | None) -> argparse.ArgumentParser:

@@ -13,7 +13,8 @@ from typing import Any
 SECRET = re.compile("key|secret|token|passw|auth|credential|cookie|signature", re.IGNORECASE)
 ELSEWHERE = "give credentials as the storage's own tools take them (environment, configuration file)"
 
-_PASSWORDS = re.compile(r"://[^\s/@]*:\S*@|://[^\s/]*@")  # a password may hold slashes, by mistake
+# A password may hold slashes, by mistake; and a path that was made of an address has but one of its two.
+_PASSWORDS = re.compile(r"(:/{1,2})(?:[^\s/@]*:\S*@|[^\s/]*@)")
 _BARE = re.compile(r"(?<![\w*])[^\s/@:]+:[^\s/@]+@")  # a name and a password before a host without a scheme
 _SIGNATURES = re.compile(rf"([?&;][^=&;\s]*(?:{SECRET.pattern}|sig)[^=&;\s]*=)[^&;\s'\"]+", re.IGNORECASE)
 _NAMED = re.compile(rf"""(\b[\w.]*(?:{SECRET.pattern})\w*['"]?\s*[:=]\s*)['"]?[^\s,}}'"]+['"]?""", re.IGNORECASE)
@@ -21,7 +22,7 @@ _NAMED = re.compile(rf"""(\b[\w.]*(?:{SECRET.pattern})\w*['"]?\s*[:=]\s*)['"]?[^
 
 def blotted(text: str) -> str:
     """The text with the user and password of every address in it blotted out, and the signatures behind it."""
-    return _SIGNATURES.sub(r"\1***", _BARE.sub("***@", _PASSWORDS.sub("://***@", text)))
+    return _SIGNATURES.sub(r"\1***", _BARE.sub("***@", _PASSWORDS.sub(r"\1***@", text)))
 
 
 def blotted_value(name: str, value: str) -> str:

@@ -105,6 +105,29 @@ def test_places_below_the_home_folder(places: Places, tmp_path_factory: pytest.T
     assert not (ROOT / "~").exists()
 
 
+def test_passwords_are_not_repeated(places: Places) -> None:
+    """In whatever place an address can stand."""
+    commands, uri = all_commands(places), "http://anna:s3cret@127.0.0.1:9/set"
+    cases = {
+        "train": [*commands["train"], f"data.shards={uri}"],
+        "start": [*commands["start"], f"tracking.uri={uri}"],
+        "dry run": [*commands["dry run"], f"data.storage.endpoint_url={uri}"],
+        "sweep": [*commands["sweep"], f"data.shards={uri}"],
+        "ray_train": ["ray_train", "--config", str(places.config), "--nodes", "1", f"tracking.uri={uri}"],
+        "evaluate": [*commands["evaluate"], "--shards", uri],
+        "predict": [*commands["predict"], "--shards", uri],
+        "predict's output": with_output(commands["predict"], uri),
+        "verify_shards": ["verify_shards", uri],
+        "too much": [*commands["tabulate_sweep"], uri],
+    }
+    for name, outcome in drive(cases, places.scratch).items():
+        assert outcome["code"] == 2, (name, outcome)
+        assert outcome["err"].count("error: ") == 1, (name, outcome)
+        assert "s3cret" not in outcome["out"] + outcome["err"], (name, outcome)
+        assert "Traceback" not in outcome["err"], (name, outcome)
+    assert not (places.scratch / "run").exists()
+
+
 def content(name: str, places: Places) -> bytes:
     """What a command writes into a plain file."""
     words = all_commands(places)[name]
