@@ -22,7 +22,7 @@ class SweepConfig:
     """Folder of the trials' run folders, which sweeps share, so that equal ones are trained once. None: `trials` beside
     `dir`."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Every row is trained with each of them."""
+    """Every row is trained with each of them; 3 is the seed 3, not three seeds."""
     space: Tree = NO_SETTINGS
     """What is varied, by setting: a list is a grid; `{choice: […]}`, `{uniform: [low, high]}` and
     `{loguniform: [low, high]}` are drawn. Grids are multiplied with each other and with the draws."""

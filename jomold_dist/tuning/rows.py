@@ -11,6 +11,7 @@ from typing import Any, Literal
 from jomold_dist.config import Config
 from jomold_dist.config_files import schema
 from jomold_dist.errors import ConfigError, UserError, join_problems, nearest
+from jomold_dist.secrets import blotted_value
 from jomold_dist.tuning.config import Sweep, load_sweep
 from jomold_dist.tuning.space import DRAWN, Axis, axis_of, combinations, extremes, misfit, title
 
@@ -87,7 +88,7 @@ def cells_of(path: Path, overrides: Sequence[str], sweep: Sweep, rows: Sequence[
             try:
                 config = load_sweep(path, [*overrides, *given, f"run.seed={seed}"]).run_config
             except UserError as error:
-                problems.append(f"row {row.name!r}: {error}")
+                problems.append(f"row {blotted_value('row', row.name)!r}: {error}")
                 break
             cells.append(Cell(row.name, seed, config))
     if problems:
@@ -103,7 +104,7 @@ def _axes(sweep: Sweep) -> tuple[dict[str, Axis], list[str]]:
         try:
             axes[name] = axis_of(spec)
         except ValueError as error:
-            problems.append(f"{name} {error}")
+            problems.append(f"{name} {blotted_value(name, str(error))}")
     if not problems and (problem := misfit(axes, sweep.sweep)):
         problems.append(problem)
     return axes, [f"sweep.space: {text}" for text in problems]

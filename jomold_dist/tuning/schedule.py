@@ -20,7 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jomold_dist.errors import USER_ERROR, ConfigError, StoppedError
+from jomold_dist.errors import USER_ERROR, ConfigError, RunFolderError, StoppedError
+from jomold_dist.files import problem_of
 from jomold_dist.places import have_a_home
 from jomold_dist.ray_cluster import joined_cluster
 from jomold_dist.stopping import sigterm_as_ctrl_c
@@ -102,12 +103,28 @@ def run_jobs(
 
     `variables` are for the trials' environment, and come into no file; `epochs` is the most that a job trains; `place`
     is where Tune keeps its files. StoppedError once this process was asked to stop: trials that are running make a
-    checkpoint first.
+    checkpoint first. RunFolderError if `place` cannot be written.
     """
     if not jobs:
         return {}
     watcher = _Watcher(len(jobs), tell)
-    tuner = tune.Tuner(
+    try:
+        tuner = _tuner(jobs, variables, asked, epochs, place, watcher)
+        with sigterm_as_ctrl_c():  # Tune leaves its own handler of Ctrl-C behind, which does nothing any more
+            tuner.fit()
+    except ConnectionError:  # Ray's
+        raise
+    except OSError as error:
+        raise RunFolderError(f"{place} cannot be written: {problem_of(error)}") from None
+    if len(watcher.ended) < len(jobs):  # Tune returns as usual after Ctrl-C
+        raise StoppedError(f"stopped with {len(watcher.ended)} of {len(jobs)} trials ended; the same command goes on")
+    return watcher.ended
+
+
+def _tuner(
+    jobs: Sequence[Job], variables: Mapping[str, str], asked: SweepConfig, epochs: int, place: Path, watcher: _Watcher
+) -> tune.Tuner:
+    return tune.Tuner(
         tune.with_resources(
             tune.with_parameters(_train, variables=dict(variables)), tune.PlacementGroupFactory([need(asked)])
         ),
@@ -130,11 +147,6 @@ def run_jobs(
             verbose=0,
         ),
     )  # fmt: skip
-    with sigterm_as_ctrl_c():  # Tune leaves its own handler of Ctrl-C behind, which does nothing any more
-        tuner.fit()
-    if len(watcher.ended) < len(jobs):  # Tune returns as usual after Ctrl-C
-        raise StoppedError(f"stopped with {len(watcher.ended)} of {len(jobs)} trials ended; the same command goes on")
-    return watcher.ended
 
 
 def _scheduler(asked: SweepConfig, epochs: int) -> TrialScheduler:

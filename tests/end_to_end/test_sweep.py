@@ -288,6 +288,17 @@ def test_a_mistake_is_told_before_anything_starts(
     assert not (tmp_path / "sweeps" / "trials" / "logs").exists()
 
 
+@pytest.mark.slow
+def test_a_folder_that_ray_cannot_write_is_told(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = sweep_file(tmp_path, tiny, variants={"han": {"method": "han"}})
+    (tmp_path / "sweeps" / "small").mkdir(parents=True)
+    (tmp_path / "sweeps" / "small" / "tune").touch()
+    outcome = run_here(capsys, "sweep", "--config", file)
+    assert outcome.code == 2, outcome.err
+    assert f"error: {tmp_path / 'sweeps' / 'small' / 'tune'} cannot be written: " in outcome.err
+    assert "Traceback" not in outcome.err
+
+
 def test_a_dry_run_writes_nothing(tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     space = {"denoise.audio_threshold": [0.9, 1.0]}
     file = sweep_file(tmp_path, tiny, seeds=[0, 1, 2], controls={"han": {"method": "han"}}, space=space)

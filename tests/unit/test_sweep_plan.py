@@ -178,6 +178,25 @@ def test_a_value_that_no_run_takes_is_told_with_its_row(tmp_path: Path) -> None:
         cells_of(file, [], load_sweep(file), rows_of(load_sweep(file)))
 
 
+@pytest.mark.parametrize(
+    "space",
+    [
+        "data.storage: [{key: hUnter2x}]",
+        "data.storage: {key: hUnter2x}",
+        "data.storage: {choice: [{headers: {token: hUnter2x}}]}",
+        "data.shards: ['s3://me:hUnter2x@b/x']",
+        "data.shards: ['https://h/x?X-Amz-Signature=hUnter2x']",
+        "data.shards: {uniform: ['s3://me:hUnter2x@b/x']}",
+        "deepspeed.extra: [{comet: {api_key: hUnter2x}}]",
+    ],
+)
+def test_what_is_secret_is_not_repeated(tmp_path: Path, space: str) -> None:
+    file = written(tmp_path, f"sweep: {{space: {{{space}}}}}")
+    with pytest.raises(ConfigError) as error:
+        cells_of(file, [], load_sweep(file), rows_of(load_sweep(file)))
+    assert "hUnter2x" not in str(error.value)
+
+
 def config(*overrides: str, tmp_path: Path = Path("/nowhere")) -> Config:
     return load_sweep(None, overrides).run_config  # type: ignore[arg-type]
 
