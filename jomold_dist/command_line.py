@@ -78,7 +78,8 @@ def tell(text: str, on_stderr: bool = False) -> str | None:
     if stream is None:
         return "it is closed"
     try:
-        print(text, file=stream, flush=True)
+        stream.write(f"{text}\n")
+        stream.flush()
     except OSError as error:
         _silence(stream)
         return error.strerror or str(error)
