@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 import yaml
 from clusters_help import Job, job_of
 from conftest import Finished, Tiny
-from launchers_help import ROOT, processes_naming
+from launchers_help import ENVIRONMENT, ROOT, command, processes_naming
 
 pytestmark = pytest.mark.slow
 TERM, KILL = signal.SIGTERM, signal.SIGKILL
@@ -104,6 +105,26 @@ def test_a_submitted_job_needs_a_folder_that_lasts(ray_cluster: str, tiny: Tiny,
         ray_train(job, ray_cluster, "--nodes=2", RAY_JOB_CONFIG_JSON_ENV_VAR=json.dumps(copy))
         assert job.end() == [2], job.said
         assert "run.dir = 'runs/run': relative to this job's copy" in job.said
+
+
+def test_a_submitted_sweep_needs_a_folder_that_lasts(ray_cluster: str, tiny: Tiny, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "sweep.yaml").write_text(
+        yaml.safe_dump({"base": str(tiny.config), "sweep": {"variants": {"han": {"method": "han"}}}})
+    )
+    job = json.dumps({"runtime_env": {"working_dir": str(copy)}})
+    done = subprocess.run(
+        command("python", "sweep", "--config", "sweep.yaml"),
+        cwd=copy,
+        env=ENVIRONMENT | {"RAY_ADDRESS": ray_cluster, "RAY_JOB_CONFIG_JSON_ENV_VAR": job},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2, done.stderr
+    assert f"error: sweep.dir {copy}/runs/sweeps/sweep is in this job's copy of the working directory" in done.stderr
+    assert [path.name for path in copy.iterdir()] == ["sweep.yaml"]
 
 
 def test_a_run_is_recorded_where_the_command_was_started(ray_cluster: str, tiny: Tiny, tmp_path: Path) -> None:
