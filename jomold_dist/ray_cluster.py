@@ -27,10 +27,8 @@ from jomold_dist.errors import PREEMPTED, ConfigError
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS, ANSWER_SECONDS, QUIET_SECONDS = 2.0, 10.0, 5.0
-HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(
-    (0, 0, 0, 4, 0, 0, 0, 0, 0)
-)  # HTTP/2, which gRPC is, with no wishes
-SETTINGS = 4  # the type, in byte 3, of the frame that an HTTP/2 server begins with
+SETTINGS = 4  # the type, in byte 3, of the frame with which both sides of HTTP/2, and so of gRPC, begin
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, SETTINGS, 0, 0, 0, 0, 0))
 AUTHENTICATION = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 

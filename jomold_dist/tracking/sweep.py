@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.tracking.notes import FOLDER, Notes, own_run
+from jomold_dist.tracking.notes import FOLDER, Notes, active_run, own_run
 from jomold_dist.tracking.recorder import PARENT, origin, run_status, shown, warn
 from jomold_dist.tracking.session import connect, tags_of_data
 from jomold_dist.tracking.store import given_uri, store_uri
@@ -46,9 +46,10 @@ class SweepRecord:
 
             own = Notes.read(folder, store_uri(config), config.tracking.experiment).run
             run, params = own, []
-            if not own or client.get_run(own).data.tags.get(PARENT) != self.run:
+            there = active_run(client, own)
+            if there is None or there.data.tags.get(PARENT) != self.run:
                 run = self.notes.stages.get(folder.name, "")
-                if not run:
+                if active_run(client, run) is None:
                     about = origin() | {PARENT: str(self.run), "trained_as": own or "unknown"}
                     run = client.create_run(self.experiment_id, tags=about, run_name=title).info.run_id
                     self.notes.stages[folder.name] = run

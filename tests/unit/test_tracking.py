@@ -407,6 +407,25 @@ def test_a_folder_of_sweeps_holds_a_run_for_each(config: Config, caplog: pytest.
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
+def test_a_trial_whose_run_was_deleted_is_there_as_another(config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    trial, folder = Path(config.run.dir), Path(config.run.dir).parent / "sweep"
+    folder.mkdir()
+    with open_recorder(config, MANIFEST, WORLD):
+        pass
+    client(config).delete_run(notes(config)["run"])
+    children = []
+    for _ in range(3):
+        with open_sweep(config, folder, "table2a", {}, MANIFEST) as record:
+            record.trial(trial, config, "han, seed 0", {"row": "han"}, {"segment_type": 55.0})
+        (child,) = [run for name, run in runs(config).items() if name == "han, seed 0"]
+        assert child.data.metrics == {"test/segment_type": 55.0}
+        children.append(child.info.run_id)
+        if len(children) == 2:
+            client(config).delete_run(child.info.run_id)
+    assert children[0] == children[1] != children[2]
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
 def test_a_deleted_experiment_is_told_with_the_way_back(config: Config, caplog: pytest.LogCaptureFixture) -> None:
     with open_recorder(config, MANIFEST, WORLD):
         pass
