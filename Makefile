@@ -10,7 +10,7 @@ TORCH := torch==2.13.0
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test test-all lint format docs clean
+.PHONY: help env run test test-all processors lint format docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -25,6 +25,9 @@ test: lint ## lint, types and the tests that CI runs
 
 test-all: lint ## lint, types and every test
 	$(PY) -m pytest
+
+processors: $(STAMP) ## the tests that compare figures, as other processors and numbers of threads compute them
+	$(PY) tools/check_processors.py
 
 lint: $(STAMP) ## style and types
 	$(PY) -m ruff check

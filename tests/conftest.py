@@ -12,9 +12,8 @@ import pytest
 hypothesis.settings.register_profile("jomold_dist", deadline=None)  # a busy machine is no failure
 hypothesis.settings.load_profile("jomold_dist")
 
-os.environ["OMP_NUM_THREADS"] = os.environ.get(
-    "TEST_THREADS", "1"
-)  # before torch is imported, and for the processes that tests start
+# Before torch is imported, and for the processes that tests start.
+os.environ["OMP_NUM_THREADS"] = os.environ.get("TEST_THREADS", "1")
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.pop("MLFLOW_TRACKING_URI", None)

@@ -21,7 +21,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 # Those that only measure or write the docs. The first three take minutes; they are started with --help.
-BENCHMARKS = ("bench_exchange", "bench_loader", "bench_plan", "bench_checkpoint", "bench_train", "measure_shuffle")
+BENCHMARKS = (
+    "bench_exchange",
+    "bench_loader",
+    "bench_plan",
+    "bench_checkpoint",
+    "bench_train",
+    "measure_shuffle",
+    "check_processors",
+)
 
 
 @dataclass(frozen=True)

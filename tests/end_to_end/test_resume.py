@@ -24,7 +24,7 @@ from results import same_results, without_times
 from safetensors.torch import load_file
 
 from jomold_dist.training.checkpoint import check_checkpoint, newest_checkpoint
-from tests.margins import record_margins
+from tests.margins import LOSSES_APART, WEIGHTS_APART, record_margins
 
 DROPOUT = ("model.attention_dropout=0.1", "model.classifier_dropout=0.5", "train.precision=float32")
 EVERY_STEP = ("checkpoint.every_steps=1",)
@@ -164,15 +164,13 @@ CHAINS = {
     "engines": ((2, "ddp"), (2, "deepspeed"), (2, "ddp")),
     "ranks_and_engines": ((1, "ddp"), (2, "deepspeed"), (4, "ddp"), (1, "deepspeed")),
 }
-# How far weights may be from those of the undisturbed run; one step more or less moves some by 2e-3.
-# SGD is for float32, the one precision that both engines have: rounding moves weights by 1e-7 a step, and by 3e-5 where
-# the input of a hidden unit lies so near to 0 that a second of a video has part in the unit's gradient here and not
-# there. Adam is for float64: it divides gradients by their own size, also those that are nothing but rounding: 5e-9.
-APART = {"sgd": 1e-4, "adam": 1e-6}
-# How near to each other the probabilities and losses may be that decide what is removed. In float32 they are apart by
-# 1e-6, and 1e-4 after one such unit: with less than that between them, a label would be removed or not. And how many
-# points the best epoch must be ahead of the others, of which a segment that falls the other way makes some 0.5.
-DECISIVE = {"sgd": (5e-4, 2.0), "adam": (1e-5, 0.1)}
+# How far weights may be from those of the undisturbed run; one step more or less moves some by 2e-3. SGD is for
+# float32, the one precision that both engines have. Adam is for float64: it divides gradients by their own size, also
+# those that are nothing but rounding, and makes 5e-9 of it.
+APART = {"sgd": WEIGHTS_APART, "adam": 1e-6}
+# What must lie between the undisturbed run and another one: in the losses and probabilities that decide what is removed
+# and, in points, between its best epoch and the others. A segment that falls the other way makes some 0.5.
+DECISIVE = {"sgd": (LOSSES_APART, 2.0), "adam": (1e-5, 0.1)}
 
 
 def close_results(one: Path, other: Path, tolerance: float) -> None:

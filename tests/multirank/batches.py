@@ -54,8 +54,9 @@ def plain_config(**train: Any) -> Config:
 
 
 def make_step(world: World, config: Config, cross_modal: bool = True) -> TrainStep:
-    """Collective: jomold's step, with the same parameters on every call."""
-    torch.manual_seed(0)
+    """Collective: jomold's step, with the same parameters on every call. With these, no loss is near another one where
+    it is decided what is removed."""
+    torch.manual_seed(10)
     ratio = torch.linspace(0.2, 1.0, CATEGORIES, dtype=torch.float64)
     method = METHODS["jomold"](config, manifest(), NoiseRatios(ratio.flip(0), ratio), world.device)
     settings = StepSettings(LossWeights(2.0, 1.0, 1.0, 1.0), cross_modal=cross_modal, seed=0)

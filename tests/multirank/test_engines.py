@@ -16,6 +16,7 @@ from ranks import run_ranks
 from jomold_dist.config import Config, DeepSpeedConfig, ModelConfig
 from jomold_dist.denoising.methods import Moment
 from jomold_dist.distributed.world import World
+from tests.margins import LOSSES_APART, WEIGHTS_APART, record_margins
 
 logger = logging.getLogger(__name__)  # figures, with `-o log_cli=true -o log_cli_level=INFO`
 ENGINES = ("ddp", 0, 1, 2, 3)  # a number is DeepSpeed's ZeRO stage
@@ -57,7 +58,7 @@ class Case:
 
 
 def train(world: World, cases: list[Case]) -> list[Run]:
-    """Collective: every case's removed labels a step, loss sums a step, and weights at the end."""
+    """Collective: every case's removed labels a step, loss sums a step, how near other removals were, and weights."""
     return [_train(world, case) for case in cases]
 
 
@@ -68,14 +69,17 @@ def _train(world: World, case: Case) -> Run:
     if case.poison is not None:
         features["motion"][case.poison, 1, 2] = float("nan")
     removed, losses = [], []  # type: ignore[var-annotated]
-    for number in range(case.steps):
-        report = step(own_batch(world, number, features, labels), Moment(number, case.steps), case.rate)
-        removed.append(list(zip(report.keys, report.visual.tolist(), report.category.tolist(), strict=True)))
-        losses.append(step.take_sums())
+    with pytest.MonkeyPatch.context() as patch:
+        margins = record_margins(patch)
+        for number in range(case.steps):
+            report = step(own_batch(world, number, features, labels), Moment(number, case.steps), case.rate)
+            removed.append(list(zip(report.keys, report.visual.tolist(), report.category.tolist(), strict=True)))
+            losses.append(step.take_sums())
     weights = step.weights()
     digest = hashlib.sha256(b"".join(w.numpy().tobytes() for w in weights.values())).hexdigest()
     losses = torch.stack(losses) if losses else None
-    return {"removed": removed, "losses": losses, "digest": digest, "weights": weights if world.is_main else None}
+    found = {"removed": removed, "losses": losses, "margin": min(margins, default=0.0), "digest": digest}
+    return found | {"weights": weights if world.is_main else None}
 
 
 def together(ranks: list[Run]) -> Run:
@@ -83,7 +87,7 @@ def together(ranks: list[Run]) -> Run:
     assert len({rank["digest"] for rank in ranks}) == 1
     removed = [sorted(label for rank in ranks for label in rank["removed"][n]) for n in range(len(ranks[0]["removed"]))]
     losses = sum(rank["losses"] for rank in ranks) if removed else None
-    return {"removed": removed, "losses": losses, "weights": ranks[0]["weights"]}
+    return {"removed": removed, "losses": losses, "margin": ranks[0]["margin"], "weights": ranks[0]["weights"]}
 
 
 def results(size: int, cases: list[Case], folder: Path) -> list[Run]:
@@ -126,6 +130,7 @@ def test_sgd_gives_the_same_weights_and_removals(
     size: int, splits: tuple[int | None, ...], one_rank: dict[Case, Run], tmp_path: Path
 ) -> None:
     wanted = one_rank[Case()]
+    assert wanted["margin"] > LOSSES_APART
     assert any(visual for step in wanted["removed"] for _, visual, _ in step)
     cases = by_engine(Case(), *splits)
     found = results(size, cases, tmp_path)
@@ -134,7 +139,7 @@ def test_sgd_gives_the_same_weights_and_removals(
         assert run["removed"] == wanted["removed"], case
         furthest[case.engine, case.micro_batch] = distance(run, wanted)
     logger.info("SGD, float32, 20 steps, %d ranks, weights from one rank's with DDP: %s", size, furthest)
-    assert max(furthest.values()) < 1e-6
+    assert max(furthest.values()) < WEIGHTS_APART
     assert distance(wanted, one_rank[Case(steps=0)]) > 1e-2  # far more than the bound
 
 
@@ -142,10 +147,11 @@ def test_clipping_frozen_parameters_layers_and_skipped_steps(one_rank: dict[Case
     cases = [replace(case, engine=engine) for case in VARIANTS.values() for engine in ENGINES]
     for case, run in zip(cases, results(2, cases, tmp_path), strict=True):
         wanted = one_rank[replace(case, engine="ddp", micro_batch=None)]
+        assert wanted["margin"] > LOSSES_APART, case
         assert run["removed"] == wanted["removed"], case
-        assert distance(run, wanted) < 1e-6, case
+        assert distance(run, wanted) < WEIGHTS_APART, case
         if case.layers == 1:
-            assert distance(wanted, one_rank[Case(steps=3)]) > 1e-4, case  # it makes a difference
+            assert distance(wanted, one_rank[Case(steps=3)]) > 10 * WEIGHTS_APART, case  # it makes a difference
         assert (run["removed"][1] == []) == (case.poison is not None)
 
 
@@ -182,7 +188,8 @@ def test_adam_in_float32_begins_alike(size: int, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_half_precision_stays_near_float32(one_rank: dict[Case, Run], tmp_path: Path) -> None:
-    """Losses within 5 % of float32's (one other removal makes 2 %), and every engine as near to DDP as in float32."""
+    """Losses within 5 % of float32's (one other removal makes 2 %), and every engine near DDP: a weight that is rounded
+    the other way moves others by 7e-5, and a label that is removed instead of another by some 1e-3."""
     wanted = one_rank[Case()]["losses"][:6]
     for precision in ("bf16", "float16"):
         cases = by_engine(Case(precision=precision, steps=6))
@@ -193,13 +200,15 @@ def test_half_precision_stays_near_float32(one_rank: dict[Case, Run], tmp_path: 
                 "%s, %s: %.1e from float32's losses, %.1e from DDP", precision, case.engine, apart.max(), from_ddp
             )
             assert apart.max() < 0.05, case
-            assert from_ddp < 1e-6, case
-            assert run["removed"] == found[0]["removed"], case
+            assert from_ddp < 5e-3, case
+            others = [set(a) ^ set(b) for a, b in zip(run["removed"], found[0]["removed"], strict=True)]
+            assert sum(map(len, others)) <= 4, case  # of some 290
 
 
 @pytest.mark.slow
 def test_dropout_is_the_same_with_every_engine(tmp_path: Path) -> None:
     cases = by_engine(Case(dropout=0.3, steps=4))
     found = results(2, cases, tmp_path)
-    assert max(distance(run, found[0]) for run in found) < 1e-6
-    assert distance(found[0], results(2, [Case(steps=4)], tmp_path)[0]) > 1e-4
+    assert found[0]["margin"] > LOSSES_APART
+    assert max(distance(run, found[0]) for run in found) < WEIGHTS_APART
+    assert distance(found[0], results(2, [Case(steps=4)], tmp_path)[0]) > 10 * WEIGHTS_APART

@@ -37,7 +37,7 @@ def test_pooled_frames_give_what_unpooled_frames_give() -> None:
     pooled = features | {"frames": features["frames"].view(3, 10, 8, 2048).mean(2)}
     with torch.no_grad():
         for one, other in zip(net(**features), net(**pooled), strict=True):
-            torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=0)  # rounding makes 1e-6
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -48,8 +48,8 @@ def test_the_ranking_pass_is_the_forward_pass_without_cross_modal_attention(laye
     audio, visual = net.rank(begun, with_dropout=False)
     with torch.no_grad():
         expected = net.eval()(**features, cross_modal=False)
-    assert torch.equal(audio, expected.audio_prob)
-    assert torch.equal(visual, expected.visual_prob)
+    for prob, wanted in ((audio, expected.audio_prob), (visual, expected.visual_prob)):
+        torch.testing.assert_close(prob, wanted, atol=1e-6, rtol=0)  # one head less: a product of another shape
     assert not audio.requires_grad
 
 

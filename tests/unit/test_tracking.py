@@ -228,7 +228,7 @@ def test_the_model_is_kept_and_predicts(config: Config, tmp_path: Path, cross_mo
     assert set(found) == set(wanted._fields)
     for name, tensor in wanted._asdict().items():
         assert found[name].dtype == np.float32
-        np.testing.assert_allclose(found[name], tensor.numpy(), atol=1e-6)
+        np.testing.assert_allclose(found[name], tensor.numpy(), atol=1e-5)  # in float32, in parts of another size
 
     signature = loaded.metadata.signature
     assert [(i.name, i.shape, i.type) for i in signature.inputs] == [
@@ -554,13 +554,14 @@ def test_the_users_uri_is_honoured(config: Config, tmp_path: Path, monkeypatch: 
 
 
 def test_the_ui_command_can_be_run(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(Path(sys.executable).parent)
+    programs = Path(sys.executable).parent.resolve()  # .venv may be a link
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+    monkeypatch.chdir(programs)
     monkeypatch.setenv("PATH", "")
     assert ui_command(config) == f"mlflow ui --backend-store-uri 'sqlite:///{Path(config.run.dir).parent}/mlflow.db'"
-    monkeypatch.chdir(Path(sys.executable).parent.parent)
+    monkeypatch.chdir(programs.parent)
     assert ui_command(config).startswith("bin/mlflow ui ")
     monkeypatch.chdir("/")
-    assert Path(sys.executable).parent.is_relative_to("/")
     assert (Path("/") / ui_command(config).split(" ui ")[0]).is_file()
 
 
