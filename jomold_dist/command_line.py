@@ -7,8 +7,9 @@ import functools
 import io
 import os
 import sys
-from collections.abc import Callable
-from typing import NoReturn, ParamSpec, TextIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn, ParamSpec, TextIO
 
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, StoppedError, UserError
 from jomold_dist.places import local_path
@@ -21,11 +22,12 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
     """Makes a function a command, which returns its exit code; None is success.
 
     It can print on any terminal: what the encoding lacks is escaped. A user's mistake is one message and 2, a stop one
-    message and 75, Ctrl-C and an output that is closed early (`| head`) a message and 1.
+    message and 75, Ctrl-C and what cannot be printed (`| head`, a full disk) a message and 1.
     """
 
     @functools.wraps(main)
     def run(*words: P.args, **options: P.kwargs) -> int:
+        before = sys.stdout
         _print_anything()
         try:
             code = main(*words, **options)
@@ -37,18 +39,62 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
         except KeyboardInterrupt as error:
             say("interrupted")
             return exit_code(error)
-        except BrokenPipeError as error:
-            _silence(sys.stdout)
-            say("nobody reads what is printed any more")
-            return exit_code(error)
+        except PrintError as error:
+            _silence(before)
+            say(f"what was to be printed is lost: {error.strerror}")
+            return FAILURE
+        finally:
+            sys.stdout = before
 
     return run
+
+
+class PrintError(OSError):
+    """Something cannot be printed: the reader has gone, the disk behind stdout is full."""
+
+
+class _Output(io.TextIOBase):
+    """stdout, whose errors are told from those of files."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with _printing():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with _printing():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise PrintError(error.errno, error.strerror or str(error)) from None
 
 
 def _print_anything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if sys.stdout is not None:
+        sys.stdout = _Output(sys.stdout)
 
 
 def _silence(stream: TextIO) -> None:

@@ -32,7 +32,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    shards: str = place("data/llp")
+    shards: str = place("data/llp", remote=True)
     """Folder of the shards and their manifest, or its URL: http(s)://, s3://, gs:// and whatever else fsspec knows."""
     streams: int = number(48, 1)
     """Fixed lanes of the canonical order. The number of ranks must divide it; changing it changes the order."""
@@ -222,7 +222,7 @@ class DistributedConfig:
 class TrackingConfig:
     enabled: bool = True
     """Record the run in MLflow."""
-    uri: str | None = place(None, services=("databricks", "databricks-uc", "uc"))
+    uri: str | None = place(None, services=("databricks", "databricks-uc", "uc"), remote=True)
     """MLflow's tracking URI, without name and password, for which there are MLFLOW_TRACKING_USERNAME and
     MLFLOW_TRACKING_PASSWORD. None: MLFLOW_TRACKING_URI if set, else an sqlite store beside the run folders."""
     experiment: str = "jomold_dist"

@@ -28,10 +28,10 @@ def number(default: Any, low: float | None = None, high: float | None = None, *,
     return field(default=default, metadata={"bounds": Bounds(low, high, above)})
 
 
-def place(default: str | None, services: tuple[str, ...] = ()) -> Any:
-    """A field for a path or URL: a leading `~` is expanded, and processes with other working directories get it
-    absolute (see `places.py`). `services` are names that are neither."""
-    return field(default=default, metadata={"place": True, "services": services})
+def place(default: str | None, services: tuple[str, ...] = (), remote: bool = False) -> Any:
+    """A field for a path or, if it may be `remote`, a URL: a leading `~` is expanded, and processes with other working
+    directories get it absolute (see `places.py`). `services` are names that are neither."""
+    return field(default=default, metadata={"place": True, "services": services, "remote": remote})
 
 
 class Tree(dict[str, Any]):

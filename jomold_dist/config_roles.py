@@ -43,7 +43,7 @@ OF_A_NODE = frozenset(
         "data.attempts",
         "data.threads",
         "data.storage",
-        "denoise.ratio_file",  # rank 0 reads it
+        "denoise.ratio_file",  # what rank 0 reads there is used
         "run.wall_minutes",
     }
 )

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from jomold_dist.config import Config
 from jomold_dist.config_fields import Bounds, Tree
 from jomold_dist.errors import ConfigError, nearest
-from jomold_dist.places import expanded
+from jomold_dist.places import expanded, split_scheme
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Setting:
     default: Any
     bounds: Bounds | None
     is_place: bool
+    is_remote: bool = False
 
     @property
     def is_text(self) -> bool:
@@ -52,7 +53,12 @@ def schema(cls: type = Config, prefix: str = "") -> dict[str, Setting]:
             settings |= schema(typing.cast(type, hint), f"{name}.")
         else:
             settings[name] = Setting(
-                name, hint, item.default, item.metadata.get("bounds"), bool(item.metadata.get("place"))
+                name,
+                hint,
+                item.default,
+                item.metadata.get("bounds"),
+                bool(item.metadata.get("place")),
+                bool(item.metadata.get("remote")),
             )
     return settings
 
@@ -76,7 +82,7 @@ def convert(given: Given, setting: Setting, choices: Iterable[str] | None) -> tu
     elif hint is str:
         value, problem = _convert_text(given)
         if setting.is_place and not problem:
-            value, problem = _convert_place(value)
+            value, problem = _convert_place(value, setting.is_remote)
     elif hint is bool:
         value, problem = (given.value, None) if isinstance(given.value, bool) else (None, "must be true or false")
     else:
@@ -123,7 +129,12 @@ def _convert_text(given: Given) -> tuple[Any, str | None]:
     return (value, None) if isinstance(value, str) and value else (None, "must be a text")
 
 
-def _convert_place(text: str) -> tuple[Any, str | None]:
+def _convert_place(text: str, is_remote: bool) -> tuple[Any, str | None]:
+    if not is_remote:
+        scheme, path = split_scheme(text)
+        if path is None or scheme.startswith("sqlite"):
+            return None, "must be a path on this machine, not an address"
+        text = path
     try:
         return expanded(text), None
     except ConfigError as error:

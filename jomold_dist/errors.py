@@ -55,6 +55,8 @@ class LostRankError(Exception):
     launchers exit with 1.
     """
 
+    told = False  # whether the log has it
+
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """`" (did you mean 'x'?)"` for the known name closest to `name`, or an empty string if none is close."""

@@ -6,18 +6,22 @@ Everything that leaves the program as a file is written through `writing`.
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
+import secrets
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 MOST_LINKS = 40  # as the kernel
+LEFTOVER_SECONDS = 86_400.0
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -47,8 +51,8 @@ def writing(path: Path) -> Iterator[Path]:
                 shutil.copyfileobj(content, stream)
         return
     target = Path(os.path.realpath(path))
-    aside = target.with_name(f".{target.name}.partial")
-    aside.unlink(missing_ok=True)  # of a killed process, and perhaps of somebody else's
+    aside = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    _remove_leftovers(target)
     try:
         yield aside
         sync(aside)
@@ -58,6 +62,14 @@ def writing(path: Path) -> Iterator[Path]:
         sync(target.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Removes what killed processes have left of the same file; what is younger may be somebody's work."""
+    for leftover in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
+        with suppress(OSError):
+            if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
+                leftover.unlink()
 
 
 def check_output(path: Path) -> None:

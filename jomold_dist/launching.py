@@ -14,7 +14,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from jomold_dist.command_line import exit_code, say
+from jomold_dist.command_line import PrintError, exit_code, say
 from jomold_dist.config import Config, DistributedConfig
 from jomold_dist.distributed.agreement import agree_on_settings
 from jomold_dist.distributed.environment import read_environment
@@ -78,7 +78,7 @@ def _run(
                 reached = exit_code(error)
         return reached
     except LostRankError as error:
-        if world is None:  # otherwise named in the log when it was found
+        if not error.told:
             say(str(error))
         return exit_code(error) if reached is None else reached  # a rank lost while leaving changes nothing
     except UserError as error:
@@ -93,7 +93,7 @@ def _run(
     except KeyboardInterrupt as error:
         say("interrupted")
         return exit_code(error)
-    except BrokenPipeError:  # as in every command
+    except PrintError:  # as in every command
         raise
     except Exception as error:
         traceback.print_exc()

@@ -207,8 +207,9 @@ def follow(actors: list[Any], signals: Signals, config: Config) -> int:
             except RayError as error:
                 codes[index], text = FAILURE, ""
                 say(f"node {index} of {len(actors)} is lost ({reason(error)}); the same command goes on")
-            sys.stdout.write(text)
-            sys.stdout.flush()
+            with suppress(OSError):  # what cannot be printed ends no training
+                sys.stdout.write(text)
+                sys.stdout.flush()
             if "EADDRINUSE" in text:
                 say("a port that was free has been taken in the meantime; the same command takes another")
             if codes[index] and kill_at == math.inf:

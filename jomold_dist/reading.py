@@ -75,7 +75,7 @@ def _mode(path: Path) -> int | None:
 def read_json(path: Path) -> Any:
     """A JSON file's content. UnreadableError; ValueError for damage; those of ABSENT."""
     with reading(path):
-        content = path.read_bytes()
+        content = regular_file(path).read_bytes()
     try:
         return json.loads(content)
     except RecursionError:
@@ -85,7 +85,7 @@ def read_json(path: Path) -> Any:
 def read_arrays(file: Path | BinaryIO) -> dict[str, np.ndarray]:
     """The arrays of an .npz by name. UnreadableError; ValueError for damage; those of ABSENT."""
     if isinstance(file, Path):
-        with reading(file), file.open("rb") as opened:
+        with reading(file), regular_file(file).open("rb") as opened:
             return read_arrays(opened)
     try:
         if file.read(len(ZIP)) != ZIP:

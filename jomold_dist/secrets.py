@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-SECRET = re.compile("key|secret|token|passw|auth|credential|cookie|signature", re.IGNORECASE)
+SECRET = re.compile("key|secret|token|passw|auth|credential|cookie|header|signature", re.IGNORECASE)
 ELSEWHERE = "give credentials as the storage's own tools take them (environment, configuration file)"
 
 # A password may hold slashes, by mistake; and a path that was made of an address has but one of its two.

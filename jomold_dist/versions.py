@@ -1,8 +1,12 @@
-"""Which release of a package is installed."""
+"""Which release of a package is installed, and which code this one is."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
 
 
 def version(package: str) -> str:
@@ -11,3 +15,12 @@ def version(package: str) -> str:
         return importlib.metadata.version(package).partition("+")[0]  # torch's local part is no release
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
+
+
+def code_digest() -> str:
+    """SHA-256 of this package's modules: their names and contents."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(PACKAGE).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()

@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from jomold_dist.command_line import command, config_parser, say
+from jomold_dist.command_line import command, config_parser, say, tell
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS
 from jomold_dist.launching import plain_logging
 from jomold_dist.stopping import sigterm_as_ctrl_c
@@ -43,12 +43,12 @@ def sweep(config: Path, overrides: list[str], dry_run: bool) -> int:
         return SUCCESS
     from jomold_dist.tuning.sweep import run_sweep  # imports Ray, which takes seconds
 
-    return FAILURE if run_sweep(plan, tell) else SUCCESS
+    return FAILURE if run_sweep(plan, tell_progress) else SUCCESS
 
 
-def tell(text: str) -> None:
-    """A line of the sweep's progress."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+def tell_progress(text: str) -> None:
+    """A line of the sweep's progress. One that cannot be printed ends no trial."""
+    tell(f"{time.strftime('%H:%M:%S')} {text}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from jomold_dist.command_line import command, exit_code, training_parser
+from jomold_dist.command_line import command, exit_code, tell, training_parser
 from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
 from jomold_dist.denoising.methods import METHODS
@@ -57,8 +57,10 @@ def main() -> int:
 
 def dry_run(load: Callable[[], Config], ranks: int | None) -> int:
     """Tells what a run on so many ranks would do (None: on those that were started); they need not meet for it."""
-    place = read_environment(os.environ)
-    if place.rank == 0:
+    place = read_environment(os.environ, meeting=False)
+    if place.rank > 0:
+        tell(f"rank {place.rank} of {place.size} (RANK, WORLD_SIZE) leaves the dry run to rank 0", on_stderr=True)
+    else:
         config, ranks = load(), ranks or place.size
         manifest = inspect_run(config, ranks)
         print(forecast_report(forecast(config, manifest, ranks, SPLITS), config, manifest))

@@ -15,7 +15,7 @@ from typing import Any
 
 from watching import progress
 
-from jomold_dist.command_line import command, command_parser
+from jomold_dist.command_line import command, command_parser, tell
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.shard_check import Problem
 from jomold_dist.data.source import read_manifest
@@ -36,9 +36,10 @@ def main(words: list[str] | None = None) -> int:
     manifest = readable_manifest(arguments)
     with progress("verified", sum(split.videos for split in manifest.splits.values())) as more:
         result = verify_data_set(arguments.folder, manifest, arguments.level, arguments.jobs, more)
-    summarise(arguments, manifest, result)
+    untold = tell(summary(arguments, manifest, result), bool(arguments.report) and is_stdout(arguments.report))
     head = {"folder": str(arguments.folder), "name": manifest.name, "manifest_sha256": manifest.digest}
-    raise_together([*map(str, result.problems), *report(arguments, head | result.to_json())])
+    problems = [*map(str, result.problems), *report(arguments, head | result.to_json())]
+    raise_together([*problems, *([f"the summary cannot be printed: {untold}"] if untold else [])])
     return SUCCESS
 
 
@@ -97,8 +98,8 @@ def unwritable(path: Path, write: Callable[[], None]) -> str | None:
     return None
 
 
-def summarise(arguments: argparse.Namespace, manifest: Manifest, result: Verification) -> None:
-    """On stdout, or, where the report goes there, on stderr."""
+def summary(arguments: argparse.Namespace, manifest: Manifest, result: Verification) -> str:
+    """What is printed on stdout, or, where the report goes there, on stderr."""
     verdict = "all as the manifest says" if result.sound else f"{len(result.problems)} problems"
     lines = [f"{arguments.folder}: {manifest.name}{' (simulated)' if manifest.simulated else ''}, {verdict}"]
     for name, total in result.splits.items():
@@ -110,7 +111,7 @@ def summarise(arguments: argparse.Namespace, manifest: Manifest, result: Verific
         )
         if unchecked := total["videos_without_checksum"]:
             lines.append(f"    {unchecked} videos have no checksum: the set was packed before there were")
-    print("\n".join(lines), file=sys.stderr if arguments.report and is_stdout(arguments.report) else sys.stdout)
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

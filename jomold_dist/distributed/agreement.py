@@ -7,7 +7,6 @@ import json
 import platform
 import socket
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,8 @@ from jomold_dist.config import Config
 from jomold_dist.config_roles import may_differ
 from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object, gather_objects
 from jomold_dist.errors import ConfigError
+from jomold_dist.versions import code_digest
 
-PACKAGE = Path(__file__).parents[1]
 SHOWN_SETTINGS, SHOWN_RANKS, SHOWN_LETTERS = 8, 4, 80
 
 
@@ -56,15 +55,6 @@ def program() -> dict[str, str]:
         "numpy's version": np.__version__,
         "Python's version": platform.python_version(),
     }
-
-
-def code_digest() -> str:
-    """SHA-256 of this package's modules: their names and contents."""
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(PACKAGE).as_posix()} {len(content)}\n".encode() + content)
-    return digest.hexdigest()
 
 
 def _difference(main: Mapping[str, Any], gathered: list[tuple[str, Mapping[str, Any]] | None]) -> str:

@@ -6,6 +6,7 @@ may also be left over from something else, or written by hand.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -29,9 +30,9 @@ class RankEnvironment:
     """Whether the launcher holds the store through which they meet, rather than rank 0."""
 
 
-def read_environment(environment: Mapping[str, str]) -> RankEnvironment:
+def read_environment(environment: Mapping[str, str], meeting: bool = True) -> RankEnvironment:
     """ConfigError with everything that is wrong: no numbers, a rank outside the world, a world without a meeting place.
-    Without any of the variables this is a world of one.
+    Without any of the variables this is a world of one. Ranks without a `meeting` need no place for it.
     """
     problems: list[str] = []
 
@@ -39,7 +40,7 @@ def read_environment(environment: Mapping[str, str]) -> RankEnvironment:
         text = environment.get(name)
         if text is None:
             return default
-        value = int(text) if text.strip().lstrip("-").isdecimal() else None
+        value = int(text) if re.fullmatch(r"\s*-?[0-9]{1,9}\s*", text) else None
         if value is not None and value >= low and (high is None or value <= high):
             return value
         wanted = f"at least {low}" if high is None else f"{low}" if low == high else f"from {low} to {high}"
@@ -53,7 +54,7 @@ def read_environment(environment: Mapping[str, str]) -> RankEnvironment:
     local_size = number(local, size, 1, size, f" with WORLD_SIZE={size}")
     local_rank = number("LOCAL_RANK", min(rank, local_size - 1), 0, local_size - 1, f" with {local_size} on this node")
     host, port = "", 0
-    if size > 1 and not problems:
+    if size > 1 and meeting and not problems:
         host, port = environment.get("MASTER_ADDR", ""), number("MASTER_PORT", 0, 1, MOST_PORTS, "")
         missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
         problems += [f"WORLD_SIZE={size} needs {name}, which is not set" for name in missing]

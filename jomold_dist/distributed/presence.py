@@ -199,6 +199,7 @@ def naming_lost_ranks(presence: Presence | None) -> Iterator[None]:
             raise
         lost = LostRankError(presence.explain(error))
         logger.error("error: %s", lost)
+        lost.told = True
         raise lost from error
 
 

@@ -137,7 +137,7 @@ def report(found: Comparison) -> str:
     if rows:
         parts.append(markdown_table(["removed labels", "in all epochs", "precision %", "recall %"], rows))
     if any("=" in row.name for row in found.rows):
-        parts.append("Rows are named by what differs; a setting that a row does not name has its default there.")
+        parts.append("Rows are named by what differs; what a row does not name is the same in all, or has its default.")
     if found.notes:
         parts.append("\n".join(f"- {note}" for note in found.notes))
     return "\n\n".join(parts)

@@ -8,9 +8,8 @@ from typing import Any
 
 from jomold_dist.config import SCORES
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.distributed.agreement import code_digest
 from jomold_dist.training.evaluate import Evaluation
-from jomold_dist.versions import version
+from jomold_dist.versions import code_digest, version
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,8 @@ def _find_noise_ratios(run: Run) -> None:
         constant = torch.full((len(names),), float(denoise.ratio_constant or 0.0), dtype=torch.float64)
         ratios = NoiseRatios(constant, constant)
     elif denoise.ratios == "file":
-        ratios = read_noise_ratios(Path(str(denoise.ratio_file)), names)
+        with agree_on_errors(run.world):
+            ratios = read_noise_ratios(Path(str(denoise.ratio_file)), names)
     else:
         network = _load(run, run.folder.weights("estimator"))
         with run.loader("train", False, run.config.estimator_batch_size) as loader:

@@ -183,6 +183,20 @@ def test_what_is_no_file_is_written_and_nothing_else_is_printed_there(name: str,
     assert Path("/dev/null").is_char_device()
 
 
+@pytest.mark.parametrize("name", ["dry run", "verify_shards"])
+def test_stdout_without_room(name: str, places: Places) -> None:
+    """One line says so, and what is to be written is written all the same."""
+    script, *words = all_commands(places)[name]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, str(next(ROOT.glob(f"*/{script}.py"))), *words], stdout=full,
+                              stderr=subprocess.PIPE, env=ENVIRONMENT, text=True)  # fmt: skip
+    assert done.returncode in (1, 2)
+    assert done.stderr.count("error: ") == 1, done.stderr
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (places.scratch / "report.json").exists() == (name == "verify_shards")
+
+
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_folder_behind_a_link(name: str, places: Places) -> None:
     link, target = places.scratch / "link", places.scratch / "disk" / "target"

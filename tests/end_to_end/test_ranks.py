@@ -78,6 +78,8 @@ def test_an_environment_that_describes_no_world(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     environment, part = ENVIRONMENTS[how]
+    if (script, how) == ("dry run", "no meeting place"):
+        pytest.skip("a dry run meets nobody")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     training = ("--config", tiny.config, f"run.dir={tmp_path / 'run'}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from jomold_dist.config import Config
 from jomold_dist.config_roles import decides, may_differ
 from jomold_dist.config_values import schema
-from jomold_dist.distributed.agreement import _compared, _difference, code_digest
+from jomold_dist.distributed.agreement import _compared, _difference
+from jomold_dist.versions import code_digest
 
 
 def test_every_setting_that_decides_a_result_is_compared() -> None:

@@ -54,7 +54,7 @@ def test_seeds_are_one_row_and_other_settings_another(tmp_path: Path) -> None:
     cells = [re.split(r" *\| *", line) for line in text.splitlines()]
     assert ["", "jomold, denoise.rule=joint, audio", "10.0 ± 0.0", "50.0 ± 0.0", "-", ""] in cells
     assert "F-scores on test of tiny in percent, simulated data; mean ± standard deviation over seeds" in text
-    assert "has its default there" in text
+    assert "what a row does not name is the same in all" in text
     assert found.notes == []
 
 

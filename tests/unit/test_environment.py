@@ -43,6 +43,8 @@ def test_worlds(environment: dict[str, str], wanted: RankEnvironment) -> None:
         ({"WORLD_SIZE": "0"}, ("WORLD_SIZE='0' must be a whole number, at least 1",)),
         ({"WORLD_SIZE": "two"}, ("WORLD_SIZE='two'",)),
         ({"WORLD_SIZE": "²"}, ("WORLD_SIZE='²'",)),
+        ({"RANK": "--1"}, ("RANK='--1'",)),
+        ({"WORLD_SIZE": "9" * 5000}, ("WORLD_SIZE='9",)),
         ({"WORLD_SIZE": "4", "RANK": "0"}, ("WORLD_SIZE=4 needs MASTER_ADDR", "WORLD_SIZE=4 needs MASTER_PORT")),
         ({"WORLD_SIZE": "4", **MEETING}, ("WORLD_SIZE=4 needs RANK, which is not set",)),
         ({"WORLD_SIZE": "2", "RANK": "2", **MEETING}, ("RANK='2' must be a whole number, from 0 to 1",)),

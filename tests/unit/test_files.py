@@ -102,6 +102,24 @@ def test_stdout_in_a_file_is_written_in_order(where: str, tmp_path: Path) -> Non
     assert out.read_text() == "of an earlier command\nbefore\ncontent\nafter\n"
 
 
+def test_two_writers_of_one_file_write_it_whole(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    with writing(path) as first, writing(path) as second:
+        first.write_text("first")
+        second.write_text("second, half")
+    assert path.read_text() == "first"
+    assert leftovers(tmp_path) == []
+
+
+def test_what_a_killed_process_has_left_goes_after_a_day(tmp_path: Path) -> None:
+    old, young = tmp_path / ".out.txt.1-a.partial", tmp_path / ".out.txt.2-b.partial"
+    for leftover in (old, young):
+        leftover.write_text("")
+    os.utime(old, (0, 0))
+    write_text(tmp_path / "out.txt", "text")
+    assert leftovers(tmp_path) == [young.name]
+
+
 def test_what_cannot_be_written_is_told_beforehand(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "circle").symlink_to("circle")

@@ -72,6 +72,14 @@ def test_an_account_without_a_home() -> None:
     assert "'~/runs' begins with '~', and this account has no home folder; write the path in full" in done.stderr
 
 
+def test_what_must_be_here_is_no_address() -> None:
+    for name in ("run.dir", "data.cache", "sweep.dir", "sweep.trials"):
+        with pytest.raises(ConfigError, match="must be a path on this machine, not an address") as caught:
+            load_as(Sweep, None, [f"{name}=http://anna:s3cret@host/x"])
+        assert "s3cret" not in str(caught.value)
+    assert load_config(None, ["run.dir=file:///runs/x"]).run.dir == "/runs/x"
+
+
 def test_an_unknown_account() -> None:
     with pytest.raises(ConfigError, match=r"there is no account 'no-such-account'.*or \./~no-such-account/x"):
         expanded("~no-such-account/x")
