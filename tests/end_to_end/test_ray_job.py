@@ -151,27 +151,35 @@ def test_a_node_that_lacks_a_package_is_told(ray_cluster: str, tiny: Tiny, tmp_p
         assert "Traceback" not in job.said
 
 
-def test_a_port_that_is_taken_meanwhile_is_told(
-    ray_cluster: str, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    import ray
+ONE_NODE = """
+import sys
+from pathlib import Path
+import ray
+from jomold_dist.ray_cluster import joined_cluster
+from jomold_dist.ray_nodes import ROOT, Node, Signals, follow
+from jomold_dist.config_files import load_config
+file, run, port = sys.argv[1:]
+torchrun = ["--nnodes=1", "--nproc-per-node=1", "--node-rank=0", "--master-addr=127.0.0.1", f"--master-port={port}"]
+signals = Signals()
+with joined_cluster():
+    actor = ray.remote(Node).remote()
+    ray.get(actor.start.remote(str(ROOT), Path(file).read_text(), run, torchrun, {}))
+    sys.exit(follow([actor], signals, load_config(Path(file))))
+"""
 
-    from jomold_dist.config_files import dump_config, load_config
-    from jomold_dist.ray_cluster import joined_cluster
-    from jomold_dist.ray_nodes import Node, Signals, follow
 
-    monkeypatch.setenv("RAY_ADDRESS", ray_cluster)
-    handlers = {number: signal.getsignal(number) for number in (TERM, signal.SIGINT)}
-    config = load_config(tiny.config)
-    with joined_cluster(), socket.create_server(("", 0)) as taken:
-        torchrun = ["--nnodes=1", "--nproc-per-node=1", "--node-rank=0", "--master-addr=127.0.0.1"]
-        torchrun.append(f"--master-port={taken.getsockname()[1]}")
-        actor = ray.remote(Node).options(num_cpus=1).remote()
-        ray.get(actor.start.remote(str(ROOT), dump_config(config), str(tmp_path / "run"), torchrun, {}))
-        assert follow([actor], Signals(), config) == 1
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    assert "error: a port that was free has been taken in the meantime" in capfd.readouterr().err
+def test_a_port_that_is_taken_meanwhile_is_told(ray_cluster: str, tiny: Tiny, tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as taken:
+        words = [str(tiny.config), str(tmp_path / "run"), str(taken.getsockname()[1])]
+        done = subprocess.run(
+            [sys.executable, "-c", ONE_NODE, *words],
+            env=ENVIRONMENT | {"RAY_ADDRESS": ray_cluster},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    assert done.returncode == 1, done.stderr
+    assert "error: a port that was free has been taken in the meantime; the same command takes another" in done.stderr
 
 
 def test_the_template_for_kubernetes_is_consistent() -> None:
