@@ -70,6 +70,9 @@ class _Output(io.TextIOBase):
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
+    def close(self) -> None:
+        """Nothing: the stream is not this object's own, and Python calls it when the object goes."""
+
     def fileno(self) -> int:
         return self._stream.fileno()
 
