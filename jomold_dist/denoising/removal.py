@@ -89,7 +89,8 @@ def select_noisy_labels(
     """The labels of one whole batch that Algorithm 1 removes: Removal of bool (B, C).
 
     Losses (B, C) are compared as float32, of the positives only; `labels` (B, C) is multi-hot; ratios (C,) lie in
-    [0, 1]. Equal losses are ordered by row. ValueError for shapes or ratios that do not fit.
+    [0, 1]. Equal losses are ordered by row. All are brought to the labels' device. ValueError for shapes or ratios that
+    do not fit.
     """
     if not audio_loss.shape == visual_loss.shape == labels.shape or labels.dim() != 2:
         raise ValueError(
@@ -103,6 +104,9 @@ def select_noisy_labels(
             raise ValueError(f"{name} must lie in [0, 1]")
     if rule not in ("joint", "intra"):
         raise ValueError(f"rule must be 'joint' or 'intra', not {rule!r}")
+    audio_loss, visual_loss, audio_ratio, visual_ratio = (
+        tensor.to(labels.device) for tensor in (audio_loss, visual_loss, audio_ratio, visual_ratio)
+    )
     position, category = labels.bool().nonzero(as_tuple=True)
     rows = Rows(position, category, audio_loss[position, category], visual_loss[position, category])
     removed = remove_rows(rows, audio_ratio, visual_ratio, rule)
