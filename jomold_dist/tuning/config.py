@@ -11,7 +11,7 @@ from typing import Literal
 from jomold_dist.config import SCORES, Config
 from jomold_dist.config_fields import NO_SETTINGS, Tree, number, place
 from jomold_dist.config_files import load_as
-from jomold_dist.denoising.methods import METHODS
+from jomold_dist.methods.registry import checked
 
 
 @dataclass(frozen=True)
@@ -84,4 +84,4 @@ class Sweep(Config):
 
 def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     """The settings of a sweep file with overrides on top. ConfigError lists every problem found."""
-    return load_as(Sweep, path, overrides, {"method": METHODS})
+    return checked(load_as(Sweep, path, overrides))
