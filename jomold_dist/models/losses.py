@@ -18,6 +18,12 @@ def binary_cross_entropy(probability: Tensor, target: Tensor | float) -> Tensor:
     return -(target * p.log() + (1 - target) * (1 - p).log())
 
 
+def bernoulli_divergence(first: Tensor, second: Tensor) -> Tensor:
+    """KL(p‖q) of the coin with p from the coin with q, p = `first` and q = `second` clamped as above; any shape."""
+    p, q = (probability.clamp(CLAMP, 1 - CLAMP) for probability in (first, second))
+    return p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
+
+
 def smooth_targets(labels: Tensor, smoothing: float) -> Tensor:
     """s·y + (1−s)/2, float32 or the dtype of floating `labels`."""
     labels = labels if labels.is_floating_point() else labels.float()
@@ -30,14 +36,25 @@ def weighted_loss(probability: Tensor, target: Tensor, weight: Tensor | None = N
     return (loss if weight is None else loss * weight).sum()
 
 
-def contrastive_loss(similarity: Tensor, smoothing: float = 0.1, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
-    """−log Σ_τ q_τ·softmax(row)_τ over the rows of `similarity` (B, T, T), audio segments against visual ones.
+def contrastive_loss(
+    similarity: Tensor,
+    smoothing: float = 0.1,
+    reduction: Literal["mean", "sum"] = "mean",
+    form: Literal["log_of_sum", "sum_of_logs"] = "log_of_sum",
+) -> Tensor:
+    """The contrastive loss over the rows of `similarity` (B, T, T), audio segments against visual ones.
 
-    q is 1 − smoothing for the visual segment of the same second, and the rest spread evenly over the others. The log
-    is of the sum, as the released code has it (the paper of the loss has the sum of logs).
+    q is 1 − smoothing for the visual segment of the same second, and the rest spread evenly over the others; s the
+    softmax of a row. `log_of_sum`: −log Σ_τ q_τ·s_τ, as JoMoLD's released code has it. `sum_of_logs`:
+    −Σ_τ q_τ·log s_τ, as in MA, which proposed the loss.
     """
     segments = similarity.shape[-1]
     others = smoothing / (segments - 1) if segments > 1 else 0.0
-    same = similarity.softmax(-1).diagonal(dim1=-2, dim2=-1)  # (B, T)
-    loss = -((1 - smoothing - others) * same + others).log()  # a softmax row sums to 1
+    mine = 1 - smoothing - others  # what the same second has more than the others
+    if form == "log_of_sum":
+        same = similarity.softmax(-1).diagonal(dim1=-2, dim2=-1)  # (B, T)
+        loss = -(mine * same + others).log()  # a softmax row sums to 1
+    else:
+        logs = similarity.log_softmax(-1)
+        loss = -(mine * logs.diagonal(dim1=-2, dim2=-1) + others * logs.sum(-1))
     return loss.mean() if reduction == "mean" else loss.sum()
