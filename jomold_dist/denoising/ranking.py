@@ -28,7 +28,7 @@ class ByCategory(NamedTuple):
         return cls(category, count)
 
     def rank(self, value: Tensor) -> Tensor:
-        """Each row's place in its category by (value, position), from 0: values (N,), compared as float32 -> int64 (N,).
+        """Each row's place in its category by (value, position), from 0: values (N,), compared as float32 -> (N,).
         The places of rows that do not count mean nothing."""
         bits = value.to(torch.float32).add(0.0).view(torch.int32)  # adding 0 turns -0 into 0
         ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).to(torch.int64)  # integers in the order of the floats
