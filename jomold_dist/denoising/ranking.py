@@ -8,13 +8,14 @@ Legend: N rows, C categories.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
-class ByCategory(NamedTuple):
+@dataclass(frozen=True)
+class ByCategory:
     """Rows by category. Those that do not count have a category of their own, one past the last."""
 
     category: Tensor  # (N,) int64, 0…C
