@@ -13,10 +13,9 @@ from torch import Tensor
 
 from jomold_dist.models.event_network import HIDDEN, EventNetwork, SegmentHead, Streams
 from jomold_dist.models.network import FeatureSizes
-from jomold_dist.models.projection import at_least_float32
 
 
-class AVE(EventNetwork):
+class Ave(EventNetwork):
     """A head on both recurrent layers' outputs side by side scores every segment; the largest score is the video's."""
 
     def __init__(self, num_classes: int, feature_sizes: FeatureSizes, frames_per_segment: int = 1) -> None:
@@ -25,7 +24,8 @@ class AVE(EventNetwork):
 
     def segment_scores(self, streams: Streams) -> Tensor:
         """Scores of the audio-visual part, before the sigmoid: (B, T, C)."""
-        return at_least_float32(self.event_head(torch.cat([streams.audio, streams.visual], dim=-1)))
+        scores: Tensor = self.event_head(torch.cat([streams.audio, streams.visual], dim=-1))
+        return scores
 
     def video_prob(self, audio: Tensor, attended: Tensor, streams: Streams) -> Tensor:
         """See EventNetwork."""

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from jomold_dist.models.event_network import HIDDEN, EventNetwork, Streams
+from jomold_dist.models.han import WIDTH
 from jomold_dist.models.network import FeatureSizes
-from jomold_dist.models.projection import WIDTH, at_least_float32
-from jomold_dist.models.recurrent import bidirectional, run_recurrent
+from jomold_dist.models.recurrent import BidirectionalLSTM
 
 
 class EventScores(NamedTuple):
@@ -44,26 +44,27 @@ class StateFusion(nn.Module):
         return ((audio + mean).tanh() + (visual + mean).tanh()) / 2
 
 
-class AVSDN(EventNetwork):
+class Avsdn(EventNetwork):
     """The fused final states of both modalities start a recurrent layer over [audio, attended frame], from which come
     one event score a segment and the video's category scores."""
 
     def __init__(self, num_classes: int, feature_sizes: FeatureSizes, frames_per_segment: int = 1) -> None:
         super().__init__(num_classes, feature_sizes, frames_per_segment)
         self.fusion = StateFusion()
-        self.decoder = bidirectional(nn.LSTM, feature_sizes.audio + WIDTH, HIDDEN)
+        self.decoder = BidirectionalLSTM(feature_sizes.audio + WIDTH, HIDDEN)
         self.event_head = nn.Linear(2 * HIDDEN, 1)
         self.category_head = nn.Linear(2 * HIDDEN, num_classes)
 
     def decode(self, audio: Tensor, attended: Tensor, streams: Streams) -> Tensor:
         """The decoder's features, (B, T, 2H)."""
         initial = tuple(self.fusion(a, v) for a, v in zip(streams.audio_states, streams.visual_states, strict=True))
-        return run_recurrent(self.decoder, torch.cat([audio, attended], dim=-1), initial)[0].relu()
+        outputs, _ = self.decoder(torch.cat([audio, attended], dim=-1), initial)
+        features: Tensor = outputs.relu()
+        return features
 
     def scores(self, fused: Tensor) -> EventScores:
         """The decoder's features -> scores."""
-        event = self.event_head(fused).squeeze(-1)
-        return EventScores(at_least_float32(event), at_least_float32(self.category_head(fused.mean(1))))
+        return EventScores(self.event_head(fused).squeeze(-1), self.category_head(fused.mean(1)))
 
     def video_prob(self, audio: Tensor, attended: Tensor, streams: Streams) -> Tensor:
         """See EventNetwork."""

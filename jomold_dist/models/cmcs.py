@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from jomold_dist.config import LossConfig
 from jomold_dist.models.dropout import dropout
 from jomold_dist.models.network import FeatureSizes, Network, Parsing
-from jomold_dist.models.projection import at_least_float32, given_motion, pool_frames
+from jomold_dist.models.precision import Convolution, Linear, at_least_float32
+from jomold_dist.models.projection import given_motion, pool_frames
 
 BASE, HIDDEN = 256, 128  # channels
 
 
-class CMCSOutputs(NamedTuple):
+class CmcsOutputs(NamedTuple):
     """Scores before the sigmoid."""
 
     branches: Tensor  # (K, B, T, C)
@@ -42,8 +43,8 @@ class CMCSOutputs(NamedTuple):
         return (self.attention.unsqueeze(-1) * self.average).sum(1)
 
 
-class CMCS(Network):
-    """A shared convolution, K branches of one convolution and one classifier each, and attention over the segments.
+class Cmcs(Network):
+    """A shared layer, K branches of one convolution and one classifier each, and attention over the segments.
 
     Own terms: `diversity`, how alike the branches' curves over time are, and `norm`, how unlike their sizes are.
     """
@@ -60,11 +61,11 @@ class CMCS(Network):
         self.num_classes = num_classes
         self.feature_sizes = feature_sizes
         self.channel_dropout = channel_dropout
-        self.base = nn.Conv1d(feature_sizes.frames + (feature_sizes.motion or 0), BASE, 1)
-        self.branches = nn.ModuleList(nn.Conv1d(BASE, HIDDEN, 3, padding=1) for _ in range(branches))
-        self.heads = nn.ModuleList(nn.Linear(HIDDEN, num_classes) for _ in range(branches))
-        self.attention_hidden = nn.Conv1d(BASE, HIDDEN, 1)
-        self.attention_head = nn.Linear(HIDDEN, 1)
+        self.base = Linear(feature_sizes.frames + (feature_sizes.motion or 0), BASE)
+        self.branches = nn.ModuleList(Convolution(BASE, HIDDEN, 3) for _ in range(branches))
+        self.heads = nn.ModuleList(Linear(HIDDEN, num_classes) for _ in range(branches))
+        self.attention_hidden = Linear(BASE, HIDDEN)
+        self.attention_head = Linear(HIDDEN, 1, bias=False)  # the softmax that follows takes no notice of one
 
     def form(self) -> dict[str, Any]:
         """Keyword arguments of the constructor, in JSON's types."""
@@ -75,26 +76,25 @@ class CMCS(Network):
             "channel_dropout": self.channel_dropout,
         }
 
-    def finish(self, begun: dict[str, Tensor]) -> CMCSOutputs:
+    def finish(self, begun: dict[str, Tensor]) -> CmcsOutputs:
         """The features by name -> scores, at least float32. In training, dropout takes whole channels of a video."""
-        x = pool_frames(begun["frames"], begun["audio"].shape[1]).to(self.base.weight.dtype)
+        x = pool_frames(begun["frames"], begun["audio"].shape[1]).to(self.compute_dtype or self.base.weight.dtype)
         if self.feature_sizes.motion is not None:
             x = torch.cat([x, given_motion(begun.get("motion")).to(x.dtype)], dim=-1)
         if self.training:
             x = x * dropout(x.new_ones(len(x), 1, x.shape[-1]), self.channel_dropout)
-        with self.encoding(x.device):
-            base = self.base(x.transpose(1, 2)).relu()
-            hidden = [branch(base).relu().transpose(1, 2) for branch in self.branches]
-            scores = [head(h) for head, h in zip(self.heads, hidden, strict=True)]
-            attention = self.attention_head(self.attention_hidden(base).relu().transpose(1, 2)).squeeze(-1)
-        return CMCSOutputs(at_least_float32(torch.stack(scores)), at_least_float32(attention).softmax(1))
+        base = self.base(x).relu()
+        hidden = [at_least_float32(branch(base).relu()) for branch in self.branches]
+        scores = torch.stack([head(h) for head, h in zip(self.heads, hidden, strict=True)])
+        attention = self.attention_head(at_least_float32(self.attention_hidden(base).relu())).squeeze(-1)
+        return CmcsOutputs(scores, attention.softmax(1))
 
-    def parsing(self, outputs: CMCSOutputs) -> Parsing:
+    def parsing(self, outputs: CmcsOutputs) -> Parsing:
         """What the network sees is all that it says of the video."""
         prob, segments = outputs.video.sigmoid(), outputs.average.sigmoid()
         return Parsing(prob, None, prob, torch.stack([torch.zeros_like(segments), segments], dim=2))
 
-    def terms(self, outputs: CMCSOutputs, loss: LossConfig) -> dict[str, Tensor]:
+    def terms(self, outputs: CmcsOutputs, loss: LossConfig) -> dict[str, Tensor]:
         """The own terms that have a weight."""
         terms = {}
         if loss.diversity:

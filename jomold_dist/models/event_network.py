@@ -16,9 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from jomold_dist.data.manifest import Manifest
+from jomold_dist.models.han import WIDTH
 from jomold_dist.models.network import FeatureSizes, Network, Parsing
-from jomold_dist.models.projection import WIDTH, FrameProjection, at_least_float32
-from jomold_dist.models.recurrent import ZERO3_PROBLEM, bidirectional, run_recurrent
+from jomold_dist.models.precision import Linear, at_least_float32
+from jomold_dist.models.projection import FrameProjection
+from jomold_dist.models.recurrent import ZERO3_PROBLEM, BidirectionalLSTM, States
 
 HIDDEN = 128  # of a recurrent layer, a direction
 
@@ -36,8 +38,8 @@ class Streams(NamedTuple):
 
     audio: Tensor  # (B, T, 2H)
     visual: Tensor  # (B, T, 2H)
-    audio_states: tuple[Tensor, Tensor]
-    visual_states: tuple[Tensor, Tensor]
+    audio_states: States
+    visual_states: States
 
 
 class FrameAttention(nn.Module):
@@ -48,17 +50,19 @@ class FrameAttention(nn.Module):
 
     def __init__(self, audio_width: int, frames: int) -> None:
         super().__init__()
-        self.visual_hidden = nn.Linear(WIDTH, WIDTH)
-        self.audio_hidden = nn.Linear(audio_width, WIDTH)
-        self.visual_content = nn.Linear(WIDTH, frames, bias=False)
-        self.audio_content = nn.Linear(WIDTH, frames, bias=False)
-        self.score = nn.Linear(frames, 1, bias=False)
+        self.visual_hidden = Linear(WIDTH, WIDTH)
+        self.audio_hidden = Linear(audio_width, WIDTH)
+        self.visual_content = Linear(WIDTH, frames, bias=False)
+        self.audio_content = Linear(WIDTH, frames, bias=False)
+        self.score = Linear(frames, 1, bias=False)
 
     def forward(self, audio: Tensor, views: Tensor) -> Tensor:
         """audio (B, T, ·), views (B, T, k, D) -> weights (B, T, k), at least float32, of sum 1 over the frames."""
         seen = self.visual_content(self.visual_hidden(views).relu())  # (B, T, k, k)
         heard = self.audio_content(self.audio_hidden(audio).relu())  # (B, T, k)
-        return at_least_float32(self.score((seen + heard.unsqueeze(-1)).tanh()).squeeze(-1)).softmax(-1)
+        content = at_least_float32((seen + heard.unsqueeze(-1)).tanh())
+        weights: Tensor = self.score(content).squeeze(-1).softmax(-1)
+        return weights
 
 
 class SegmentHead(nn.Sequential):
@@ -82,8 +86,8 @@ class EventNetwork(Network):
         self.projection = FrameProjection(feature_sizes)
         audio = feature_sizes.audio
         self.attention = FrameAttention(audio, frames_per_segment) if frames_per_segment > 1 else None
-        self.audio_recurrent = bidirectional(nn.LSTM, audio, HIDDEN)
-        self.visual_recurrent = bidirectional(nn.LSTM, WIDTH, HIDDEN)
+        self.audio_recurrent = BidirectionalLSTM(audio, HIDDEN)
+        self.visual_recurrent = BidirectionalLSTM(WIDTH, HIDDEN)
         self.audio_head = SegmentHead(2 * HIDDEN, num_classes)
         self.visual_head = SegmentHead(2 * HIDDEN, num_classes)
 
@@ -102,13 +106,12 @@ class EventNetwork(Network):
 
     def finish(self, begun: dict[str, Tensor]) -> EventOutputs:
         """The features by name -> probabilities. ValueError for another number of frames a segment than built for."""
-        audio = begun["audio"].to(self.audio_recurrent.weight_ih_l0.dtype)
-        with self.encoding(audio.device):
-            views = self.projection(begun["frames"], begun.get("motion"), audio.shape[1])
-            attended = self.attend(audio, views)
+        dtype = self.compute_dtype or self.projection.frames.weight.dtype
+        audio, frames = begun["audio"].to(dtype), begun["frames"].to(dtype)
+        motion = begun["motion"].to(dtype) if "motion" in begun else None
+        attended = self.attend(audio, self.projection(frames, motion, audio.shape[1]))
         streams = self.encode(audio, attended)
-        branches = (self.audio_head(streams.audio), self.visual_head(streams.visual))
-        by_audio, by_visual = (at_least_float32(scores).sigmoid() for scores in branches)
+        by_audio, by_visual = self.audio_head(streams.audio).sigmoid(), self.visual_head(streams.visual).sigmoid()
         return EventOutputs(by_audio, by_visual, self.video_prob(audio, attended, streams))
 
     def attend(self, audio: Tensor, views: Tensor) -> Tensor:
@@ -119,12 +122,13 @@ class EventNetwork(Network):
             )
         if self.attention is None:
             return views.squeeze(2)
-        return (self.attention(audio, views).unsqueeze(-1) * views).sum(2)
+        attended: Tensor = (self.attention(audio, views).unsqueeze(-1) * views).sum(2)
+        return attended
 
     def encode(self, audio: Tensor, attended: Tensor) -> Streams:
         """audio (B, T, ·), attended (B, T, D) -> Streams."""
-        heard, audio_states = run_recurrent(self.audio_recurrent, audio)
-        seen, visual_states = run_recurrent(self.visual_recurrent, attended)
+        heard, audio_states = self.audio_recurrent(audio)
+        seen, visual_states = self.visual_recurrent(attended)
         return Streams(heard, seen, audio_states, visual_states)
 
     def video_prob(self, audio: Tensor, attended: Tensor, streams: Streams) -> Tensor:

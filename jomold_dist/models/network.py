@@ -6,7 +6,6 @@ Shapes: B videos, T segments, C categories.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -82,7 +81,8 @@ class Network(nn.Module):
 
     def forward(self, audio: Tensor, frames: Tensor, motion: Tensor | None = None) -> Any:
         """Features of B videos -> outputs."""
-        return self.finish(self.begin(audio=audio, frames=frames, motion=motion))  # type: ignore[arg-type]
+        features = {"audio": audio, "frames": frames} | ({} if motion is None else {"motion": motion})
+        return self.finish(self.begin(**features))
 
     def parsing(self, outputs: Any) -> Parsing:
         """The Parsing of what finish() gave."""
@@ -95,7 +95,3 @@ class Network(nn.Module):
     def terms(self, outputs: Any, loss: LossConfig) -> dict[str, Tensor]:
         """The own terms whose weight is above 0, each (B,)."""
         return {}
-
-    def encoding(self, device: torch.device) -> AbstractContextManager[Any]:
-        """A context in which matrix products run in the compute type, where one is set."""
-        return torch.autocast(device.type, dtype=self.compute_dtype, enabled=self.compute_dtype is not None)

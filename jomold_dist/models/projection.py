@@ -5,13 +5,12 @@ Shapes: B videos, T segments, k frames a segment, D = 512 projected features.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from jomold_dist.models.han import WIDTH, linear
 from jomold_dist.models.network import FeatureSizes
-
-WIDTH = 512
+from jomold_dist.models.precision import Linear, at_least_float32
 
 
 def group_frames(frames: Tensor, segments: int) -> Tensor:
@@ -26,32 +25,26 @@ def pool_frames(frames: Tensor, segments: int) -> Tensor:
     return group_frames(at_least_float32(frames), segments).mean(2)
 
 
-def at_least_float32(x: Tensor) -> Tensor:
-    """x, in float32 if its dtype is a shorter one."""
-    return x if x.dtype == torch.float64 else x.float()
-
-
 class FrameProjection(nn.Module):
     """Every frame beside its segment's motion, linearly projected. The mean over a segment's frames is what the hybrid
     attention network reads."""
 
     def __init__(self, sizes: FeatureSizes) -> None:
         super().__init__()
-        self.frames = nn.Linear(sizes.frames, WIDTH)
+        self.frames = Linear(sizes.frames, WIDTH)
         if sizes.motion is not None:
-            self.motion = nn.Linear(sizes.motion, WIDTH)
-            self.fusion = nn.Linear(2 * WIDTH, WIDTH)
+            self.motion = Linear(sizes.motion, WIDTH)
+            self.fusion = Linear(2 * WIDTH, WIDTH)
         self.has_motion = sizes.motion is not None
 
     def forward(self, frames: Tensor, motion: Tensor | None, segments: int) -> Tensor:
-        """Frames (B, kT, ·) and motion (B, T, ·), or None where the data have none -> (B, T, k, D)."""
-        dtype = self.frames.weight.dtype
-        projected: Tensor = self.frames(group_frames(frames.to(dtype), segments))
+        """Frames (B, kT, ·) and motion (B, T, ·), if the data have it, of one dtype -> (B, T, k, D) of that dtype."""
+        projected: Tensor = self.frames(group_frames(frames, segments))
         if not self.has_motion:
             return projected
         for_frames, for_motion = self.fusion.weight.split(WIDTH, dim=1)  # motion is the same for all k frames
-        fused = F.linear(self.motion(given_motion(motion).to(dtype)), for_motion, self.fusion.bias)
-        return F.linear(projected, for_frames) + fused.unsqueeze(2)
+        fused = linear(self.motion(given_motion(motion)), for_motion, self.fusion.bias)
+        return F.linear(projected, for_frames.to(projected.dtype)) + fused.unsqueeze(2)
 
 
 def given_motion(motion: Tensor | None) -> Tensor:

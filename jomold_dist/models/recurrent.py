@@ -5,25 +5,38 @@ Shapes: B videos, T segments, H features a direction.
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor, nn
 
 ZERO3_PROBLEM = "cuDNN reads the weights of a recurrent layer as one piece of memory, which stage 3 takes apart"
 
-
-def bidirectional(kind: type[nn.RNNBase], width: int, hidden: int) -> nn.RNNBase:
-    """A layer that reads (B, T, width), to be run with run_recurrent()."""
-    return kind(width, hidden, batch_first=True, bidirectional=True)  # type: ignore[arg-type]
+States = tuple[Tensor, Tensor]
 
 
-def run_recurrent(layer: nn.RNNBase, x: Tensor, initial: Any = None) -> tuple[Tensor, Any]:
-    """Outputs (B, T, 2H), forward first, and final states, each (2, B, H); the states start at `initial`, or at 0.
+class BidirectionalGRU(nn.GRU):
+    """(B, T, width) -> (B, T, 2H), forward first, in the parameters' dtype: rounding would add up along the segments,
+    and layers as small as these gain nothing from a shorter type."""
 
-    It computes in the parameters' dtype even under autocast: rounding would add up along the segments, and layers as
-    small as these gain nothing from a shorter type.
-    """
-    with torch.autocast(x.device.type, enabled=False):
-        outputs, states = layer(x.to(layer.weight_ih_l0.dtype), initial)
-    return outputs, states
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__(width, hidden, batch_first=True, bidirectional=True)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """See the class."""
+        outputs: Tensor = super().forward(_in_dtype_of(self, x))[0]
+        return outputs
+
+
+class BidirectionalLSTM(nn.LSTM):
+    """(B, T, width) -> outputs (B, T, 2H), forward first, and final states h and c, each (2, B, H); in the parameters'
+    dtype, as the GRU."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__(width, hidden, batch_first=True, bidirectional=True)
+
+    def forward(self, x: Tensor, initial: States | None = None) -> tuple[Tensor, States]:  # type: ignore[override]
+        """The states start at `initial`, or at 0."""
+        outputs, states = super().forward(_in_dtype_of(self, x), initial)
+        return outputs, states
+
+
+def _in_dtype_of(layer: nn.RNNBase, x: Tensor) -> Tensor:
+    return x.to(next(layer.parameters()).dtype)

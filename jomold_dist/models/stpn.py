@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from jomold_dist.config import LossConfig
 from jomold_dist.models.network import FeatureSizes, Network, Parsing
-from jomold_dist.models.projection import at_least_float32, given_motion, pool_frames
+from jomold_dist.models.precision import Linear, at_least_float32
+from jomold_dist.models.projection import given_motion, pool_frames
 
 HIDDEN = 256  # of the attention
 
@@ -41,7 +42,7 @@ class StreamOutputs(NamedTuple):
         return self.attention.unsqueeze(-1) * (self.activation + other.activation) / 2
 
 
-class STPNOutputs(NamedTuple):
+class StpnOutputs(NamedTuple):
     """Both streams; motion is None where the data have none."""
 
     frames: StreamOutputs
@@ -57,21 +58,21 @@ class Stream(nn.Module):
 
     def __init__(self, width: int, num_classes: int) -> None:
         super().__init__()
-        self.attention_hidden = nn.Linear(width, HIDDEN)
-        self.attention_head = nn.Linear(HIDDEN, 1)
-        self.classifier = nn.Linear(width, num_classes, bias=False)
+        self.attention_hidden = Linear(width, HIDDEN)
+        self.attention_head = Linear(HIDDEN, 1)
+        self.classifier = Linear(width, num_classes, bias=False)
         self.bias = nn.Parameter(torch.zeros(num_classes))  # apart: activations are without it
 
     def forward(self, x: Tensor) -> StreamOutputs:
         """x (B, T, D) -> StreamOutputs, at least float32."""
-        attention = self.attention_head(self.attention_hidden(x).relu()).squeeze(-1)
-        attention = at_least_float32(attention).sigmoid()
+        hidden = at_least_float32(self.attention_hidden(x).relu())
+        attention = self.attention_head(hidden).squeeze(-1).sigmoid()
         activation = at_least_float32(self.classifier(x))
         logits = (attention.unsqueeze(-1) * activation).mean(1) + self.bias  # the classifier is linear
         return StreamOutputs(attention, activation, logits)
 
 
-class STPN(Network):
+class Stpn(Network):
     """A stream a kind of visual feature. Own term `sparsity`: the attention of a video's segments, summed."""
 
     modalities = ("visual",)
@@ -89,22 +90,21 @@ class STPN(Network):
         """Keyword arguments of the constructor, in JSON's types."""
         return {"num_classes": self.num_classes, "feature_sizes": vars(self.feature_sizes)}
 
-    def finish(self, begun: dict[str, Tensor]) -> STPNOutputs:
+    def finish(self, begun: dict[str, Tensor]) -> StpnOutputs:
         """The features by name -> what the streams say."""
-        dtype = self.frames.bias.dtype
-        frames = pool_frames(begun["frames"], begun["audio"].shape[1]).to(dtype)
-        with self.encoding(frames.device):
-            by_frames = self.frames(frames)
-            by_motion = None if self.motion is None else self.motion(given_motion(begun.get("motion")).to(dtype))
-        return STPNOutputs(by_frames, by_motion)
+        dtype = self.compute_dtype or self.frames.bias.dtype
+        by_frames = self.frames(pool_frames(begun["frames"], begun["audio"].shape[1]).to(dtype))
+        if self.motion is None:
+            return StpnOutputs(by_frames, None)
+        return StpnOutputs(by_frames, self.motion(given_motion(begun.get("motion")).to(dtype)))
 
-    def parsing(self, outputs: STPNOutputs) -> Parsing:
+    def parsing(self, outputs: StpnOutputs) -> Parsing:
         """What the network sees is all that it says of the video."""
         prob = torch.stack([s.logits.sigmoid() for s in outputs.streams]).mean(0)
         segments = torch.stack([s.weighted_activation for s in outputs.streams]).amax(0)
         return Parsing(prob, None, prob, torch.stack([torch.zeros_like(segments), segments], dim=2))
 
-    def terms(self, outputs: STPNOutputs, loss: LossConfig) -> dict[str, Tensor]:
+    def terms(self, outputs: StpnOutputs, loss: LossConfig) -> dict[str, Tensor]:
         """Sparsity: Σ_t λ_t, the mean over the streams."""
         if not loss.sparsity:
             return {}

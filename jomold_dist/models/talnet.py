@@ -13,17 +13,18 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from jomold_dist.models.han import WIDTH
 from jomold_dist.models.losses import CLAMP
 from jomold_dist.models.network import FeatureSizes, Network, Parsing
-from jomold_dist.models.projection import WIDTH, at_least_float32
-from jomold_dist.models.recurrent import ZERO3_PROBLEM, bidirectional, run_recurrent
+from jomold_dist.models.precision import Linear, at_least_float32
+from jomold_dist.models.recurrent import ZERO3_PROBLEM, BidirectionalGRU
 
 Pooling = Literal["max", "ave", "lin", "exp", "att"]
 
 
-class TALNetOutputs(NamedTuple):
+class TalNetOutputs(NamedTuple):
     """Probabilities of segments and videos."""
 
     segment_prob: Tensor  # (B, T, C)
@@ -47,8 +48,8 @@ def pool_probabilities(prob: Tensor, pooling: Pooling, attention: Tensor | None 
     return (weight * prob).sum(1) / weight.sum(1)
 
 
-class TALNet(Network):
-    """Audio -> projection -> bidirectional GRU -> sigmoid -> pooling over the segments; `lin` is the authors' choice."""
+class TalNet(Network):
+    """Audio -> projection -> bidirectional GRU -> sigmoid -> pooling over the segments; theirs is `lin`."""
 
     modalities = ("audio",)
     zero3_problem = ZERO3_PROBLEM
@@ -60,31 +61,30 @@ class TALNet(Network):
         self.num_classes = num_classes
         self.feature_sizes = feature_sizes
         self.pooling = pooling
-        self.audio_projection = nn.Linear(feature_sizes.audio, WIDTH)
-        self.recurrent = bidirectional(nn.GRU, WIDTH, WIDTH // 2)
-        self.event_head = nn.Linear(WIDTH, num_classes)
+        self.audio_projection = Linear(feature_sizes.audio, WIDTH)
+        self.recurrent = BidirectionalGRU(WIDTH, WIDTH // 2)
+        self.event_head = Linear(WIDTH, num_classes)
         if pooling == "att":
-            self.attention_head = nn.Linear(WIDTH, num_classes)
+            self.attention_head = Linear(WIDTH, num_classes, bias=False)  # the softmax takes no notice of one
 
     def form(self) -> dict[str, Any]:
         """Keyword arguments of the constructor, in JSON's types."""
         return {"num_classes": self.num_classes, "feature_sizes": vars(self.feature_sizes), "pooling": self.pooling}
 
-    def finish(self, begun: dict[str, Tensor]) -> TALNetOutputs:
+    def finish(self, begun: dict[str, Tensor]) -> TalNetOutputs:
         """The features by name -> probabilities, at least float32."""
-        audio = begun["audio"].to(self.audio_projection.weight.dtype)
-        with self.encoding(audio.device):
-            x = self.audio_projection(audio)
-        x = run_recurrent(self.recurrent, x)[0]
-        prob = at_least_float32(self.event_head(x)).sigmoid().clamp(CLAMP, 1 - CLAMP)
+        audio = begun["audio"].to(self.compute_dtype or self.audio_projection.weight.dtype)
+        x = at_least_float32(self.recurrent(self.audio_projection(audio)))
+        prob = self.event_head(x).sigmoid().clamp(CLAMP, 1 - CLAMP)
         attention = self.attention(x) if self.pooling == "att" else None
-        return TALNetOutputs(prob, pool_probabilities(prob, self.pooling, attention))
+        return TalNetOutputs(prob, pool_probabilities(prob, self.pooling, attention))
 
     def attention(self, x: Tensor) -> Tensor:
         """The weights of `att` pooling: the GRU's outputs (B, T, 512) -> (B, T, C), of sum 1 over the segments."""
-        return at_least_float32(self.attention_head(x)).softmax(1)
+        weights: Tensor = self.attention_head(x).softmax(1)
+        return weights
 
-    def parsing(self, outputs: TALNetOutputs) -> Parsing:
+    def parsing(self, outputs: TalNetOutputs) -> Parsing:
         """What the network hears is all that it says of the video."""
         segments = torch.stack([outputs.segment_prob, torch.zeros_like(outputs.segment_prob)], dim=2)
         return Parsing(outputs.audio_prob, outputs.audio_prob, None, segments)

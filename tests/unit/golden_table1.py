@@ -78,7 +78,7 @@ def parameter(name: str, shape: torch.Size, scale: float = 0.04) -> Tensor:
 def load(network: nn.Module, system: str) -> None:
     """Give the network the figures' parameters; those of parts that the released program lacks stay as they are."""
     state = network.state_dict()
-    for ours, value in state.items():
+    for ours, value in state.items():  # a convolution of width 1 is a linear layer of ours: the same numbers
         if theirs := _renamed(ours, FRONT):
             value.copy_(parameter(theirs, value.shape))
         elif theirs := _renamed(ours, NAMES[system]):

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from jomold_dist.models.ave import AVE
-from jomold_dist.models.avsdn import AVSDN
-from jomold_dist.models.cmcs import CMCS, diversity, norm_deviation
+from jomold_dist.models.ave import Ave
+from jomold_dist.models.avsdn import Avsdn
+from jomold_dist.models.cmcs import Cmcs, diversity, norm_deviation
 from jomold_dist.models.network import FeatureSizes, Network
-from jomold_dist.models.stpn import STPN
-from jomold_dist.models.talnet import TALNet
+from jomold_dist.models.stpn import Stpn
+from jomold_dist.models.talnet import TalNet
 
 Features = dict[str, Tensor]
 Make = Callable[..., Network]
@@ -27,11 +27,11 @@ SIZES = FeatureSizes(audio=12, frames=20, motion=8)
 ALL_TERMS = SimpleNamespace(sparsity=1.0, diversity=1.0, norm=1.0)
 NO_TERMS = SimpleNamespace(sparsity=0.0, diversity=0.0, norm=0.0)
 FORMS: dict[type[Network], tuple[dict[str, Any], ...]] = {
-    TALNet: tuple({"pooling": p} for p in ("max", "ave", "lin", "exp", "att")),
-    STPN: ({},),
-    CMCS: ({}, {"branches": 3, "channel_dropout": 0.2}),
-    AVE: ({"frames_per_segment": FRAMES}, {}),
-    AVSDN: ({"frames_per_segment": FRAMES}, {}),
+    TalNet: tuple({"pooling": p} for p in ("max", "ave", "lin", "exp", "att")),
+    Stpn: ({},),
+    Cmcs: ({}, {"branches": 3, "channel_dropout": 0.2}),
+    Ave: ({"frames_per_segment": FRAMES}, {}),
+    Avsdn: ({"frames_per_segment": FRAMES}, {}),
 }
 
 
@@ -162,7 +162,7 @@ def test_the_ranking_pass_gives_the_modalities_that_there_are(kind: type[Network
             torch.testing.assert_close(prob, expected, atol=1e-6, rtol=0)  # without gradient, LSTMs take another path
 
 
-@pytest.mark.parametrize("kind", [STPN, CMCS])
+@pytest.mark.parametrize("kind", [Stpn, Cmcs])
 def test_pooled_frames_give_what_unpooled_frames_give(kind: type[Network]) -> None:
     network = made(kind, {"num_classes": CATEGORIES, "feature_sizes": SIZES}, torch.float64).eval()
     given = features(network, 3, torch.float64)
@@ -170,7 +170,7 @@ def test_pooled_frames_give_what_unpooled_frames_give(kind: type[Network]) -> No
     torch.testing.assert_close(network.parse(**given).video_prob, network.parse(**pooled).video_prob)
 
 
-@pytest.mark.parametrize("kind", [AVE, AVSDN])
+@pytest.mark.parametrize("kind", [Ave, Avsdn])
 def test_other_frames_a_segment_than_built_for_are_refused(kind: type[Network]) -> None:
     network = made(kind, {"num_classes": CATEGORIES, "feature_sizes": SIZES, "frames_per_segment": FRAMES})
     given = features(network, 2)
@@ -178,7 +178,7 @@ def test_other_frames_a_segment_than_built_for_are_refused(kind: type[Network]) 
         network(**given | {"frames": given["frames"][:, :SEGMENTS]})
 
 
-@pytest.mark.parametrize("kind", [STPN, CMCS, AVE, AVSDN])
+@pytest.mark.parametrize("kind", [Stpn, Cmcs, Ave, Avsdn])
 def test_motion_is_asked_for_where_it_is_needed(kind: type[Network]) -> None:
     network = made(kind, {"num_classes": CATEGORIES, "feature_sizes": SIZES})
     given = features(network, 2)
@@ -186,7 +186,7 @@ def test_motion_is_asked_for_where_it_is_needed(kind: type[Network]) -> None:
         network(given["audio"], given["frames"][:, :SEGMENTS])
 
 
-@pytest.mark.parametrize("kind", [AVE, AVSDN])
+@pytest.mark.parametrize("kind", [Ave, Avsdn])
 def test_attention_looks_at_single_frames_and_hears_the_sound(kind: type[Network]) -> None:
     network = made(kind, {"num_classes": CATEGORIES, "feature_sizes": SIZES, "frames_per_segment": FRAMES}).eval()
     given = features(network, 2)
@@ -197,19 +197,30 @@ def test_attention_looks_at_single_frames_and_hears_the_sound(kind: type[Network
     assert not torch.equal(visual, network.parse(**louder).visual_prob)
 
 
+@every_system
+def test_all_is_computed_where_the_parameters_are(kind: type[Network], form: dict[str, Any]) -> None:
+    """The meta device has no data: to mix devices, or to read a value, is an error there."""
+    network = made(kind, form).train().to("meta")
+    given = {name: value.to("meta") for name, value in features(network, 4).items()}
+    for dtype in (None, torch.bfloat16):
+        network.compute_dtype = dtype
+        objective(network, network(**given)).backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
 def test_terms_without_a_weight_are_not_computed() -> None:
-    for kind in (STPN, CMCS):
+    for kind in (Stpn, Cmcs):
         network = made(kind, {"num_classes": CATEGORIES, "feature_sizes": SIZES})
         assert network.terms(network(**features(network, 2)), NO_TERMS) == {}
 
 
 def test_dropout_of_cmcs_takes_whole_channels_of_a_video() -> None:
-    network = made(CMCS, {"num_classes": CATEGORIES, "feature_sizes": SIZES}).train()
+    network = made(Cmcs, {"num_classes": CATEGORIES, "feature_sizes": SIZES}).train()
     seen: list[Tensor] = []
     network.base.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     given = features(network, 40)
     network(**given)
-    x = seen[0]  # (B, channels, T)
+    x = seen[0].transpose(1, 2)  # (B, channels, T)
     dropped = (x == 0).all(2)
     assert torch.equal(dropped, (x == 0).any(2))  # all segments of a channel or none
     assert 0.4 < dropped.float().mean() < 0.6
@@ -231,4 +242,4 @@ def test_terms_of_cmcs_are_0_where_they_should_be() -> None:
 
 def test_a_pooling_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match="pooling is 'mean'; it must be one of max, ave, lin, exp, att"):
-        TALNet(CATEGORIES, SIZES, pooling="mean")  # type: ignore[arg-type]
+        TalNet(CATEGORIES, SIZES, pooling="mean")  # type: ignore[arg-type]

@@ -12,15 +12,15 @@ from golden import figures
 from golden_table1 import SIZES, inputs, load, regions
 from torch import Tensor
 
-from jomold_dist.models.ave import AVE
-from jomold_dist.models.avsdn import AVSDN
-from jomold_dist.models.cmcs import CMCS
+from jomold_dist.models.ave import Ave
+from jomold_dist.models.avsdn import Avsdn
+from jomold_dist.models.cmcs import Cmcs
 from jomold_dist.models.event_network import EventNetwork
 from jomold_dist.models.losses import binary_cross_entropy
 from jomold_dist.models.network import Network
 from jomold_dist.models.projection import pool_frames
-from jomold_dist.models.stpn import STPN
-from jomold_dist.models.talnet import TALNet, pool_probabilities
+from jomold_dist.models.stpn import Stpn
+from jomold_dist.models.talnet import TalNet, pool_probabilities
 
 EXPECTED = figures("table1_systems")
 WEIGHTS = SimpleNamespace(sparsity=1e-4, diversity=0.2, norm=0.2)
@@ -39,15 +39,15 @@ def loaded(kind: type[Network], **form: object) -> Network:
 def test_the_made_up_inputs_are_those_of_the_figures() -> None:
     features, labels = inputs()
     assert np.array_equal(labels.numpy(), EXPECTED["labels"])
-    audio = loaded(TALNet).audio_projection(features["audio"])
-    views = loaded(AVE, frames_per_segment=8).projection(features["frames"], features["motion"], 10)
+    audio = loaded(TalNet).audio_projection(features["audio"])
+    views = loaded(Ave, frames_per_segment=8).projection(features["frames"], features["motion"], 10)
     sums = [features["audio"], pool_frames(features["frames"], 10), features["motion"], audio, views]
     np.testing.assert_allclose([float(x.detach().double().sum()) for x in sums], EXPECTED["check"], rtol=1e-5)
 
 
 @pytest.mark.parametrize("pooling", ["max", "ave", "lin", "exp", "att"])
 def test_talnet(pooling: str) -> None:
-    network = loaded(TALNet, pooling=pooling)
+    network = loaded(TalNet, pooling=pooling)
     features, _ = inputs()
     outputs = network(**features)
     check("talnet_frame", outputs.segment_prob)
@@ -55,12 +55,12 @@ def test_talnet(pooling: str) -> None:
     if pooling != "att":
         check(f"talnet_global_{pooling}", pool_probabilities(torch.from_numpy(EXPECTED["talnet_frame"]), pooling))
     else:
-        x = network.recurrent(network.audio_projection(features["audio"]))[0]
+        x = network.recurrent(network.audio_projection(features["audio"]))
         check("talnet_attention", network.attention(x))
 
 
 def test_stpn() -> None:
-    network = loaded(STPN)
+    network = loaded(Stpn)
     features, labels = inputs()
     outputs = network(**features)
     other = {"frames": outputs.motion, "motion": outputs.frames}
@@ -79,7 +79,7 @@ def test_stpn() -> None:
 
 
 def test_cmcs() -> None:
-    network = loaded(CMCS)
+    network = loaded(Cmcs)
     outputs = network(**inputs()[0])
     check("cmcs_branch", outputs.branches)
     check("cmcs_average", outputs.average)
@@ -106,7 +106,7 @@ def attention_of(network: EventNetwork, audio: Tensor, views: Tensor) -> Tensor:
 @pytest.mark.parametrize(("system", "count"), [("ave", 8), ("ave49", 49)])
 def test_ave(system: str, count: int) -> None:
     features, labels = inputs()
-    network = AVE(25, SIZES, frames_per_segment=count).eval()
+    network = Ave(25, SIZES, frames_per_segment=count).eval()
     load(network, system)
     views = network.projection(features["frames"], features["motion"], 10) if system == "ave" else regions()
     audio, labels = features["audio"][: len(views)], labels[: len(views)]
@@ -122,8 +122,8 @@ def test_ave(system: str, count: int) -> None:
 
 def test_avsdn() -> None:
     features, labels = inputs()
-    network = loaded(AVSDN, frames_per_segment=8)
-    assert isinstance(network, AVSDN)
+    network = loaded(Avsdn, frames_per_segment=8)
+    assert isinstance(network, Avsdn)
     audio = features["audio"]
     views = network.projection(features["frames"], features["motion"], 10)
     attended = network.attend(audio, views)
