@@ -17,9 +17,10 @@ from jomold_dist.config import LossConfig, ModelConfig
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.errors import ConfigError, UserError
 from jomold_dist.models.dropout import dropout
-from jomold_dist.models.layers import WIDTH, Attended, EncoderLayer, at_least_float, linear
+from jomold_dist.models.layers import WIDTH, Attended, EncoderLayer, linear
 from jomold_dist.models.losses import contrastive_loss
 from jomold_dist.models.network import FeatureSizes, Network, Parsing, feature_sizes, plain_form
+from jomold_dist.models.precision import at_least_float32
 
 
 class Begun(NamedTuple):
@@ -129,7 +130,7 @@ class HybridAttentionNetwork(Network):
         if crossing and not self.cross_modal:
             raise ValueError("this network was built without cross-modal attention")
         audio, visual = self._encode(begun, crossing, self.training)
-        against = visual if self.similarity == "encoded" else at_least_float(begun.x.chunk(2)[1])
+        against = visual if self.similarity == "encoded" else at_least_float32(begun.x.chunk(2)[1])
         similarity = _cosine(audio, against) / self.temperature  # before the dropout of the heads
         heads = (self.event_head, self.time_head, self.modality_head)
         probability, over_time, modality_scores = self._heads(audio, visual, heads, self.training)
@@ -166,7 +167,7 @@ class HybridAttentionNetwork(Network):
         videos, segments = audio.shape[:2]
         per_segment = frames.shape[1] // segments
         if per_segment > 1:  # projection and mean are both linear: pooling first is the same and much cheaper
-            frames = at_least_float(frames).view(videos, segments, per_segment, -1).mean(2)
+            frames = at_least_float32(frames).view(videos, segments, per_segment, -1).mean(2)
         x_audio = linear(audio.to(dtype), self.audio_projection.weight, self.audio_projection.bias)
         x_visual = linear(frames.to(dtype), self.frames_projection.weight, self.frames_projection.bias)
         if self.feature_sizes.motion is not None:
@@ -184,7 +185,7 @@ class HybridAttentionNetwork(Network):
             if number:
                 attended = layer.self_attention.attend(x, x)
             x = layer(x, attended, cross_modal, drop)
-        audio, visual = at_least_float(x).chunk(2)
+        audio, visual = at_least_float32(x).chunk(2)
         return audio, visual
 
     def _heads(

@@ -81,10 +81,5 @@ class EncoderLayer(nn.Module):
         return _norm(h + dropout(fed, drop), self.feed_norm)
 
 
-def at_least_float(x: Tensor) -> Tensor:
-    """x in float64 where it is, else in float32."""
-    return x if x.dtype == torch.float64 else x.float()
-
-
 def _norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
     return F.layer_norm(x, norm.normalized_shape, norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)

@@ -73,9 +73,13 @@ class Network(nn.Module):
     def build(cls, model: ModelConfig, manifest: Manifest, cross_modal: bool = True) -> Network:
         """The network that a config asks for, for a data set's categories and features, with fresh parameters.
         `model.options` become arguments of the constructor; ConfigError names those that it does not have."""
-        return cls.with_options(
-            dict(model.options), num_classes=len(manifest.categories), feature_sizes=feature_sizes(manifest)
-        )
+        given = {"num_classes": len(manifest.categories), "feature_sizes": feature_sizes(manifest)}
+        return cls.with_options(model.options, **given, **cls.data_form(manifest))
+
+    @classmethod
+    def data_form(cls, manifest: Manifest) -> dict[str, Any]:
+        """Further arguments of the constructor that follow from the data set."""
+        return {}
 
     @classmethod
     def with_options(cls, options: Mapping[str, Any], **given: Any) -> Network:

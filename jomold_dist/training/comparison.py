@@ -17,9 +17,9 @@ from typing import Any
 from jomold_dist.config import SCORES, Config
 from jomold_dist.config_roles import decides
 from jomold_dist.data.plan import PLAN_VERSION
-from jomold_dist.methods.registry import essential
 from jomold_dist.errors import DataError, RunFolderError, UserError, raise_together
 from jomold_dist.labels import MODALITIES
+from jomold_dist.methods.registry import essential
 from jomold_dist.reading import is_there
 from jomold_dist.tables import SCORE_HEADERS, markdown_table, spread, value_text
 from jomold_dist.training.run_folder import OWNER, RunFolder
