@@ -1,8 +1,8 @@
 """The one collective of a step: every rank's positives become the whole optimizer batch's rows, on every rank.
 
-A message is a header and then `capacity` rows of 1 + ⌈K/2⌉ int64, unused ones padding: no shape depends on the data. The
-header carries what all ranks must agree on before they go on: how many videos the batch holds, whether somebody asks for
-a checkpoint or a stop, and whether somebody met a value that is not finite.
+A message is a header and then `capacity` rows of 1 + ⌈K/2⌉ int64, unused ones padding: no shape depends on the data.
+The header carries what all ranks must agree on before they go on: how many videos the batch holds, whether somebody
+asks for a checkpoint or a stop, and whether somebody met a value that is not finite.
 
 Legend: b videos of a rank, C categories, n = capacity, N = W·n rows of all ranks, K columns.
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TypeVar
 
 from jomold_dist.config import Config
@@ -13,6 +12,7 @@ from jomold_dist.methods.base import Method
 from jomold_dist.models.registry import network_class
 from jomold_dist.plugins import find_class, import_module
 
+C = TypeVar("C", bound=Config)
 M = TypeVar("M", bound=type[Method])
 
 METHODS = {
@@ -27,20 +27,27 @@ def method_class(name: str) -> type[Method]:
     return find_class(name, METHODS, Method, "method")  # type: ignore[type-abstract]
 
 
-def checked(config: Config, imports: Sequence[str] = ()) -> Config:
+def checked(config: C, imports: Sequence[str] = ()) -> C:
     """The config with further modules to import, all of which are imported, once its method and network are found.
     ConfigError tells of all that are not."""
     config = replace(config, imports=tuple(dict.fromkeys([*config.imports, *imports])))
     problems: list[str] = []
-    looks: list[Callable[[], object]] = [partial(import_module, name, "imports (--import)") for name in config.imports]
-    for look in (*looks, partial(method_class, config.method), partial(network_class, config.model.network)):
+    for find, name in (
+        *((_import, module) for module in config.imports),
+        (method_class, config.method),
+        (network_class, config.model.network),
+    ):
         try:
-            look()
+            find(name)
         except ConfigError as error:
             problems.append(str(error))
     if problems:
         raise ConfigError(join_problems(problems))
     return config
+
+
+def _import(module: str) -> None:
+    import_module(module, "imports (--import)")
 
 
 def essential(config: Config) -> Config:

@@ -17,10 +17,10 @@ from jomold_dist.config import LossConfig, ModelConfig
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.errors import ConfigError, UserError
 from jomold_dist.models.dropout import dropout
-from jomold_dist.models.layers import WIDTH, Attended, EncoderLayer, linear
+from jomold_dist.models.layers import WIDTH, Attended, EncoderLayer
 from jomold_dist.models.losses import contrastive_loss
 from jomold_dist.models.network import FeatureSizes, Network, Parsing, feature_sizes, plain_form
-from jomold_dist.models.precision import at_least_float32
+from jomold_dist.models.precision import at_least_float32, linear
 
 
 class Begun(NamedTuple):

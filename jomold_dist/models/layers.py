@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jomold_dist.models.dropout import dropout
+from jomold_dist.models.precision import linear
 
 WIDTH = 512
 
@@ -22,11 +23,6 @@ class Attended(NamedTuple):
 
     weights: Tensor  # (2B, T, T)
     values: Tensor  # (2B, T, D)
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x·Wᵀ + b in the dtype of x, whatever the parameters are stored in."""
-    return F.linear(x, weight.to(x.dtype), bias.to(x.dtype))
 
 
 class Attention(nn.Module):
