@@ -13,11 +13,7 @@ from typing import Any, Literal
 
 from jomold_dist.config_fields import NO_SETTINGS, Tree, number, place
 from jomold_dist.config_roles import decides
-
-SCORES = (
-    "segment_audio", "segment_visual", "segment_av", "segment_type", "segment_event",
-    "event_audio", "event_visual", "event_av", "event_type", "event_event",
-)  # fmt: skip
+from jomold_dist.score_names import SCORE_NAMES
 
 
 @dataclass(frozen=True)
@@ -203,7 +199,7 @@ class TrainConfig:
     non_finite: Literal["stop", "skip"] = "stop"
     """A feature, loss or gradient that is not finite: end with the videos' names, or name them and skip the step
     (noise ratios: leave the videos out)."""
-    selection: Literal[SCORES] = "segment_type"  # type: ignore[valid-type]
+    selection: Literal[SCORE_NAMES] = "segment_type"  # type: ignore[valid-type]
     """The validation score by which the best epoch is chosen (`released`: event_audio)."""
     selection_ties: Literal["first", "last"] = "first"
     """Which of equally good epochs is kept (`released`: last)."""
