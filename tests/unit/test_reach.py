@@ -65,7 +65,7 @@ def test_expectation_is_what_shuffled_epochs_give_on_the_average() -> None:
 
 
 def test_larger_batches_reach_more_categories() -> None:
-    """In a set of LLP's size, a frequent and a rare category: the frequent one hides how little is reached of the rare."""
+    """Of a frequent and a rare category, the frequent one hides how little of the rare is reached."""
     labels = np.array([5000, 300, 300])
     ratios = np.array([[0.02, 0.02, 0.0], [0.99, 0.2, 0.0]])
     reached = {size: reach(ratios, labels, 10_000, size) for size in (32, 128, 512)}
