@@ -12,7 +12,7 @@ import numpy as np
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.source import Source
 from jomold_dist.data.truth import read_truth, truth_name
-from jomold_dist.distributed.world import World, gather_objects
+from jomold_dist.distributed.world import World, gather_to_main
 from jomold_dist.errors import DataError
 from jomold_dist.labels import MODALITIES
 from jomold_dist.training.recorder import Cell
@@ -83,7 +83,7 @@ class RemovalRecord:
 
     def collect(self, world: World) -> None:
         """Collective: brings the removals added so far to rank 0."""
-        gathered = gather_objects(joined(self._pending), world)
+        gathered = gather_to_main(joined(self._pending), world)
         self._pending = []
         if not world.is_main:
             return

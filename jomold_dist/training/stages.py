@@ -20,7 +20,7 @@ from jomold_dist.distributed.world import (
     agree_on_errors,
     barrier,
     broadcast_object,
-    gather_objects,
+    gather_to_main,
     sum_over_ranks,
 )
 from jomold_dist.errors import UserError
@@ -145,8 +145,8 @@ def _find_noise_ratios(run: Run) -> None:
 
 
 def _keep_predictions(run: Run, own: Predictions) -> None:
-    """Collective: the predictions of all ranks in one file."""
-    gathered = gather_objects((own.category, own.audio, own.visual), run.world)
+    """Collective: the predictions of all ranks in one file, which rank 0 writes."""
+    gathered = gather_to_main((own.category, own.audio, own.visual), run.world)
     with _results(run) as is_main:
         if is_main:
             category, audio, visual = (torch.cat(column) for column in zip(*gathered, strict=True))
