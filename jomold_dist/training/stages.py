@@ -14,7 +14,14 @@ import torch
 
 from jomold_dist.config import Config
 from jomold_dist.denoising.methods import METHODS, Han, LossWeights
-from jomold_dist.denoising.noise_ratio import NoiseRatios, Predictions, ratios_of, read_noise_ratios, write_predictions
+from jomold_dist.denoising.noise_ratio import (
+    Predictions,
+    given_ratios,
+    ratios_of,
+    read_noise_ratios,
+    write_predictions,
+)
+from jomold_dist.denoising.separation import probability_sums
 from jomold_dist.distributed.world import (
     World,
     agree_on_errors,
@@ -27,6 +34,7 @@ from jomold_dist.errors import UserError
 from jomold_dist.files import write_json, write_text
 from jomold_dist.models.han import HybridAttentionNetwork
 from jomold_dist.models.weights import load_model, read_info
+from jomold_dist.training.advice import estimator_advice, reach_advice
 from jomold_dist.training.checkpoint import newest_checkpoint, prune_checkpoints
 from jomold_dist.training.done import has_ratios, is_trained
 from jomold_dist.training.evaluate import Evaluation, evaluate, predict_labels
@@ -113,12 +121,11 @@ def _train_estimator(run: Run) -> None:
 
 def _find_noise_ratios(run: Run) -> None:
     denoise, names = run.config.denoise, run.manifest.categories.names
-    if denoise.ratios == "constant":
-        constant = torch.full((len(names),), float(denoise.ratio_constant or 0.0), dtype=torch.float64)
-        ratios = NoiseRatios(constant, constant)
-    elif denoise.ratios == "file":
-        with agree_on_errors(run.world):
-            ratios = read_noise_ratios(Path(str(denoise.ratio_file)), names)
+    with agree_on_errors(run.world):
+        given = given_ratios(denoise, names)
+    warnings: list[str] = []
+    if given is not None:
+        ratios = given
     else:
         network = _load(run, run.folder.weights("estimator"))
         with run.loader("train", False, run.config.estimator_batch_size) as loader:
@@ -133,6 +140,8 @@ def _find_noise_ratios(run: Run) -> None:
             )
         counts = found.noise_counts(denoise.audio_threshold, denoise.visual_threshold, denoise.visual_scale)
         ratios = ratios_of(sum_over_ranks(counts.to(run.world.device), run.world).cpu())
+        sums = sum_over_ranks(probability_sums(found).to(run.world.device), run.world).cpu()
+        warnings = estimator_advice(found, sums, ratios, run.config, run.manifest)
         if run.config.estimator.keep_predictions:
             _keep_predictions(run, found)
     with _results(run) as is_main:
@@ -142,6 +151,11 @@ def _find_noise_ratios(run: Run) -> None:
             run.recorder.table("noise_ratios", table)
             write_json(run.folder.noise_ratios, {"categories": names, **{k: table[k] for k in ("audio", "visual")}})
             logger.info("noise ratios: mean audio %.3f, mean visual %.3f", ratios.audio.mean(), ratios.visual.mean())
+            for warning in warnings:
+                logger.warning(warning)
+            advice = reach_advice(ratios, run.config, run.manifest)
+            logger.log(advice.level, advice.text)
+            run.recorder.table("reach", advice.table)
 
 
 def _keep_predictions(run: Run, own: Predictions) -> None:
