@@ -53,6 +53,15 @@ def counted(labels: Labels) -> Labels:
     return once._replace(epochs=np.add.reduceat(rows.epochs, first))
 
 
+def removed_from_both(labels: Labels, categories: int) -> np.ndarray:
+    """How many labels of each category stand in these rows for both modalities, int64 (C,). A label stands once for
+    each modality in the rows of one epoch, which has one step for each video."""
+    order = np.lexsort((labels.modality, labels.category, labels.key))
+    key, category = labels.key[order], labels.category[order]
+    twice = (key[1:] == key[:-1]) & (category[1:] == category[:-1])
+    return np.bincount(category[1:][twice], minlength=categories)
+
+
 class RemovalRecord:
     """Collects the removals of one training. Complete on rank 0 after every `collect` and `end_epoch`."""
 
@@ -68,6 +77,7 @@ class RemovalRecord:
         self._candidates = np.zeros((2, len(self._names)), dtype=np.int64)
         self._removed = np.zeros((2, len(self._names)), dtype=np.int64)  # in whole epochs
         self._rightly = np.zeros_like(self._removed)
+        self._both = np.zeros(len(self._names), dtype=np.int64)  # removed from both modalities at a step
         self._epoch_removed = np.zeros_like(self._removed)  # in this epoch
         self._epoch_rightly = np.zeros_like(self._removed)
         self._by_label = Labels.none()  # each once
@@ -89,6 +99,7 @@ class RemovalRecord:
             return
         for labels in gathered:
             np.add.at(self._epoch_removed, (labels.modality, labels.category), 1)
+            self._both += removed_from_both(labels, len(self._names))
             if self._present is not None and len(labels.key):
                 present = np.stack([self._present[key.decode()] for key in labels.key.tolist()])
                 there = present[np.arange(len(present)), labels.modality, labels.category]
@@ -125,6 +136,7 @@ class RemovalRecord:
             "candidates": self._candidates,
             "removed": self._removed,
             "rightly": self._rightly,
+            "both": self._both,
             "epoch_removed": self._epoch_removed,
             "epoch_rightly": self._epoch_rightly,
             **{f"label_{name}": column for name, column in self._by_label._asdict().items()},
@@ -138,6 +150,7 @@ class RemovalRecord:
         self._epochs = int(state["epochs"])
         self._candidates = state["candidates"].copy()
         self._removed, self._rightly = state["removed"].copy(), state["rightly"].copy()
+        self._both = state["both"].copy()
         self._epoch_removed, self._epoch_rightly = state["epoch_removed"].copy(), state["epoch_rightly"].copy()
         self._by_label = Labels(*(state[f"label_{name}"] for name in Labels._fields))
         self._collected = []
@@ -147,7 +160,9 @@ class RemovalRecord:
 
         A label counts once an epoch in which it was removed. candidates: labels that the method has looked at, for
         jomold trunc(ratio × labels of a batch) over all batches. precision: share of the removals that hit noise;
-        recall: share of the noise, over all epochs, that was removed; None where there is nothing to divide by.
+        recall: share of the noise, over all epochs, that was removed; None where there is nothing to divide by. both: labels that
+        a step has removed from both modalities, by category where there are any. The paper holds that no event is noise
+        in both, and Algorithm 1 allows it where the two ratios of a category add up to more than 1.
         """
 
         def entry(modality: int, category: int | slice) -> dict[str, Any]:
@@ -166,6 +181,7 @@ class RemovalRecord:
         return {
             "epochs": self._epochs,
             "total": {name: entry(number, everything) for number, name in enumerate(MODALITIES)},
+            "both": {self._names[at]: int(self._both[at]) for at in np.flatnonzero(self._both)},
             "categories": {
                 category: {name: entry(number, at) for number, name in enumerate(MODALITIES)}
                 for at, category in enumerate(self._names)
