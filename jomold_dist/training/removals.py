@@ -160,9 +160,9 @@ class RemovalRecord:
 
         A label counts once an epoch in which it was removed. candidates: labels that the method has looked at, for
         jomold trunc(ratio × labels of a batch) over all batches. precision: share of the removals that hit noise;
-        recall: share of the noise, over all epochs, that was removed; None where there is nothing to divide by. both: labels that
-        a step has removed from both modalities, by category where there are any. The paper holds that no event is noise
-        in both, and Algorithm 1 allows it where the two ratios of a category add up to more than 1.
+        recall: share of the noise, over all epochs, that was removed; None where there is nothing to divide by.
+        both: labels that a step has removed from both modalities, by category where there are any. The paper holds that
+        no event is noise in both; Algorithm 1 allows it where a category's ratios add up to more than 1.
         """
 
         def entry(modality: int, category: int | slice) -> dict[str, Any]:
