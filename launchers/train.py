@@ -21,12 +21,12 @@ from pathlib import Path
 from jomold_dist.command_line import command, exit_code, tell, training_parser
 from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
-from jomold_dist.denoising.methods import METHODS
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.presence import naming_lost_ranks
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import SUCCESS, ConfigError, StoppedError
 from jomold_dist.launching import launch, progress_bar
+from jomold_dist.methods.registry import checked, method_class
 from jomold_dist.stopping import StopRequest, hear_signals
 from jomold_dist.tables import scores_table
 from jomold_dist.tracking import open_recorder, ui_command
@@ -48,7 +48,7 @@ def main() -> int:
         parser.error("--ranks goes with --dry-run; a run has the ranks that its launcher starts")
 
     def load() -> Config:
-        return load_config(arguments.config, arguments.overrides, {"method": METHODS})
+        return checked(load_config(arguments.config, arguments.overrides), arguments.imports)
 
     if arguments.dry_run:
         return dry_run(load, arguments.ranks)
@@ -70,7 +70,7 @@ def dry_run(load: Callable[[], Config], ranks: int | None) -> int:
 def train(config: Config, world: World, stop: StopRequest, until: str | None) -> None:
     """Collective: one run from config to scores, or until a stage."""
     with agree_on_errors(world):
-        stages = METHODS[config.method].stages(config)
+        stages = [stage.name for stage in method_class(config.method).stages(config)]
         if until is not None and until not in stages:
             raise ConfigError(f"--until {until!r} is no stage of method {config.method!r}: {', '.join(stages)}")
     manifest = prepare_run(config, world)

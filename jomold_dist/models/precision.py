@@ -7,7 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jomold_dist.models.han import linear
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x·Wᵀ + b in the dtype of x, whatever the parameters are stored in."""
+    return F.linear(x, weight.to(x.dtype), bias.to(x.dtype))
 
 
 def at_least_float32(x: Tensor) -> Tensor:
