@@ -39,15 +39,20 @@ def load_config(
 
 
 def load_as(
-    cls: type[C], path: Path | None, overrides: Sequence[str] = (), choices: Mapping[str, Iterable[str]] | None = None
+    cls: type[C],
+    path: Path | None,
+    overrides: Sequence[str] = (),
+    choices: Mapping[str, Iterable[str]] | None = None,
+    under: Path | None = None,
 ) -> C:
-    """As `load_config`, for a config with further sections."""
+    """As `load_config`, for a config with further sections. A file `under` the other one gives what that does not."""
     problems: list[str] = []
     given: dict[str, Given] = {}
     settings = schema(cls)
     sections = {name.rsplit(".", 1)[0] for name in settings if "." in name}
-    if path is not None:
-        given |= _read_file(Path(path), sections, problems, ())
+    for file in (under, path):
+        if file is not None:
+            given |= _read_file(Path(file), sections, problems, ())
     trees = [name for name, setting in settings.items() if setting.type is Tree]
     for text in overrides:
         for name, item in _read_override(text, settings, problems).items():
