@@ -18,7 +18,7 @@ from jomold_dist.data.records import RecordView
 from jomold_dist.data.resident import ResidentSplit
 from jomold_dist.data.shards import ShardReader, verify_shards
 from jomold_dist.data.source import Source, Url, problems_of_remote, read_manifest, source_of
-from jomold_dist.distributed.world import World, agree_on_errors, gather_objects
+from jomold_dist.distributed.world import World, agree_on_errors, gather_objects, gather_to_main
 from jomold_dist.errors import ConfigError, DataError, UserError, raise_together
 from jomold_dist.labels import MODALITIES
 from jomold_dist.methods.registry import method_class
@@ -45,7 +45,7 @@ def prepare_run(config: Config, world: World) -> Manifest:
     agree_on_manifest(manifest, config.data.shards, world)
     with agree_on_errors(world):
         problems = problems_of_shards(config, source, manifest, SPLITS, slice(world.rank, None, world.size))
-    found = list(dict.fromkeys(problem for share in gather_objects(problems, world) for problem in share))
+    found = list(dict.fromkeys(problem for share in gather_to_main(problems, world) for problem in share))
     with agree_on_errors(world):
         raise_together(found)
         raise_together(problems_of_truth(source, manifest) if world.is_main else [])

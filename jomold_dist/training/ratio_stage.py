@@ -8,11 +8,20 @@ from pathlib import Path
 import torch
 
 from jomold_dist.config import Config
-from jomold_dist.denoising.noise_ratio import NoiseRatios, Predictions, ratios_of, read_noise_ratios, write_predictions
-from jomold_dist.distributed.world import agree_on_errors, gather_objects, sum_over_ranks
+from jomold_dist.denoising.noise_ratio import (
+    NoiseRatios,
+    Predictions,
+    given_ratios,
+    ratios_of,
+    read_noise_ratios,
+    write_predictions,
+)
+from jomold_dist.denoising.separation import probability_sums
+from jomold_dist.distributed.world import agree_on_errors, gather_to_main, sum_over_ranks
 from jomold_dist.errors import DataError, RunFolderError
 from jomold_dist.files import write_json
 from jomold_dist.reading import is_there
+from jomold_dist.training.advice import estimator_advice, reach_advice
 from jomold_dist.training.evaluate import predict_labels
 from jomold_dist.training.removals import read_present
 from jomold_dist.training.run import Run
@@ -53,14 +62,9 @@ class FoundRatios(Stage):
 
     def do(self, run: Run, found: Found) -> None:
         denoise, names = run.config.denoise, run.manifest.categories.names
-        if denoise.ratios == "constant":
-            constant = torch.full((len(names),), float(denoise.ratio_constant or 0.0), dtype=torch.float64)
-            ratios = NoiseRatios(constant, constant)
-        elif denoise.ratios == "file":
-            with agree_on_errors(run.world):
-                ratios = read_noise_ratios(Path(str(denoise.ratio_file)), names)
-        else:
-            ratios = _estimate(run)
+        with agree_on_errors(run.world):
+            given = given_ratios(denoise, names)
+        ratios, warnings = (given, []) if given is not None else _estimate(run)
         with results(run) as is_main:
             if is_main:
                 table = {"category": names, "audio": ratios.audio.tolist(), "visual": ratios.visual.tolist()}
@@ -70,10 +74,15 @@ class FoundRatios(Stage):
                 logger.info(
                     "noise ratios: mean audio %.3f, mean visual %.3f", ratios.audio.mean(), ratios.visual.mean()
                 )
+                for warning in warnings:
+                    logger.warning(warning)
+                advice = reach_advice(ratios, run.config, run.manifest)
+                logger.log(advice.level, advice.text)
+                run.recorder.table("reach", advice.table)
 
 
-def _estimate(run: Run) -> NoiseRatios:
-    """Collective: equation 1 over the training split."""
+def _estimate(run: Run) -> tuple[NoiseRatios, list[str]]:
+    """Collective: equation 1 over the training split, and what is to be said of the estimator."""
     denoise, network = run.config.denoise, load_trained(run, run.folder.weights("estimator"))
     with run.loader("train", False, run.config.estimator_batch_size) as loader:
         found = predict_labels(
@@ -85,14 +94,16 @@ def _estimate(run: Run) -> NoiseRatios:
             run.config.train.non_finite == "skip",
         )
     counts = found.noise_counts(denoise.audio_threshold, denoise.visual_threshold, denoise.visual_scale)
+    ratios = ratios_of(sum_over_ranks(counts.to(run.world.device), run.world).cpu())
+    sums = sum_over_ranks(probability_sums(found).to(run.world.device), run.world).cpu()
     if run.config.estimator.keep_predictions:
         _keep_predictions(run, found)
-    return ratios_of(sum_over_ranks(counts.to(run.world.device), run.world).cpu())
+    return ratios, estimator_advice(found, sums, ratios, run.config, run.manifest)
 
 
 def _keep_predictions(run: Run, own: Predictions) -> None:
-    """Collective: the predictions of all ranks in one file."""
-    gathered = gather_objects((own.category, own.audio, own.visual), run.world)
+    """Collective: the predictions of all ranks in one file, which rank 0 writes."""
+    gathered = gather_to_main((own.category, own.audio, own.visual), run.world)
     with results(run) as is_main:
         if is_main:
             category, audio, visual = (torch.cat(column) for column in zip(*gathered, strict=True))

@@ -15,6 +15,7 @@ from jomold_dist.data.source import Source
 from jomold_dist.data.truth import read_truth, truth_name
 from jomold_dist.distributed.world import World, gather_to_main
 from jomold_dist.errors import DataError
+from jomold_dist.labels import MODALITIES
 from jomold_dist.methods.base import Mask
 from jomold_dist.training.recorder import Cell
 from jomold_dist.training.step import StepReport
@@ -54,6 +55,15 @@ def counted(labels: Labels) -> Labels:
     return once._replace(epochs=np.add.reduceat(rows.epochs, first))
 
 
+def removed_from_both(labels: Labels, categories: int) -> np.ndarray:
+    """How many labels of each category stand in these rows for both of two masks, int64 (C,). A label stands once for
+    each mask in the rows of one epoch, which has one step for each video."""
+    order = np.lexsort((labels.mask, labels.category, labels.key))
+    key, category = labels.key[order], labels.category[order]
+    twice = (key[1:] == key[:-1]) & (category[1:] == category[:-1])
+    return np.bincount(category[1:][twice], minlength=categories)
+
+
 class RemovalRecord:
     """Collects the removals of one training. Complete on rank 0 after every `collect` and `end_epoch`."""
 
@@ -73,6 +83,7 @@ class RemovalRecord:
         self._candidates = np.zeros((len(masks), len(self._names)), dtype=np.int64)
         self._removed = np.zeros_like(self._candidates)  # in whole epochs
         self._rightly = np.zeros_like(self._removed)
+        self._both = np.zeros(len(self._names), dtype=np.int64)  # removed from both modalities at a step
         self._epoch_removed = np.zeros_like(self._removed)  # in this epoch
         self._epoch_rightly = np.zeros_like(self._removed)
         self._by_label = Labels.none()  # each once
@@ -94,6 +105,8 @@ class RemovalRecord:
             return
         for labels in gathered:
             np.add.at(self._epoch_removed, (labels.mask, labels.category), 1)
+            if len(self._masks) == len(MODALITIES):
+                self._both += removed_from_both(labels, len(self._names))
             if self._present is not None and len(labels.key):
                 present = np.stack([self._present[key.decode()] for key in labels.key.tolist()])
                 modality = np.array([mask.modality for mask in self._masks])[labels.mask]
@@ -131,6 +144,7 @@ class RemovalRecord:
             "candidates": self._candidates,
             "removed": self._removed,
             "rightly": self._rightly,
+            "both": self._both,
             "epoch_removed": self._epoch_removed,
             "epoch_rightly": self._epoch_rightly,
             **{f"label_{name}": column for name, column in self._by_label._asdict().items()},
@@ -144,6 +158,7 @@ class RemovalRecord:
         self._epochs = int(state["epochs"])
         self._candidates = state["candidates"].copy()
         self._removed, self._rightly = state["removed"].copy(), state["rightly"].copy()
+        self._both = state["both"].copy()
         self._epoch_removed, self._epoch_rightly = state["epoch_removed"].copy(), state["epoch_rightly"].copy()
         self._by_label = Labels(*(state[f"label_{name}"] for name in Labels._fields))
         self._collected = []
@@ -154,6 +169,8 @@ class RemovalRecord:
         A label counts once an epoch in which it was removed. candidates: labels that the method has looked at, for
         jomold trunc(ratio × labels of a batch) over all batches. precision: share of the removals that hit noise;
         recall: share of the noise, over all epochs, that was removed; None where there is nothing to divide by.
+        both: labels that a step has removed from both modalities, by category where there are any. The paper holds that
+        no event is noise in both; Algorithm 1 allows it where a category's ratios add up to more than 1.
         """
 
         def entry(mask: int, category: int | slice) -> dict[str, Any]:
@@ -172,6 +189,7 @@ class RemovalRecord:
         return {
             "epochs": self._epochs,
             "total": {mask.name: entry(number, everything) for number, mask in enumerate(self._masks)},
+            "both": {self._names[at]: int(self._both[at]) for at in np.flatnonzero(self._both)},
             "categories": {
                 category: {mask.name: entry(number, at) for number, mask in enumerate(self._masks)}
                 for at, category in enumerate(self._names)
