@@ -40,5 +40,5 @@ def han_in_effect(row: Results, method: str) -> str | None:
         return None
     return (
         f"{row.name} is {HAN} in effect: it took out less than {100 * NEXT_TO_NOTHING:g} % of the labels of every "
-        "modality. Where it differs from other rows, so does han."
+        f"modality. What it differs by from {HAN} is chance; what another row has over it, that row has over {HAN}."
     )
