@@ -147,9 +147,9 @@ def _noise_ratios(results: SweepResults) -> Figure | None:
     row, points = found
     figure, panels = _new(9, 4.2, nrows=1, ncols=2, sharex=True, sharey=True)
     for axes, modality in zip(panels, MODALITIES, strict=True):
-        found = points[modality]
-        farthest = sorted(found, key=lambda category: abs(found[category][0] - found[category][1]))[-NAMED_POINTS:]
-        for category, (true, estimated) in found.items():
+        ratios = points[modality]
+        farthest = sorted(ratios, key=lambda category: abs(ratios[category][0] - ratios[category][1]))[-NAMED_POINTS:]
+        for category, (true, estimated) in ratios.items():
             axes.plot(true, estimated, "o", color="C0", markersize=4)
             if category in farthest:
                 axes.annotate(
