@@ -12,8 +12,8 @@ from typing import Any
 
 from jomold_dist.config import Config
 from jomold_dist.config_roles import decides
-from jomold_dist.denoising.essential import essential
 from jomold_dist.errors import DataError, UserError, raise_together
+from jomold_dist.methods.registry import essential
 from jomold_dist.reading import is_there
 from jomold_dist.training.run_folder import OWNER, RunFolder
 from jomold_dist.training.run_reading import (

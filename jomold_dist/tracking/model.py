@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.models.weights import load_model, read_info
+from jomold_dist.models.weights import load_model
 from jomold_dist.versions import version
 
 if TYPE_CHECKING:
@@ -31,9 +31,11 @@ def log_model(client: MlflowClient, experiment_id: str, run: str, name: str, wei
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model, ModelSignature
 
-    inputs, outputs = shapes(manifest)
+    inputs = {name: spec.shape for name, spec in manifest.features.items()}
+    example = {name: np.zeros((1, *shape), np.float32) for name, shape in inputs.items()}
     logged = client.create_logged_model(experiment_id, name=name, source_run_id=run)
     try:
+        outputs = {name: array.shape[1:] for name, array in ServedNetwork(weights).predict(example).items()}
         with tempfile.TemporaryDirectory() as folder:
             saved = Path(folder) / "model"
             mlflow.pyfunc.save_model(
@@ -42,7 +44,7 @@ def log_model(client: MlflowClient, experiment_id: str, run: str, name: str, wei
                 data_path=str(weights),
                 mlflow_model=Model(run_id=run, model_id=logged.model_id, model_uuid=logged.model_id),
                 signature=ModelSignature(_schema(inputs), _schema(outputs)),
-                input_example={name: np.zeros((1, *shape), np.float32) for name, shape in inputs.items()},
+                input_example=example,
                 pip_requirements=[f"{name}=={version(name)}" for name in ("torch", "numpy", "safetensors")],
                 metadata={"categories": list(manifest.categories.names), "needs": "jomold_dist installed"},
             )
@@ -56,20 +58,6 @@ def log_model(client: MlflowClient, experiment_id: str, run: str, name: str, wei
     return f"models:/{logged.model_id}"
 
 
-def shapes(manifest: Manifest) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-    """Shapes of one video's inputs and outputs by name."""
-    categories, segments = len(manifest.categories), manifest.segments
-    inputs: dict[str, tuple[int, ...]] = {name: spec.shape for name, spec in manifest.features.items()}
-    outputs: dict[str, tuple[int, ...]] = {
-        "video_prob": (categories,),
-        "audio_prob": (categories,),
-        "visual_prob": (categories,),
-        "segment_prob": (segments, 2, categories),
-        "similarity": (segments, segments),
-    }
-    return inputs, outputs
-
-
 def _schema(arrays: Mapping[str, tuple[int, ...]]) -> Schema:
     from mlflow.types import Schema, TensorSpec
 
@@ -81,7 +69,6 @@ class ServedNetwork:
 
     def __init__(self, path: Path) -> None:
         self._network = load_model(path)
-        self._cross_modal = read_info(path).cross_modal
         self._dtype = next(self._network.parameters()).dtype
 
     def predict(
@@ -90,7 +77,8 @@ class ServedNetwork:
         """Parse N videos given as `audio` (N, T, F), `frames` (N, T, F) or (N, 8T, F), and `motion` (N, T, F).
 
         Returns float32 arrays by the names of `Parsing`: video_prob, audio_prob and visual_prob (N, C), segment_prob
-        (N, T, 2, C) with audio first, similarity (N, T, T). `params` is MLflow's and not used.
+        (N, T, 2, C) with audio first, similarity (N, T, T); without those that the network lacks. `params` is MLflow's
+        and not used.
         """
         arrays = {name: np.asarray(inputs[name]) for name in ("audio", "frames", "motion") if name in inputs}
         videos = len(arrays["audio"])
@@ -101,8 +89,10 @@ class ServedNetwork:
                     name: torch.from_numpy(np.ascontiguousarray(array[first : first + VIDEOS_AT_ONCE])).to(self._dtype)
                     for name, array in arrays.items()
                 }
-                parsing = self._network(**batch, cross_modal=self._cross_modal)
+                parsing = self._network.parse(**batch)
                 for name, tensor in parsing._asdict().items():
+                    if tensor is None:  # of a modality that the network lacks
+                        continue
                     parts.setdefault(name, []).append(tensor.float().numpy())
         return {name: np.concatenate(found) for name, found in parts.items()}
 

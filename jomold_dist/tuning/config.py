@@ -11,7 +11,7 @@ from typing import Literal
 from jomold_dist.config import Config
 from jomold_dist.config_fields import NO_SETTINGS, Tree, number, place
 from jomold_dist.config_files import load_as
-from jomold_dist.denoising.methods import METHODS
+from jomold_dist.methods.registry import checked
 from jomold_dist.score_names import SCORE_NAMES
 
 
@@ -87,4 +87,4 @@ class Sweep(Config):
 def load_sweep(path: Path, overrides: Sequence[str] = (), under: Path | None = None) -> Sweep:
     """The settings of a sweep file with overrides on top, and a run's config under it. ConfigError lists every problem
     found."""
-    return load_as(Sweep, path, overrides, {"method": METHODS}, under)
+    return checked(load_as(Sweep, path, overrides, under))
