@@ -13,11 +13,7 @@ from typing import Any, Literal
 
 from jomold_dist.config_fields import NO_SETTINGS, Tree, number, place
 from jomold_dist.config_roles import decides
-
-SCORES = (
-    "segment_audio", "segment_visual", "segment_av", "segment_type", "segment_event",
-    "event_audio", "event_visual", "event_av", "event_type", "event_event",
-)  # fmt: skip
+from jomold_dist.score_names import SCORE_NAMES
 
 
 @dataclass(frozen=True)
@@ -63,6 +59,9 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
+    network: str = "han"
+    """The network: han (hybrid attention), talnet (audio only), stpn, cmcs (visual only), ave, avsdn, or `module:Class`
+    of your own. The settings below but `options` are those of han."""
     layers: int = number(1, 1)
     """Encoder layers."""
     temperature: float = number(0.2, 0, above=True)
@@ -71,6 +70,13 @@ class ModelConfig:
     """Dropout in the encoder: on attention weights, after attention, in the feed-forward part."""
     classifier_dropout: float = number(0.5, 0, 0.99)
     """Dropout on the visual features before the heads."""
+    gate: Literal["own", "video"] = "own"
+    """Whose probability a segment's event needs beside its own: its modality's, or the whole video's (as HAN was
+    published)."""
+    similarity: Literal["encoded", "projected"] = "encoded"
+    """The visual side of the contrastive loss: after the encoder (JoMoLD), or before it (MA)."""
+    options: Tree = NO_SETTINGS
+    """Settings of another network than han: arguments of its constructor."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,16 @@ class LossConfig:
     """Weight of the contrastive loss. 0 leaves it out."""
     contrastive_smoothing: float = number(0.1, 0, 0.99)
     """Share of the contrastive target that is spread over the other segments."""
+    contrastive_form: Literal["log_of_sum", "sum_of_logs"] = "log_of_sum"
+    """The contrastive loss as JoMoLD's released code has it, or as MA has it."""
+    sparsity: float = number(1e-4, 0)
+    """Weight of the attention's sparsity (stpn)."""
+    diversity: float = number(0.2, 0)
+    """Weight of the branches' likeness (cmcs)."""
+    norm: float = number(0.2, 0)
+    """Weight of the difference of the branches' norms (cmcs)."""
+    segment: float = number(1.0, 0)
+    """Weight of the loss of segments, where a method has targets for them."""
     visual_smoothing: float = number(1.0, 0.01, 1)
     """s in the visual targets s·y + (1−s)/2 (`released`: 0.9). A removed label's target is 0 all the same."""
 
@@ -183,7 +199,7 @@ class TrainConfig:
     non_finite: Literal["stop", "skip"] = "stop"
     """A feature, loss or gradient that is not finite: end with the videos' names, or name them and skip the step
     (noise ratios: leave the videos out)."""
-    selection: Literal[SCORES] = "segment_type"  # type: ignore[valid-type]
+    selection: Literal[SCORE_NAMES] = "segment_type"  # type: ignore[valid-type]
     """The validation score by which the best epoch is chosen (`released`: event_audio)."""
     selection_ties: Literal["first", "last"] = "first"
     """Which of equally good epochs is kept (`released`: last)."""
@@ -238,7 +254,9 @@ class Config:
     """All settings of one run."""
 
     method: str = "jomold"
-    """What is trained and how labels become targets: see `jomold_dist.denoising.methods`."""
+    """What the network is trained towards: a name of docs/methods.md, or `module:Class` of your own."""
+    imports: tuple[str, ...] = ()
+    """Modules of your own that are imported first, for instance because they register methods; `--import` adds some."""
     recipe: Literal["paper", "released"] = "paper"
     """A bundle of settings: as the paper says, or as the released code does. Settings given by name win over it."""
     run: RunConfig = field(default_factory=RunConfig)

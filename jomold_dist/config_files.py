@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,20 +27,16 @@ TRACKING_ELSEWHERE = (
 )
 
 
-def load_config(
-    path: Path | None, overrides: Sequence[str] = (), choices: Mapping[str, Iterable[str]] | None = None
-) -> Config:
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     """The config of a file with `section.key=value` overrides on top.
 
-    A file may name another one, relative to itself, as `base:`; its own settings win. `choices` limits settings whose
-    values the schema cannot know (the registered methods). ConfigError lists every problem found.
+    A file may name another one, relative to itself, as `base:`; its own settings win. ConfigError lists every problem
+    found. Which methods and networks there are is not known here: see `methods/registry.py`.
     """
-    return load_as(Config, path, overrides, choices)
+    return load_as(Config, path, overrides)
 
 
-def load_as(
-    cls: type[C], path: Path | None, overrides: Sequence[str] = (), choices: Mapping[str, Iterable[str]] | None = None
-) -> C:
+def load_as(cls: type[C], path: Path | None, overrides: Sequence[str] = ()) -> C:
     """As `load_config`, for a config with further sections."""
     problems: list[str] = []
     given: dict[str, Given] = {}
@@ -62,7 +58,7 @@ def load_as(
             hint = " (it is a section)" if name in sections else nearest(name, [*settings, *sorted(sections)])
             problems.append(f"{item.where}: unknown setting {name!r}{hint}")
             continue
-        value, problem = convert(item, settings[name], (choices or {}).get(name))
+        value, problem = convert(item, settings[name])
         if problem:
             problems.append(f"{item.where}: {name} = {blotted_value(name, repr(item.value))} {problem}")
         else:
@@ -84,7 +80,12 @@ def _secrets(config: Config) -> list[str]:
         problem_of_uri("data.shards", config.data.shards, query=False),
         problem_of_uri("tracking.uri", config.tracking.uri or "", TRACKING_ELSEWHERE),
     ]
-    for section, tree in (("data.storage", config.data.storage), ("deepspeed.extra", config.deepspeed.extra)):
+    trees = {
+        "data.storage": config.data.storage,
+        "deepspeed.extra": config.deepspeed.extra,
+        "model.options": config.model.options,
+    }
+    for section, tree in trees.items():
         found += [f"{section}.{name} is written into the run's folder; {ELSEWHERE}" for name in secret_names(tree)[:1]]
     return [problem for problem in found if problem]
 

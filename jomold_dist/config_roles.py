@@ -4,6 +4,7 @@ from __future__ import annotations
 
 FREE = frozenset(
     {
+        "imports",  # what they define is named elsewhere
         "run.dir",
         "run.wall_minutes",
         "data.shards",  # the manifest's digest stands for the data, wherever it lies

@@ -7,7 +7,6 @@ import json
 import math
 import types
 import typing
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -63,7 +62,7 @@ def schema(cls: type = Config, prefix: str = "") -> dict[str, Setting]:
     return settings
 
 
-def convert(given: Given, setting: Setting, choices: Iterable[str] | None) -> tuple[Any, str | None]:
+def convert(given: Given, setting: Setting) -> tuple[Any, str | None]:
     """The value in the setting's type, or what is wrong with it."""
     hint, optional = setting.type, False
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
@@ -71,9 +70,7 @@ def convert(given: Given, setting: Setting, choices: Iterable[str] | None) -> tu
     if given.value is None:
         return (None, None) if optional else (None, "must have a value")
     if typing.get_origin(hint) is Literal:
-        choices = typing.get_args(hint)
-    if choices is not None:
-        value, problem = _convert_choice(given.value, tuple(choices))
+        value, problem = _convert_choice(given.value, typing.get_args(hint))
     elif typing.get_origin(hint) is tuple:
         item = typing.get_args(hint)[0]
         value, problem = _convert_names(given.value) if item is str else _convert_numbers(given.value)

@@ -7,15 +7,14 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jomold_dist.config import SCORES
+from jomold_dist.score_names import SCORE_NAMES, heading
 
-_KINDS = {"audio": "A", "visual": "V", "av": "AV", "type": "Type", "event": "Event"}
-SCORE_HEADERS = tuple(f"{'seg' if s.startswith('segment') else 'ev'} {_KINDS[s.split('_', 1)[1]]}" for s in SCORES)
+SCORE_HEADERS = tuple(map(heading, SCORE_NAMES))
 
 
 def scores_table(rows: Mapping[str, Mapping[str, float]], split: str, simulated: bool) -> str:
-    """The ten scores of each row as a markdown table: segment level, then event level."""
-    cells = [[name, *(f"{scores[s]:.1f}" for s in SCORES)] for name, scores in rows.items()]
+    """The scores of each row as a markdown table, segment level, then event level; a dash for those that it lacks."""
+    cells = [[name, *(percent(scores.get(s)) for s in SCORE_NAMES)] for name, scores in rows.items()]
     what = f"F-scores on {split} in percent" + (", simulated data" if simulated else "")
     return f"{what}\n\n{markdown_table(['method', *SCORE_HEADERS], cells)}"
 
@@ -30,7 +29,7 @@ def category_table(
         [
             name,
             *(str(counts[name]) for counts in videos.values()),
-            *("-" if (value := scores[name]) is None else f"{value:.1f}" for scores in per_category.values()),
+            *(percent(scores[name]) for scores in per_category.values()),
         ]
         for name in names
     ]
@@ -47,6 +46,11 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
 
     rule = "| " + " | ".join("-" * w if n == 0 else "-" * (w - 1) + ":" for n, w in enumerate(widths)) + " |"
     return "\n".join([line(header), rule, *(line(row) for row in rows)])
+
+
+def percent(value: float | None) -> str:
+    """A score in percent with one decimal; a dash where there is none."""
+    return "-" if value is None else f"{value:.1f}"
 
 
 def value_text(value: Any) -> str:

@@ -24,6 +24,7 @@ from jomold_dist.distributed.world import World, agree_on_errors, broadcast_obje
 from jomold_dist.errors import DataError, RunFolderError, raise_together
 from jomold_dist.files import write_json
 from jomold_dist.launching import launch
+from jomold_dist.methods.registry import checked
 from jomold_dist.models.weights import WeightsInfo
 from jomold_dist.places import local_path, place
 from jomold_dist.tables import category_table, scores_table
@@ -33,7 +34,8 @@ from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_config, read_owner
 from jomold_dist.training.scores import RunScores, ScoredModel
-from jomold_dist.training.stages import evaluate_model, ready_to_compute
+from jomold_dist.training.stage import ready_to_compute
+from jomold_dist.training.stages import evaluate_model
 
 
 @command
@@ -51,7 +53,7 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = RunFolder(arguments.run)
     return launch(
-        lambda: read_config(folder),
+        lambda: checked(read_config(folder)),
         lambda config, world: evaluate(config, world, folder, arguments),
         {"split": arguments.split},
     )

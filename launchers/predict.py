@@ -27,16 +27,17 @@ from jomold_dist.data.source import source_of
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import DataError, raise_together
-from jomold_dist.evaluation.parsing import threshold_parsing
 from jomold_dist.files import check_output, is_stdout, is_stream, write_text
 from jomold_dist.launching import launch, progress_bar
+from jomold_dist.methods.registry import checked
 from jomold_dist.places import local_path, place
-from jomold_dist.training.evaluate import parse_videos
+from jomold_dist.training.evaluate import decide_events, parse_videos
 from jomold_dist.training.loading import load_found
 from jomold_dist.training.preflight import problems_of_shards, read_matching_manifest, with_shards
 from jomold_dist.training.run import make_loader
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_config
+from jomold_dist.training.stage import ready_to_compute
 
 
 @command
@@ -50,7 +51,9 @@ def main() -> int:
     folder = RunFolder(arguments.run)
     if read_environment(os.environ).size > 1:
         raise DataError("predict.py runs as one process: start it with python, without WORLD_SIZE in the environment")
-    return launch(lambda: read_config(folder), lambda config, world: predict(config, world, folder, arguments), {})
+    return launch(
+        lambda: checked(read_config(folder)), lambda config, world: predict(config, world, folder, arguments), {}
+    )
 
 
 def predict(config: Config, world: World, folder: RunFolder, arguments: argparse.Namespace) -> None:
@@ -63,15 +66,15 @@ def predict(config: Config, world: World, folder: RunFolder, arguments: argparse
         manifest = read_matching_manifest(source, info)
         splits = [arguments.split] if arguments.split else list(manifest.splits)
         raise_together(problems_of_shards(config, source, manifest, splits))
-    network.to(world.device)
+    network = ready_to_compute(network, config, world)
     keys: list[str] = []
     audio, visual = [], []
     bad: list[BadVideo] = []
     for split in splits:
         with make_loader(streamed, manifest, split, source, world, shuffle=False) as loader:
             batches = progress_bar(loader.epoch(0), loader.steps, split)
-            for batch, parsing in parse_videos(network, batches, world.device, cross_modal=True):
-                found = threshold_parsing(parsing.segment_prob, parsing.audio_prob, parsing.visual_prob)
+            for batch, parsing in parse_videos(network, batches, world.device):
+                found = decide_events(network, parsing)
                 keys += batch.keys
                 bad += batch.bad
                 audio.append(found[0].cpu().numpy())

@@ -14,9 +14,9 @@ import sys
 
 from jomold_dist.command_line import command, config_parser, say
 from jomold_dist.config_files import load_config
-from jomold_dist.denoising.methods import METHODS
 from jomold_dist.errors import FAILURE, LostRankError
 from jomold_dist.launching import plain_logging
+from jomold_dist.methods.registry import checked
 from jomold_dist.ray_cluster import joined_cluster
 from jomold_dist.ray_nodes import Need, Signals, follow, for_other_nodes, reserve, start_nodes, wants_gpus
 
@@ -26,7 +26,7 @@ def main() -> int:
     signals = Signals()
     asked = parser().parse_intermixed_args()
     plain_logging()
-    config = load_config(asked.config, asked.overrides, {"method": METHODS})
+    config = checked(load_config(asked.config, asked.overrides), asked.imports)
     try:
         with joined_cluster():
             config = for_other_nodes(config)

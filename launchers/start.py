@@ -18,9 +18,9 @@ from pathlib import Path
 
 from jomold_dist.command_line import command, say, training_parser
 from jomold_dist.config_files import load_config
-from jomold_dist.denoising.methods import METHODS
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, UserError
 from jomold_dist.launching import EXIT_CODE_FILE
+from jomold_dist.methods.registry import checked
 from jomold_dist.reading import ABSENT, read_json
 from jomold_dist.supervising import Supervisor
 
@@ -36,7 +36,7 @@ def main() -> int:
     if at is None:
         raise UserError(f"no script after {words[0]!r}; for instance: {words[0]} launchers/train.py --config FILE")
     arguments = training_parser("the arguments after the script").parse_intermixed_args(words[at + 1 :])
-    config = load_config(arguments.config, arguments.overrides, {"method": METHODS})
+    config = checked(load_config(arguments.config, arguments.overrides), arguments.imports)
     status = Path(config.run.dir) / "status.json"
     before = written(status)
     with tempfile.TemporaryDirectory() as folder:

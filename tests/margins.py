@@ -12,9 +12,9 @@ import math
 
 import pytest
 import torch
+from jomold_dist.denoising.methods import Jomold, Moment
 from torch import Tensor
 
-from jomold_dist.denoising.methods import Jomold, Moment
 from jomold_dist.denoising.noise_ratio import Predictions
 from jomold_dist.denoising.removal import Removal, Rows
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from jomold_dist.config import SCORES, Config
+from jomold_dist.config import Config
 from jomold_dist.config_files import dump_config
 from jomold_dist.files import write_json
+from jomold_dist.score_names import SCORE_NAMES
 from jomold_dist.training.evaluate import Evaluation
 from jomold_dist.training.run_folder import OWNER, RunFolder
 from jomold_dist.training.scores import RunScores, ScoredData, ScoredModel
@@ -23,7 +24,7 @@ DATA = ScoredData("tiny", "0" * 64, simulated=True)
 
 def write_scores(folder: Path, score: float, epochs: int, data: ScoredData = DATA) -> None:
     """scores.json with all ten scores alike."""
-    found = Evaluation(dict.fromkeys(SCORES, score), {}, {})
+    found = Evaluation(dict.fromkeys(SCORE_NAMES, score), {}, {})
     model = ScoredModel("checkpoints/model.safetensors", epochs, epochs)
     write_json(RunFolder(folder).scores, RunScores("test", data, model, found, "0.1.0").to_json())
 

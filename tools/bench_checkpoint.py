@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 from bench_train import describe, llp_manifest, make_step, random_batch
+from jomold_dist.denoising.methods import Moment
 
 from jomold_dist.command_line import command, command_parser
 from jomold_dist.config import CheckpointConfig
-from jomold_dist.denoising.methods import Moment
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.models.weights import WeightsInfo, save_model
 from jomold_dist.places import local_folder

@@ -26,6 +26,7 @@ import numpy as np
 import torch
 import webdataset
 from bench_train import describe, llp_manifest, make_step
+from jomold_dist.denoising.methods import Moment
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -35,7 +36,6 @@ from jomold_dist.data.features import FEATURE_FOLDERS, FRAMES_PER_SEGMENT, featu
 from jomold_dist.data.loader import Batch, Loader
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.writing import DatasetWriter, Video
-from jomold_dist.denoising.methods import Moment
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.places import local_folder
 from jomold_dist.tables import markdown_table

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jomold_dist.denoising.methods import METHODS, LossWeights, Moment
 
 from jomold_dist.command_line import command, command_parser
 from jomold_dist.config import Config, TrainConfig
 from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
-from jomold_dist.denoising.methods import METHODS, LossWeights, Moment
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.labels import LLP_CATEGORIES

@@ -181,6 +181,14 @@ class Loader:
         piece = Piece(np.empty((0, self._info.record.bytes), dtype=np.uint8), {})
         return self._batch(self._plan(0), step, np.zeros(0, dtype=np.int64), lambda index: self._without_bad(piece))
 
+    def take(self, index: np.ndarray) -> Batch:
+        """The videos with these numbers int64 (B,), in any order and also more than once, of a split that is read in
+        the manifest's order. Those that cannot be used are missing from it."""
+        if self._shuffle:
+            raise ValueError("only a split in the manifest's order can be read by the videos' numbers")
+        plan = self._plan(0)
+        return self._batch(plan, 0, index, self._choose_source(plan)(index))
+
     def _begin_prefetching(self, plan: EpochPlan, start_step: int) -> None:
         self._end_prefetching()
         if self._prefetch and self._source.is_remote and self._resident is None:

@@ -1,51 +1,62 @@
 """The one collective of a step: every rank's positives become the whole optimizer batch's rows, on every rank.
 
-It also carries what all ranks must agree on before they go on: how many videos the batch holds, whether somebody asks
-for a checkpoint or a stop, and whether somebody met a value that is not finite. A rank sends `capacity + 1` pairs of
-int64, the first of them its header; unused pairs are padding, so shapes never depend on the data.
+A message is a header and then `capacity` rows of 1 + ⌈K/2⌉ int64, unused ones padding: no shape depends on the data.
+The header carries what all ranks must agree on before they go on: how many videos the batch holds, whether somebody
+asks for a checkpoint or a stop, and whether somebody met a value that is not finite.
+
+Legend: b videos of a rank, C categories, n = capacity, N = W·n rows of all ranks, K columns.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from jomold_dist.denoising.removal import Removal, Rows
+from jomold_dist.denoising.removal import Rows
+from jomold_dist.distributed.signals import Ask
 from jomold_dist.distributed.world import World, gather_rows
 
 LOW = (1 << 32) - 1
-
-
-class Ask(IntEnum):
-    """What a rank asks of all at the end of a step. The most urgent counts."""
-
-    NOTHING = 0
-    SAVE = 1
-    """A checkpoint."""
-    STOP = 2
-    """A checkpoint, and to end."""
-    FAIL = 3
-    """To end with an error that the rank has met."""
+NOBODY = (1 << 62) - 1  # above the key of every row
 
 
 class OwnRows(NamedTuple):
-    """This rank's positives: which of its videos, which category, and the video's position in the optimizer batch."""
+    """This rank's positives, padded to its capacity: where each lies among the (b, C) labels, its category, and its
+    video's position in the optimizer batch. Padding lies at b·C, one past the labels."""
 
-    video: Tensor  # (n,) int64
+    place: Tensor  # (n,) int64
     category: Tensor  # (n,) int64
     position: Tensor  # (n,) int64
+    valid: Tensor  # (n,) bool
+
+    def to(self, device: torch.device) -> OwnRows:
+        return OwnRows(*(column.to(device, non_blocking=True) for column in self))
+
+    def take(self, values: Tensor) -> Tensor:
+        """The values (b, C) of the rows, 0 for padding: (n,)."""
+        return torch.cat([values.reshape(-1), values.new_zeros(1)])[self.place]
+
+    def put(self, masks: Tensor, shape: torch.Size) -> Tensor:
+        """Masks by row, bool (M, n), as bool (M, b, C)."""
+        flat = masks.new_zeros((len(masks), shape.numel() + 1))
+        flat.scatter_(1, self.place.expand(len(masks), -1), masks)
+        return flat[:, :-1].view(len(masks), *shape)
 
 
-def own_rows(labels: Tensor, position: Tensor) -> OwnRows:
-    """The positives of weak labels bool (b, C) on the CPU, whose videos lie at `position` (b,) in the batch."""
-    flat = np.flatnonzero(labels.numpy())  # some four times as fast as torch's nonzero on few positives of many
-    video, category = (torch.from_numpy(index) for index in np.divmod(flat, labels.shape[1]))
-    return OwnRows(video, category, position[video])
+def own_rows(labels: Tensor, position: Tensor, capacity: int) -> OwnRows:
+    """The positives of weak labels bool (b, C) on the CPU, whose videos lie at `position` (b,) in the batch. What is
+    beyond the capacity is left out: `count_labels` tells."""
+    place = np.full(capacity, labels.numel(), dtype=np.int64)
+    found = np.flatnonzero(labels.numpy())[:capacity]
+    place[: len(found)] = found
+    valid = torch.from_numpy(place < labels.numel())
+    video, category = (torch.from_numpy(index) for index in np.divmod(place, labels.shape[1]))
+    positions = torch.cat([position, position.new_zeros(1)])[video]
+    return OwnRows(torch.from_numpy(place), category, positions, valid)
 
 
 @dataclass(frozen=True)
@@ -57,18 +68,13 @@ class Exchanged:
     ask: Tensor  # () int64: the most urgent Ask of any rank
     bad_position: Tensor  # () int64: lowest position with a value that is not finite, or -1
     repeated: Tensor  # () bool: a label came from two ranks, so a video was served twice
-    order: Tensor  # (N,) int64: row i of `rows` came at place order[i] of the gathered pairs
+    order: Tensor  # (N,) int64: row i of `rows` came at place order[i] of the gathered ones
     ranks: int
-    capacity: int  # pairs of a rank, without its header
 
-    def own(self, removed: Removal, rank: int, count: int) -> Removal:
-        """The part of a removal by row that belongs to a rank's `count` positives, in the order it sent them."""
-
-        def mine(mask: Tensor) -> Tensor:
-            as_sent = mask.new_zeros(self.ranks * self.capacity).scatter_(0, self.order, mask)
-            return as_sent.view(self.ranks, self.capacity)[rank, :count]
-
-        return Removal(mine(removed.audio), mine(removed.visual))
+    def own(self, masks: Tensor, rank: int) -> Tensor:
+        """The part of masks by row, bool (M, N), that belongs to a rank's rows, in the order it sent them: (M, n)."""
+        as_sent = torch.zeros_like(masks).scatter_(1, self.order.expand(len(masks), -1), masks)
+        return as_sent.view(len(masks), self.ranks, -1)[:, rank]
 
 
 def row_capacity(batch_size: int, ranks: int, max_labels: int) -> int:
@@ -76,91 +82,70 @@ def row_capacity(batch_size: int, ranks: int, max_labels: int) -> int:
     return -(-batch_size // ranks) * max_labels
 
 
-def sent_bytes(capacity: int, ranking: bool) -> int:
-    """What a rank sends at a step, and receives from each rank; `ranking` as the method's `needs_ranking`."""
-    return 16 * _pairs(capacity, ranking)
+def sent_bytes(capacity: int, columns: int) -> int:
+    """What a rank sends at a step, and receives from each rank, with a method of so many columns."""
+    return 8 * _width(columns) * _length(capacity, columns)
 
 
-def _pairs(capacity: int, ranking: bool) -> int:
-    return 1 + (capacity if ranking else 0)
+def _width(columns: int) -> int:
+    return max(2, 1 + -(-columns // 2))
+
+
+def _length(capacity: int, columns: int) -> int:
+    return 1 + (capacity if columns else 0)
 
 
 def exchange_rows(
-    own: OwnRows,
-    losses: tuple[Tensor, Tensor] | None,
-    finite: Tensor,
-    position: Tensor,
-    *,
-    ask: Ask,
-    capacity: int,
-    categories: int,
-    world: World,
+    own: OwnRows, columns: Tensor | None, finite: Tensor, position: Tensor, *, ask: Ask, categories: int, world: World
 ) -> Exchanged:
     """Collective: all ranks must call it at every step, also with no videos. Arguments as in `pack_rows`."""
-    pairs = pack_rows(own, losses, finite, position, ask=ask, capacity=capacity)
-    return unpack_rows(gather_rows(pairs, world), categories, keep_padding=world.device.type == "cuda")
+    message = pack_rows(own, columns, finite, position, ask=ask)
+    return unpack_rows(gather_rows(message, world), 0 if columns is None else columns.shape[1], categories)
 
 
-def pack_rows(
-    own: OwnRows,
-    losses: tuple[Tensor, Tensor] | None,
-    finite: Tensor,
-    position: Tensor,
-    *,
-    ask: Ask,
-    capacity: int,
-) -> Tensor:
-    """PURE: what a rank sends, int64 (1 + capacity, 2).
+def pack_rows(own: OwnRows, columns: Tensor | None, finite: Tensor, position: Tensor, *, ask: Ask) -> Tensor:
+    """PURE: what a rank sends, int64 (1 + n, 1 + ⌈K/2⌉).
 
-    `losses` are the audio and visual losses (n,) of the own rows, None where the method ranks nothing (then no rows
-    travel). `finite` (b,) tells which of the rank's videos are sound, and `position` (b,) where they lie in the batch.
-    `capacity` is the most rows a rank can have, the same on every rank.
+    `columns` (n, K) are the numbers of the own rows, None where the method has none (then no rows travel). `finite`
+    (b,) tells which of the rank's videos are sound, and `position` (b,) where they lie in the batch.
     """
-    pairs = torch.full((_pairs(capacity, losses is not None), 2), -1, dtype=torch.int64, device=finite.device)
-    pairs[0, 0] = (int(ask) << 32) | len(position)
-    pairs[0, 1] = torch.where(finite, LOW, position).min() if len(position) else LOW
-    if losses is not None:
-        count = len(own.category)
-        if count > capacity:
-            raise RuntimeError(f"{count} labels in a rank's part of a batch; the manifest promises at most {capacity}")
-        pairs[1 : count + 1, 0] = (own.category << 32) | own.position
-        pairs[1 : count + 1, 1] = (_bits(losses[0]) << 32) | _bits(losses[1])
-    return pairs
+    count = 0 if columns is None else columns.shape[1]
+    message = torch.full((_length(len(own.place), count), _width(count)), -1, dtype=torch.int64, device=finite.device)
+    message[0, 0] = (int(ask) << 32) | len(position)
+    message[0, 1] = torch.where(finite, LOW, position).min() if len(position) else LOW
+    if columns is not None:
+        message[1:, 0] = torch.where(own.valid, (own.category << 32) | own.position, -1)
+        bits = _bits(columns)
+        if count % 2:
+            bits = torch.cat([bits, torch.zeros_like(bits[:, :1])], dim=1)
+        message[1:, 1 : 1 + bits.shape[1] // 2] = (bits[:, ::2] << 32) | bits[:, 1::2]
+    return message
 
 
-def unpack_rows(gathered: Tensor, categories: int, *, keep_padding: bool) -> Exchanged:
-    """PURE: what the ranks' pairs (W, 1 + capacity, 2) mean. The rows' order does not depend on who sent them.
-
-    With `keep_padding`, unused pairs become rows too, after all others. On a GPU, to leave them out would be to wait
-    for it; on a CPU they would be most of what is sorted.
-    """
-    header, body = gathered[:, 0], gathered[:, 1:].reshape(-1, 2)
-    padding = body[:, 0] < 0
-    if keep_padding:
-        key, order = torch.where(padding, categories << 32, body[:, 0]).sort(stable=True)
-        value = body[order, 1]
-    else:
-        kept = (~padding).nonzero()[:, 0]
-        key, order = body[kept, 0].sort(stable=True)
-        value, order = body[kept, 1][order], kept[order]
-    rows = Rows(key & LOW, key >> 32, _floats(value >> 32), _floats(value & LOW))
+def unpack_rows(gathered: Tensor, columns: int, categories: int) -> Exchanged:
+    """PURE: what the ranks' messages (W, 1 + n, ·) mean. The rows' order, by category and position with padding last,
+    does not depend on who sent them."""
+    header, body = gathered[:, 0], gathered[:, 1:].reshape(-1, gathered.shape[2])
+    key, order = torch.where(body[:, 0] < 0, NOBODY, body[:, 0]).sort(stable=True)
+    valid = key != NOBODY
+    packed = body[order, 1 : 1 + -(-columns // 2)]
+    bits = torch.stack([packed >> 32, packed], dim=2).flatten(1)[:, :columns]
+    rows = Rows(key & LOW, (key >> 32).clamp(max=categories - 1), _floats(bits), valid)
     worst = header[:, 1].min()
-    repeated = (key[1:] == key[:-1]) & (rows.category[1:] < categories)
     return Exchanged(
         rows=rows,
         videos=(header[:, 0] & LOW).sum(),
         ask=(header[:, 0] >> 32).max(),
         bad_position=torch.where(worst == LOW, -1, worst),
-        repeated=repeated.any(),
+        repeated=((key[1:] == key[:-1]) & valid[1:]).any(),
         order=order,
         ranks=len(gathered),
-        capacity=gathered.shape[1] - 1,
     )
 
 
-def _bits(loss: Tensor) -> Tensor:
-    """The 32 bits of float32 losses as non-negative int64."""
-    return loss.to(torch.float32).contiguous().view(torch.int32).to(torch.int64) & LOW
+def _bits(numbers: Tensor) -> Tensor:
+    """The 32 bits of float32 numbers as non-negative int64."""
+    return numbers.to(torch.float32).contiguous().view(torch.int32).to(torch.int64) & LOW
 
 
 def _floats(bits: Tensor) -> Tensor:

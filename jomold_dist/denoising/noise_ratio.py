@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jomold_dist.config import DenoiseConfig
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.files import writing
 from jomold_dist.reading import ABSENT, read_arrays, read_json
@@ -146,6 +147,17 @@ def read_predictions(path: Path) -> Predictions:
         return Predictions(**{item.name: torch.from_numpy(arrays[item.name]) for item in fields(Predictions)})
     except (*ABSENT, KeyError, TypeError, ValueError) as error:
         raise DataError(f"the estimator's predictions {path} cannot be used: {error}; remove the file") from None
+
+
+def given_ratios(denoise: DenoiseConfig, names: Sequence[str]) -> NoiseRatios | None:
+    """The ratios that the config gives, as a constant or as a file; None where an estimator is to find them. Raises
+    what `read_noise_ratios` does."""
+    if denoise.ratios == "estimated":
+        return None
+    if denoise.ratios == "file":
+        return read_noise_ratios(Path(str(denoise.ratio_file)), names)
+    constant = torch.full((len(names),), float(denoise.ratio_constant or 0.0), dtype=torch.float64)
+    return NoiseRatios(constant, constant)
 
 
 def read_noise_ratios(path: Path, names: Sequence[str]) -> NoiseRatios:

@@ -120,12 +120,24 @@ def sum_over_ranks(values: torch.Tensor, world: World) -> torch.Tensor:
 
 
 def gather_objects(value: Any, world: World) -> list[Any]:
-    """Collective: every rank's picklable value, by rank. For rare and small things."""
+    """Collective: every rank's picklable value, by rank, on every rank. For rare and small things."""
     if world.size == 1:
         return [value]
     values: list[Any] = [None] * world.size
     dist.all_gather_object(values, value)
     return values
+
+
+def gather_to_main(value: Any, world: World) -> list[Any]:
+    """Collective: every rank's picklable value, by rank, on rank 0; elsewhere nothing.
+
+    The others neither receive nor unpickle what they have no use for: a rank's own value leaves it once.
+    """
+    if world.size == 1:
+        return [value]
+    values: list[Any] | None = [None] * world.size if world.is_main else None
+    dist.gather_object(value, values)
+    return values or []
 
 
 def broadcast_object(value: Any, world: World) -> Any:

@@ -1,8 +1,6 @@
 """From predictions to events and to the ten scores."""
 
 from jomold_dist.evaluation.metrics import (
-    CATEGORY_SCORE_NAMES,
-    SCORE_NAMES,
     category_counts,
     category_scores,
     mean_scores,
@@ -10,16 +8,19 @@ from jomold_dist.evaluation.metrics import (
     video_scores,
 )
 from jomold_dist.evaluation.parsing import EventRuns, event_runs, threshold_parsing
+from jomold_dist.score_names import CATEGORY_SCORE_NAMES, SCORE_NAMES, category_score_names, score_names
 
 __all__ = [
     "CATEGORY_SCORE_NAMES",
     "SCORE_NAMES",
     "EventRuns",
     "category_counts",
+    "category_score_names",
     "category_scores",
     "event_runs",
     "mean_scores",
     "parsing_scores",
+    "score_names",
     "threshold_parsing",
     "video_scores",
 ]

@@ -13,16 +13,15 @@ videos) are exact up to one rounding, so no score depends on how the videos were
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from jomold_dist.errors import DataError
 from jomold_dist.evaluation.parsing import run_edges
-
-LEVELS = ("segment", "event")
-SCORE_NAMES = tuple(f"{level}_{kind}" for level in LEVELS for kind in ("audio", "visual", "av", "type", "event"))
-CATEGORY_SCORE_NAMES = tuple(f"{level}_{kind}" for level in LEVELS for kind in ("audio", "visual", "av"))
+from jomold_dist.labels import MODALITIES
+from jomold_dist.score_names import CATEGORY_SCORE_NAMES, SCORE_NAMES, category_score_names, score_names
 
 # An F1 in [0, 1] is summed over categories as a multiple of this unit in int64: exact in every order, and finer than
 # 1e-14, below 2**15 categories. A float sum's last bits depend on how the tensor lies in memory, hence on the split.
@@ -58,8 +57,9 @@ def video_scores(audio: Tensor, visual: Tensor, audio_truth: Tensor, visual_trut
     return scores.flatten(0, 1).T.contiguous()
 
 
-def mean_scores(scores: Tensor) -> dict[str, float]:
-    """The ten scores in percent from the rows (N, 10) of `video_scores`, gathered over ranks in any order.
+def mean_scores(scores: Tensor, modalities: Sequence[str] = MODALITIES) -> dict[str, float]:
+    """The scores in percent that predictions of these modalities have, from the rows (N, 10) of `video_scores`,
+    gathered over ranks in any order.
 
     Raises:
         DataError: there is no row.
@@ -69,7 +69,8 @@ def mean_scores(scores: Tensor) -> dict[str, float]:
     columns = scores.detach().to("cpu", torch.float64).T.tolist()
     # fsum rounds once, after the exact sum: the same bits in every order.
     means = (math.fsum(column) / scores.shape[0] for column in columns)
-    return {name: 100.0 * mean for name, mean in zip(SCORE_NAMES, means, strict=True)}
+    found = {name: 100.0 * mean for name, mean in zip(SCORE_NAMES, means, strict=True)}
+    return {name: found[name] for name in score_names(modalities)}
 
 
 def category_counts(audio: Tensor, visual: Tensor, audio_truth: Tensor, visual_truth: Tensor) -> Tensor:
@@ -81,17 +82,19 @@ def category_counts(audio: Tensor, visual: Tensor, audio_truth: Tensor, visual_t
     return _count(audio, visual, audio_truth, visual_truth).sum(dim=2).flatten(0, 1)
 
 
-def category_scores(counts: Tensor) -> dict[str, list[float | None]]:
-    """F1 of each category in percent from its counts (6, C, 3) over all videos, keyed by CATEGORY_SCORE_NAMES.
+def category_scores(counts: Tensor, modalities: Sequence[str] = MODALITIES) -> dict[str, list[float | None]]:
+    """F1 of each category in percent from its counts (6, C, 3) over all videos, keyed by the category score names that
+    predictions of these modalities have.
 
     Unlike the ten scores, counts are added over videos before F1. A category with neither truth nor prediction in any
     video has None: there is nothing to score.
     """
     f1, counted = _f1(counts)
-    return {
+    found = {
         name: [value if there else None for value, there in zip(values, some, strict=True)]
         for name, values, some in zip(CATEGORY_SCORE_NAMES, (100.0 * f1).tolist(), counted.tolist(), strict=True)
     }
+    return {name: found[name] for name in category_score_names(modalities)}
 
 
 def _count(audio: Tensor, visual: Tensor, audio_truth: Tensor, visual_truth: Tensor) -> Tensor:

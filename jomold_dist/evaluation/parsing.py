@@ -22,11 +22,16 @@ class EventRuns(NamedTuple):
 
 
 def threshold_parsing(
-    segment_prob: Tensor, audio_prob: Tensor, visual_prob: Tensor, threshold: float = 0.5
+    segment_prob: Tensor,
+    audio_prob: Tensor,
+    visual_prob: Tensor,
+    threshold: float = 0.5,
+    video_threshold: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The audio and the visual parsing, each bool (N, C, T), of what the network predicts.
 
-    A segment counts if its probability and the video probability of its *own* modality both reach `threshold`.
+    A segment counts if its probability and the video probability of its *own* modality both reach `threshold`; with
+    `video_threshold`, the latter has to reach that. HAN as published is given the whole video's probability for both.
 
     Args:
         segment_prob: (N, T, 2, C), audio first.
@@ -42,7 +47,8 @@ def threshold_parsing(
         if tuple(prob.shape) != expected:
             raise ValueError(f"{name} must be (N, C) = {expected}, not {tuple(prob.shape)}")
     video_prob = torch.stack([audio_prob, visual_prob], dim=1)  # (N, 2, C)
-    present = (segment_prob >= threshold) & (video_prob >= threshold)[:, None]  # (N, T, 2, C)
+    gate = threshold if video_threshold is None else video_threshold
+    present = (segment_prob >= threshold) & (video_prob >= gate)[:, None]  # (N, T, 2, C)
     audio, visual = present.permute(2, 0, 3, 1).contiguous().unbind(0)  # (N, C, T) each
     return audio, visual
 

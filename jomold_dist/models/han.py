@@ -7,43 +7,20 @@ first and their visual modality after it, so that one product serves both.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jomold_dist.errors import UserError
+from jomold_dist.config import LossConfig, ModelConfig
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.errors import ConfigError, UserError
 from jomold_dist.models.dropout import dropout
-
-WIDTH = 512
-
-
-@dataclass(frozen=True)
-class FeatureSizes:
-    """Length of one segment's feature vector per kind; motion may be absent."""
-
-    audio: int = 128
-    frames: int = 2048
-    motion: int | None = 512
-
-
-class Parsing(NamedTuple):
-    """What the network says of a batch: probabilities in at least float32, and audio-visual similarities."""
-
-    video_prob: Tensor  # (B, C); may exceed 1
-    audio_prob: Tensor  # (B, C)
-    visual_prob: Tensor  # (B, C)
-    segment_prob: Tensor  # (B, T, 2, C)
-    similarity: Tensor  # (B, T, T); audio segment against visual segment
-
-
-class Attended(NamedTuple):
-    """Attention weights before dropout and the values they weigh: what two passes over one input can share."""
-
-    weights: Tensor  # (2B, T, T)
-    values: Tensor  # (2B, T, D)
+from jomold_dist.models.layers import WIDTH, Attended, EncoderLayer
+from jomold_dist.models.losses import contrastive_loss
+from jomold_dist.models.network import FeatureSizes, Network, Parsing, feature_sizes, plain_form
+from jomold_dist.models.precision import at_least_float32, linear
 
 
 class Begun(NamedTuple):
@@ -53,78 +30,20 @@ class Begun(NamedTuple):
     attended: Attended
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """x·Wᵀ + b in the dtype of x, whatever the parameters are stored in."""
-    return F.linear(x, weight.to(x.dtype), bias.to(x.dtype))
-
-
-class Attention(nn.Module):
-    """Single-head attention over the segments of a video; rows of `in_weight` are query, key, value."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.in_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * WIDTH, WIDTH)))
-        self.in_bias = nn.Parameter(torch.zeros(3 * WIDTH))
-        self.out = nn.Linear(WIDTH, WIDTH)
-        nn.init.zeros_(self.out.bias)
-
-    def attend(self, x: Tensor, other: Tensor) -> Attended:
-        """Attention of the segments of x over those of `other`, both (2B, T, D)."""
-        if other is x:
-            query, key, value = linear(x, self.in_weight, self.in_bias).chunk(3, dim=-1)
-        else:
-            query = linear(x, self.in_weight[:WIDTH], self.in_bias[:WIDTH])
-            key, value = linear(other, self.in_weight[WIDTH:], self.in_bias[WIDTH:]).chunk(2, dim=-1)
-        scores = torch.bmm(query, key.transpose(1, 2)) * WIDTH**-0.5
-        return Attended(scores.softmax(-1), value)
-
-    def mix(self, attended: Attended, drop: float) -> Tensor:
-        """The weighted values, projected: (2B, T, D)."""
-        mixed = torch.bmm(dropout(attended.weights, drop), attended.values)
-        return linear(mixed, self.out.weight, self.out.bias)
-
-
-class EncoderLayer(nn.Module):
-    """Self-attention and cross-modal attention side by side, then a feed-forward part; one set of weights for both
-    modalities, each of which reads the other's layer input."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.self_attention = Attention()
-        self.cross_attention = Attention()
-        self.feed_in = nn.Linear(WIDTH, WIDTH)
-        self.feed_out = nn.Linear(WIDTH, WIDTH)
-        self.attention_norm = nn.LayerNorm(WIDTH)
-        self.feed_norm = nn.LayerNorm(WIDTH)
-
-    def forward(self, x: Tensor, attended: Attended, cross_modal: bool, drop: float) -> Tensor:
-        """x (2B, T, D) and its self-attention -> (2B, T, D); `drop` is 0 outside training."""
-        h = x + dropout(self.self_attention.mix(attended, drop), drop)
-        if cross_modal:
-            crossed = self.cross_attention.attend(x, torch.cat(x.chunk(2)[::-1]))
-            h = h + dropout(self.cross_attention.mix(crossed, drop), drop)
-        h = _norm(h, self.attention_norm)
-        fed = dropout(linear(h, self.feed_in.weight, self.feed_in.bias).relu(), drop)
-        fed = linear(fed, self.feed_out.weight, self.feed_out.bias)
-        return _norm(h + dropout(fed, drop), self.feed_norm)
-
-
-def _norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
-    return F.layer_norm(x, norm.normalized_shape, norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)
-
-
 def _cosine(audio: Tensor, visual: Tensor) -> Tensor:
     """Cosine of every audio segment with every visual one: (B, T, D) x2 -> (B, T, T)."""
     norms = torch.linalg.vector_norm(audio, dim=-1)[:, :, None] * torch.linalg.vector_norm(visual, dim=-1)[:, None]
     return torch.matmul(audio, visual.transpose(-2, -1)) / norms.clamp(min=1e-12)
 
 
-class HybridAttentionNetwork(nn.Module):
+class HybridAttentionNetwork(Network):
     """The parsing network: feature projections, encoder, three heads shared by both modalities, attentive pooling.
 
-    `compute_dtype` None computes in the parameters' dtype; bfloat16 runs the encoder in bfloat16, with heads, softmax
-    over time and everything after it in float32.
+    Without `cross_modal` it has no cross-modal attention, as the noise estimator. `similarity` is of the encoded audio
+    with the visual features that are `encoded` too (JoMoLD) or only `projected` (MA). `gate`: see `Network`.
     """
+
+    own_terms = ("contrastive",)
 
     def __init__(
         self,
@@ -134,6 +53,9 @@ class HybridAttentionNetwork(nn.Module):
         temperature: float = 0.2,
         attention_dropout: float = 0.1,
         classifier_dropout: float = 0.5,
+        cross_modal: bool = True,
+        gate: Literal["own", "video"] = "own",
+        similarity: Literal["encoded", "projected"] = "encoded",
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
@@ -141,36 +63,75 @@ class HybridAttentionNetwork(nn.Module):
         self.temperature = temperature
         self.attention_dropout = attention_dropout
         self.classifier_dropout = classifier_dropout
-        self.compute_dtype: torch.dtype | None = None
+        self.cross_modal = cross_modal
+        self.gate = gate
+        self.similarity = similarity
         sizes = self.feature_sizes
         self.audio_projection = nn.Linear(sizes.audio, WIDTH)
         self.frames_projection = nn.Linear(sizes.frames, WIDTH)
         if sizes.motion is not None:
             self.motion_projection = nn.Linear(sizes.motion, WIDTH)
             self.fusion = nn.Linear(2 * WIDTH, WIDTH)
-        self.layers = nn.ModuleList(EncoderLayer() for _ in range(layers))
+        self.layers = nn.ModuleList(EncoderLayer(cross_modal) for _ in range(layers))
         self.event_head = nn.Linear(WIDTH, num_classes)
         self.time_head = nn.Linear(WIDTH, num_classes)
         self.modality_head = nn.Linear(WIDTH, num_classes)
 
-    def forward(self, audio: Tensor, frames: Tensor, motion: Tensor | None = None, cross_modal: bool = True) -> Parsing:
+    @classmethod
+    def build(cls, model: ModelConfig, manifest: Manifest, cross_modal: bool = True) -> HybridAttentionNetwork:
+        if model.options:
+            raise ConfigError("model.options are for other networks; han's settings stand in the section model itself")
+        return cls(
+            num_classes=len(manifest.categories),
+            feature_sizes=feature_sizes(manifest),
+            layers=model.layers,
+            temperature=model.temperature,
+            attention_dropout=model.attention_dropout,
+            classifier_dropout=model.classifier_dropout,
+            cross_modal=cross_modal,
+            gate=model.gate,
+            similarity=model.similarity,
+        )
+
+    def form(self) -> dict[str, Any]:
+        return plain_form(
+            num_classes=self.num_classes,
+            feature_sizes=self.feature_sizes,
+            layers=len(self.layers),
+            temperature=self.temperature,
+            attention_dropout=self.attention_dropout,
+            classifier_dropout=self.classifier_dropout,
+            cross_modal=self.cross_modal,
+            gate=self.gate,
+            similarity=self.similarity,
+        )
+
+    def forward(
+        self, audio: Tensor, frames: Tensor, motion: Tensor | None = None, cross_modal: bool | None = None
+    ) -> Parsing:
         """Features of B videos -> Parsing.
 
         audio (B, T, ·); frames (B, T, ·) or (B, 8T, ·), any whole number of frames a segment; motion (B, T, ·), or
-        None where its size is None.
+        None where its size is None. `cross_modal=False` leaves the cross-modal attention out that the network has.
         """
-        return self.parse(self.begin(audio, frames, motion), cross_modal)
+        return self.finish(self._begin(audio, frames, motion), cross_modal)
 
-    def begin(self, audio: Tensor, frames: Tensor, motion: Tensor | None = None) -> Begun:
-        """The part in which the gradient pass and the ranking pass do not differ: the features' projections and the
-        first layer's self-attention before dropout."""
+    def begin(self, **features: Tensor) -> Begun:
+        """The features' projections and the first layer's self-attention before dropout."""
+        return self._begin(features["audio"], features["frames"], features.get("motion"))
+
+    def _begin(self, audio: Tensor, frames: Tensor, motion: Tensor | None) -> Begun:
         x = self._project(audio, frames, motion)
         return Begun(x, self._encoder()[0].self_attention.attend(x, x))
 
-    def parse(self, begun: Begun, cross_modal: bool = True) -> Parsing:
-        """The rest of the gradient pass, and of inference."""
-        audio, visual = self._encode(begun, cross_modal, self.training)
-        similarity = _cosine(audio, visual) / self.temperature  # before the dropout of the heads
+    def finish(self, begun: Begun, cross_modal: bool | None = None) -> Parsing:
+        """The rest of the gradient pass, and of inference. ValueError for an attention that the network lacks."""
+        crossing = self.cross_modal if cross_modal is None else cross_modal
+        if crossing and not self.cross_modal:
+            raise ValueError("this network was built without cross-modal attention")
+        audio, visual = self._encode(begun, crossing, self.training)
+        against = visual if self.similarity == "encoded" else at_least_float32(begun.x.chunk(2)[1])
+        similarity = _cosine(audio, against) / self.temperature  # before the dropout of the heads
         heads = (self.event_head, self.time_head, self.modality_head)
         probability, over_time, modality_scores = self._heads(audio, visual, heads, self.training)
         weighted = over_time * probability  # (2, B, T, C)
@@ -178,10 +139,21 @@ class HybridAttentionNetwork(nn.Module):
         video_prob = (modality_scores.softmax(0) * weighted).sum((0, 2))
         return Parsing(video_prob, audio_prob, visual_prob, probability.permute(1, 2, 0, 3), similarity)
 
+    def parsing(self, outputs: Parsing) -> Parsing:
+        """The outputs are the parsing."""
+        return outputs
+
+    def terms(self, outputs: Parsing, loss: LossConfig) -> dict[str, Tensor]:
+        """The contrastive loss, as a mean over a video's segments."""
+        if loss.contrastive == 0:
+            return {}
+        assert outputs.similarity is not None
+        term = contrastive_loss(outputs.similarity, loss.contrastive_smoothing, "video", loss.contrastive_form)
+        return {"contrastive": term}
+
     @torch.no_grad()
     def rank(self, begun: Begun, with_dropout: bool) -> tuple[Tensor, Tensor]:
-        """The rest of the ranking pass: audio and visual probabilities (B, C), without cross-modal attention and
-        without gradient."""
+        """The ranking pass has no cross-modal attention."""
         audio, visual = self._encode(begun, False, with_dropout)
         probability, over_time, _ = self._heads(audio, visual, (self.event_head, self.time_head), with_dropout)
         audio_prob, visual_prob = (over_time * probability).sum(2)
@@ -195,8 +167,7 @@ class HybridAttentionNetwork(nn.Module):
         videos, segments = audio.shape[:2]
         per_segment = frames.shape[1] // segments
         if per_segment > 1:  # projection and mean are both linear: pooling first is the same and much cheaper
-            wide = frames if frames.dtype == torch.float64 else frames.float()
-            frames = wide.view(videos, segments, per_segment, -1).mean(2)
+            frames = at_least_float32(frames).view(videos, segments, per_segment, -1).mean(2)
         x_audio = linear(audio.to(dtype), self.audio_projection.weight, self.audio_projection.bias)
         x_visual = linear(frames.to(dtype), self.frames_projection.weight, self.frames_projection.bias)
         if self.feature_sizes.motion is not None:
@@ -214,7 +185,7 @@ class HybridAttentionNetwork(nn.Module):
             if number:
                 attended = layer.self_attention.attend(x, x)
             x = layer(x, attended, cross_modal, drop)
-        audio, visual = (x if x.dtype == torch.float64 else x.float()).chunk(2)
+        audio, visual = at_least_float32(x).chunk(2)
         return audio, visual
 
     def _heads(

@@ -1,4 +1,4 @@
-"""Losses: clamped binary cross-entropy per label, weighted and sum-reduced, and the audio-visual contrastive loss."""
+"""Losses: clamped binary cross-entropy, per label and per video, and the audio-visual contrastive loss."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ def smooth_targets(labels: Tensor, smoothing: float) -> Tensor:
     return labels if smoothing == 1 else smoothing * labels + (1 - smoothing) / 2
 
 
-def weighted_loss(probability: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Sum over all labels of weight × binary cross-entropy, a scalar."""
+def label_loss(probability: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean over a video's labels of weight × binary cross-entropy: (b, ..., C) -> (b,)."""
     loss = binary_cross_entropy(probability, target)
-    return (loss if weight is None else loss * weight).sum()
+    return (loss if weight is None else loss * weight).flatten(1).mean(1)
 
 
 def contrastive_loss(
     similarity: Tensor,
     smoothing: float = 0.1,
-    reduction: Literal["mean", "sum"] = "mean",
+    reduction: Literal["mean", "sum", "video"] = "mean",
     form: Literal["log_of_sum", "sum_of_logs"] = "log_of_sum",
 ) -> Tensor:
     """The contrastive loss over the rows of `similarity` (B, T, T), audio segments against visual ones.
 
     q is 1 − smoothing for the visual segment of the same second, and the rest spread evenly over the others; s the
     softmax of a row. `log_of_sum`: −log Σ_τ q_τ·s_τ, as JoMoLD's released code has it. `sum_of_logs`:
-    −Σ_τ q_τ·log s_τ, as in MA, which proposed the loss.
+    −Σ_τ q_τ·log s_τ, as in MA, which proposed the loss. `reduction` over all rows, or `video`: means (B,).
     """
     segments = similarity.shape[-1]
     others = smoothing / (segments - 1) if segments > 1 else 0.0
@@ -57,4 +57,6 @@ def contrastive_loss(
     else:
         logs = similarity.log_softmax(-1)
         loss = -(mine * logs.diagonal(dim1=-2, dim2=-1) + others * logs.sum(-1))
+    if reduction == "video":
+        return loss.mean(-1)
     return loss.mean() if reduction == "mean" else loss.sum()

@@ -1,4 +1,4 @@
-"""Building a network for a data set, and its weights as a safetensors file that knows how to rebuild it."""
+"""A network's weights as a safetensors file that knows how to rebuild it."""
 
 from __future__ import annotations
 
@@ -13,64 +13,37 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from jomold_dist.config import ModelConfig
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.errors import DataError
+from jomold_dist.errors import ConfigError, DataError
 from jomold_dist.files import give_usual_mode, writing
-from jomold_dist.models.han import FeatureSizes, HybridAttentionNetwork
+from jomold_dist.models.network import FeatureSizes, Network
+from jomold_dist.models.registry import network_of
 from jomold_dist.reading import ABSENT, reading
-
-
-def feature_sizes(manifest: Manifest) -> FeatureSizes:
-    """Lengths of the feature vectors of a data set."""
-    sizes = {name: spec.shape[1] for name, spec in manifest.features.items()}
-    return FeatureSizes(audio=sizes["audio"], frames=sizes["frames"], motion=sizes.get("motion"))
-
-
-def build_network(model: ModelConfig, manifest: Manifest) -> HybridAttentionNetwork:
-    """A network of the configured form for the data set's categories and features, with fresh parameters."""
-    return HybridAttentionNetwork(
-        num_classes=len(manifest.categories),
-        feature_sizes=feature_sizes(manifest),
-        layers=model.layers,
-        temperature=model.temperature,
-        attention_dropout=model.attention_dropout,
-        classifier_dropout=model.classifier_dropout,
-    )
 
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What a weights file says beside the weights: categories, segments, sizes of the features, whether to parse with
-    cross-modal attention, and notes (strings) such as the epoch."""
+    """What a weights file says beside the weights: categories, segments, sizes of the features, the network's form, and
+    notes (strings) such as the epoch."""
 
     categories: tuple[str, ...]
     segments: int
     feature_sizes: FeatureSizes
-    cross_modal: bool
+    form: Mapping[str, Any]
     notes: dict[str, str]
 
 
 def save_model(
-    path: Path, network: HybridAttentionNetwork, info: WeightsInfo, weights: Mapping[str, torch.Tensor] | None = None
+    path: Path, network: Network, info: WeightsInfo, weights: Mapping[str, torch.Tensor] | None = None
 ) -> None:
     """Write the weights and what rebuilds the network, atomically: the file is whole or as it was before.
 
     `weights` stand in for the network's own, which an engine may hold in parts.
     """
-    form = {
-        "num_classes": network.num_classes,
-        "feature_sizes": vars(network.feature_sizes),
-        "layers": len(network.layers),
-        "temperature": network.temperature,
-        "attention_dropout": network.attention_dropout,
-        "classifier_dropout": network.classifier_dropout,
-    }
     metadata = {
-        "network": json.dumps(form),
+        "network": json.dumps(info.form),
         "categories": json.dumps(info.categories),
         "segments": str(info.segments),
-        "cross_modal": json.dumps(info.cross_modal),
+        "feature_sizes": json.dumps(vars(info.feature_sizes)),
         "notes": json.dumps(info.notes),
     }
     weights = network.state_dict() if weights is None else weights
@@ -118,19 +91,20 @@ def read_info(path: Path) -> WeightsInfo:
     return _info(read_tensors(path, values=False)[0], path)
 
 
-def load_model(path: Path) -> HybridAttentionNetwork:
-    """The network of a weights file, in eval mode, on the CPU. DataError if the file is missing or damaged;
-    UnreadableError."""
+def load_model(path: Path) -> Network:
+    """The network of a weights file, in eval mode, on the CPU. DataError if the file is missing or damaged, or if its
+    network is a class that nobody has imported; UnreadableError."""
     metadata, state = read_tensors(path)
     info = _info(metadata, path)
     try:
-        form: dict[str, Any] = json.loads(metadata["network"]) | {"feature_sizes": info.feature_sizes}
-        network = HybridAttentionNetwork(**form)
-        if network.num_classes != len(info.categories):
-            raise ValueError(f"a network of {network.num_classes} categories, and names of {len(info.categories)}")
+        network = network_of(info.form)
         if all(tensor.dtype == torch.float64 for tensor in state.values()):
             network.double()
         network.load_state_dict(state)
+    except KeyError as error:
+        raise DataError(f"{path} was not written by this version of jomold_dist: its network lacks {error}") from None
+    except (LookupError, ConfigError) as error:
+        raise DataError(f"weights file {path}: {error}") from None
     except (RuntimeError, TypeError, ValueError) as error:
         raise DataError(f"weights file {path} is damaged: {' '.join(str(error).split())}") from None
     return network.eval()
@@ -141,11 +115,11 @@ def _info(metadata: dict[str, str], path: Path) -> WeightsInfo:
         return WeightsInfo(
             categories=tuple(json.loads(metadata["categories"])),
             segments=int(metadata["segments"]),
-            feature_sizes=FeatureSizes(**json.loads(metadata["network"])["feature_sizes"]),
-            cross_modal=json.loads(metadata["cross_modal"]),
+            feature_sizes=FeatureSizes(**json.loads(metadata["feature_sizes"])),
+            form=dict(json.loads(metadata["network"])),
             notes=dict(json.loads(metadata["notes"])),
         )
     except KeyError as error:
-        raise DataError(f"{path} was not written by jomold_dist: it lacks {error}") from None
+        raise DataError(f"{path} was not written by this version of jomold_dist: it lacks {error}") from None
     except (TypeError, ValueError) as error:
         raise DataError(f"weights file {path} is damaged: {error}") from None

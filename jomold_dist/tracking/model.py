@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.models.weights import load_model, read_info
+from jomold_dist.models.weights import load_model
 from jomold_dist.versions import version
 
 if TYPE_CHECKING:
@@ -81,7 +81,6 @@ class ServedNetwork:
 
     def __init__(self, path: Path) -> None:
         self._network = load_model(path)
-        self._cross_modal = read_info(path).cross_modal
         self._dtype = next(self._network.parameters()).dtype
 
     def predict(
@@ -101,8 +100,10 @@ class ServedNetwork:
                     name: torch.from_numpy(np.ascontiguousarray(array[first : first + VIDEOS_AT_ONCE])).to(self._dtype)
                     for name, array in arrays.items()
                 }
-                parsing = self._network(**batch, cross_modal=self._cross_modal)
+                parsing = self._network.parse(**batch)
                 for name, tensor in parsing._asdict().items():
+                    if tensor is None:  # of a modality that the network lacks
+                        continue
                     parts.setdefault(name, []).append(tensor.float().numpy())
         return {name: np.concatenate(found) for name, found in parts.items()}
 

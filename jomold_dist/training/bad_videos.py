@@ -13,7 +13,7 @@ from pathlib import Path
 from jomold_dist.data.damage import BadVideo, from_csv, to_csv
 from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.distributed.world import World, broadcast_object, gather_objects
+from jomold_dist.distributed.world import World, broadcast_object, gather_to_main
 from jomold_dist.errors import DataError, UnreadableError
 from jomold_dist.files import write_text
 from jomold_dist.reading import ABSENT, is_there, reading
@@ -45,7 +45,7 @@ class BadVideoRecord:
     def collect(self) -> None:
         """Collective: brings what was added so far to rank 0, which logs and writes what is new. A file that cannot be
         written is a warning, and is tried again the next time."""
-        gathered = gather_objects(self._pending, self._world)
+        gathered = gather_to_main(self._pending, self._world)
         self._pending = set()
         if not self._world.is_main:
             return

@@ -14,13 +14,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jomold_dist.config import SCORES, Config
+from jomold_dist.config import Config
 from jomold_dist.config_roles import decides
 from jomold_dist.data.plan import PLAN_VERSION
-from jomold_dist.denoising.essential import essential
 from jomold_dist.errors import DataError, RunFolderError, UserError, raise_together
 from jomold_dist.labels import MODALITIES
+from jomold_dist.methods.registry import essential
 from jomold_dist.reading import is_there
+from jomold_dist.score_names import SCORE_NAMES
 from jomold_dist.tables import SCORE_HEADERS, markdown_table, spread, value_text
 from jomold_dist.training.run_folder import OWNER, RunFolder
 from jomold_dist.training.run_reading import (
@@ -122,7 +123,7 @@ def report(found: Comparison) -> str:
     titles = {row.name: f"{row.name} ({len(row.runs)} run{'s' * (len(row.runs) > 1)})" for row in found.rows}
     caption = f"F-scores on test of {found.data.name} in percent" + (", simulated data" if found.data.simulated else "")
     rows = [
-        [titles[row.name], *(spread([run.scores.found.scores[score] for run in row.runs]) for score in SCORES)]
+        [titles[row.name], *(spread([run.scores.found.scores[score] for run in row.runs]) for score in SCORE_NAMES)]
         for row in found.rows
     ]
     parts = [f"{caption}; mean ± standard deviation over seeds", markdown_table(["method", *SCORE_HEADERS], rows)]

@@ -18,7 +18,7 @@ from jomold_dist.errors import DataError, NonFiniteError
 from jomold_dist.evaluation.metrics import category_counts, category_scores, mean_scores, video_scores
 from jomold_dist.evaluation.parsing import threshold_parsing
 from jomold_dist.labels import MODALITIES
-from jomold_dist.models.han import HybridAttentionNetwork, Parsing
+from jomold_dist.models.network import Network, Parsing
 
 logger = logging.getLogger(__name__)
 
@@ -36,9 +36,7 @@ class Evaluation:
     videos: dict[str, dict[str, int]]
 
 
-def parse_videos(
-    network: HybridAttentionNetwork, batches: Iterable[Batch], device: torch.device, cross_modal: bool
-) -> Iterator[tuple[Batch, Parsing]]:
+def parse_videos(network: Network, batches: Iterable[Batch], device: torch.device) -> Iterator[tuple[Batch, Parsing]]:
     """Each batch with its parsing, in eval mode and without gradient. The network's mode is put back at the end."""
     before = network.training
     network.eval()
@@ -46,32 +44,36 @@ def parse_videos(
         for batch in batches:
             features = {k: v.to(device, non_blocking=True) for k, v in batch.features.items()}
             with torch.inference_mode():
-                parsing = network(features["audio"], features["frames"], features.get("motion"), cross_modal)
+                parsing = network.parse(**features)
             yield batch, parsing
     finally:
         network.train(before)
 
 
+def decide_events(network: Network, parsing: Parsing) -> tuple[Tensor, Tensor]:
+    """What counts in a network's parsing, audio and visual, bool (B, C, T): by the network's own threshold and gate."""
+    video = parsing.video_prob
+    audio, visual = (
+        video if own is None or network.gate == "video" else own for own in (parsing.audio_prob, parsing.visual_prob)
+    )
+    return threshold_parsing(parsing.segment_prob, audio, visual, network.segment_threshold, network.video_threshold)
+
+
 def evaluate(
-    network: HybridAttentionNetwork,
-    batches: Iterable[Batch],
-    videos: int,
-    world: World,
-    cross_modal: bool,
-    categories: tuple[str, ...],
+    network: Network, batches: Iterable[Batch], videos: int, world: World, categories: tuple[str, ...]
 ) -> Evaluation:
-    """Collective: the scores of a split of so many videos with dense labels. Every rank comes with its own batches;
-    videos that are in none of them do not count.
+    """Collective: the scores of a split of so many videos with dense labels, those of the modalities that the network
+    has. Every rank comes with its own batches; videos that are in none of them do not count.
 
     DataError on every rank if a modality has no truth in any of the videos: there is nothing to score.
     """
     rows = _Rows()
     counts: Tensor | None = None
     present = torch.zeros(len(MODALITIES), len(categories), dtype=torch.int64, device=world.device)
-    for batch, parsing in parse_videos(network, batches, world.device, cross_modal):
+    for batch, parsing in parse_videos(network, batches, world.device):
         if batch.dense is None:
             raise ValueError("only a split with dense labels can be evaluated")
-        audio, visual = threshold_parsing(parsing.segment_prob, parsing.audio_prob, parsing.visual_prob)
+        audio, visual = decide_events(network, parsing)
         audio_truth, visual_truth = batch.dense.to(world.device).bool().unbind(1)
         rows.add(video_scores(audio, visual, audio_truth, visual_truth))
         found = category_counts(audio, visual, audio_truth, visual_truth)
@@ -82,21 +84,20 @@ def evaluate(
     scores = _gather_videos(own, videos, world)
     totals = sum_over_ranks(counts, world).cpu()
     _refuse_without_truth(totals)
-    per_metric = category_scores(totals)
+    per_metric = category_scores(totals, network.modalities)
     videos_with = dict(zip(MODALITIES, sum_over_ranks(present, world).tolist(), strict=True))
     return Evaluation(
-        mean_scores(scores.cpu()),
+        mean_scores(scores.cpu(), network.modalities),
         {metric: dict(zip(categories, values, strict=True)) for metric, values in per_metric.items()},
         {modality: dict(zip(categories, values, strict=True)) for modality, values in videos_with.items()},
     )
 
 
 def predict_labels(
-    network: HybridAttentionNetwork,
+    network: Network,
     batches: Iterable[Batch],
     split: SplitInfo,
     world: World,
-    cross_modal: bool,
     mean_batch_size: int | None,
     skip_non_finite: bool,
 ) -> Predictions:
@@ -110,8 +111,10 @@ def predict_labels(
     sums = ProbabilitySums(split.videos, len(split.positives), mean_batch_size, world.device)
     rows = _Rows()
     strange: list[str] = []
-    for batch, parsing in parse_videos(network, batches, world.device, cross_modal):
+    for batch, parsing in parse_videos(network, batches, world.device):
         audio, visual = parsing.audio_prob, parsing.visual_prob
+        assert audio is not None  # methods with noise ratios refuse other networks
+        assert visual is not None
         finite = torch.isfinite(audio).all(1) & torch.isfinite(visual).all(1)
         strange += [key for key, good in zip(batch.keys, finite.tolist(), strict=True) if not good]
         sums.add(batch.index.to(world.device)[finite], audio[finite], visual[finite])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from jomold_dist.data.loader import Batch
-from jomold_dist.denoising.exchange import Ask
+from jomold_dist.distributed.signals import Ask
 from jomold_dist.distributed.world import World, gather_objects
 from jomold_dist.errors import NonFiniteError
 from jomold_dist.training.loss_scale import LossScale
@@ -25,12 +25,12 @@ MOST_SKIPPED = 20  # steps in a row
 class Learned:
     """What the micro-batches of a step leave behind."""
 
-    sums: Tensor  # float64 (5,): the loss sums, one a term, and the count of videos
-    outputs: list[tuple[Tensor, ...]]  # a micro-batch's predictions, each (b, ·)
+    sums: Tensor  # float64 (terms + 1,): the loss sums, one a term, and the count of videos
+    finite: list[Tensor]  # a micro-batch's (b,) bool: whether every term of a video's loss is finite
 
 
 @dataclass(frozen=True)
-class Told:
+class StepSummary:
     """What a step reads back. All but the removal is the same on every rank."""
 
     ask: Ask
@@ -38,9 +38,8 @@ class Told:
     repeated: bool
     norm_is_finite: bool
     videos: int
-    audio: np.ndarray  # (n,) bool: this rank's positives that are removed from the audio modality
-    visual: np.ndarray  # (n,) bool
-    candidates: np.ndarray  # (2, C) int64
+    removed: np.ndarray  # (M, n) bool: this rank's labels that are taken out
+    candidates: np.ndarray  # (M, C) int64
 
 
 class FiniteGuard:
@@ -50,20 +49,20 @@ class FiniteGuard:
         self._world, self._loss_scale, self._skips = world, loss_scale, skips
         self.skipped_in_a_row = 0
 
-    def lets_pass(self, batch: Batch, told: Told, learned: Learned, step: int) -> bool:
+    def lets_pass(self, batch: Batch, summary: StepSummary, learned: Learned, step: int) -> bool:
         """Collective where something is not finite: whether the step may be taken.
 
         NonFiniteError, on every rank, unless such steps are skipped, and after too many of them in a row. A gradient
         that overflows in float16 is no error, as long as a smaller scale of the loss can help: the step is skipped.
         """
-        if told.bad_position < 0 and told.norm_is_finite:
+        if summary.bad_position < 0 and summary.norm_is_finite:
             self.skipped_in_a_row = 0
             if self._loss_scale is not None:
                 self._loss_scale.good_step()
             return True
-        if told.bad_position < 0 and self._loss_scale is not None and self._loss_scale.overflow():
+        if summary.bad_position < 0 and self._loss_scale is not None and self._loss_scale.overflow():
             return False
-        problem = f"step {step}: {self._name_it(batch, told, learned)}"
+        problem = f"step {step}: {self._name_it(batch, summary, learned)}"
         if not self._skips:
             raise NonFiniteError(f"{problem} (train.non_finite=skip goes on without such steps)")
         self.skipped_in_a_row += 1
@@ -73,16 +72,16 @@ class FiniteGuard:
             logger.warning("%s; the step is skipped", problem)
         return False
 
-    def _name_it(self, batch: Batch, told: Told, learned: Learned) -> str:
+    def _name_it(self, batch: Batch, summary: StepSummary, learned: Learned) -> str:
         """Collective: what is not finite, with the videos' names."""
-        if told.bad_position >= 0:
-            mine = [k for k, p in zip(batch.keys, batch.position.tolist(), strict=True) if p == told.bad_position]
+        if summary.bad_position >= 0:
+            mine = [k for k, p in zip(batch.keys, batch.position.tolist(), strict=True) if p == summary.bad_position]
             names = [k for keys in gather_objects(mine, self._world) for k in keys]
             return (
                 f"features of video {', '.join(names)} are not finite (NaN or infinity); "
                 "check the shards with tools/verify_shards.py"
             )
-        finite = torch.cat([torch.stack([o.isfinite().all(1) for o in part]).all(0) for part in learned.outputs])
+        finite = torch.cat(learned.finite)
         mine = [key for key, sound in zip(batch.keys, finite.tolist(), strict=True) if not sound]
         gathered = gather_objects((mine[:NAMED_VIDEOS], len(mine)), self._world)
         names = [key for keys, _ in gathered for key in keys][:NAMED_VIDEOS]

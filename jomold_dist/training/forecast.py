@@ -17,8 +17,9 @@ from jomold_dist.data.plan import EpochPlan, rank_shards, steps_per_epoch
 from jomold_dist.data.resident import resident_bytes, resident_row_bytes
 from jomold_dist.data.shards import MAX_OPEN
 from jomold_dist.denoising.exchange import row_capacity, sent_bytes
-from jomold_dist.denoising.methods import METHODS
-from jomold_dist.models.weights import build_network
+from jomold_dist.methods.base import Method
+from jomold_dist.methods.registry import method_class
+from jomold_dist.training.trained import Trained
 
 STATES = {"adam": 2, "adamw": 2, "sgd": 0}  # tensors of a parameter's size that an optimizer keeps of it
 COUNTER_BYTES = 4  # and a count of its steps, where it keeps any
@@ -105,24 +106,21 @@ def forecast(config: Config, manifest: Manifest, ranks: int, splits: tuple[str, 
 
 def _stages(config: Config, manifest: Manifest, ranks: int) -> tuple[StageForecast, ...]:
     """The method's stages and the evaluation."""
-    train, method = manifest.split("train"), METHODS[config.method]
-    batch, estimator_batch = config.train.batch_size, config.estimator_batch_size
-
-    def trained(name: str, epochs: int, batch: int, ranking: bool, cross_modal: bool) -> StageForecast:
-        sent = sent_bytes(row_capacity(batch, ranks, train.max_labels), ranking)
-        steps = steps_per_epoch(train.videos, batch)
-        return StageForecast(name, epochs, steps, sent, _checkpoint_bytes(config, manifest, cross_modal))
-
-    predicting = steps_per_epoch(train.videos, estimator_batch) if config.denoise.ratios == "estimated" else 0
-    known = {
-        "estimator": trained(
-            "estimator", config.estimator.epochs, estimator_batch, False, config.estimator.cross_modal
-        ),
-        "noise_ratios": StageForecast("noise_ratios", 1, predicting),
-        "train": trained("train", config.train.epochs, batch, method.needs_ranking, True),
-    }
-    evaluation = StageForecast("evaluation", 1, steps_per_epoch(manifest.split("test").videos, batch))
-    return (*(known[name] for name in method.stages(config)), evaluation)
+    train, found = manifest.split("train"), []
+    for stage in method_class(config.method).stages(config):
+        if isinstance(stage, Trained):
+            own = stage.settings(config)
+            sent = sent_bytes(row_capacity(own.train.batch_size, ranks, train.max_labels), stage.method.columns)
+            steps = steps_per_epoch(train.videos, own.train.batch_size)
+            checkpoint = _checkpoint_bytes(stage.method, own, manifest)
+            found.append(StageForecast(stage.name, own.train.epochs, steps, sent, checkpoint))
+        else:
+            passes, batch = stage.passes(config)
+            found.append(
+                StageForecast(stage.name, max(passes, 1), steps_per_epoch(train.videos, batch) if passes else 0)
+            )
+    evaluation = steps_per_epoch(manifest.split("test").videos, config.train.batch_size)
+    return (*found, StageForecast("evaluation", 1, evaluation))
 
 
 @dataclass(frozen=True)
@@ -134,24 +132,24 @@ class _Weights:
     optimizer: int
 
 
-def _weights(config: Config, manifest: Manifest, cross_modal: bool) -> _Weights:
+def _weights(method: type[Method], config: Config, manifest: Manifest) -> _Weights:
     with torch.device("meta"):
-        network = build_network(config.model, manifest)
+        network = method.network(config, manifest)
     size = 8 if config.train.precision == "float64" else FLOAT
     numbers = {name: tensor.numel() for name, tensor in network.state_dict().items()}
-    trained = [p.numel() for name, p in network.named_parameters() if cross_modal or "cross_attention" not in name]
+    trained = [p.numel() for p in network.parameters()]
     states = STATES[config.train.optimizer]
     optimizer = states * size * sum(trained) + (COUNTER_BYTES * len(trained) if states else 0)
     return _Weights(size * sum(numbers.values()), size * sum(trained), optimizer)
 
 
-def _checkpoint_bytes(config: Config, manifest: Manifest, cross_modal: bool) -> int:
-    weights = _weights(config, manifest, cross_modal)
+def _checkpoint_bytes(method: type[Method], config: Config, manifest: Manifest) -> int:
+    weights = _weights(method, config, manifest)
     return 2 * weights.all + weights.optimizer
 
 
 def _memory(config: Config, manifest: Manifest, ranks: int) -> MemoryForecast:
-    weights = _weights(config, manifest, cross_modal=True)
+    weights = _weights(method_class(config.method), config, manifest)
     zero = config.deepspeed.zero_stage if config.train.engine == "deepspeed" else 0
 
     def shared(size: int, from_stage: int) -> int:
@@ -167,9 +165,12 @@ def _memory(config: Config, manifest: Manifest, ranks: int) -> MemoryForecast:
 
 
 def _read_ahead(config: Config, manifest: Manifest, ranks: int) -> int:
-    train, data, largest = manifest.split("train"), config.data, config.train.batch_size
-    if "estimator" in METHODS[config.method].stages(config):
-        largest = max(largest, config.estimator_batch_size)
+    train, data = manifest.split("train"), config.data
+    stages = method_class(config.method).stages(config)
+    largest = max(
+        stage.settings(config).train.batch_size if isinstance(stage, Trained) else stage.passes(config)[1]
+        for stage in stages
+    )
     blocks, batches = read_ahead_videos(train.videos, largest, ranks, data.streams, data.block, data.threads)
     if data.resident:
         return batches * resident_row_bytes(manifest)

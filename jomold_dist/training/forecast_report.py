@@ -6,6 +6,7 @@ from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.source import source_of
 from jomold_dist.tables import markdown_table
+from jomold_dist.training.advice import forecast_advice
 from jomold_dist.training.forecast import Forecast
 
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -56,6 +57,8 @@ def forecast_report(found: Forecast, config: Config, manifest: Manifest) -> str:
         )
     if config.data.resident:
         lines.append(f"resident files of a node: {amount(found.resident)}")
+    if any(stage.name == "noise_ratios" for stage in found.stages):
+        lines.append(forecast_advice(config, manifest))
     lines += ["", markdown_table(columns, stages), "", markdown_table(["a rank reads", "at most"], reading)]
     lines += ["", markdown_table(["a rank's memory in training", config.train.engine], parts), ""]
     lines.append("Not included in the memory: activations (they grow with the videos a rank takes at once, see")

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from jomold_dist.errors import RunFolderError, UserError
-from jomold_dist.models.han import HybridAttentionNetwork
+from jomold_dist.models.network import Network
 from jomold_dist.models.weights import save_model
 from jomold_dist.training.checkpoint import (
     BEST,
@@ -36,11 +36,9 @@ NAMED_AT_MOST = 8
 class Keeper:
     """Writes and reads the checkpoints of a stage. `network` is of the trained one's form."""
 
-    def __init__(
-        self, run: Run, stage: str, epochs: int, batch_size: int, cross_modal: bool, network: HybridAttentionNetwork
-    ) -> None:
+    def __init__(self, run: Run, stage: str, epochs: int, batch_size: int, network: Network) -> None:
         self._run, self._stage, self._epochs, self._batch_size = run, stage, epochs, batch_size
-        self._cross_modal, self._network = cross_modal, network
+        self._network = network
 
     def place(self, progress: Progress) -> Path:
         """Where a checkpoint of this moment lies."""
@@ -59,7 +57,7 @@ class Keeper:
         def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
             epoch = best.epoch + 1 if path.name == BEST else progress.epoch + (progress.step > 0)
             notes = self._run.notes(self._stage) | {"epoch": str(epoch), "epochs": str(self._epochs)}
-            save_model(path, self._network, self._run.weights_info(self._cross_modal, notes), weights)
+            save_model(path, self._network, self._run.weights_info(self._network, notes), weights)
 
         try:
             write_checkpoint(place.parent, place.name, content, save_weights)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from jomold_dist.errors import DataError, UnreadableError
-from jomold_dist.models.han import HybridAttentionNetwork
+from jomold_dist.models.network import Network
 from jomold_dist.models.weights import WeightsInfo, load_model, read_info
 from jomold_dist.reading import is_folder, is_there
 from jomold_dist.training.checkpoint import BEST, MARKER, MODEL, check_checkpoint, checkpoints_of, newest_checkpoint
@@ -33,12 +33,12 @@ def find_weights(path: Path) -> Path:
     return newest / BEST if is_there(newest / BEST) else newest / MODEL
 
 
-def load_network(path: str | Path) -> HybridAttentionNetwork:
+def load_network(path: str | Path) -> Network:
     """The network of a weights file, a checkpoint or a run's folder (see `find_weights`), in eval mode, on the CPU."""
     return load_found(Path(path))[0]
 
 
-def load_found(path: Path) -> tuple[HybridAttentionNetwork, WeightsInfo, Path]:
+def load_found(path: Path) -> tuple[Network, WeightsInfo, Path]:
     """What `load_network` loads, what its file says beside the weights, and the file.
 
     A run that is training may remove a checkpoint while it is looked for and read: then the next one is taken.
@@ -54,5 +54,5 @@ def load_found(path: Path) -> tuple[HybridAttentionNetwork, WeightsInfo, Path]:
     return _load_weights(find_weights(path))
 
 
-def _load_weights(weights: Path) -> tuple[HybridAttentionNetwork, WeightsInfo, Path]:
+def _load_weights(weights: Path) -> tuple[Network, WeightsInfo, Path]:
     return load_model(weights), read_info(weights), weights

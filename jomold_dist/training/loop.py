@@ -6,19 +6,19 @@ import logging
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from jomold_dist.data.loader import Batch, Loader
-from jomold_dist.denoising.exchange import Ask, row_capacity
-from jomold_dist.denoising.methods import LossWeights, Method, Moment
+from jomold_dist.denoising.exchange import row_capacity
+from jomold_dist.distributed.signals import Ask
 from jomold_dist.distributed.world import agree_on_errors, broadcast_object, sum_over_ranks
 from jomold_dist.errors import DataError, RunFolderError, StoppedError
+from jomold_dist.methods.base import Method, Moment
 from jomold_dist.training.checkpoint import BEST
 from jomold_dist.training.evaluate import evaluate
 from jomold_dist.training.keeper import Keeper
@@ -27,34 +27,27 @@ from jomold_dist.training.progress import Due, Progress
 from jomold_dist.training.removals import RemovalRecord
 from jomold_dist.training.run import Run
 from jomold_dist.training.schedule import learning_rate
-from jomold_dist.training.step import TERMS, StepSettings, TrainStep
+from jomold_dist.training.step import TrainStep
 from jomold_dist.training.stopwatch import Stopwatch
 
 logger = logging.getLogger(__name__)
 
+REMOVED = "denoise/removed_"  # of the metrics' names
 
-@dataclass(frozen=True)
-class FitSettings:
-    """What distinguishes one training from another in a run."""
-
-    stage: str
-    epochs: int
-    batch_size: int
-    weights: LossWeights
-    cross_modal: bool
+Keep = Literal["best", "last"]
 
 
-def fit(run: Run, method: Method, settings: FitSettings, removals: RemovalRecord) -> Path:
-    """Collective: train the method's network, from its newest checkpoint if there is one. Returns where the best
-    epoch's weights lie, for rank 0.
+def fit(run: Run, method: Method, stage: str, keep: Keep, removals: RemovalRecord) -> Path:
+    """Collective: train the method's network as its config says, from its newest checkpoint if there is one. Returns
+    where the weights of the best epoch, or of the last one, lie, for rank 0. Its checkpoints are called `stage`.
 
     Raises StoppedError on every rank, with a checkpoint written, once any rank was asked to stop.
     """
-    size = settings.batch_size
+    size = method.config.train.batch_size
     with run.loader("train", True, size) as loader, run.loader("val", False, size) as validation:
-        training = Training(run, method, settings, removals, loader, validation)
+        training = Training(run, method, stage, keep, removals, loader, validation)
         training.resume()
-        while training.progress.epoch < settings.epochs:
+        while training.progress.epoch < method.config.train.epochs:
             training.take_epoch()
         return training.finish()
 
@@ -66,31 +59,32 @@ class Training:
         self,
         run: Run,
         method: Method,
-        settings: FitSettings,
+        stage: str,
+        keep: Keep,
         removals: RemovalRecord,
         loader: Loader,
         validation: Loader,
     ) -> None:
         """Collective: the engine is set up."""
-        config, world = run.config, run.world
-        seed = _stage_seed(config.run.seed, settings.stage)
+        config, world = method.config, run.world
+        train, seed = config.train, _stage_seed(config.run.seed, stage)
         torch.manual_seed(seed)
-        self._run, self._settings, self._removals = run, settings, removals
+        self._run, self._stage, self._keep, self._removals = run, stage, keep, removals
+        self._train = train
         self._loader, self._validation = loader, validation
         self._stopwatch = Stopwatch(world.device)
         self._step = TrainStep(
             method,
-            method.network(),
+            method.network(config, run.manifest),
             world,
-            StepSettings(settings.weights, settings.cross_modal, seed),
+            seed,
             self._stopwatch,
-            capacity=row_capacity(settings.batch_size, world.size, run.manifest.split("train").max_labels),
+            capacity=row_capacity(train.batch_size, world.size, run.manifest.split("train").max_labels),
         )
-        self._judge = method.network().to(world.device, next(self._step.network.parameters()).dtype)  # for validation
-        self._judge.compute_dtype = COMPUTE_DTYPES[config.train.precision]
-        self._keeper = Keeper(
-            run, settings.stage, settings.epochs, settings.batch_size, settings.cross_modal, self._judge
-        )
+        judge = method.network(config, run.manifest)  # for validation
+        self._judge = judge.to(world.device, next(self._step.network.parameters()).dtype)
+        self._judge.compute_dtype = COMPUTE_DTYPES[train.precision]
+        self._keeper = Keeper(run, stage, train.epochs, train.batch_size, self._judge)
         self.progress = Progress()
         self._due = Due(config.checkpoint)
         self._failure: DataError | None = None
@@ -104,7 +98,7 @@ class Training:
                 if found is not None:
                     self._removals.load_state(found.removals)
                 with run.folder.writes():
-                    run.folder.write_history(self._settings.stage, found.state["history"] if found else [])
+                    run.folder.write_history(self._stage, found.state["history"] if found else [])
         found = broadcast_object(found, run.world)
         if found is None:
             return
@@ -121,7 +115,7 @@ class Training:
         if run.world.is_main:
             logger.info(
                 "%s: going on in epoch %d, after step %d of %d",
-                self._settings.stage, self.progress.epoch + 1, self.progress.step, self._loader.steps,
+                self._stage, self.progress.epoch + 1, self.progress.step, self._loader.steps,
             )  # fmt: skip
 
     def take_epoch(self) -> None:
@@ -133,10 +127,13 @@ class Training:
             scores = self._scores(weights)
         except StoppedError:
             self._save_and_stop()
-        if progress.best.update(progress.epoch, scores[run.config.train.selection], run.config.train.selection_ties):
+        selected = scores[self._train.selection]
+        if progress.best.update(
+            progress.epoch, selected, "always" if self._keep == "last" else self._train.selection_ties
+        ):
             progress.best.weights = {name: tensor.cpu() for name, tensor in weights.items()}
         line = self._sum_up() | speed | {f"val/{name}": value for name, value in scores.items()}
-        progress.history.append({"stage": self._settings.stage, "epoch": progress.epoch + 1, **line})
+        progress.history.append({"stage": self._stage, "epoch": progress.epoch + 1, **line})
         with agree_on_errors(run.world):
             if run.world.is_main:
                 self._tell(line)
@@ -147,16 +144,16 @@ class Training:
         problem = self._save()
         with agree_on_errors(self._run.world):
             if problem:
-                raise RunFolderError(f"{self._settings.stage}: the result cannot be written: {problem}")
+                raise RunFolderError(f"{self._stage}: the result cannot be written: {problem}")
         return self._keeper.place(self.progress) / BEST
 
     def _take_steps(self) -> dict[str, float]:
         """Collective: the steps that this epoch still lacks; how fast they went, as metrics."""
         run, progress, loader = self._run, self.progress, self._loader
-        rate = learning_rate(run.config.train, progress.epoch)
+        rate = learning_rate(self._train, progress.epoch)
         self._stopwatch.take()
         waited, start, videos, left_out = loader.wait_seconds, time.perf_counter(), 0, 0
-        title = f"{self._settings.stage} {progress.epoch + 1}/{self._settings.epochs}"
+        title = f"{self._stage} {progress.epoch + 1}/{self._train.epochs}"
         left = loader.steps - progress.step
         for batch in run.progress(self._batches(), left, title):
             moment = Moment(progress.epoch * loader.steps + progress.step, loader.steps)
@@ -200,17 +197,18 @@ class Training:
     def _fail_together(self) -> NoReturn:
         """Collective: the DataError of the ranks that met one, on every rank."""
         with agree_on_errors(self._run.world):
-            if self._failure is not None:
-                raise self._failure
+            if (failure := self._failure or self._step.failure) is not None:
+                raise failure
         raise AssertionError("no rank has met an error")
 
     def _sum_up(self) -> dict[str, float]:
         """Collective: losses and removals of the epoch's steps, as metrics; what was summed starts anew."""
         *sums, counted = sum_over_ranks(self._step.take_sums(), self._run.world).tolist()
-        losses = dict(zip(TERMS, (s / max(counted, 1) for s in sums), strict=True))
+        weights = self._step.loss_weights
+        losses = dict(zip(weights, (s / max(counted, 1) for s in sums), strict=True))
         return {
-            "train/learning_rate": learning_rate(self._run.config.train, self.progress.epoch),
-            "train/loss": sum(getattr(self._settings.weights, name) * value for name, value in losses.items()),
+            "train/learning_rate": learning_rate(self._train, self.progress.epoch),
+            "train/loss": sum(weights[name] * value for name, value in losses.items()),
             **{f"train/loss_{name}": value for name, value in losses.items()},
             "train/skipped_steps": self.progress.skipped,
             "train/left_out_videos": self.progress.left_out,
@@ -229,10 +227,8 @@ class Training:
         """Collective: the scores on val."""
         self._judge.load_state_dict(weights)
         run = self._run
-        names, cross_modal = run.manifest.categories.names, self._settings.cross_modal
         batches, videos = run.batches(self._validation), self._validation.videos
-        found = evaluate(self._judge, batches, videos, run.world, cross_modal, names)
-        return found.scores
+        return evaluate(self._judge, batches, videos, run.world, run.manifest.categories.names).scores
 
     def _save(self) -> str | None:
         """Collective: a checkpoint of this moment; on every rank, why it could not be written, or None."""
@@ -248,7 +244,7 @@ class Training:
     def _save_and_stop(self) -> NoReturn:
         """Collective: the agreed end of a run that was asked to stop."""
         problem, progress = self._save(), self.progress
-        where = f"{self._settings.stage}: stopped in epoch {progress.epoch + 1} after step {progress.step}"
+        where = f"{self._stage}: stopped in epoch {progress.epoch + 1} after step {progress.step}"
         with agree_on_errors(self._run.world):
             if problem:
                 raise RunFolderError(f"{where}, but no checkpoint could be written: {problem}")
@@ -256,17 +252,21 @@ class Training:
 
     def _tell(self, line: dict[str, float]) -> None:
         """The epoch in the history, in the recorder, and in the log."""
-        run, progress, selection = self._run, self.progress, self._run.config.train.selection
+        run, progress, selection = self._run, self.progress, self._train.selection
         with run.folder.writes():
-            run.folder.write_history(self._settings.stage, progress.history)
+            run.folder.write_history(self._stage, progress.history)
         run.recorder.metrics(line, step=progress.epoch + 1)
-        removed = "".join(f", removed {name} {line[f'denoise/removed_{name}']:.0f}" for name in ("audio", "visual"))
+        removed = "".join(
+            f", removed {name.removeprefix(REMOVED)} {count:.0f}"
+            for name, count in line.items()
+            if name.startswith(REMOVED)
+        )
         logger.info(
             "%s %d/%d: loss %.4f, %s %.1f (best %.1f in epoch %d)%s; %.0f videos/s, "
             "waiting for data %.0f %%, ranking %.0f %%, exchanging %.0f %%",
-            self._settings.stage,
+            self._stage,
             progress.epoch + 1,
-            self._settings.epochs,
+            self._train.epochs,
             line["train/loss"],
             selection,
             line[f"val/{selection}"],

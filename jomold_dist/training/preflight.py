@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from jomold_dist.config import Config
 from jomold_dist.config_fields import NO_SETTINGS
@@ -17,10 +18,13 @@ from jomold_dist.data.records import RecordView
 from jomold_dist.data.resident import ResidentSplit
 from jomold_dist.data.shards import ShardReader, verify_shards
 from jomold_dist.data.source import Source, Url, problems_of_remote, read_manifest, source_of
-from jomold_dist.denoising.methods import METHODS
-from jomold_dist.distributed.world import World, agree_on_errors, gather_objects
-from jomold_dist.errors import DataError, UserError, raise_together
-from jomold_dist.models.weights import WeightsInfo, feature_sizes
+from jomold_dist.distributed.world import World, agree_on_errors, gather_objects, gather_to_main
+from jomold_dist.errors import ConfigError, DataError, UserError, raise_together
+from jomold_dist.labels import MODALITIES
+from jomold_dist.methods.registry import method_class
+from jomold_dist.models.network import feature_sizes
+from jomold_dist.models.weights import WeightsInfo
+from jomold_dist.score_names import score_names
 from jomold_dist.training.run_folder import RunFolder
 
 SPLITS = ("train", "val", "test")
@@ -41,7 +45,7 @@ def prepare_run(config: Config, world: World) -> Manifest:
     agree_on_manifest(manifest, config.data.shards, world)
     with agree_on_errors(world):
         problems = problems_of_shards(config, source, manifest, SPLITS, slice(world.rank, None, world.size))
-    found = list(dict.fromkeys(problem for share in gather_objects(problems, world) for problem in share))
+    found = list(dict.fromkeys(problem for share in gather_to_main(problems, world) for problem in share))
     with agree_on_errors(world):
         raise_together(found)
         raise_together(problems_of_truth(source, manifest) if world.is_main else [])
@@ -121,7 +125,34 @@ def _problems(config: Config, manifest: Manifest, ranks: int) -> list[str]:
             problems.append(f"{config.data.shards} has no split {name!r}, which training needs")
         elif name != "train" and not manifest.splits[name].dense:
             problems.append(f"{config.data.shards}: split {name!r} has no dense labels to score against")
-    return problems + METHODS[config.method].problems(config, manifest)
+    return problems + problems_of_method(config, manifest)
+
+
+def problems_of_method(config: Config, manifest: Manifest) -> list[str]:
+    """What in the config fits neither the data set nor the network and method that it asks for."""
+    method = method_class(config.method)
+    try:
+        with torch.device("meta"):
+            network = method.network(config, manifest)
+    except ConfigError as error:
+        return [str(error)]
+    problems, lacking = [], [name for name in MODALITIES if name not in network.modalities]
+    if lacking and method.both_modalities:
+        problems.append(
+            f"method = {config.method!r} compares the two modalities, and model.network = {config.model.network!r} has "
+            f"no {lacking[0]} one"
+        )
+    if config.train.selection not in (names := score_names(network.modalities)):
+        problems.append(
+            f"train.selection = {config.train.selection!r} is no score of model.network = {config.model.network!r}; it "
+            f"has {', '.join(names)}"
+        )
+    if network.zero3_problem and config.train.engine == "deepspeed" and config.deepspeed.zero_stage == 3:
+        problems.append(
+            f"deepspeed.zero_stage = 3 cannot train model.network = {config.model.network!r}: {network.zero3_problem}; "
+            "take 0, 1 or 2"
+        )
+    return problems + method.problems(config, manifest)
 
 
 def with_shards(config: Config, place: str) -> Config:

@@ -21,8 +21,9 @@ class Best:
     weights: Mapping[str, Tensor] | None = None
 
     def update(self, epoch: int, score: float, ties: str) -> bool:
-        """Whether this epoch is the best one now."""
-        if score > self.score or (score == self.score and ties == "last"):
+        """Whether this epoch is the best one now; of equal ones the `first` or the `last` is. `always`: it is, whatever
+        its score."""
+        if ties == "always" or score > self.score or (score == self.score and ties == "last"):
             self.epoch, self.score = epoch, score
             return True
         return False

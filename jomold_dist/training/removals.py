@@ -1,4 +1,5 @@
-"""The record of what was removed: per category and modality, per video, and, where the truth is known, how rightly."""
+"""The record of what was removed: per category and mask (mostly a modality), per video, and, where the truth is known,
+how rightly."""
 
 from __future__ import annotations
 
@@ -12,9 +13,10 @@ import numpy as np
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.source import Source
 from jomold_dist.data.truth import read_truth, truth_name
-from jomold_dist.distributed.world import World, gather_objects
+from jomold_dist.distributed.world import World, gather_to_main
 from jomold_dist.errors import DataError
 from jomold_dist.labels import MODALITIES
+from jomold_dist.methods.base import Mask
 from jomold_dist.training.recorder import Cell
 from jomold_dist.training.step import StepReport
 
@@ -24,8 +26,8 @@ class Labels(NamedTuple):
 
     key: np.ndarray
     """The video's key, ASCII, in as many bytes as the longest one has."""
-    modality: np.ndarray
-    """int8, audio 0."""
+    mask: np.ndarray
+    """int8: out of which of the method's masks."""
     category: np.ndarray
     """int32."""
     epochs: np.ndarray
@@ -42,8 +44,8 @@ def joined(parts: Sequence[Labels]) -> Labels:
 
 
 def counted(labels: Labels) -> Labels:
-    """Each label once with the sum of its epochs, in the order of key, modality and category."""
-    order = np.lexsort((labels.category, labels.modality, labels.key))
+    """Each label once with the sum of its epochs, in the order of key, mask and category."""
+    order = np.lexsort((labels.category, labels.mask, labels.key))
     rows = Labels(*(column[order] for column in labels))
     differs = [column[1:] != column[:-1] for column in rows[:3]]
     first = np.flatnonzero(np.concatenate([np.ones(min(1, len(order)), bool), np.logical_or.reduce(differs)]))
@@ -53,21 +55,35 @@ def counted(labels: Labels) -> Labels:
     return once._replace(epochs=np.add.reduceat(rows.epochs, first))
 
 
+def removed_from_both(labels: Labels, categories: int) -> np.ndarray:
+    """How many labels of each category stand in these rows for both of two masks, int64 (C,). A label stands once for
+    each mask in the rows of one epoch, which has one step for each video."""
+    order = np.lexsort((labels.mask, labels.category, labels.key))
+    key, category = labels.key[order], labels.category[order]
+    twice = (key[1:] == key[:-1]) & (category[1:] == category[:-1])
+    return np.bincount(category[1:][twice], minlength=categories)
+
+
 class RemovalRecord:
     """Collects the removals of one training. Complete on rank 0 after every `collect` and `end_epoch`."""
 
-    def __init__(self, manifest: Manifest, present: Mapping[str, np.ndarray] | None) -> None:
-        """`present` maps a training video's key to what is really there, bool (2, C), audio first; None: not known."""
+    def __init__(
+        self, manifest: Manifest, present: Mapping[str, np.ndarray] | None, masks: Sequence[Mask], removes: bool
+    ) -> None:
+        """`present` maps a training video's key to what is really there, bool (2, C), audio first; None: not known.
+        Nothing is gathered of a method that never `removes`."""
         split = manifest.split("train")
         self._names = manifest.categories.names
         self._labels = split.positives  # (C,)
         self._noise = self._noise_per_category(present)
         self._present = present
+        self._masks, self._removes = tuple(masks), removes
         self._epochs = 0
         self._pending: list[Labels] = []  # of this rank's steps
-        self._candidates = np.zeros((2, len(self._names)), dtype=np.int64)
-        self._removed = np.zeros((2, len(self._names)), dtype=np.int64)  # in whole epochs
+        self._candidates = np.zeros((len(masks), len(self._names)), dtype=np.int64)
+        self._removed = np.zeros_like(self._candidates)  # in whole epochs
         self._rightly = np.zeros_like(self._removed)
+        self._both = np.zeros(len(self._names), dtype=np.int64)  # removed from both modalities at a step
         self._epoch_removed = np.zeros_like(self._removed)  # in this epoch
         self._epoch_rightly = np.zeros_like(self._removed)
         self._by_label = Labels.none()  # each once
@@ -79,20 +95,23 @@ class RemovalRecord:
         if report.keys:
             keys = np.array(report.keys, dtype=np.bytes_)
             once = np.ones(len(keys), dtype=np.int32)
-            self._pending.append(Labels(keys, report.visual.astype(np.int8), report.category.astype(np.int32), once))
+            self._pending.append(Labels(keys, report.mask.astype(np.int8), report.category.astype(np.int32), once))
 
     def collect(self, world: World) -> None:
         """Collective: brings the removals added so far to rank 0."""
-        gathered = gather_objects(joined(self._pending), world)
+        gathered = gather_to_main(joined(self._pending), world) if self._removes else []
         self._pending = []
         if not world.is_main:
             return
         for labels in gathered:
-            np.add.at(self._epoch_removed, (labels.modality, labels.category), 1)
+            np.add.at(self._epoch_removed, (labels.mask, labels.category), 1)
+            if len(self._masks) == len(MODALITIES):
+                self._both += removed_from_both(labels, len(self._names))
             if self._present is not None and len(labels.key):
                 present = np.stack([self._present[key.decode()] for key in labels.key.tolist()])
-                there = present[np.arange(len(present)), labels.modality, labels.category]
-                np.add.at(self._epoch_rightly, (labels.modality, labels.category), ~there)
+                modality = np.array([mask.modality for mask in self._masks])[labels.mask]
+                there = present[np.arange(len(present)), modality, labels.category]
+                np.add.at(self._epoch_rightly, (labels.mask, labels.category), ~there)
         self._collected += gathered
 
     def end_epoch(self, world: World) -> dict[str, float]:
@@ -102,11 +121,11 @@ class RemovalRecord:
             return {}
         self._epochs += 1
         metrics: dict[str, float] = {}
-        for number, name in enumerate(MODALITIES):
+        for number, (name, modality) in enumerate(self._masks):
             removed, rightly = (int(counts[number].sum()) for counts in (self._epoch_removed, self._epoch_rightly))
             metrics[f"removed_{name}"] = float(removed)
             if self._noise is not None:
-                precision, recall = _quality(rightly, removed, int(self._noise[number].sum()))
+                precision, recall = _quality(rightly, removed, int(self._noise[modality].sum()))
                 if precision is not None:
                     metrics[f"precision_{name}"] = precision
                 if recall is not None:
@@ -118,13 +137,14 @@ class RemovalRecord:
         return metrics
 
     def state(self) -> dict[str, np.ndarray]:
-        """What brings the record back, on rank 0 after `collect`: counts (2, C), and a row a removed label."""
+        """What brings the record back, on rank 0 after `collect`: counts (M, C), and a row a removed label."""
         self._count()
         return {
             "epochs": np.array(self._epochs),
             "candidates": self._candidates,
             "removed": self._removed,
             "rightly": self._rightly,
+            "both": self._both,
             "epoch_removed": self._epoch_removed,
             "epoch_rightly": self._epoch_rightly,
             **{f"label_{name}": column for name, column in self._by_label._asdict().items()},
@@ -138,26 +158,29 @@ class RemovalRecord:
         self._epochs = int(state["epochs"])
         self._candidates = state["candidates"].copy()
         self._removed, self._rightly = state["removed"].copy(), state["rightly"].copy()
+        self._both = state["both"].copy()
         self._epoch_removed, self._epoch_rightly = state["epoch_removed"].copy(), state["epoch_rightly"].copy()
         self._by_label = Labels(*(state[f"label_{name}"] for name in Labels._fields))
         self._collected = []
 
     def summary(self) -> dict[str, Any]:
-        """What removals.json holds: per modality in total, and per category.
+        """What removals.json holds: per mask in total, and per category.
 
         A label counts once an epoch in which it was removed. candidates: labels that the method has looked at, for
         jomold trunc(ratio × labels of a batch) over all batches. precision: share of the removals that hit noise;
         recall: share of the noise, over all epochs, that was removed; None where there is nothing to divide by.
+        both: labels that a step has removed from both modalities, by category where there are any. The paper holds that
+        no event is noise in both; Algorithm 1 allows it where a category's ratios add up to more than 1.
         """
 
-        def entry(modality: int, category: int | slice) -> dict[str, Any]:
-            removed = int(self._removed[modality, category].sum())
-            candidates = int(self._candidates[modality, category].sum())
+        def entry(mask: int, category: int | slice) -> dict[str, Any]:
+            removed = int(self._removed[mask, category].sum())
+            candidates = int(self._candidates[mask, category].sum())
             labels = int(self._labels[category].sum())
             found: dict[str, Any] = {"labels": labels, "candidates": candidates, "removed": removed}
             if self._noise is not None:
-                noise = int(self._noise[modality, category].sum())
-                rightly = int(self._rightly[modality, category].sum())
+                noise = int(self._noise[self._masks[mask].modality, category].sum())
+                rightly = int(self._rightly[mask, category].sum())
                 found["noise"] = noise
                 found["precision"], found["recall"] = _quality(rightly, removed, noise * self._epochs)
             return found
@@ -165,19 +188,20 @@ class RemovalRecord:
         everything = slice(None)
         return {
             "epochs": self._epochs,
-            "total": {name: entry(number, everything) for number, name in enumerate(MODALITIES)},
+            "total": {mask.name: entry(number, everything) for number, mask in enumerate(self._masks)},
+            "both": {self._names[at]: int(self._both[at]) for at in np.flatnonzero(self._both)},
             "categories": {
-                category: {name: entry(number, at) for number, name in enumerate(MODALITIES)}
+                category: {mask.name: entry(number, at) for number, mask in enumerate(self._masks)}
                 for at, category in enumerate(self._names)
             },
         }
 
     def table(self) -> dict[str, Sequence[Cell]]:
-        """The summary as a table's columns, one row a category and modality."""
+        """The summary as a table's columns, one row a category and mask."""
         rows = [
-            {"category": category, "modality": modality, **entry}
+            {"category": category, "modality": name, **entry}
             for category, entries in self.summary()["categories"].items()
-            for modality, entry in entries.items()
+            for name, entry in entries.items()
         ]
         return {name: [row[name] for row in rows] for name in rows[0]}
 
@@ -187,8 +211,8 @@ class RemovalRecord:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("video", "modality", "category", "epochs_removed", "epochs"))
         self._count()
-        for key, modality, category, epochs in zip(*(column.tolist() for column in self._by_label), strict=True):
-            writer.writerow((key.decode(), MODALITIES[modality], self._names[category], epochs, self._epochs))
+        for key, mask, category, epochs in zip(*(column.tolist() for column in self._by_label), strict=True):
+            writer.writerow((key.decode(), self._masks[mask].name, self._names[category], epochs, self._epochs))
         return text.getvalue()
 
     def _count(self) -> None:

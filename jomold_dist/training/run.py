@@ -17,7 +17,9 @@ from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.source import Source, source_of
 from jomold_dist.distributed.world import World, agree_on_errors, sum_over_ranks
 from jomold_dist.errors import DataError, StoppedError
-from jomold_dist.models.weights import WeightsInfo, feature_sizes
+from jomold_dist.models.network import Network, feature_sizes
+from jomold_dist.models.registry import form_of
+from jomold_dist.models.weights import WeightsInfo
 from jomold_dist.training.bad_videos import BadVideoRecord
 from jomold_dist.training.recorder import NullRecorder, Recorder
 from jomold_dist.training.run_folder import RunFolder
@@ -103,10 +105,11 @@ class Run:
         """What the weights files of a stage note of whose they are."""
         return {"stage": stage, "owner": json.dumps(self.owner, sort_keys=True)}
 
-    def weights_info(self, cross_modal: bool, notes: dict[str, str]) -> WeightsInfo:
-        """What a weights file of this run says beside the weights."""
+    def weights_info(self, network: Network, notes: dict[str, str]) -> WeightsInfo:
+        """What the weights file of a network of this run says beside the weights."""
         manifest = self.manifest
-        return WeightsInfo(manifest.categories.names, manifest.segments, feature_sizes(manifest), cross_modal, notes)
+        form = form_of(network)
+        return WeightsInfo(manifest.categories.names, manifest.segments, feature_sizes(manifest), form, notes)
 
 
 def make_loader(

@@ -73,8 +73,9 @@ def _removals(content: Any) -> dict[str, Any]:
     for entries in (content["total"], *content["categories"].values()):
         for modality in MODALITIES:
             entry = entries[modality]
+            counts = [entry[name] for name in ("labels", "candidates", "removed")]
             shares = [entry[name] for name in ("precision", "recall") if entry.get(name) is not None]
-            if not all(math.isfinite(number) for number in (entry["labels"], entry["removed"], *shares)):
+            if not all(math.isfinite(number) for number in (*counts, *shares)):
                 raise ValueError("a number is not finite")
     if not isinstance(content["epochs"], int):
         raise ValueError("epochs is no number")

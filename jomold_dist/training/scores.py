@@ -6,10 +6,13 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jomold_dist.config import SCORES
 from jomold_dist.data.manifest import Manifest
+from jomold_dist.labels import MODALITIES
+from jomold_dist.score_names import score_names
 from jomold_dist.training.evaluate import Evaluation
 from jomold_dist.versions import code_digest, version
+
+SETS = [set(score_names(modalities)) for modalities in (MODALITIES, *((name,) for name in MODALITIES))]
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,9 @@ class RunScores:
     @classmethod
     def of_json(cls, content: Any) -> RunScores:
         """The inverse of `to_json`. ValueError, KeyError or TypeError for anything else."""
-        scores = {name: content["scores"][name] for name in SCORES}
+        scores = dict(content["scores"])
+        if set(scores) not in SETS:
+            raise ValueError(f"{', '.join(scores) or 'nothing'} is not the scores of one modality or of both")
         if not all(isinstance(value, float | int) and math.isfinite(value) for value in scores.values()):
             raise ValueError("a score is no number")
         data, model = ScoredData(**content["data"]), ScoredModel(**content["model"])

@@ -1,7 +1,7 @@
 """One optimizer step: rank, exchange, clean, learn.
 
-b is the rank's videos of the optimizer batch, C categories. Every rank calls the step for every optimizer batch, also
-with no videos of its own, and takes the same number of micro-batches.
+b is the rank's videos of the optimizer batch, n its padded labels, C categories, M masks. Every rank calls the step for
+every optimizer batch, also with no videos of its own, and takes the same number of micro-batches.
 """
 
 from __future__ import annotations
@@ -14,72 +14,77 @@ import torch
 from torch import Tensor
 
 from jomold_dist.data.loader import Batch
-from jomold_dist.denoising.exchange import Ask, Exchanged, OwnRows, exchange_rows, own_rows
-from jomold_dist.denoising.methods import LossWeights, Method, Moment, Targets
-from jomold_dist.denoising.removal import Removal, Rows, scatter_rows
+from jomold_dist.denoising.exchange import Exchanged, OwnRows, exchange_rows, own_rows
 from jomold_dist.distributed.engine import make_engine
+from jomold_dist.distributed.signals import Ask
 from jomold_dist.distributed.world import World, gather_rows
-from jomold_dist.models.han import HybridAttentionNetwork, Parsing
-from jomold_dist.training.finite import FiniteGuard, Learned, Told
+from jomold_dist.errors import DataError
+from jomold_dist.methods.base import Method, Moment, Targets
+from jomold_dist.models.network import Network
+from jomold_dist.training.finite import FiniteGuard, Learned, StepSummary
 from jomold_dist.training.loss_scale import LossScale
-from jomold_dist.training.passes import COMPUTE_DTYPES, PREFIX, Passes, in_order
+from jomold_dist.training.passes import COMPUTE_DTYPES, PREFIX, Passes
 from jomold_dist.training.stopwatch import Stopwatch
 
-TERMS = ("audio", "visual", "video", "contrastive")
 ENGINE_STATE = ("weights", "optimizer")
 
 
 @dataclass(frozen=True)
-class StepSettings:
-    """What a stage sets for its steps."""
-
-    weights: LossWeights
-    cross_modal: bool
-    seed: int
-
-
-@dataclass(frozen=True)
 class StepReport:
-    """What a step tells: what was asked of all ranks, and which of this rank's labels were removed. A skipped step
-    removed nothing."""
+    """What a step tells: what was asked of all ranks, and which of this rank's labels were taken out: of a skipped step
+    none."""
 
     ask: Ask
     videos: int
-    category: np.ndarray  # (n,) int64
-    visual: np.ndarray  # (n,) bool: removed from the visual modality, else from the audio modality
-    keys: tuple[str, ...]  # (n,)
-    candidates: np.ndarray  # (2, C) int64: labels of the whole optimizer batch that the method has looked at
+    mask: np.ndarray  # (r,) int64: out of which of the method's masks
+    category: np.ndarray  # (r,) int64
+    keys: tuple[str, ...]  # (r,)
+    candidates: np.ndarray  # (M, C) int64: labels of the whole optimizer batch that the method has looked at
     skipped: bool = False
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A rank's part of a batch on its device."""
+
+    features: dict[str, Tensor]
+    labels: Tensor  # bool (b, C)
+    position: Tensor  # (b,)
+    rows: OwnRows
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the optimizer batch is trained towards."""
+
+    exchanged: Exchanged
+    removed: Tensor  # bool (M, n): of this rank's labels
+    candidates: Tensor  # int64 (M, C)
+    targets: tuple[Targets, ...]
 
 
 class TrainStep:
     """Trains a method's network, optimizer batch by optimizer batch."""
 
     def __init__(
-        self,
-        method: Method,
-        network: HybridAttentionNetwork,
-        world: World,
-        settings: StepSettings,
-        stopwatch: Stopwatch,
-        capacity: int,
+        self, method: Method, network: Network, world: World, seed: int, stopwatch: Stopwatch, capacity: int
     ) -> None:
         train = method.config.train
         network.compute_dtype = COMPUTE_DTYPES[train.precision]
         network.to(world.device, torch.float64 if train.precision == "float64" else torch.float32)
-        for name, parameter in network.named_parameters():
-            if "cross_attention" in name:  # engines expect a gradient of every parameter that asks for one
-                parameter.requires_grad_(settings.cross_modal)
         self._loss_scale = LossScale(network.parameters()) if train.precision == "float16" else None
         self._guard = FiniteGuard(world, self._loss_scale, train.non_finite == "skip")
-        self.engine = make_engine(Passes(network, stopwatch), world, method.config)
-        self._method, self._world, self._settings, self._stopwatch = method, world, settings, stopwatch
+        self.engine = make_engine(Passes(network, method, stopwatch), world, method.config)
+        self._method, self._world, self._seed, self._stopwatch = method, world, seed, stopwatch
         self.network = network
-        self._ranking_dropout = method.config.denoise.ranking_dropout
+        self.loss_weights = method.weights(network)
+        """The terms of the loss and their factors, in the order of the sums."""
+        self.failure: DataError | None = None
+        """Why this rank asked all to end."""
         self._micro_batch = train.micro_batch_size
         self._capacity = capacity
         self._categories = len(method.manifest.categories)
-        self._sums = torch.zeros(len(TERMS) + 1, dtype=torch.float64, device=world.device)
+        self._sums = torch.zeros(len(self.loss_weights) + 1, dtype=torch.float64, device=world.device)
 
     def __call__(self, batch: Batch, moment: Moment, learning_rate: float, ask: Ask = Ask.NOTHING) -> StepReport:
         """Collective: one optimizer step over the batch that all ranks hold together.
@@ -87,48 +92,43 @@ class TrainStep:
         Raises NonFiniteError on every rank, before the optimizer step, for a feature or a gradient that is not finite,
         unless the config says to skip such steps.
         """
-        seed_step(self._settings.seed, moment.step, self._world.rank)
+        seed_step(self._seed, moment.step, self._world.rank)
         self.network.train()
-        labels = batch.labels.to(self._world.device, non_blocking=True)
-        here = own_rows(batch.labels, batch.position)
-        own = OwnRows(*(t.to(self._world.device) for t in here))
-        features = {k: v.to(self._world.device, non_blocking=True) for k, v in batch.features.items()}
+        if int(np.count_nonzero(batch.labels.numpy())) > self._capacity:
+            self.failure = DataError(
+                f"the {len(batch.labels)} videos {batch.keys[0]} … {batch.keys[-1]} have more than the "
+                f"{self._capacity} labels that the manifest promises at most; pack the data set again"
+            )
+            ask = Ask.FAIL
+        here = self._upload(batch)
         parts = self._parts(batch)
-        first: Parsing | None = None
-        ranked = None
         learned = Learned(torch.zeros_like(self._sums), [])
-        with self.engine.part(last=len(parts) == 1):
-            if len(parts) == 1:  # one micro-batch: both passes share what they have in common
-                first, ranked = self._forward(features, parts[0], self._method.needs_ranking)
-            elif self._method.needs_ranking:
-                ranked = self._ranking_pass(features, parts)
-            exchanged, removed_rows = self._exchange(batch, own, ranked, features, moment, ask)
-            candidates = self._method.candidates(exchanged.rows, moment)
-            removed = scatter_rows(removed_rows, own.video, own.category, labels.shape)
-            targets = self._method.targets(labels, removed)
-            if first is not None:
-                self._learn(first, targets, parts[0], exchanged.videos, learned)
-        if first is None:
+        ranks = self._method.columns > 0
+        if len(parts) == 1:  # one micro-batch: both passes share what they have in common
+            with self.engine.part(last=True):
+                outputs, scored = self._forward(here, parts[0], learn=True, score=ranks)
+                decision = self._decide(batch, here, scored, moment, ask)
+                self._learn(outputs, decision, parts[0], learned)
+        else:
+            decision = self._decide(batch, here, self._ranking_pass(here, parts) if ranks else (), moment, ask)
             for number, part in enumerate(parts):
                 with self.engine.part(last=number == len(parts) - 1):
-                    parsing, _ = self._forward(features, part, False)
-                    assert parsing is not None
-                    self._learn(parsing, targets, part, exchanged.videos, learned)
-        norm = self.engine.clip_gradient()
-        told = self._read_back(exchanged, removed_rows, candidates, norm)
-        if told.repeated:
+                    outputs, _ = self._forward(here, part, learn=True, score=False)
+                    self._learn(outputs, decision, part, learned)
+        summary = self._read_back(decision, self.engine.clip_gradient())
+        if summary.repeated:
             raise RuntimeError(f"step {moment.step}: two ranks hold the same video; the order of the data is broken")
-        if self._guard.lets_pass(batch, told, learned, moment.step):
+        if self._guard.lets_pass(batch, summary, learned, moment.step):
             self._sums += learned.sums
             self.engine.step(learning_rate)
-            return self._report(batch, told, here)
+            return self._report(batch, summary)
         self.engine.skip()
         nothing = np.zeros(0, dtype=np.int64)
-        looked_at = np.zeros_like(told.candidates)
-        return StepReport(told.ask, told.videos, nothing, nothing.astype(bool), (), looked_at, skipped=True)
+        looked_at = np.zeros_like(summary.candidates)
+        return StepReport(summary.ask, summary.videos, nothing, nothing, (), looked_at, skipped=True)
 
     def take_sums(self) -> Tensor:
-        """This rank's loss sums since the last call, one a term, and its count of videos: float64 (5,)."""
+        """This rank's loss sums since the last call, one a term, and its count of videos: float64 (terms + 1,)."""
         sums, self._sums = self._sums, torch.zeros_like(self._sums)
         return sums
 
@@ -144,7 +144,7 @@ class TrainStep:
             **{
                 kind: {name.removeprefix(PREFIX): value for name, value in state[kind].items()} for kind in ENGINE_STATE
             },
-            "sums": gather_rows(self._sums, self._world).cpu(),  # (ranks, 5)
+            "sums": gather_rows(self._sums, self._world).cpu(),  # (ranks, terms + 1)
             "loss_scale": None if self._loss_scale is None else self._loss_scale.state(),
             "skipped_in_a_row": self._guard.skipped_in_a_row,
         }
@@ -167,88 +167,92 @@ class TrainStep:
         size = min(self._micro_batch or largest, largest)
         return [slice(start, start + size) for start in range(0, largest, size)]
 
-    def _forward(
-        self, features: dict[str, Tensor], part: slice, ranking: bool
-    ) -> tuple[Parsing | None, tuple[Tensor, Tensor] | None]:
-        cross_modal = self._settings.cross_modal
-        return self.engine.forward(in_order(features, part), cross_modal, ranking, self._ranking_dropout)
+    def _upload(self, batch: Batch) -> Upload:
+        device = self._world.device
+        rows = own_rows(batch.labels, batch.position, self._capacity)
+        return Upload(
+            {name: tensor.to(device, non_blocking=True) for name, tensor in batch.features.items()},
+            batch.labels.to(device, non_blocking=True),
+            batch.position.to(device, non_blocking=True),
+            rows.to(device),
+        )
 
-    def _ranking_pass(self, features: dict[str, Tensor], parts: list[slice]) -> tuple[Tensor, Tensor]:
-        """The ranking pass over all micro-batches before the first of them learns: probabilities (b, C)."""
+    def _forward(self, here: Upload, part: slice, learn: bool, score: bool) -> tuple[Any, tuple[Tensor, ...]]:
+        features = {name: tensor[part] for name, tensor in here.features.items()}
+        outputs, scored = self.engine.forward(features, learn, score)
+        return outputs, scored
+
+    def _ranking_pass(self, here: Upload, parts: list[slice]) -> tuple[Tensor, ...]:
+        """The scores of all micro-batches, before the first of them learns: each (b, C)."""
         with torch.no_grad():
-            each = [self.engine.forward(in_order(features, p), None, True, self._ranking_dropout)[1] for p in parts]
-        return torch.cat([a for a, _ in each]), torch.cat([v for _, v in each])
+            each = [self._forward(here, part, learn=False, score=True)[1] for part in parts]
+        return tuple(torch.cat(pieces) for pieces in zip(*each, strict=True))
 
-    def _exchange(
-        self,
-        batch: Batch,
-        own: OwnRows,
-        ranked: tuple[Tensor, Tensor] | None,
-        features: dict[str, Tensor],
-        moment: Moment,
-        ask: Ask,
-    ) -> tuple[Exchanged, Removal]:
-        """Collective: what all ranks know, and which of this rank's positives the method removes."""
+    def _decide(self, batch: Batch, here: Upload, scored: tuple[Tensor, ...], moment: Moment, ask: Ask) -> Decision:
+        """Collective: what all ranks know, which labels the method takes out, and the targets."""
+        method, rows = self._method, here.rows
         with self._stopwatch.span("ranking"):
-            losses = None
-            if ranked is not None:
-                losses = self._method.ranking_losses(*(p.detach()[own.video, own.category] for p in ranked))
-            finite = torch.stack([f.sum((1, 2), dtype=torch.float32).isfinite() for f in features.values()]).all(0)
+            columns = None
+            if method.columns:
+                columns = method.columns_of(*(rows.take(values.detach()) for values in scored))
+            finite = torch.stack(
+                [f.flatten(1).sum(1, dtype=torch.float32).isfinite() for f in here.features.values()]
+            ).all(0)
         with self._stopwatch.span("exchange"):
             exchanged = exchange_rows(
-                own,
-                losses,
-                finite,
-                batch.position.to(self._world.device),
-                ask=ask,
-                capacity=self._capacity,
-                categories=self._categories,
-                world=self._world,
+                rows, columns, finite, here.position, ask=ask, categories=self._categories, world=self._world
             )
         with self._stopwatch.span("ranking"):
-            if losses is not None:
-                removed = self._method.remove(exchanged.rows, moment)
-                return exchanged, exchanged.own(removed, self._world.rank, len(own.category))
-            nothing = torch.zeros(len(own.category), device=self._world.device)
-            return exchanged, self._method.remove(Rows(own.position, own.category, nothing, nothing), moment)
+            masks = len(method.masks)
+            candidates = rows.place.new_zeros((masks, self._categories))
+            removed = rows.valid.new_zeros((masks, len(rows.place)))
+            whole = None
+            if method.columns:
+                choice = method.choose(exchanged.rows, moment)
+                candidates, removed = choice.candidates, exchanged.own(choice.masks, self._world.rank)
+                whole = rows.put(removed, here.labels.shape)
+            elif (whole := method.masks_of(batch, here.labels, moment)) is not None:
+                removed = torch.stack([rows.take(mask & here.labels) for mask in whole])
+            if whole is None:
+                whole = here.labels.new_zeros((masks, *here.labels.shape))
+            targets = method.targets(batch, here.labels, whole, moment)
+        return Decision(exchanged, removed, candidates, targets)
 
-    def _learn(self, parsing: Parsing, targets: Targets, part: slice, videos: Tensor, learned: Learned) -> None:
+    def _learn(self, outputs: Any, decision: Decision, part: slice, learned: Learned) -> None:
         """Adds one micro-batch's gradient of the loss over the whole optimizer batch."""
-        weights = self._settings.weights
-        terms = self._method.losses(parsing, targets.part(part), weights)
-        segments = parsing.segment_prob.shape[1]
-        per = {name: segments if name == "contrastive" else self._categories for name in terms}
-        loss = sum((getattr(weights, name) / per[name]) * term for name, term in terms.items())
-        loss = loss / videos.clamp(min=1)  # a batch of which no video can be used
+        terms = self._method.losses(self.network, outputs, tuple(t.part(part) for t in decision.targets))
+        if terms.keys() != self.loss_weights.keys():
+            raise ValueError(
+                f"the loss has the terms {', '.join(terms)}, and weights for {', '.join(self.loss_weights)}"
+            )
+        videos = decision.exchanged.videos.clamp(min=1)  # a batch of which no video can be used
+        loss = sum(weight * terms[name].sum() for name, weight in self.loss_weights.items()) / videos
         self.engine.backward(loss if self._loss_scale is None else self._loss_scale.scale(loss))
-        for name, term in terms.items():
-            learned.sums[TERMS.index(name)] += term.detach() / per[name]
-        learned.sums[-1] += len(parsing.video_prob)
-        outputs = (parsing.video_prob, parsing.audio_prob, parsing.visual_prob, parsing.similarity.flatten(1))
-        learned.outputs.append(tuple(output.detach() for output in outputs))
+        each = torch.stack([terms[name].detach() for name in self.loss_weights])  # (terms, b)
+        learned.sums[:-1] += each.sum(1, dtype=torch.float64)
+        learned.sums[-1] += each.shape[1]
+        learned.finite.append(each.isfinite().all(0))
 
-    def _read_back(self, exchanged: Exchanged, removed: Removal, candidates: Tensor, norm: Tensor) -> Told:
+    def _read_back(self, decision: Decision, norm: Tensor) -> StepSummary:
         """The step's one read-back from the GPU."""
+        exchanged, shape = decision.exchanged, decision.candidates.shape
         flags = [exchanged.ask, exchanged.bad_position, exchanged.repeated, norm.isfinite(), exchanged.videos]
         head = torch.stack([f.to(torch.int64) for f in flags])
-        masks = torch.cat([removed.audio, removed.visual]).to(torch.int64)
-        told = torch.cat([head, candidates.flatten(), masks]).cpu()
-        ask, bad_position, repeated, norm_is_finite, videos = told[: len(flags)].tolist()
-        counts, rows = told[len(flags) :].split([candidates.numel(), masks.numel()])
-        audio, visual = (rows.view(2, -1) > 0).numpy()
-        looked_at = counts.view(2, -1).numpy()
-        return Told(Ask(ask), bad_position, bool(repeated), bool(norm_is_finite), videos, audio, visual, looked_at)
+        masks = decision.removed.flatten().to(torch.int64)
+        values = torch.cat([head, decision.candidates.flatten(), masks]).cpu()
+        ask, bad_position, repeated, norm_is_finite, videos = values[: len(flags)].tolist()
+        candidates, removed = values[len(flags) :].split([shape.numel(), len(masks)])
+        return StepSummary(
+            Ask(ask), bad_position, bool(repeated), bool(norm_is_finite), videos,
+            (removed.view(decision.removed.shape) > 0).numpy(), candidates.view(shape).numpy(),
+        )  # fmt: skip
 
-    def _report(self, batch: Batch, told: Told, own: OwnRows) -> StepReport:
-        rows = np.concatenate([np.flatnonzero(told.audio), np.flatnonzero(told.visual)])
-        return StepReport(
-            ask=told.ask,
-            videos=told.videos,
-            category=own.category.numpy()[rows],
-            visual=np.arange(len(rows)) >= told.audio.sum(),
-            keys=tuple(batch.keys[v] for v in own.video.numpy()[rows]),
-            candidates=told.candidates,
-        )
+    def _report(self, batch: Batch, summary: StepSummary) -> StepReport:
+        mask, row = np.nonzero(summary.removed)
+        place = np.flatnonzero(batch.labels.numpy())[row]
+        video, category = np.divmod(place, self._categories)
+        keys = tuple(batch.keys[v] for v in video.tolist())
+        return StepReport(summary.ask, summary.videos, mask, category, keys, summary.candidates)
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from jomold_dist.config import SCORES, Config
+from jomold_dist.config import Config
 from jomold_dist.config_fields import NO_SETTINGS, Tree, number, place
 from jomold_dist.config_files import load_as
-from jomold_dist.denoising.methods import METHODS
+from jomold_dist.methods.registry import checked
+from jomold_dist.score_names import SCORE_NAMES
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class SweepConfig:
     """As `variants`: the rows that the others are compared with."""
     baseline: str | None = None
     """The row that all are compared with. None: the first control, or else the first row."""
-    metric: Literal[SCORES] = "segment_type"  # type: ignore[valid-type]
+    metric: Literal[SCORE_NAMES] = "segment_type"  # type: ignore[valid-type]
     """The score that is compared: on test in the tables, on val while trials are running."""
     scheduler: Literal["fifo", "asha"] = "fifo"
     """`asha` ends trials early whose score on val is behind that of others. Its rows have no scores on test."""
@@ -84,4 +85,4 @@ class Sweep(Config):
 
 def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
     """The settings of a sweep file with overrides on top. ConfigError lists every problem found."""
-    return load_as(Sweep, path, overrides, {"method": METHODS})
+    return checked(load_as(Sweep, path, overrides))

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.denoising.methods import METHODS
 from jomold_dist.errors import ConfigError, join_problems
 from jomold_dist.places import with_absolute_places
-from jomold_dist.training.preflight import inspect_run
+from jomold_dist.training.preflight import inspect_run, problems_of_method
 from jomold_dist.tuning.config import Sweep
 from jomold_dist.tuning.rows import Cell, Row, baseline_of, cells_of, extreme_rows, rows_of
 from jomold_dist.tuning.trials import estimator_config, needs_estimator, run_name
@@ -83,7 +82,7 @@ def plan_sweep(
         config = replace(cell.config, run=replace(cell.config.run, dir=str(here.trials / "new")))
         if config.data.shards not in seen:
             seen[config.data.shards] = inspect_run(config, sweep.sweep.workers)
-        problems += METHODS[config.method].problems(config, seen[config.data.shards])
+        problems += problems_of_method(config, seen[config.data.shards])
     if len({manifest.digest for manifest in seen.values()}) > 1:
         problems.append("sweep: the rows train on different data sets; make a sweep for each")
     if problems:

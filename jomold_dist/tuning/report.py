@@ -6,9 +6,9 @@ import csv
 import io
 from pathlib import Path
 
-from jomold_dist.config import SCORES
 from jomold_dist.errors import RunFolderError
 from jomold_dist.files import write_text
+from jomold_dist.score_names import SCORE_NAMES
 from jomold_dist.tables import SCORE_HEADERS, markdown_table, spread
 from jomold_dist.tuning.figures import draw_figures
 from jomold_dist.tuning.paper import paper_scores
@@ -22,7 +22,7 @@ from jomold_dist.tuning.results import (
     read_results,
 )
 
-HEADERS = dict(zip(SCORES, SCORE_HEADERS, strict=True))
+HEADERS = dict(zip(SCORE_NAMES, SCORE_HEADERS, strict=True))
 
 
 def tabulate(folder: Path, out: Path, baseline: str | None = None) -> list[Path]:
@@ -58,7 +58,12 @@ def markdown(results: SweepResults) -> str:
 
     header = ["row", "seeds", *SCORE_HEADERS, f"Δ {HEADERS[results.metric]}"]
     rows = [
-        [name(row), str(len(row.runs)), *(spread(row.values(score)) for score in SCORES), shown(_against(results, row))]
+        [
+            name(row),
+            str(len(row.runs)),
+            *(spread(row.values(score)) for score in SCORE_NAMES),
+            shown(_against(results, row)),
+        ]
         for row in results.rows
     ]
     parts = [caption(results), markdown_table(header, rows)]
@@ -76,13 +81,13 @@ def comma_separated(results: SweepResults) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = [f"{name}_{modality}" for modality in MODALITIES for name in ("removed", "precision", "recall")]
-    writer.writerow(("sweep", "simulated", "row", "kind", "seed", *SCORES, *names))
+    writer.writerow(("sweep", "simulated", "row", "kind", "seed", *SCORE_NAMES, *names))
     for row in results.rows:
         for seed, scores in row.scores.items():
             total = row.removals[seed]["total"]
             removals = [total[m].get(name) for m in MODALITIES for name in ("removed", "precision", "recall")]
             start = (results.name, results.simulated, row.name, row.kind, seed)
-            writer.writerow((*start, *(scores[score] for score in SCORES), *removals))
+            writer.writerow((*start, *(scores[score] for score in SCORE_NAMES), *removals))
     return text.getvalue()
 
 
@@ -91,14 +96,14 @@ def latex(results: SweepResults) -> str:
     best = best_row(results)
     lines = [
         f"% {_escaped(caption(results))}",
-        r"\begin{tabular}{l" + "r" * (len(SCORES) + 1) + "}",
+        r"\begin{tabular}{l" + "r" * (len(SCORE_NAMES) + 1) + "}",
         r"\toprule",
         " & ".join(["", *SCORE_HEADERS, rf"$\Delta$ {HEADERS[results.metric]}"]) + r" \\",
         r"\midrule",
     ]
     for row in results.rows:
         name = rf"\textbf{{{_escaped(row.name)}}}" if row is best else _escaped(row.name)
-        cells = [spread(row.values(score)) for score in SCORES] + [shown(_against(results, row))]
+        cells = [spread(row.values(score)) for score in SCORE_NAMES] + [shown(_against(results, row))]
         lines.append(" & ".join([name, *(cell.replace("±", r"$\pm$").replace("−", "$-$") for cell in cells)]) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
@@ -128,7 +133,7 @@ def _removals(results: SweepResults) -> tuple[list[str], list[list[str]]]:
 
 def _paper(results: SweepResults) -> tuple[list[str], list[list[str]]] | None:
     found = {row.name: paper_scores(results.name, row.name, row.settings) for row in results.rows}
-    names = [score for score in SCORES if any(score in scores for scores in found.values())]
+    names = [score for score in SCORE_NAMES if any(score in scores for scores in found.values())]
     if not names:
         return None
     rows = [

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jomold_dist.config import Config, DenoiseConfig
-from jomold_dist.denoising.essential import essential
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.errors import RunFolderError
 from jomold_dist.files import problem_of, write_json
+from jomold_dist.methods.estimator import ESTIMATOR
+from jomold_dist.methods.registry import essential, method_class
 from jomold_dist.reading import ABSENT, read_json
 from jomold_dist.tuning.rows import Cell
 
@@ -34,7 +35,7 @@ class Trial:
 
 def needs_estimator(config: Config) -> bool:
     """Whether a run would train a noise estimator."""
-    return config.method == "jomold" and config.denoise.ratios == "estimated"
+    return any(stage.name == ESTIMATOR for stage in method_class(config.method).stages(config))
 
 
 def run_name(config: Config, manifest_digest: str) -> str:
@@ -47,12 +48,13 @@ def estimator_config(config: Config, manifest_digest: str, trials: Path) -> Conf
     """The run that trains the estimator that a cell needs, and keeps its predictions."""
     plain = replace(
         config,
+        method="jomold",
         denoise=DenoiseConfig(mean_batch_size=config.denoise.mean_batch_size),
         estimator=replace(config.estimator, keep_predictions=True, batch_size=None),
         train=replace(config.train, epochs=1, batch_size=config.estimator_batch_size),
     )
     name = f"estimator-{run_name(plain, manifest_digest)}"
-    return replace(plain, recipe="paper", run=replace(plain.run, dir=str(trials / name)))
+    return replace(essential(plain), run=replace(plain.run, dir=str(trials / name)))
 
 
 def with_ratios(config: Config, ratios: NoiseRatios, categories: Sequence[str], trials: Path) -> Config:

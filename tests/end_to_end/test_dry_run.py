@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from conftest import Finished, Tiny
+from jomold_dist.denoising.methods import METHODS
 from launchers_help import files_below, run_here, run_process
 
 from jomold_dist.config_files import load_config
 from jomold_dist.data.source import read_manifest
 from jomold_dist.denoising import exchange
-from jomold_dist.denoising.methods import METHODS
 from jomold_dist.training.forecast import StageForecast, forecast
 from jomold_dist.training.preflight import SPLITS
 from jomold_dist.training.step import TrainStep

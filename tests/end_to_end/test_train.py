@@ -16,11 +16,11 @@ from launchers_help import Outcome, files_below, run_here, run_process
 from results import same_results
 
 from jomold_dist import load_network
-from jomold_dist.config import SCORES
 from jomold_dist.config_files import load_config
 from jomold_dist.data.shards import Video
 from jomold_dist.evaluation.metrics import parsing_scores
 from jomold_dist.models.weights import load_model
+from jomold_dist.score_names import SCORE_NAMES
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, DatasetWriter, make_videos
 
 Capture = pytest.CaptureFixture[str]
@@ -57,14 +57,14 @@ def test_a_run_folder_holds_everything(finished: Finished, tiny: Tiny) -> None:
     assert all(0 <= r <= 1 for name in ("audio", "visual") for r in ratios[name])
     scores = load(folder / "scores.json")
     assert scores["split"] == "test"
-    assert set(scores["scores"]) == set(SCORES)
+    assert set(scores["scores"]) == set(SCORE_NAMES)
     assert set(scores["per_class"]["segment_audio"]) == set(CATEGORIES.names)
     for stage in ("estimator", "model"):
         lines = history(folder, stage)
         assert [line["epoch"] for line in lines] == [1, 2]
         wanted = {"train/loss", "train/loss_contrastive", "denoise/removed_audio", "perf/videos_per_second"}
         wanted |= {f"perf/share_{name}" for name in ("data_wait", "ranking", "exchange")}
-        assert all(set(line) >= wanted | {f"val/{name}" for name in SCORES} for line in lines)
+        assert all(set(line) >= wanted | {f"val/{name}" for name in SCORE_NAMES} for line in lines)
     model = history(folder, "model")
     removals = load(folder / "removals.json")["total"]
     for name in ("audio", "visual"):
@@ -208,7 +208,7 @@ def test_evaluate(finished: Finished, tmp_path: Path, capsys: Capture) -> None:
     assert outcome.code == 0, outcome.err
     found = load(folder / "scores_val.json")
     best = max(history(folder, "model"), key=lambda line: line["val/segment_type"])
-    assert found["scores"] == pytest.approx({name: best[f"val/{name}"] for name in SCORES})
+    assert found["scores"] == pytest.approx({name: best[f"val/{name}"] for name in SCORE_NAMES})
     assert all(name in outcome.out for name in CATEGORIES.names)
     outcome = run_here(capsys, "evaluate", "--run", folder)
     assert load(folder / "scores_test.json")["scores"] == load(folder / "scores.json")["scores"]

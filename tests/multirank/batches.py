@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from jomold_dist.denoising.methods import METHODS, LossWeights, Moment
 
 from jomold_dist.config import Config, DenoiseConfig, LossConfig, ModelConfig, TrainConfig
 from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
 from jomold_dist.data.plan import rank_positions
-from jomold_dist.denoising.methods import METHODS, LossWeights, Moment
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.distributed.world import World
 from jomold_dist.labels import CategorySet

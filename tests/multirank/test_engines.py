@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import torch
 from batches import make_step, own_batch, plain_config, videos
+from jomold_dist.denoising.methods import Moment
 from ranks import run_ranks
 
 from jomold_dist.config import Config, DeepSpeedConfig, ModelConfig
-from jomold_dist.denoising.methods import Moment
 from jomold_dist.distributed.world import World
 from tests.margins import LOSSES_APART, WEIGHTS_APART, record_margins
 

@@ -137,6 +137,20 @@ def test_category_counts_equal_the_plain_evaluator(modalities: np.ndarray) -> No
         assert scores[name] == pytest.approx(plain, abs=1e-11)
 
 
+@pytest.mark.parametrize("modality", ["audio", "visual"])
+def test_a_single_modality_has_a_score_a_level(modality: str) -> None:
+    """Its own two, as they are beside the others; what the other modality's predictions are does not count."""
+    rows = torch.linspace(0, 1, 30, dtype=torch.float64).reshape(3, 10)
+    names = (f"segment_{modality}", f"event_{modality}")
+    every = mean_scores(rows)
+    assert mean_scores(rows, (modality,)) == {name: every[name] for name in names}
+    counts = torch.arange(36).reshape(6, 2, 3)
+    assert category_scores(counts, [modality]) == {name: category_scores(counts)[name] for name in names}
+    for modalities in ((), ("audio", "motion"), ("audio", "audio")):
+        with pytest.raises(ValueError, match="modalities must be one or both of audio, visual"):
+            mean_scores(rows, modalities)
+
+
 def test_every_pair_of_rows_of_five_segments() -> None:
     rows = np.array(list(product([False, True], repeat=5)))  # (32, 5)
     predicted, truth = (side.reshape(-1, 1, 5) for side in np.broadcast_arrays(rows[:, None], rows[None]))

@@ -16,7 +16,7 @@ from jomold_dist.data.truth import truth_name
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError
 from jomold_dist.labels import CategorySet
-from jomold_dist.training.removals import Labels, RemovalRecord, counted, joined, read_present
+from jomold_dist.training.removals import Labels, RemovalRecord, counted, joined, read_present, removed_from_both
 from jomold_dist.training.step import StepReport
 
 WORLD = World(0, 1, 0, 1, torch.device("cpu"))
@@ -113,6 +113,27 @@ def test_labels_are_counted_as_a_dictionary_counts_them(parts: list[list[tuple[s
     assert list(zip(*(column.tolist() for column in found), strict=True)) == [
         (key.encode(), modality, category, epochs) for (key, modality, category), epochs in wanted
     ]
+
+
+@given(st.sets(st.tuples(st.text("ab1-", min_size=1, max_size=4), st.integers(0, 1), st.integers(0, 3))))
+def test_labels_removed_from_both_modalities_are_counted(rows: set[tuple[str, int, int]]) -> None:
+    keys, modality, category = zip(*rows, strict=True) if rows else ((), (), ())
+    once = np.ones(len(rows), np.int32)
+    labels = Labels(np.array(keys, np.bytes_), np.array(modality, np.int8), np.array(category, np.int32), once)
+    both = [sum((key, 0, c) in rows and (key, 1, c) in rows for key in {row[0] for row in rows}) for c in range(4)]
+    assert removed_from_both(labels, 4).tolist() == both
+
+
+def test_two_steps_that_remove_a_label_from_one_modality_each_are_not_both() -> None:
+    removals = record(PRESENT)
+    removals.add(report(("x",), [False]))
+    removals.end_epoch(WORLD)
+    removals.add(report(("x",), [True]))
+    removals.end_epoch(WORLD)
+    assert removals.summary()["both"] == {}
+    removals.add(report(("y", "x", "y"), [True, False, False]))
+    removals.end_epoch(WORLD)
+    assert removals.summary()["both"] == {"a": 1}
 
 
 def test_a_state_of_another_training_is_refused() -> None:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from jomold_dist.denoising.essential import essential
 
 from jomold_dist.config import Config
-from jomold_dist.denoising.essential import essential
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.errors import ConfigError
 from jomold_dist.tuning.config import load_sweep

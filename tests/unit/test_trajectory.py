@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 from golden import INPUTS, SEED, figures, parameters, videos
+from jomold_dist.denoising.methods import Jomold, LossWeights, Moment, Targets
 
 from jomold_dist.config import Config, DenoiseConfig, LossConfig, ModelConfig, TrainConfig
 from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
-from jomold_dist.denoising.methods import Jomold, LossWeights, Moment, Targets
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.denoising.removal import Removal
 from jomold_dist.distributed.world import World

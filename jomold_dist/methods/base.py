@@ -1,0 +1,172 @@
+"""What every method is: the labels of a batch in, targets and losses out.
+
+Shapes: b videos of a rank, C categories, N labels ("rows") of the whole optimizer batch, K columns, M masks.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from jomold_dist.config import Config
+from jomold_dist.data.loader import Batch
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.denoising.removal import Rows
+from jomold_dist.labels import MODALITIES
+from jomold_dist.models.losses import label_loss, smooth_targets
+from jomold_dist.models.network import Network, Parsing
+from jomold_dist.models.registry import build_network
+
+if TYPE_CHECKING:
+    from jomold_dist.training.stage import Stage
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What one network's predictions of b videos are trained towards. Weights None: every entry weighs 1; 0 leaves an
+    entry out of the loss.
+
+    `segments` are for a method that has targets for them: its class says so in `segment_targets`.
+    """
+
+    audio: Tensor  # (b, C)
+    visual: Tensor  # (b, C)
+    video: Tensor  # (b, C)
+    audio_weight: Tensor | None = None
+    visual_weight: Tensor | None = None
+    video_weight: Tensor | None = None
+    segments: Tensor | None = None  # (b, T, 2, C), audio first
+    segments_weight: Tensor | None = None
+
+    def part(self, rows: slice) -> Targets:
+        """The targets of some of the videos."""
+        return replace(self, **{k: v[rows] for k, v in vars(self).items() if v is not None})
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in its training a method is: optimizer step from 0 over all epochs."""
+
+    step: int
+    steps_per_epoch: int
+
+    @property
+    def epoch(self) -> int:
+        """The epoch, from 0."""
+        return self.step // self.steps_per_epoch
+
+
+class Mask(NamedTuple):
+    """One set of labels that a method takes out, of the targets of one modality."""
+
+    name: str
+    modality: int  # of MODALITIES
+
+
+class Choice(NamedTuple):
+    """Which labels are taken out, by row, and how many the method has looked at."""
+
+    masks: Tensor  # bool (M, N)
+    candidates: Tensor  # int64 (M, C)
+
+
+class Method:
+    """Every label is a target of both modalities, and nothing is removed. A subclass changes what it wants else.
+
+    A method takes labels out in one of two ways. With `columns`, each label of the optimizer batch travels to every
+    rank with so many numbers (such as its losses), and `choose` decides over all of them; without, `masks_of` decides
+    on the labels alone.
+    """
+
+    columns: ClassVar[int] = 0
+    """Numbers that a label carries through the exchange. 0: labels do not travel."""
+    masks: ClassVar[tuple[Mask, ...]] = tuple(Mask(name, number) for number, name in enumerate(MODALITIES))
+    """The sets of labels that it may take out."""
+    removes: ClassVar[bool] = False
+    """Whether it ever takes one out, so that there is something to record."""
+    both_modalities: ClassVar[bool] = False
+    """Whether it needs a network that sees and hears."""
+    segment_targets: ClassVar[bool] = False
+    """Whether it has targets for segments."""
+
+    def __init__(self, config: Config, manifest: Manifest, found: Mapping[str, Any], device: torch.device) -> None:
+        """`found` holds what earlier stages have left, by the stage's name."""
+        self.config, self.manifest, self.device = config, manifest, device
+
+    @classmethod
+    @abstractmethod
+    def stages(cls, config: Config) -> tuple[Stage, ...]:
+        """The stages before evaluation, in their order."""
+
+    @classmethod
+    def problems(cls, config: Config, manifest: Manifest) -> list[str]:
+        """What in the config does not fit the data set."""
+        return []
+
+    @classmethod
+    def essential(cls, config: Config) -> Config:
+        """The config with what the method does not look at set to the defaults."""
+        return config
+
+    @classmethod
+    def network(cls, config: Config, manifest: Manifest) -> Network:
+        """What is trained, with fresh parameters from torch's default generator."""
+        return build_network(config.model, manifest)
+
+    def weights(self, network: Network) -> dict[str, float]:
+        """The terms of the loss and the factor of each. A term that the config does not know weighs 1."""
+        loss = self.config.loss
+        names = [*network.modalities, "video", *(["segment"] if self.segment_targets else [])]
+        own = {name: getattr(loss, name, 1.0) for name in network.own_terms}
+        return {name: getattr(loss, name) for name in names} | {k: v for k, v in own.items() if v > 0}
+
+    def score(self, network: Network, begun: Any, outputs: Any | None) -> tuple[Tensor, ...]:
+        """What columns are made of, each (b, C), of b videos: `begun` is what `network.begin` gave. Called without
+        gradient, with the outputs of the gradient pass unless that has not been taken yet."""
+        raise NotImplementedError(f"{type(self).__name__} has columns but no score")
+
+    def columns_of(self, *scored: Tensor) -> Tensor:
+        """The columns (n, K) of labels whose scores, as `score` gave them, are these (n,)."""
+        raise NotImplementedError(f"{type(self).__name__} has columns but no columns_of")
+
+    def choose(self, rows: Rows, moment: Moment) -> Choice:
+        """The labels that are taken out, of the whole optimizer batch; the same on every rank."""
+        raise NotImplementedError(f"{type(self).__name__} has columns but no choose")
+
+    def masks_of(self, batch: Batch, labels: Tensor, moment: Moment) -> Tensor | None:
+        """The labels that are taken out without a look at losses: bool (M, b, C), or None for none. `labels` (b, C) are
+        the batch's on the method's device."""
+        return None
+
+    def targets(self, batch: Batch, labels: Tensor, removed: Tensor, moment: Moment) -> tuple[Targets, ...]:
+        """One set of targets a network. `removed` (M, b, C) are the labels taken out: here their target is exactly 0,
+        and the whole video's labels stay."""
+        smoothing = self.config.loss.visual_smoothing
+        targets = Targets(
+            audio=smooth_targets(labels & ~removed[0], 1.0),
+            visual=smooth_targets(labels, smoothing).masked_fill(removed[1], 0.0),
+            video=smooth_targets(labels, 1.0),
+        )
+        return (targets,)
+
+    def losses(self, network: Network, outputs: Any, targets: tuple[Targets, ...]) -> dict[str, Tensor]:
+        """The terms of the loss, each (b,) and without its factor: means over a video's labels or segments."""
+        (own,) = targets
+        terms = parsing_losses(network.parsing(outputs), own, network.modalities)
+        return terms | network.terms(outputs, self.config.loss)
+
+
+def parsing_losses(parsing: Parsing, targets: Targets, modalities: tuple[str, ...]) -> dict[str, Tensor]:
+    """Binary cross-entropies of a parsing, each (b,), of the modalities that it has."""
+    terms = {}
+    for name in (*modalities, "video"):
+        target, weight = getattr(targets, name), getattr(targets, f"{name}_weight")
+        terms[name] = label_loss(getattr(parsing, f"{name}_prob"), target, weight)
+    if targets.segments is not None:
+        terms["segment"] = label_loss(parsing.segment_prob, targets.segments, targets.segments_weight)
+    return terms

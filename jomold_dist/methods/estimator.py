@@ -1,0 +1,53 @@
+"""The noise estimator: a network trained on all labels without cross-modal attention, for methods with noise ratios."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from jomold_dist.config import Config, DenoiseConfig, EstimatorConfig
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.methods.han import Han
+from jomold_dist.models.network import Network
+from jomold_dist.models.registry import build_network
+from jomold_dist.training.ratio_stage import FoundRatios
+from jomold_dist.training.stage import Stage
+from jomold_dist.training.trained import Trained
+
+ESTIMATOR = "estimator"
+"""Its stage and its weights."""
+
+
+class Estimator(Han):
+    """Trained as `estimator` in the config says."""
+
+    @classmethod
+    def network(cls, config: Config, manifest: Manifest) -> Network:
+        return build_network(config.model, manifest, config.estimator.cross_modal)
+
+
+def estimator_settings(config: Config) -> Config:
+    """The config of the estimator's training."""
+    own, weights = config.estimator, config.estimator.loss
+    loss = replace(
+        config.loss, audio=weights.audio, visual=weights.visual, video=weights.video, contrastive=weights.contrastive
+    )
+    return replace(
+        config, loss=loss, train=replace(config.train, epochs=own.epochs, batch_size=config.estimator_batch_size)
+    )
+
+
+def ratio_stages(config: Config) -> tuple[Stage, ...]:
+    """What leaves noise ratios, as `denoise.ratios` says."""
+    if config.denoise.ratios == "estimated":
+        return (Trained(ESTIMATOR, Estimator, ESTIMATOR, estimator_settings), FoundRatios())
+    return (FoundRatios(),)
+
+
+def essential_ratios(config: Config) -> Config:
+    """The config without what does not decide noise ratios."""
+    if config.denoise.ratios == "estimated":
+        return config
+    plain = DenoiseConfig()
+    names = ("audio_threshold", "visual_threshold", "visual_scale", "mean_batch_size")
+    denoise = replace(config.denoise, **{name: getattr(plain, name) for name in names})
+    return replace(config, denoise=denoise, estimator=EstimatorConfig())

@@ -1,0 +1,79 @@
+"""Joint-modal label denoising: Algorithm 1 at every step, with noise ratios that grow during the warm-up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from jomold_dist.config import Config, StaticLabels
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.denoising.noise_ratio import NoiseRatios, read_noise_ratios
+from jomold_dist.denoising.removal import Rows, count_candidates, remove_rows
+from jomold_dist.denoising.warmup import warmup_factor
+from jomold_dist.errors import UserError
+from jomold_dist.methods.base import Choice, Method, Moment
+from jomold_dist.methods.estimator import essential_ratios, ratio_stages
+from jomold_dist.models.losses import binary_cross_entropy
+from jomold_dist.models.network import Network
+from jomold_dist.training.stage import Stage
+from jomold_dist.training.trained import Trained
+
+
+class Jomold(Method):
+    """The paper."""
+
+    columns = 2
+    removes = True
+    both_modalities = True
+
+    def __init__(self, config: Config, manifest: Manifest, found: Mapping[str, Any], device: torch.device) -> None:
+        super().__init__(config, manifest, found, device)
+        ratios: NoiseRatios = found["noise_ratios"]
+        none, modalities = torch.zeros_like(ratios.audio), config.denoise.modalities
+        self._audio_ratio = (none if modalities == "visual" else ratios.audio).to(device)
+        self._visual_ratio = (none if modalities == "audio" else ratios.visual).to(device)
+
+    @classmethod
+    def stages(cls, config: Config) -> tuple[Stage, ...]:
+        return (*ratio_stages(config), Trained("train", cls))
+
+    @classmethod
+    def problems(cls, config: Config, manifest: Manifest) -> list[str]:
+        if config.denoise.ratio_file is not None:
+            try:
+                read_noise_ratios(Path(config.denoise.ratio_file), manifest.categories.names)
+            except UserError as error:
+                return [str(error)]
+        return []
+
+    @classmethod
+    def essential(cls, config: Config) -> Config:
+        denoise = replace(config.denoise, static_labels=StaticLabels())
+        return essential_ratios(replace(config, recipe="paper", denoise=denoise))
+
+    def score(self, network: Network, begun: Any, outputs: Any | None) -> tuple[Tensor, ...]:
+        """The ranking pass's probabilities, audio and visual."""
+        return network.rank(begun, self.config.denoise.ranking_dropout)
+
+    def columns_of(self, *scored: Tensor) -> Tensor:
+        """Losses against the targets that the labels would have: 1, and the smoothed 1 of the visual modality."""
+        audio_prob, visual_prob = scored
+        smoothing = self.config.loss.visual_smoothing
+        losses = binary_cross_entropy(audio_prob, 1.0), binary_cross_entropy(visual_prob, (1 + smoothing) / 2)
+        return torch.stack(losses, dim=1)
+
+    def choose(self, rows: Rows, moment: Moment) -> Choice:
+        audio_ratio, visual_ratio = self.ratios(moment)
+        removal = remove_rows(rows, audio_ratio, visual_ratio, self.config.denoise.rule)
+        return Choice(torch.stack(removal), count_candidates(rows, audio_ratio, visual_ratio))
+
+    def ratios(self, moment: Moment) -> tuple[Tensor, Tensor]:
+        """The noise ratios of a moment of the warm-up, float64 (C,): audio, visual."""
+        denoise = self.config.denoise
+        factor = warmup_factor(moment.step, moment.steps_per_epoch, denoise.warmup_epochs, denoise.warmup)
+        return self._audio_ratio * factor, self._visual_ratio * factor

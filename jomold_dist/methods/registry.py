@@ -1,0 +1,69 @@
+"""The methods by their names. Classes are imported when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from jomold_dist.config import Config
+from jomold_dist.errors import ConfigError, join_problems
+from jomold_dist.methods.base import Method
+from jomold_dist.models.registry import network_class
+from jomold_dist.plugins import find_class, import_module
+
+C = TypeVar("C", bound=Config)
+M = TypeVar("M", bound=type[Method])
+
+METHODS = {
+    "han": "jomold_dist.methods.han:Han",
+    "static": "jomold_dist.methods.static:Static",
+    "jomold": "jomold_dist.methods.jomold:Jomold",
+}
+
+
+def method_class(name: str) -> type[Method]:
+    """The method of a name, or of a user's `module:Class`. ConfigError."""
+    return find_class(name, METHODS, Method, "method")  # type: ignore[type-abstract]
+
+
+def checked(config: C, imports: Sequence[str] = ()) -> C:
+    """The config with further modules to import, all of which are imported, once its method and network are found.
+    ConfigError tells of all that are not."""
+    config = replace(config, imports=tuple(dict.fromkeys([*config.imports, *imports])))
+    problems: list[str] = []
+    for find, name in (
+        *((_import, module) for module in config.imports),
+        (method_class, config.method),
+        (network_class, config.model.network),
+    ):
+        try:
+            find(name)
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError(join_problems(problems))
+    return config
+
+
+def _import(module: str) -> None:
+    import_module(module, "imports (--import)")
+
+
+def essential(config: Config) -> Config:
+    """The config with what its method does not look at set to the defaults. As it is where the method is a class of
+    somebody's that cannot be imported here."""
+    try:
+        return method_class(config.method).essential(config)
+    except ConfigError:
+        return config
+
+
+def register_method(name: str) -> Callable[[M], M]:
+    """Decorates a method of your own, so that `method: name` finds it once its module is imported (`--import`)."""
+
+    def register(cls: M) -> M:
+        METHODS[name] = f"{cls.__module__}:{cls.__qualname__}"
+        return cls
+
+    return register

@@ -1,0 +1,53 @@
+"""The networks by their names, and building one for a data set. Classes are imported when they are asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from jomold_dist.config import ModelConfig
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.models.network import Network
+from jomold_dist.plugins import find_class, path_of
+
+NETWORKS = {
+    "han": "jomold_dist.models.han:HybridAttentionNetwork",
+    "talnet": "jomold_dist.models.talnet:TalNet",
+    "stpn": "jomold_dist.models.stpn:Stpn",
+    "cmcs": "jomold_dist.models.cmcs:Cmcs",
+    "ave": "jomold_dist.models.ave:Ave",
+    "avsdn": "jomold_dist.models.avsdn:Avsdn",
+    "pair": "jomold_dist.models.pair:Pair",
+}
+
+
+def network_class(name: str) -> type[Network]:
+    """The network of a name, or of a user's `module:Class`. ConfigError."""
+    return find_class(name, NETWORKS, Network, "model.network")  # type: ignore[type-abstract]
+
+
+def build_network(model: ModelConfig, manifest: Manifest, cross_modal: bool = True) -> Network:
+    """A network as configured, for a data set's categories and features, with fresh parameters from torch's default
+    generator. Without cross-modal attention, where it has any, unless `cross_modal`."""
+    return network_class(model.network).build(model, manifest, cross_modal)
+
+
+def form_of(network: Network) -> dict[str, Any]:
+    """What `network_of` builds it from again, as JSON."""
+    return {"kind": path_of(type(network), NETWORKS), **network.form()}
+
+
+def network_of(form: Mapping[str, Any]) -> Network:
+    """The network of a form, with parameters of no meaning. ValueError, TypeError or KeyError for what is no form.
+
+    A file of weights may come from anywhere: a network that is not ours must have been imported by whoever reads it.
+    """
+    kind = str(form["kind"])
+    if kind not in NETWORKS and kind.partition(":")[0] not in sys.modules:
+        raise LookupError(
+            f"its network is {kind!r}, which is not of jomold_dist; import {kind.partition(':')[0]!r} first (the "
+            "commands do with --import)"
+        )
+    arguments = {name: value for name, value in form.items() if name != "kind"}
+    return network_class(kind).from_form(arguments)

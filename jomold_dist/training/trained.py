@@ -1,0 +1,97 @@
+"""The stage that trains a network."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+
+from jomold_dist.config import Config
+from jomold_dist.distributed.world import agree_on_errors
+from jomold_dist.errors import DataError, RunFolderError
+from jomold_dist.files import write_json, write_text
+from jomold_dist.methods.base import Method
+from jomold_dist.models.network import Network
+from jomold_dist.models.weights import read_info
+from jomold_dist.reading import is_there
+from jomold_dist.training.loop import fit
+from jomold_dist.training.removals import RemovalRecord, read_present
+from jomold_dist.training.run import Run
+from jomold_dist.training.stage import Found, Stage, results
+
+logger = logging.getLogger(__name__)
+
+FORM = ("categories", "segments", "feature_sizes", "form")  # of WeightsInfo
+MODEL = "model"
+
+
+def as_configured(config: Config) -> Config:
+    """The training that the `train` and `loss` sections describe."""
+    return config
+
+
+class Trained(Stage):
+    """Trains a method's network and leaves its weights: of the best epoch by the validation score, or of the last.
+
+    `settings` turns the run's config into that of this training. The weights called `model` are the run's result: what
+    was removed in their training is written into the run's folder.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        method: type[Method],
+        weights: str = MODEL,
+        settings: Callable[[Config], Config] = as_configured,
+        keep: Literal["best", "last"] = "best",
+    ) -> None:
+        self.name, self.method, self.weights, self.settings, self.keep = name, method, weights, settings, keep
+
+    def is_done(self, run: Run) -> bool:
+        """Whether finished weights of that name are there, trained for so many epochs. RunFolderError if they are those
+        of another run; UnreadableError if they may be good."""
+        weights = run.folder.weights(self.weights)
+        if not is_there(weights):
+            return False
+        try:
+            info = read_info(weights)
+        except DataError as error:
+            logger.warning("%s; the stage is run again", error)
+            return False
+        own = run.weights_info(self._network(run), run.notes(self.weights))
+        other = [key for key in FORM if getattr(info, key) != getattr(own, key)]
+        other += [key for key, note in own.notes.items() if info.notes.get(key, note) != note]
+        if other:
+            raise RunFolderError(
+                f"{weights} is not of this run: it is of another {', '.join(other)}. Move it away, and the stage is "
+                "run again, or choose another run.dir"
+            )
+        return info.notes.get("epochs") == str(self.settings(run.config).train.epochs)
+
+    def do(self, run: Run, found: Found) -> None:
+        config, truth = self.settings(run.config), None
+        is_model = self.weights == MODEL
+        method = self.method(config, run.manifest, found, run.world.device)
+        with agree_on_errors(run.world):
+            if run.world.is_main and is_model:
+                truth = read_present(run.source, run.manifest)
+        removals = RemovalRecord(run.manifest, truth, method.masks, method.removes)
+        best = fit(run, method, self.weights, self.keep, removals)
+        with results(run) as is_main:
+            if not is_main:
+                return
+            if is_model:
+                write_json(run.folder.removals, removals.summary())
+                write_text(run.folder.removed_labels, removals.ledger())
+                run.recorder.table("removals", removals.table())
+                run.recorder.artifact(run.folder.removed_labels)
+                run.recorder.model(best)
+                run.folder.scores.unlink(missing_ok=True)  # of a shorter training, which this one went on with
+            run.folder.complete(self.weights, best)  # last: it marks the stage as done
+
+    def _network(self, run: Run) -> Network:
+        """A network of the trained one's form, without values."""
+        with torch.device("meta"):
+            return self.method.network(self.settings(run.config), run.manifest)
