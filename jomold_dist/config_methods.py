@@ -9,6 +9,14 @@ from jomold_dist.config_fields import number
 
 
 @dataclass(frozen=True)
+class StaticLabels:
+    audio: tuple[str, ...] = ()
+    """Categories whose labels the `static` method always removes from the audio modality."""
+    visual: tuple[str, ...] = ()
+    """Categories whose labels the `static` method always removes from the visual modality."""
+
+
+@dataclass(frozen=True)
 class SmallLossConfig:
     gradual_epochs: float = number(10.0, 0, above=True)
     """Epochs over which the share of forgotten labels grows from 0 to the noise ratios (`jocor`, `coteaching-plus`)."""

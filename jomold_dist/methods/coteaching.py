@@ -1,20 +1,20 @@
-"""Co-teaching+ (Yu et al., 2019) in a multi-label form: two networks, each of which learns what the other finds easy."""
+"""Co-teaching+ (Yu et al., 2019) in a multi-label form: two networks, each learns what the other one finds easy."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
 import torch
-from jomold_dist.methods.base import Choice, Mask, Moment, Targets, parsing_losses
-from jomold_dist.models.network import Network
-from jomold_dist.models.pair import Pair
 from torch import Tensor
 
 from jomold_dist.data.loader import Batch
 from jomold_dist.denoising.removal import Rows
 from jomold_dist.denoising.small_loss import count_forgotten, disagree, forget_crosswise
+from jomold_dist.methods.base import Choice, Mask, Moment, Targets, parsing_losses
 from jomold_dist.methods.two_networks import TwoNetworks, forgetting_targets
 from jomold_dist.models.losses import binary_cross_entropy
+from jomold_dist.models.network import Network
+from jomold_dist.models.pair import Pair
 
 
 class CoteachingPlus(TwoNetworks):

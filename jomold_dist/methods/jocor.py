@@ -1,20 +1,20 @@
-"""JoCoR (Wei et al., 2020) in a multi-label form: two networks with one loss, which also holds how far they are apart."""
+"""JoCoR (Wei et al., 2020) in a multi-label form: two networks with one loss, of which a part is their agreement."""
 
 from __future__ import annotations
 
 from typing import Any, cast
 
 import torch
-from jomold_dist.methods.base import Choice, Moment, Targets
-from jomold_dist.models.network import Network
-from jomold_dist.models.pair import Pair
 from torch import Tensor
 
 from jomold_dist.data.loader import Batch
 from jomold_dist.denoising.ranking import ByCategory
 from jomold_dist.denoising.removal import Rows
 from jomold_dist.denoising.small_loss import forget_jointly, joint_loss
+from jomold_dist.methods.base import Choice, Moment, Targets
 from jomold_dist.methods.two_networks import TwoNetworks, forgetting_targets
+from jomold_dist.models.network import Network
+from jomold_dist.models.pair import Pair
 
 
 class Jocor(TwoNetworks):

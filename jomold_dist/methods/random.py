@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.methods.estimator import essential_ratios, only_ratios, ratio_problems, ratio_stages
+from jomold_dist.methods.essential import only_ratios
+from jomold_dist.methods.estimator import ratio_problems, ratio_stages
 from jomold_dist.methods.marked import Marked
 from jomold_dist.training.marked_labels import RandomLabels
 from jomold_dist.training.stage import Stage
@@ -24,4 +25,4 @@ class Random(Marked):
 
     @classmethod
     def essential(cls, config: Config) -> Config:
-        return essential_ratios(only_ratios(config))
+        return only_ratios(config)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from jomold_dist.config import Config, DenoiseConfig, EstimatorConfig
+from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
+from jomold_dist.methods.essential import without_denoising
 from jomold_dist.methods.marked import Marked
 from jomold_dist.training.marked_labels import TrueLabels
 from jomold_dist.training.stage import Stage
@@ -27,4 +26,4 @@ class TruthTaught(Marked):
 
     @classmethod
     def essential(cls, config: Config) -> Config:
-        return replace(config, recipe="paper", denoise=DenoiseConfig(), estimator=EstimatorConfig())
+        return without_denoising(config)

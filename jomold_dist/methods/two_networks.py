@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import torch
-from jomold_dist.methods.base import Features, Method, Moment, Passed, Targets
-from jomold_dist.models.network import Network
-from jomold_dist.models.pair import Pair
 from torch import Tensor
 
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.denoising.warmup import warmup_factor
+from jomold_dist.methods.base import Method, Moment, Targets
+from jomold_dist.methods.essential import only_ratios
+from jomold_dist.methods.estimator import ratio_problems, ratio_stages
 from jomold_dist.models.losses import smooth_targets
+from jomold_dist.models.network import Network
+from jomold_dist.models.pair import Pair
+from jomold_dist.training.stage import Stage
+from jomold_dist.training.trained import Trained
 
 
 class TwoNetworks(Method):
@@ -42,7 +48,7 @@ class TwoNetworks(Method):
 
     @classmethod
     def essential(cls, config: Config) -> Config:
-        return essential_ratios(without_sections(replace(config, denoise=only_ratios(config.denoise)), "small_loss"))
+        return replace(only_ratios(config), small_loss=config.small_loss)
 
     @classmethod
     def network(cls, config: Config, manifest: Manifest) -> Network:

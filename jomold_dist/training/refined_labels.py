@@ -16,6 +16,7 @@ from jomold_dist.config import Config
 from jomold_dist.data.loader import Loader
 from jomold_dist.denoising.refinement import count_errors, error_weights, partners, refine
 from jomold_dist.distributed.world import gather_objects, sum_over_ranks
+from jomold_dist.errors import DataError
 from jomold_dist.models.network import Network, Parsing
 from jomold_dist.training.evaluate import parse_videos
 from jomold_dist.training.marked_labels import LabelCollector, MarkedLabels, SplitLabels
@@ -23,8 +24,6 @@ from jomold_dist.training.run import Run
 from jomold_dist.training.stage import Found, load_trained
 
 logger = logging.getLogger(__name__)
-
-FRAMES = ("frames", "motion")
 
 
 class RefinedLabels(MarkedLabels):
@@ -73,15 +72,29 @@ def exchange_and_judge(
     for batch in run.batches(loader):
         index = batch.index.numpy()
         partner = partners(index, open_to_all, run.config.run.seed)
+        foreign = take_features(run, loader, partner[partner >= 0])
         has = torch.from_numpy(partner >= 0)
         own = {name: tensor[has] for name, tensor in batch.features.items()}
-        other = loader.take(partner[partner >= 0])
-        foreign_audio = _parse(run, network, {name: own[name] if name in FRAMES else other[name] for name in own})
-        foreign_visual = _parse(run, network, {name: other[name] if name in FRAMES else own[name] for name in own})
+        foreign_audio = _parse(run, network, own | {"audio": foreign["audio"]})
+        foreign_visual = _parse(run, network, foreign | {"audio": own["audio"]})
         removed = refine(batch.labels[has].to(weights.device), foreign_audio, foreign_visual, weights)
         indices.append(index[has.numpy()])
         found.append(removed.cpu().numpy())
     return np.concatenate(indices), np.concatenate(found, axis=1)
+
+
+def take_features(run: Run, loader: Loader, index: np.ndarray) -> dict[str, Tensor]:
+    """Collective: features of the videos with these numbers. A DataError of any rank's is raised on every rank."""
+    features, failure = {}, None
+    try:
+        batch = loader.take(index)
+        if batch.bad:
+            raise DataError(f"{batch.bad[0]}; it could be read before")
+        features = batch.features
+    except DataError as error:
+        failure = error
+    run.raise_if_stopped(failure)
+    return features
 
 
 def _parse(run: Run, network: Network, features: Mapping[str, Tensor]) -> Tensor:
