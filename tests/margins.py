@@ -12,11 +12,12 @@ import math
 
 import pytest
 import torch
-from jomold_dist.denoising.methods import Jomold, Moment
 from torch import Tensor
 
 from jomold_dist.denoising.noise_ratio import Predictions
-from jomold_dist.denoising.removal import Removal, Rows
+from jomold_dist.denoising.removal import Rows
+from jomold_dist.methods.base import Choice, Moment
+from jomold_dist.methods.jomold import Jomold
 
 # What rounding does to the tests' trainings with SGD in float32, of twenty steps at most. Weights come apart by 1e-7 a
 # step, and by 3e-5 where the input of a hidden unit lies within rounding of 0, so that a second of a video has part in
@@ -29,8 +30,8 @@ def margin(rows: Rows, audio_ratio: Tensor, visual_ratio: Tensor) -> float:
     """By how much the losses of a batch must change, one against another, for the joint rule to decide otherwise."""
     nearest = math.inf
     for category in range(len(audio_ratio)):
-        of = rows.category == category
-        losses = rows.audio_loss[of].double(), rows.visual_loss[of].double()
+        of = rows.valid & (rows.category == category)
+        losses = rows.columns[of, 0].double(), rows.columns[of, 1].double()
         for ratio, high, low in ((audio_ratio, *losses), (visual_ratio, *losses[::-1])):
             k = int(float(ratio[category]) * len(high))
             if 0 < k < len(high):  # removed: above 0 in both, so the lower of the two says how far it is from a change
@@ -50,11 +51,11 @@ def record_margins(patch: pytest.MonkeyPatch) -> list[float]:
     """The margins of every decision that jomold takes in this process from now on: the noise ratios' (their nearest
     probability), and then every step's. The list grows."""
     margins: list[float] = []
-    remove, noise_counts = Jomold.remove, Predictions.noise_counts
+    choose, noise_counts = Jomold.choose, Predictions.noise_counts
 
-    def recording(self: Jomold, rows: Rows, moment: Moment) -> Removal:
-        margins.append(margin(rows, *self._ratios(moment)))
-        return remove(self, rows, moment)
+    def recording(self: Jomold, rows: Rows, moment: Moment) -> Choice:
+        margins.append(margin(rows, *self.ratios(moment)))
+        return choose(self, rows, moment)
 
     def counting(self: Predictions, audio_threshold: float, visual_threshold: float, visual_scale: float) -> Tensor:
         audio = self.audio - audio_threshold * self.audio_mean[self.category]
@@ -62,6 +63,6 @@ def record_margins(patch: pytest.MonkeyPatch) -> list[float]:
         margins.append(float(torch.cat([audio, visual]).abs().min()))
         return noise_counts(self, audio_threshold, visual_threshold, visual_scale)
 
-    patch.setattr(Jomold, "remove", recording)
+    patch.setattr(Jomold, "choose", recording)
     patch.setattr(Predictions, "noise_counts", counting)
     return margins

@@ -17,11 +17,13 @@ from pathlib import Path
 
 import numpy as np
 from bench_train import describe, llp_manifest, make_step, random_batch
-from jomold_dist.denoising.methods import Moment
 
 from jomold_dist.command_line import command, command_parser
 from jomold_dist.config import CheckpointConfig
 from jomold_dist.distributed.world import World, open_world
+from jomold_dist.methods.base import Method, Moment
+from jomold_dist.models.network import FeatureSizes
+from jomold_dist.models.registry import form_of
 from jomold_dist.models.weights import WeightsInfo, save_model
 from jomold_dist.places import local_folder
 from jomold_dist.training.checkpoint import Checkpoint, write_checkpoint
@@ -70,7 +72,7 @@ def bench(world: World, folder: Path, rounds: int) -> None:
 def save(step: TrainStep, removals: RemovalRecord, folder: Path) -> int:
     """One checkpoint as training writes it; its bytes."""
     state = step.state()
-    info = WeightsInfo(llp_manifest().categories.names, 10, step.network.feature_sizes, True, {})
+    info = WeightsInfo(llp_manifest().categories.names, 10, FeatureSizes(), form_of(step.network), {})
     content = Checkpoint(state["weights"], state["weights"], state["optimizer"], removals.state(), {"sums": []})
     place = write_checkpoint(
         folder, "model-e0000-s00000001", content, lambda path, weights: save_model(path, step.network, info, weights)
@@ -82,11 +84,11 @@ def save(step: TrainStep, removals: RemovalRecord, folder: Path) -> int:
 
 def removal_record() -> RemovalRecord:
     """A record of removals from as many labels as LLP's training split has."""
-    record = RemovalRecord(llp_manifest(), None)
+    record = RemovalRecord(llp_manifest(), None, Method.masks, removes=True)
     random = np.random.default_rng(0)
     state = record.state() | {
         "label_key": np.array([f"video{n:06d}" for n in range(LABELS)], dtype=np.bytes_),
-        "label_modality": random.integers(0, 2, LABELS).astype(np.int8),
+        "label_mask": random.integers(0, 2, LABELS).astype(np.int8),
         "label_category": random.integers(0, 25, LABELS).astype(np.int32),
         "label_epochs": np.full(LABELS, 20, dtype=np.int32),
     }

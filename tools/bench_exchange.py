@@ -29,7 +29,6 @@ from torch import Tensor
 
 from jomold_dist.command_line import command, command_parser
 from jomold_dist.denoising.exchange import (
-    Ask,
     OwnRows,
     own_rows,
     pack_rows,
@@ -37,7 +36,8 @@ from jomold_dist.denoising.exchange import (
     sent_bytes,
     unpack_rows,
 )
-from jomold_dist.denoising.removal import Removal, remove_rows, scatter_rows
+from jomold_dist.denoising.removal import Removal, remove_rows
+from jomold_dist.distributed.signals import Ask
 from jomold_dist.distributed.world import World, barrier, gather_rows, open_world
 from jomold_dist.tables import markdown_table
 
@@ -119,13 +119,13 @@ def bench_size(size: Size, world: World, rounds: int, dense: bool) -> list[str]:
     capacity = row_capacity(size.videos, world.size, size.max_labels)
 
     def pack() -> tuple[OwnRows, Tensor]:
-        own = own_rows(labels, position)
-        losses = audio[own.video, own.category], visual[own.video, own.category]
-        return own, pack_rows(own, losses, finite, position, ask=Ask.NOTHING, capacity=capacity)
+        own = own_rows(labels, position, capacity)
+        losses = torch.stack([own.take(audio), own.take(visual)], dim=1)
+        return own, pack_rows(own, losses, finite, position, ask=Ask.NOTHING)
 
-    def rank_all(gathered: Tensor) -> Removal:
-        exchanged = unpack_rows(gathered, size.categories, keep_padding=False)
-        return exchanged.own(remove_rows(exchanged.rows, ratios, ratios), world.rank, len(own.category))
+    def rank_all(gathered: Tensor) -> Tensor:
+        exchanged = unpack_rows(gathered, 2, size.categories)
+        return exchanged.own(torch.stack(remove_rows(exchanged.rows, ratios, ratios)), world.rank)
 
     seconds: list[list[float]] = []
     for _ in range(rounds + 2):
@@ -136,10 +136,10 @@ def bench_size(size: Size, world: World, rounds: int, dense: bool) -> list[str]:
         removed, ranking, ranking_busy = timed(rank_all, gathered)
         seconds.append([packing, gathering, ranking, packing_busy + ranking_busy])
     row = [f"{size.videos}", f"{size.categories}", f"{size.positives}", f"{world.size}"]
-    row += [amount(sent_bytes(capacity, ranking=True)), *medians(seconds[2:])]
+    row += [amount(sent_bytes(capacity, columns=2)), *medians(seconds[2:])]
     if dense:
         found, times = bench_dense(labels, audio, visual, ratios, world, rounds)
-        mine = scatter_rows(removed, own.video, own.category, labels.shape)
+        mine = own.put(removed, labels.shape)
         if not all(torch.equal(a[world.rank :: world.size], b) for a, b in zip(found, mine, strict=True)):
             raise RuntimeError(f"{size}: the dense way removes other labels")
         row += [amount(9 * labels.numel()), *medians(times)]

@@ -26,7 +26,6 @@ import numpy as np
 import torch
 import webdataset
 from bench_train import describe, llp_manifest, make_step
-from jomold_dist.denoising.methods import Moment
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -37,6 +36,7 @@ from jomold_dist.data.loader import Batch, Loader
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.writing import DatasetWriter, Video
 from jomold_dist.distributed.world import World, open_world
+from jomold_dist.methods.base import Moment
 from jomold_dist.places import local_folder
 from jomold_dist.tables import markdown_table
 

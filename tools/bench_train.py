@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jomold_dist.denoising.methods import METHODS, LossWeights, Moment
 
 from jomold_dist.command_line import command, command_parser
 from jomold_dist.config import Config, TrainConfig
@@ -26,8 +25,10 @@ from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, Split
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.labels import LLP_CATEGORIES
+from jomold_dist.methods.base import Moment
+from jomold_dist.methods.registry import method_class
 from jomold_dist.tables import markdown_table
-from jomold_dist.training.step import StepSettings, TrainStep
+from jomold_dist.training.step import TrainStep
 from jomold_dist.training.stopwatch import Stopwatch
 
 ROWS, WIDTH = 1280, 512  # the matrix product of the rate: 1280x512 by 512x512
@@ -85,10 +86,10 @@ def make_step(method: str, precision: str, videos: int, world: World) -> TrainSt
     torch.manual_seed(0)
     config = Config(method=method, train=replace(TrainConfig(), precision=precision))  # type: ignore[arg-type]
     ratios = NoiseRatios(*torch.tensor([[0.05], [0.3]], dtype=torch.float64).expand(2, len(LLP_CATEGORIES)))
-    chosen = METHODS[method](config, llp_manifest(), ratios, world.device)
-    weights = LossWeights(2.0, 1.0, 1.0, 1.0)
-    settings = StepSettings(weights, cross_modal=True, seed=0)
-    return TrainStep(chosen, chosen.network(), world, settings, Stopwatch(world.device), capacity=7 * videos)
+    manifest = llp_manifest()
+    chosen = method_class(method)(config, manifest, {"noise_ratios": ratios}, world.device)
+    network = chosen.network(config, manifest)
+    return TrainStep(chosen, network, world, 0, Stopwatch(world.device), capacity=7 * videos)
 
 
 def llp_manifest() -> Manifest:

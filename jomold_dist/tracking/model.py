@@ -31,9 +31,11 @@ def log_model(client: MlflowClient, experiment_id: str, run: str, name: str, wei
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model, ModelSignature
 
-    inputs, outputs = shapes(manifest)
+    inputs = {name: spec.shape for name, spec in manifest.features.items()}
+    example = {name: np.zeros((1, *shape), np.float32) for name, shape in inputs.items()}
     logged = client.create_logged_model(experiment_id, name=name, source_run_id=run)
     try:
+        outputs = {name: array.shape[1:] for name, array in ServedNetwork(weights).predict(example).items()}
         with tempfile.TemporaryDirectory() as folder:
             saved = Path(folder) / "model"
             mlflow.pyfunc.save_model(
@@ -42,7 +44,7 @@ def log_model(client: MlflowClient, experiment_id: str, run: str, name: str, wei
                 data_path=str(weights),
                 mlflow_model=Model(run_id=run, model_id=logged.model_id, model_uuid=logged.model_id),
                 signature=ModelSignature(_schema(inputs), _schema(outputs)),
-                input_example={name: np.zeros((1, *shape), np.float32) for name, shape in inputs.items()},
+                input_example=example,
                 pip_requirements=[f"{name}=={version(name)}" for name in ("torch", "numpy", "safetensors")],
                 metadata={"categories": list(manifest.categories.names), "needs": "jomold_dist installed"},
             )
@@ -54,20 +56,6 @@ def log_model(client: MlflowClient, experiment_id: str, run: str, name: str, wei
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run, [LoggedModelOutput(logged.model_id, step=0)])
     return f"models:/{logged.model_id}"
-
-
-def shapes(manifest: Manifest) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-    """Shapes of one video's inputs and outputs by name."""
-    categories, segments = len(manifest.categories), manifest.segments
-    inputs: dict[str, tuple[int, ...]] = {name: spec.shape for name, spec in manifest.features.items()}
-    outputs: dict[str, tuple[int, ...]] = {
-        "video_prob": (categories,),
-        "audio_prob": (categories,),
-        "visual_prob": (categories,),
-        "segment_prob": (segments, 2, categories),
-        "similarity": (segments, segments),
-    }
-    return inputs, outputs
 
 
 def _schema(arrays: Mapping[str, tuple[int, ...]]) -> Schema:
@@ -89,7 +77,8 @@ class ServedNetwork:
         """Parse N videos given as `audio` (N, T, F), `frames` (N, T, F) or (N, 8T, F), and `motion` (N, T, F).
 
         Returns float32 arrays by the names of `Parsing`: video_prob, audio_prob and visual_prob (N, C), segment_prob
-        (N, T, 2, C) with audio first, similarity (N, T, T). `params` is MLflow's and not used.
+        (N, T, 2, C) with audio first, similarity (N, T, T); without those that the network lacks. `params` is MLflow's
+        and not used.
         """
         arrays = {name: np.asarray(inputs[name]) for name in ("audio", "frames", "motion") if name in inputs}
         videos = len(arrays["audio"])

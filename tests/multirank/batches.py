@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jomold_dist.denoising.methods import METHODS, LossWeights, Moment
 
 from jomold_dist.config import Config, DenoiseConfig, LossConfig, ModelConfig, TrainConfig
 from jomold_dist.data.loader import Batch
@@ -16,7 +15,10 @@ from jomold_dist.data.plan import rank_positions
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.distributed.world import World
 from jomold_dist.labels import CategorySet
-from jomold_dist.training.step import StepSettings, TrainStep
+from jomold_dist.methods.base import Moment
+from jomold_dist.methods.jomold import Jomold
+from jomold_dist.models.registry import build_network
+from jomold_dist.training.step import TrainStep
 from jomold_dist.training.stopwatch import Stopwatch
 
 CATEGORIES, SEGMENTS, BATCH = 6, 4, 24
@@ -58,10 +60,10 @@ def make_step(world: World, config: Config, cross_modal: bool = True) -> TrainSt
     it is decided what is removed."""
     torch.manual_seed(10)
     ratio = torch.linspace(0.2, 1.0, CATEGORIES, dtype=torch.float64)
-    method = METHODS["jomold"](config, manifest(), NoiseRatios(ratio.flip(0), ratio), world.device)
-    settings = StepSettings(LossWeights(2.0, 1.0, 1.0, 1.0), cross_modal=cross_modal, seed=0)
+    method = Jomold(config, manifest(), {"noise_ratios": NoiseRatios(ratio.flip(0), ratio)}, world.device)
+    network = build_network(config.model, manifest(), cross_modal)
     capacity = -(-BATCH // world.size) * CATEGORIES
-    return TrainStep(method, method.network(), world, settings, Stopwatch(world.device), capacity)
+    return TrainStep(method, network, world, 0, Stopwatch(world.device), capacity)
 
 
 def own_batch(world: World, number: int, features: dict[str, torch.Tensor], labels: torch.Tensor) -> Batch:
@@ -83,7 +85,7 @@ def take_steps(
     world: World, micro_batch: int, kind: str = "plain", optimizer: str = "adam", poison: int | None = None
 ) -> dict[str, Any]:
     """Collective: three optimizer steps of jomold in float64 without dropout. Per step: removed labels as (video,
-    modality, category) and the gradient; at the end the parameters."""
+    mask, category) and the gradient; at the end the parameters."""
     config = plain_config(micro_batch_size=micro_batch, precision="float64", optimizer=optimizer)
     step = make_step(world, config)
     removed, gradients = [], []
@@ -99,6 +101,6 @@ def take_steps(
         features["motion"][poison, 1, 2] = float("nan")
     for number in range(len(STEPS)):
         report = step(own_batch(world, number, features, labels), Moment(number, len(STEPS)), 5e-4)
-        removed.append(sorted(zip(report.keys, report.visual.tolist(), report.category.tolist(), strict=True)))
+        removed.append(sorted(zip(report.keys, report.mask.tolist(), report.category.tolist(), strict=True)))
     parameters = torch.cat([p.detach().flatten() for p in step.network.parameters()])
     return {"removed": removed, "gradients": gradients, "parameters": parameters}

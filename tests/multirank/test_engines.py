@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 from batches import make_step, own_batch, plain_config, videos
-from jomold_dist.denoising.methods import Moment
 from ranks import run_ranks
 
 from jomold_dist.config import Config, DeepSpeedConfig, ModelConfig
 from jomold_dist.distributed.world import World
+from jomold_dist.methods.base import Moment
 from tests.margins import LOSSES_APART, WEIGHTS_APART, record_margins
 
 logger = logging.getLogger(__name__)  # figures, with `-o log_cli=true -o log_cli_level=INFO`
@@ -73,7 +73,7 @@ def _train(world: World, case: Case) -> Run:
         margins = record_margins(patch)
         for number in range(case.steps):
             report = step(own_batch(world, number, features, labels), Moment(number, case.steps), case.rate)
-            removed.append(list(zip(report.keys, report.visual.tolist(), report.category.tolist(), strict=True)))
+            removed.append(list(zip(report.keys, report.mask.tolist(), report.category.tolist(), strict=True)))
             losses.append(step.take_sums())
     weights = step.weights()
     digest = hashlib.sha256(b"".join(w.numpy().tobytes() for w in weights.values())).hexdigest()

@@ -14,7 +14,7 @@ from ranks import run_ranks
 from jomold_dist.data.manifest import RecordLayout, ShardInfo, SplitInfo
 from jomold_dist.denoising.noise_ratio import NoiseRatios, estimate_noise_ratios, ratios_of
 from jomold_dist.distributed.world import World, open_world, sum_over_ranks
-from jomold_dist.models.han import Parsing
+from jomold_dist.models.network import Parsing
 from jomold_dist.training.evaluate import predict_labels
 
 VIDEOS = STEPS[-1][1]
@@ -25,7 +25,7 @@ MEAN_BATCHES = (None, 16)  # 16: four whole batches, and one of three videos
 class Repeat(torch.nn.Module):
     """Says of a video what stands in its features: the same bits, whatever batch it is in."""
 
-    def forward(self, audio: torch.Tensor, frames: torch.Tensor, motion: None, cross_modal: bool) -> Parsing:
+    def parse(self, audio: torch.Tensor, frames: torch.Tensor, **features: torch.Tensor) -> Parsing:
         return Parsing(audio, audio, frames, audio, audio)
 
 
@@ -42,7 +42,7 @@ def estimate(
     features["frames"][list(broken), 2] = float("nan")
     batches = [own_batch(world, number, features, labels) for number in range(len(STEPS))]
     network: Any = Repeat()
-    found = predict_labels(network, batches, split_of(labels), world, False, mean_batch_size, skip)
+    found = predict_labels(network, batches, split_of(labels), world, mean_batch_size, skip)
     ratios = ratios_of(sum_over_ranks(found.noise_counts(*THRESHOLDS), world))
     return (*ratios, found.audio_mean, found.visual_mean)
 

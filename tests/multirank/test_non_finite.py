@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from batches import STEPS, make_step, own_batch, plain_config, videos
-from jomold_dist.denoising.methods import Moment
 from ranks import run_ranks
 
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.errors import NonFiniteError
+from jomold_dist.methods.base import Moment
 from jomold_dist.training import finite, loss_scale
 
 ENGINES = ("ddp", "deepspeed")

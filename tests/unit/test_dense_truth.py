@@ -21,7 +21,7 @@ from jomold_dist.data.source import Folder
 from jomold_dist.data.verification import verify_data_set
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError
-from jomold_dist.models.weights import build_network
+from jomold_dist.models.registry import build_network
 from jomold_dist.training.evaluate import evaluate
 from jomold_dist.training.preflight import problems_of_truth
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos

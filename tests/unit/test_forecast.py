@@ -13,8 +13,9 @@ from jomold_dist.config import Config, DataConfig, DeepSpeedConfig, EstimatorCon
 from jomold_dist.data.loader import Loader
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.resident import ResidentSplit, resident_bytes
-from jomold_dist.denoising.exchange import Ask, OwnRows, pack_rows, row_capacity, sent_bytes
-from jomold_dist.models.weights import build_network
+from jomold_dist.denoising.exchange import own_rows, pack_rows, row_capacity, sent_bytes
+from jomold_dist.distributed.signals import Ask
+from jomold_dist.models.registry import build_network
 from jomold_dist.training.forecast import MemoryForecast, forecast
 from jomold_dist.training.forecast_report import amount, forecast_report
 from tests.shard_fixtures import write_dataset
@@ -83,15 +84,15 @@ def test_an_estimator_of_another_batch_size_has_its_own_steps(manifest: tuple[Pa
     assert both[0].memory.read_ahead < both[1].memory.read_ahead
 
 
-@pytest.mark.parametrize("ranking", [True, False])
-def test_sent_bytes_are_those_of_the_packed_rows(ranking: bool) -> None:
-    nothing = torch.zeros(0, dtype=torch.int64)
-    losses = (torch.zeros(0), torch.zeros(0)) if ranking else None
+@pytest.mark.parametrize("columns", [0, 1, 2, 3, 6])
+def test_sent_bytes_are_those_of_the_packed_rows(columns: int) -> None:
     capacity = row_capacity(25, 4, 7)
-    own = OwnRows(nothing, nothing, nothing)
-    pairs = pack_rows(own, losses, nothing.bool(), nothing, ask=Ask.NOTHING, capacity=capacity)
     assert capacity == 49
-    assert pairs.nbytes == sent_bytes(capacity, ranking)
+    nothing = torch.zeros(0, dtype=torch.int64)
+    own = own_rows(torch.zeros(0, 3, dtype=torch.bool), nothing, capacity)
+    values = torch.zeros(capacity, columns) if columns else None
+    message = pack_rows(own, values, nothing.bool(), nothing, ask=Ask.NOTHING)
+    assert message.nbytes == sent_bytes(capacity, columns)
 
 
 def memory_of(manifest: Manifest, ranks: int, stage: int | None = None, **train: object) -> MemoryForecast:

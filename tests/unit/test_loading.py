@@ -11,6 +11,7 @@ import pytest
 
 from jomold_dist.errors import DataError, UnreadableError
 from jomold_dist.models.han import FeatureSizes, HybridAttentionNetwork
+from jomold_dist.models.registry import form_of
 from jomold_dist.models.weights import WeightsInfo, save_model
 from jomold_dist.training import checkpoint
 from jomold_dist.training.checkpoint import Checkpoint, check_checkpoint, checkpoint_name, write_checkpoint
@@ -26,7 +27,7 @@ def network() -> HybridAttentionNetwork:
 
 
 def write(folder: Path, epoch: int, network: HybridAttentionNetwork) -> Path:
-    info = WeightsInfo(("a",), 2, SIZES, True, {"epoch": str(epoch)})
+    info = WeightsInfo(("a",), 2, SIZES, form_of(network), {"epoch": str(epoch)})
     content = Checkpoint(network.state_dict(), None, {}, {}, {"owner": {}})
     name = checkpoint_name("model", epoch, 0)
     return write_checkpoint(folder / "checkpoints", name, content, lambda path, w: save_model(path, network, info, w))

@@ -15,8 +15,8 @@ from jomold_dist.data.source import read_manifest
 from jomold_dist.denoising.noise_ratio import Predictions, estimate_noise_ratios
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import NonFiniteError
-from jomold_dist.models.han import HybridAttentionNetwork, Parsing
-from jomold_dist.models.weights import build_network
+from jomold_dist.models.network import Parsing
+from jomold_dist.models.registry import build_network
 from jomold_dist.training.evaluate import parse_videos, predict_labels
 from tests.shard_fixtures import write_dataset
 
@@ -31,7 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def network(place: Path) -> HybridAttentionNetwork:
+def network(place: Path) -> Network:
     torch.manual_seed(3)
     return build_network(ModelConfig(), read_manifest(place))
 
@@ -42,16 +42,16 @@ def loader(place: Path, manifest: Manifest) -> Loader:
     )
 
 
-def predict(network: HybridAttentionNetwork, place: Path, skip: bool = False) -> Predictions:
+def predict(network: Network, place: Path, skip: bool = False) -> Predictions:
     manifest = read_manifest(place)
     with loader(place, manifest) as batches:
-        return predict_labels(network, batches.epoch(0), manifest.split("train"), ALONE, False, None, skip)
+        return predict_labels(network, batches.epoch(0), manifest.split("train"), ALONE, None, skip)
 
 
-def test_the_ratios_are_those_of_all_probabilities(place: Path, network: HybridAttentionNetwork) -> None:
+def test_the_ratios_are_those_of_all_probabilities(place: Path, network: Network) -> None:
     manifest = read_manifest(place)
     with loader(place, manifest) as batches:
-        parsed = list(parse_videos(network, batches.epoch(0), ALONE.device, cross_modal=False))
+        parsed = list(parse_videos(network, batches.epoch(0), ALONE.device))
     audio, visual = (
         torch.cat([getattr(parsing, name) for _, parsing in parsed]) for name in ("audio_prob", "visual_prob")
     )
@@ -66,7 +66,7 @@ def test_the_ratios_are_those_of_all_probabilities(place: Path, network: HybridA
 
 
 def test_videos_that_cannot_be_predicted_are_named_or_left_out(
-    place: Path, network: HybridAttentionNetwork, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    place: Path, network: Network, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     forward = network.forward
 

@@ -57,8 +57,7 @@ def test_expectation_is_what_shuffled_epochs_give_on_the_average() -> None:
         dealt = has[shard * 100 + row]
         for start in range(0, videos, batch_size):
             position, category = torch.from_numpy(dealt[start : start + batch_size]).nonzero(as_tuple=True)
-            loss = torch.zeros(len(position))
-            rows = Rows(position, category, loss, loss)
+            rows = Rows(position, category, torch.zeros(len(position), 2), torch.ones(len(position), dtype=torch.bool))
             counts[epoch] += count_candidates(rows, *torch.from_numpy(ratios)).numpy()
     spread = counts.std(0) / np.sqrt(epochs)
     assert (np.abs(counts.mean(0) - reach(ratios, labels, videos, batch_size).candidates) <= 5 * spread + 1e-9).all()

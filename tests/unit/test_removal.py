@@ -7,8 +7,9 @@ from golden import figures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jomold_dist.denoising.exchange import Ask, Exchanged, OwnRows, own_rows, pack_rows, unpack_rows
+from jomold_dist.denoising.exchange import Exchanged, OwnRows, own_rows, pack_rows, unpack_rows
 from jomold_dist.denoising.removal import Removal, Rows, count_candidates, remove_rows, select_noisy_labels
+from jomold_dist.distributed.signals import Ask
 from jomold_dist.models.losses import binary_cross_entropy, smooth_targets
 
 
@@ -92,7 +93,6 @@ def exchange_in_process(
     ranks: int,
     asks: dict[int, Ask] | None = None,
     bad: int = -1,
-    keep_padding: bool = False,
 ) -> tuple[Exchanged, list[OwnRows]]:
     """What every rank would send for its videos, and what all then know."""
     labels = torch.from_numpy(batch["labels"])
@@ -100,30 +100,26 @@ def exchange_in_process(
     sent, owned = [], []
     for rank in range(ranks):
         position = torch.from_numpy(np.flatnonzero(batch["owner"] == rank))
-        own = own_rows(labels[position], position)
-        losses = tuple(
-            torch.from_numpy(batch[k])[position][own.video, own.category] for k in ("audio_loss", "visual_loss")
-        )
-        finite = position != bad
-        sent.append(
-            pack_rows(own, losses, finite, position, ask=(asks or {}).get(rank, Ask.NOTHING), capacity=capacity)
-        )  # type: ignore[arg-type]
+        own = own_rows(labels[position], position, capacity)
+        losses = [own.take(torch.from_numpy(batch[k])[position]) for k in ("audio_loss", "visual_loss")]
+        ask = (asks or {}).get(rank, Ask.NOTHING)
+        sent.append(pack_rows(own, torch.stack(losses, dim=1), position != bad, position, ask=ask))
         owned.append(own)
-    return unpack_rows(torch.stack(sent), labels.shape[1], keep_padding=keep_padding), owned
+    return unpack_rows(torch.stack(sent), 2, labels.shape[1]), owned
 
 
 @settings(max_examples=200)
-@given(batch=batches(), keep_padding=st.booleans())
-def test_removal_does_not_depend_on_who_holds_the_videos(batch: dict[str, np.ndarray], keep_padding: bool) -> None:
+@given(batch=batches())
+def test_removal_does_not_depend_on_who_holds_the_videos(batch: dict[str, np.ndarray]) -> None:
     ratios = tensors(*batch["ratios"])
-    exchanged, owned = exchange_in_process(batch, 8, keep_padding=keep_padding)
-    assert keep_padding or len(exchanged.rows.category) == batch["labels"].sum()
-    removed = remove_rows(exchanged.rows, ratios[0], ratios[1])
+    exchanged, owned = exchange_in_process(batch, 8)
+    assert exchanged.rows.valid.sum() == batch["labels"].sum()
+    removed = torch.stack(remove_rows(exchanged.rows, ratios[0], ratios[1]))
     whole = Removal(*(torch.zeros(batch["labels"].shape, dtype=torch.bool) for _ in range(2)))
     for rank, own in enumerate(owned):
-        mine = exchanged.own(removed, rank, len(own.category))
-        for part, mask in zip(whole, mine, strict=True):
-            part[own.position, own.category] = mask
+        here = torch.from_numpy(batch["owner"] == rank)
+        for part, mask in zip(whole, own.put(exchanged.own(removed, rank), batch_shape(here, batch)), strict=True):
+            part[here] = mask
     audio, visual = by_definition(batch["audio_loss"], batch["visual_loss"], batch["labels"], batch["ratios"], "joint")
     np.testing.assert_array_equal(whole.audio, audio)
     np.testing.assert_array_equal(whole.visual, visual)
@@ -135,11 +131,24 @@ def test_removal_does_not_depend_on_who_holds_the_videos(batch: dict[str, np.nda
         np.testing.assert_array_equal(count[modality], found)
 
 
+def batch_shape(here: torch.Tensor, batch: dict[str, np.ndarray]) -> torch.Size:
+    return torch.Size((int(here.sum()), batch["labels"].shape[1]))
+
+
 def test_own_rows_are_the_positives_in_the_order_of_the_videos() -> None:
     labels = torch.tensor([[0, 1, 1], [0, 0, 0], [1, 0, 1]], dtype=torch.bool)
-    own = own_rows(labels, torch.tensor([2, 5, 9]))
-    assert [t.tolist() for t in own] == [[0, 0, 2, 2], [1, 2, 0, 2], [2, 2, 9, 9]]
-    assert [len(t) for t in own_rows(labels[:0], torch.arange(0))] == [0, 0, 0]
+    own = own_rows(labels, torch.tensor([2, 5, 9]), 6)
+    assert own.valid.tolist() == [True] * 4 + [False] * 2
+    assert own.category[:4].tolist() == [1, 2, 0, 2]
+    assert own.position[:4].tolist() == [2, 2, 9, 9]
+    values = torch.arange(9.0).view(3, 3)
+    assert own.take(values).tolist() == [1, 2, 6, 8, 0, 0]
+    masks = torch.tensor([[True, False, False, True, True, True]])
+    assert own.put(masks, labels.shape).nonzero().tolist() == [[0, 0, 1], [0, 2, 2]]
+    nothing = own_rows(labels[:0], torch.arange(0), 2)
+    assert not nothing.valid.any()
+    assert nothing.take(values[:0]).tolist() == [0, 0]
+    assert nothing.put(masks[:, :2], labels[:0].shape).shape == (1, 0, 3)
 
 
 def small_batch(owner: list[int]) -> dict[str, np.ndarray]:
@@ -164,21 +173,21 @@ def test_the_exchange_carries_what_all_ranks_must_agree_on() -> None:
 def test_a_video_served_to_two_ranks_is_noticed() -> None:
     sent = []
     for _ in range(2):
-        own = OwnRows(torch.tensor([0]), torch.tensor([1]), torch.tensor([5]))
-        loss = torch.tensor([0.5])
-        sent.append(pack_rows(own, (loss, loss), torch.tensor([True]), torch.tensor([5]), ask=Ask.NOTHING, capacity=2))
-    assert bool(unpack_rows(torch.stack(sent), 2, keep_padding=False).repeated)
+        own = own_rows(torch.tensor([[False, True]]), torch.tensor([5]), 2)
+        sent.append(pack_rows(own, torch.rand(2, 2), torch.tensor([True]), torch.tensor([5]), ask=Ask.NOTHING))
+    assert bool(unpack_rows(torch.stack(sent), 2, 2).repeated)
 
 
 def test_losses_survive_the_exchange_bit_for_bit() -> None:
     values = torch.tensor([0.0, 1e-45, 1.1920929e-07, 16.118095, 3.4e38])
-    own = OwnRows(torch.arange(5), torch.zeros(5, dtype=torch.int64), torch.arange(5))
-    pairs = pack_rows(
-        own, (values, values.flip(0)), torch.ones(5, dtype=torch.bool), torch.arange(5), ask=Ask.NOTHING, capacity=9
-    )
-    rows = unpack_rows(pairs.unsqueeze(0), 1, keep_padding=True).rows
-    assert torch.equal(rows.audio_loss[:5], values)
-    assert torch.equal(rows.visual_loss[:5], values.flip(0))
+    labels = torch.ones(5, 1, dtype=torch.bool)
+    own = own_rows(labels, torch.arange(5), 9)
+    for count in (1, 2, 3, 6):
+        columns = torch.stack([torch.cat([values.roll(n), torch.zeros(4)]) for n in range(count)], dim=1)
+        message = pack_rows(own, columns, labels[:, 0], torch.arange(5), ask=Ask.NOTHING)
+        rows = unpack_rows(message.unsqueeze(0), count, 1).rows
+        assert torch.equal(rows.columns[:5], columns[:5])
+        assert rows.valid.tolist() == [True] * 5 + [False] * 4
 
 
 def test_saturated_probabilities_tie_and_ties_go_by_position() -> None:
@@ -200,7 +209,8 @@ def test_negative_zero_is_zero() -> None:
 
 @pytest.mark.parametrize(("ratio", "count", "k"), [(0.29, 100, 28), (0.57, 100, 56), (1.0, 7, 7), (0.999, 7, 6)])
 def test_the_number_of_candidates_is_truncated_in_float64(ratio: float, count: int, k: int) -> None:
-    rows = Rows(torch.arange(count), torch.zeros(count, dtype=torch.int64), torch.rand(count), torch.rand(count))
+    valid = torch.ones(count, dtype=torch.bool)
+    rows = Rows(torch.arange(count), torch.zeros(count, dtype=torch.int64), torch.rand(count, 2), valid)
     ratios = torch.tensor([ratio], dtype=torch.float64)
     assert int(remove_rows(rows, ratios, ratios, "intra").audio.sum()) == k
 

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from jomold_dist.data.manifest import Manifest, RecordLayout, ShardInfo, SplitInfo
 from jomold_dist.data.source import Folder
 from jomold_dist.data.truth import truth_name
+from jomold_dist.distributed.signals import Ask
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError
 from jomold_dist.labels import CategorySet
+from jomold_dist.methods.base import Method
 from jomold_dist.training.removals import Labels, RemovalRecord, counted, joined, read_present, removed_from_both
 from jomold_dist.training.step import StepReport
 
@@ -31,12 +33,13 @@ def manifest() -> Manifest:
 
 
 def record(present: dict[str, np.ndarray] | None) -> RemovalRecord:
-    return RemovalRecord(manifest(), present)
+    return RemovalRecord(manifest(), present, Method.masks, removes=True)
 
 
 def report(keys: tuple[str, ...], visual: list[bool]) -> StepReport:
     candidates = np.array([[0, 0], [2, 1]])
-    return StepReport(False, 2, np.zeros(len(keys), dtype=np.int64), np.array(visual), keys, candidates)
+    mask = np.array(visual, dtype=np.int64)
+    return StepReport(Ask.NOTHING, 2, mask, np.zeros(len(keys), dtype=np.int64), keys, candidates)
 
 
 def test_removals_are_counted_and_judged() -> None:

@@ -10,11 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from jomold_dist.denoising.essential import essential
 
 from jomold_dist.config import Config
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.errors import ConfigError
+from jomold_dist.methods.registry import essential
 from jomold_dist.tuning.config import load_sweep
 from jomold_dist.tuning.rows import Cell, Row, baseline_of, cells_of, extreme_rows, rows_of
 from jomold_dist.tuning.trials import estimator_config, run_name, trials_of, with_ratios

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 from golden import INPUTS, SEED, figures, parameters, videos
-from jomold_dist.denoising.methods import Jomold, LossWeights, Moment, Targets
 
 from jomold_dist.config import Config, DenoiseConfig, LossConfig, ModelConfig, TrainConfig
 from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
 from jomold_dist.denoising.noise_ratio import NoiseRatios
-from jomold_dist.denoising.removal import Removal
 from jomold_dist.distributed.world import World
 from jomold_dist.labels import LLP_CATEGORIES
-from jomold_dist.models.han import released_names
-from jomold_dist.training.step import StepSettings, TrainStep
+from jomold_dist.methods.base import Moment, Targets
+from jomold_dist.methods.jomold import Jomold
+from jomold_dist.models.han import HybridAttentionNetwork, released_names
+from jomold_dist.training.step import TrainStep
 from jomold_dist.training.stopwatch import Stopwatch
 
 VIDEOS, BATCH, EPOCHS = 96, 32, 4
@@ -38,10 +38,10 @@ class Counting(Jomold):
         super().__init__(*arguments)  # type: ignore[arg-type]
         self.zeros: list[list[int]] = []
 
-    def targets(self, labels: torch.Tensor, removed: Removal) -> Targets:
-        targets = super().targets(labels, removed)
+    def targets(self, batch: Batch, labels: torch.Tensor, removed: torch.Tensor, moment: Moment) -> tuple[Targets, ...]:
+        (targets,) = super().targets(batch, labels, removed, moment)
         self.zeros.append([int((t == 0).sum()) for t in (targets.audio, targets.visual, targets.video)])
-        return targets
+        return (targets,)
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +59,11 @@ def trained() -> tuple[np.ndarray, list[list[int]], dict[str, float]]:
     manifest = Manifest("golden", 10, LLP_CATEGORIES, specs, {"train": split})
     ratios = NoiseRatios(*(torch.full((25,), r, dtype=torch.float64) for r in (0.25, 0.5)))
     world = World(0, 1, 0, 1, torch.device("cpu"))
-    method = Counting(config, manifest, ratios, world.device)
-    network = method.network()
+    method = Counting(config, manifest, {"noise_ratios": ratios}, world.device)
+    network = Counting.network(config, manifest)
+    assert isinstance(network, HybridAttentionNetwork)
     network.load_released(parameters())
-    settings = StepSettings(LossWeights(2.0, 1.0, 1.0, 1.0), cross_modal=True, seed=0)
-    step = TrainStep(method, network, world, settings, Stopwatch(world.device), capacity=BATCH * 25)
+    step = TrainStep(method, network, world, 0, Stopwatch(world.device), capacity=BATCH * 25)
     steps = VIDEOS // BATCH
     losses = []
     for number in range(EPOCHS * steps):

@@ -12,29 +12,33 @@ from safetensors.torch import save_file
 
 from jomold_dist.errors import DataError, UnreadableError
 from jomold_dist.models.han import FeatureSizes, HybridAttentionNetwork
+from jomold_dist.models.registry import form_of
 from jomold_dist.models.weights import WeightsInfo, load_model, read_info, save_model, save_tensors
 from tests.unreadable import unreadable
 
 SIZES = FeatureSizes(audio=6, frames=8, motion=None)
-INFO = WeightsInfo(("a", "b"), 4, SIZES, True, {"epoch": "3"})
+
+
+def info_of(network: HybridAttentionNetwork) -> WeightsInfo:
+    return WeightsInfo(("a", "b"), 4, SIZES, form_of(network), {"epoch": "3"})
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     network = HybridAttentionNetwork(num_classes=2, feature_sizes=SIZES, layers=2, temperature=0.3)
-    save_model(tmp_path / "model.safetensors", network, INFO)
+    save_model(tmp_path / "model.safetensors", network, info_of(network))
     return tmp_path / "model.safetensors"
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_model_comes_back_as_it_was(tmp_path: Path, dtype: torch.dtype) -> None:
     network = HybridAttentionNetwork(num_classes=2, feature_sizes=SIZES, layers=2, temperature=0.3).to(dtype).eval()
-    save_model(tmp_path / "m.safetensors", network, INFO)
+    save_model(tmp_path / "m.safetensors", network, info_of(network))
     again = load_model(tmp_path / "m.safetensors")
     features = torch.rand(3, 4, 6, dtype=dtype), torch.rand(3, 4, 8, dtype=dtype)
     for one, other in zip(network(*features), again(*features), strict=True):
         assert torch.equal(one, other)
-    assert read_info(tmp_path / "m.safetensors") == INFO
+    assert read_info(tmp_path / "m.safetensors") == info_of(network)
     assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
 
 
@@ -93,7 +97,7 @@ def test_files_have_the_mode_of_the_umask(tmp_path: Path, umask: int) -> None:
     network = HybridAttentionNetwork(num_classes=2, feature_sizes=SIZES)
     before = os.umask(umask)
     try:
-        save_model(tmp_path / "model.safetensors", network, INFO)
+        save_model(tmp_path / "model.safetensors", network, info_of(network))
         save_tensors(tmp_path / "optimizer.safetensors", {"a": torch.zeros(2)})
     finally:
         os.umask(before)
