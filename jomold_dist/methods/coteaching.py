@@ -21,7 +21,7 @@ class CoteachingPlus(TwoNetworks):
     """Of the labels on which the networks disagree, each network forgets those that the other one finds hard."""
 
     columns = 6  # audio: losses of network 1 and 2, and 1 where they disagree; visual: the same
-    masks = (Mask("audio_1", 0), Mask("visual_1", 1), Mask("audio_2", 0), Mask("visual_2", 1))
+    masks = (Mask("audio", 0), Mask("visual", 1), Mask("second_audio", 0), Mask("second_visual", 1))
 
     def columns_of(self, *scored: Tensor) -> Tensor:
         columns = []
