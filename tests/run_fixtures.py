@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +77,14 @@ def write_run(folder: Path, score: float, ratio: float | None = 0.25) -> None:
 def write_sweep(folder: Path, name: str = "table2b", axes: tuple[str, ...] = AXES, failed: bool = False) -> Path:
     """A sweep of two controls and, by its axes, some cells, with two seeds."""
     rows: list[dict[str, Any]] = [
-        {"name": "han", "kind": "control", "settings": {"method": "han"}},
-        {"name": "static", "kind": "control", "settings": {"method": "static"}},
+        {"name": "han", "kind": "control", "method": "han", "settings": {"method": "han"}},
+        {"name": "static", "kind": "control", "method": "static", "settings": {"method": "static"}},
     ]
     values = [(0.5, 0.6), (1.6, 1.7)] if len(axes) == 2 else [(16.0, 32.0, 64.0)]
     for cell in np.stack(np.meshgrid(*values, indexing="ij"), -1).reshape(-1, len(axes)).tolist() if axes else []:
         settings = dict(zip(axes, cell, strict=True))
-        rows.append({"name": ", ".join(f"{k}={v}" for k, v in settings.items()), "kind": "cell", "settings": settings})
+        title = ", ".join(f"{k}={v}" for k, v in settings.items())
+        rows.append({"name": title, "kind": "cell", "method": "jomold", "settings": settings})
     trials = []
     for number, row in enumerate(rows):
         for seed in (0, 1):
@@ -94,6 +96,6 @@ def write_sweep(folder: Path, name: str = "table2b", axes: tuple[str, ...] = AXE
                 write_run(folder.parent / "trials" / f"{number}-{seed}", 60 + number + 0.5 * seed)
             trials.append({"problem": None, **trial})
     folder.mkdir()
-    content = {"sweep": name, "metric": "segment_type", "simulated": True, "axes": axes, "baseline": "han"}
+    content = {"sweep": name, "metric": "segment_type", "data": asdict(DATA), "axes": axes, "baseline": "han"}
     (folder / "cells.json").write_text(json.dumps(content | {"rows": rows, "trials": trials}))
     return folder

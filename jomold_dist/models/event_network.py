@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.models.han import WIDTH
-from jomold_dist.models.network import FeatureSizes, Network, Parsing
+from jomold_dist.models.layers import WIDTH
+from jomold_dist.models.network import FeatureSizes, Network, Parsing, plain_form
 from jomold_dist.models.precision import Linear, at_least_float32
 from jomold_dist.models.projection import FrameProjection
 from jomold_dist.models.recurrent import ZERO3_PROBLEM, BidirectionalLSTM, States
@@ -93,16 +93,14 @@ class EventNetwork(Network):
 
     @classmethod
     def data_form(cls, manifest: Manifest) -> dict[str, Any]:
-        """Constructor arguments that follow from the data set, beside categories and sizes of the features."""
         return {"frames_per_segment": manifest.features["frames"].shape[0] // manifest.segments}
 
     def form(self) -> dict[str, Any]:
-        """Keyword arguments of the constructor, in JSON's types."""
-        return {
-            "num_classes": self.num_classes,
-            "feature_sizes": vars(self.feature_sizes),
-            "frames_per_segment": self.frames_per_segment,
-        }
+        return plain_form(
+            num_classes=self.num_classes,
+            feature_sizes=self.feature_sizes,
+            frames_per_segment=self.frames_per_segment,
+        )
 
     def finish(self, begun: dict[str, Tensor]) -> EventOutputs:
         """The features by name -> probabilities. ValueError for another number of frames a segment than built for."""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from jomold_dist.data import loader as loader_module
+from jomold_dist.data import positions
 from jomold_dist.data.damage import BadVideo
 from jomold_dist.data.loader import Batch, Loader
 from jomold_dist.data.manifest import Manifest
@@ -165,14 +165,14 @@ def test_each_record_is_read_once_and_by_blocks(data: Data, monkeypatch: pytest.
 
 def test_blocks_are_given_back_when_they_are_used_up(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[weakref.ref[np.ndarray]] = []
-    read = loader_module._read
+    read = positions.read_runs
 
-    def counted(*arguments: Any) -> loader_module.Piece:
+    def counted(*arguments: Any) -> positions.Piece:
         piece = read(*arguments)
         held.append(weakref.ref(piece.records))
         return piece
 
-    monkeypatch.setattr(loader_module, "_read", counted)
+    monkeypatch.setattr(positions, "read_runs", counted)
     with load(data, block=2) as loader:
         taken = loader.epoch(0)
         for _ in range(loader.steps):

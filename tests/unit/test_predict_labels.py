@@ -15,7 +15,7 @@ from jomold_dist.data.source import read_manifest
 from jomold_dist.denoising.noise_ratio import Predictions, estimate_noise_ratios
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import NonFiniteError
-from jomold_dist.models.network import Parsing
+from jomold_dist.models.network import Network, Parsing
 from jomold_dist.models.registry import build_network
 from jomold_dist.training.evaluate import parse_videos, predict_labels
 from tests.shard_fixtures import write_dataset
