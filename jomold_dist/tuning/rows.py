@@ -11,9 +11,8 @@ from typing import Any, Literal
 from jomold_dist.config import Config
 from jomold_dist.config_files import load_config, schema
 from jomold_dist.config_roles import decides
-from jomold_dist.denoising.essential import essential
-from jomold_dist.denoising.methods import METHODS
 from jomold_dist.errors import ConfigError, UserError, join_problems, nearest
+from jomold_dist.methods.registry import essential
 from jomold_dist.secrets import blotted_value
 from jomold_dist.tuning.config import Sweep, load_sweep
 from jomold_dist.tuning.space import DRAWN, Axis, axis_of, combinations, extremes, misfit, title
@@ -119,7 +118,7 @@ def departures(row: Row, path: Path, config: Config) -> dict[str, tuple[Any, Any
     file = row.file(path)
     if file is None:
         return {}
-    under, here = (essential(found).flat() for found in (load_config(file, (), {"method": METHODS}), config))
+    under, here = (essential(found).flat() for found in (load_config(file), config))
     own = {*row.settings, "run.seed"}
     return {
         name: (value, here[name])

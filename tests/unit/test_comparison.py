@@ -198,7 +198,7 @@ def test_versions_are_told(tmp_path: Path) -> None:
 READ = ("config.yaml", "owner.json", "removals.json", "scores.json", "status.json")
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
-    "half": lambda content: content[: len(content) // 2],
+    "half": lambda content: content[: len(content) // 2] + b": [",
     "a list": lambda content: b"[]",
     "another mapping": lambda content: b'{"seed": 0}',
     "binary": lambda content: bytes(range(256)),

@@ -70,7 +70,7 @@ def test_refinement_and_losses_match_the_authors_program(golden_set: tuple[dict[
     np.testing.assert_array_equal(partner, GOLDEN["partner"])
     audio, frames, motion = features.values()
     with torch.no_grad():
-        begun = network.begin(audio, frames, motion)
+        begun = network.begin(audio=audio, frames=frames, motion=motion)
         own = network.parse(begun)
         foreign_audio = network(audio[partner], frames, motion)
         foreign_visual = network(audio, frames[partner], motion[partner])
