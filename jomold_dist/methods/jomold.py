@@ -56,9 +56,7 @@ class Jomold(Method):
 
     def columns_of(self, *scored: Tensor) -> Tensor:
         """Losses against the targets that the labels would have: 1, and the smoothed 1 of the visual modality."""
-        audio_prob, visual_prob = scored
-        smoothing = self.config.loss.visual_smoothing
-        losses = binary_cross_entropy(audio_prob, 1.0), binary_cross_entropy(visual_prob, (1 + smoothing) / 2)
+        losses = [binary_cross_entropy(p, y) for p, y in zip(scored, self.positive_targets(), strict=True)]
         return torch.stack(losses, dim=1)
 
     def choose(self, rows: Rows, moment: Moment) -> Choice:

@@ -34,9 +34,7 @@ class LargeLoss(Han):
         return network.rank(begun, False)
 
     def columns_of(self, *scored: Tensor) -> Tensor:
-        audio_prob, visual_prob = scored
-        smoothing = self.config.loss.visual_smoothing
-        losses = binary_cross_entropy(audio_prob, 1.0), binary_cross_entropy(visual_prob, (1 + smoothing) / 2)
+        losses = [binary_cross_entropy(p, y) for p, y in zip(scored, self.positive_targets(), strict=True)]
         return torch.stack(losses, dim=1)
 
     def choose(self, rows: Rows, moment: Moment) -> Choice:

@@ -60,10 +60,6 @@ class TwoNetworks(Method):
         probs = [p for parsing in parsings for p in (parsing.audio_prob, parsing.visual_prob)]
         return tuple(p.detach() for p in probs if p is not None)
 
-    def positive_targets(self) -> tuple[float, float]:
-        """The target that a label has if it is not forgotten: audio, visual."""
-        return 1.0, (1 + self.config.loss.visual_smoothing) / 2
-
     def rates(self, moment: Moment) -> Tensor:
         """The shares R that are forgotten, float64 (2, C)."""
         epochs = self.config.small_loss.gradual_epochs

@@ -6,13 +6,11 @@ be removed. Legend: N videos of the split, C categories; modality 0 is audio, 1 
 
 from __future__ import annotations
 
-import logging
 from abc import abstractmethod
 from typing import NamedTuple
 
 import numpy as np
 
-from jomold_dist.config import Config
 from jomold_dist.data.loader import Batch, Loader
 from jomold_dist.data.truth import read_truth, truth_name
 from jomold_dist.denoising.controls import placebo
@@ -22,8 +20,6 @@ from jomold_dist.files import writing
 from jomold_dist.reading import ABSENT, is_there, read_arrays
 from jomold_dist.training.run import Run
 from jomold_dist.training.stage import Found, Stage, results
-
-logger = logging.getLogger(__name__)
 
 NAME = "labels"
 
@@ -108,9 +104,6 @@ class RandomLabels(MarkedLabels):
         ratios = np.stack([ratio.numpy() for ratio in found["noise_ratios"]])
         return placebo(labels, ratios, run.config.run.seed)
 
-    def passes(self, config: Config) -> tuple[int, int]:
-        return 0, config.train.batch_size
-
 
 class TrueLabels(MarkedLabels):
     """Marks all labels of what is not really there. DataError where the truth of the training labels is not known."""
@@ -122,8 +115,7 @@ class TrueLabels(MarkedLabels):
             truth = read_truth(run.source, run.manifest, "train")
             if truth is None:
                 raise DataError(f"method true needs the truth of the training labels: {truth_name('train')} is missing")
-        absent: np.ndarray = ~truth.dense.any(axis=-1)
-        return absent.swapaxes(0, 1)
+        return np.logical_not(truth.dense.any(axis=-1)).swapaxes(0, 1)
 
 
 def read_labels(run: Run, loader: Loader) -> SplitLabels:
