@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jomold_dist.config_fields import NO_SETTINGS, Tree, number, place
+from jomold_dist.config_methods import LargeLossConfig, RefineConfig, SmallLossConfig, StaticLabels
 from jomold_dist.config_roles import decides
 from jomold_dist.score_names import SCORE_NAMES
 
@@ -77,14 +78,6 @@ class ModelConfig:
     """The visual side of the contrastive loss: after the encoder (JoMoLD), or before it (MA)."""
     options: Tree = NO_SETTINGS
     """Settings of another network than han: arguments of its constructor."""
-
-
-@dataclass(frozen=True)
-class StaticLabels:
-    audio: tuple[str, ...] = ()
-    """Categories whose labels the `static` method always removes from the audio modality."""
-    visual: tuple[str, ...] = ()
-    """Categories whose labels the `static` method always removes from the visual modality."""
 
 
 @dataclass(frozen=True)
@@ -267,6 +260,9 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
     estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
+    small_loss: SmallLossConfig = field(default_factory=SmallLossConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
+    large_loss: LargeLossConfig = field(default_factory=LargeLossConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
