@@ -36,14 +36,15 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     return load_as(Config, path, overrides)
 
 
-def load_as(cls: type[C], path: Path | None, overrides: Sequence[str] = ()) -> C:
-    """As `load_config`, for a config with further sections."""
+def load_as(cls: type[C], path: Path | None, overrides: Sequence[str] = (), under: Path | None = None) -> C:
+    """As `load_config`, for a config with further sections. A file `under` the other one gives what that does not."""
     problems: list[str] = []
     given: dict[str, Given] = {}
     settings = schema(cls)
     sections = {name.rsplit(".", 1)[0] for name in settings if "." in name}
-    if path is not None:
-        given |= _read_file(Path(path), sections, problems, ())
+    for file in (under, path):
+        if file is not None:
+            given |= _read_file(Path(file), sections, problems, ())
     trees = [name for name, setting in settings.items() if setting.type is Tree]
     for text in overrides:
         for name, item in _read_override(text, settings, problems).items():

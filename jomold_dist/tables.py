@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from jomold_dist.score_names import SCORE_NAMES, heading
 
 SCORE_HEADERS = tuple(map(heading, SCORE_NAMES))
+
+_LATEX = str.maketrans(
+    {sign: f"\\{sign}" for sign in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"±": r"$\pm$", "−": "$-$", "Δ": r"$\Delta$", "θ": r"$\theta$"}
+)
 
 
 def scores_table(rows: Mapping[str, Mapping[str, float]], split: str, simulated: bool) -> str:
@@ -36,6 +43,33 @@ def category_table(
     return markdown_table(header, rows)
 
 
+@dataclass(frozen=True)
+class Table:
+    """A table with what it says of itself."""
+
+    caption: str
+    header: list[str]
+    rows: list[list[str]]
+
+    def markdown(self) -> str:
+        """Caption and table."""
+        return f"{self.caption}\n\n{markdown_table(self.header, self.rows)}"
+
+    def latex(self) -> str:
+        """For the package booktabs, with the caption as a comment."""
+        lines = [
+            f"% {_escaped(self.caption)}",
+            r"\begin{tabular}{l" + "r" * (len(self.header) - 1) + "}",
+            r"\toprule",
+            " & ".join(map(_escaped, self.header)) + r" \\",
+            r"\midrule",
+            *(" & ".join(map(_escaped, row)) + r" \\" for row in self.rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+        return "\n".join(lines) + "\n"
+
+
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
     """A markdown table with aligned columns, the first one left, the others right."""
     widths = [max(len(row[n]) for row in [header, *rows]) for n in range(len(header))]
@@ -51,6 +85,11 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> str:
 def percent(value: float | None) -> str:
     """A score in percent with one decimal; a dash where there is none."""
     return "-" if value is None else f"{value:.1f}"
+
+
+def _escaped(text: str) -> str:
+    """A text as LaTeX sets it."""
+    return text.translate(_LATEX)
 
 
 def value_text(value: Any) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +24,29 @@ AXES = ("denoise.audio_threshold", "denoise.visual_threshold")
 DATA = ScoredData("tiny", "0" * 64, simulated=True)
 
 
-def write_scores(folder: Path, score: float, epochs: int, data: ScoredData = DATA) -> None:
-    """scores.json with all ten scores alike."""
-    found = Evaluation(dict.fromkeys(SCORE_NAMES, score), {}, {})
+def write_scores(
+    folder: Path, score: float, epochs: int, data: ScoredData = DATA, names: Sequence[str] = SCORE_NAMES
+) -> None:
+    """scores.json with all scores alike."""
+    found = Evaluation(dict.fromkeys(names, score), {}, {})
     model = ScoredModel("checkpoints/model.safetensors", epochs, epochs)
     write_json(RunFolder(folder).scores, RunScores("test", data, model, found, "0.1.0").to_json())
 
 
-def finished_run(folder: Path, config: Config, score: float = 50.0, removed: int = 0, data: ScoredData = DATA) -> Path:
-    """A finished run of this config, with all ten scores alike and half of its removals right."""
+def finished_run(
+    folder: Path,
+    config: Config,
+    score: float = 50.0,
+    removed: int = 0,
+    data: ScoredData = DATA,
+    names: Sequence[str] = SCORE_NAMES,
+) -> Path:
+    """A finished run of this config, with all of these scores alike and half of its removals right."""
     run, epochs = RunFolder(folder), config.train.epochs
     folder.mkdir(parents=True)
     run.config.write_text(dump_config(config))
     write_json(folder / OWNER, run.owner(config, data.manifest))
-    write_scores(folder, score, epochs, data)
+    write_scores(folder, score, epochs, data, names)
     entry: dict[str, Any] = {"labels": 40, "candidates": removed, "removed": removed, "noise": 0}
     entry |= {"precision": 0.5 if removed else None, "recall": None}
     write_json(run.removals, {"epochs": epochs, "total": {"audio": entry, "visual": entry}, "categories": {}})
@@ -76,13 +87,14 @@ def write_run(folder: Path, score: float, ratio: float | None = 0.25) -> None:
 def write_sweep(folder: Path, name: str = "table2b", axes: tuple[str, ...] = AXES, failed: bool = False) -> Path:
     """A sweep of two controls and, by its axes, some cells, with two seeds."""
     rows: list[dict[str, Any]] = [
-        {"name": "han", "kind": "control", "settings": {"method": "han"}},
-        {"name": "static", "kind": "control", "settings": {"method": "static"}},
+        {"name": "han", "kind": "control", "method": "han", "settings": {"method": "han"}},
+        {"name": "static", "kind": "control", "method": "static", "settings": {"method": "static"}},
     ]
     values = [(0.5, 0.6), (1.6, 1.7)] if len(axes) == 2 else [(16.0, 32.0, 64.0)]
     for cell in np.stack(np.meshgrid(*values, indexing="ij"), -1).reshape(-1, len(axes)).tolist() if axes else []:
         settings = dict(zip(axes, cell, strict=True))
-        rows.append({"name": ", ".join(f"{k}={v}" for k, v in settings.items()), "kind": "cell", "settings": settings})
+        title = ", ".join(f"{k}={v}" for k, v in settings.items())
+        rows.append({"name": title, "kind": "cell", "method": "jomold", "settings": settings})
     trials = []
     for number, row in enumerate(rows):
         for seed in (0, 1):
@@ -94,6 +106,6 @@ def write_sweep(folder: Path, name: str = "table2b", axes: tuple[str, ...] = AXE
                 write_run(folder.parent / "trials" / f"{number}-{seed}", 60 + number + 0.5 * seed)
             trials.append({"problem": None, **trial})
     folder.mkdir()
-    content = {"sweep": name, "metric": "segment_type", "simulated": True, "axes": axes, "baseline": "han"}
+    content = {"sweep": name, "metric": "segment_type", "data": asdict(DATA), "axes": axes, "baseline": "han"}
     (folder / "cells.json").write_text(json.dumps(content | {"rows": rows, "trials": trials}))
     return folder

@@ -21,14 +21,8 @@ from torch import Tensor
 
 from jomold_dist.data.damage import BadVideo
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.plan import (
-    EpochPlan,
-    check_world_size,
-    group_blocks,
-    rank_positions,
-    runs,
-    steps_per_epoch,
-)
+from jomold_dist.data.plan import EpochPlan, check_world_size, rank_positions, steps_per_epoch
+from jomold_dist.data.positions import BlockReader, Piece, RunReader
 from jomold_dist.data.prefetch import Prefetcher
 from jomold_dist.data.records import RecordView
 from jomold_dist.data.resident import ResidentSplit
@@ -65,13 +59,6 @@ class Records(Protocol):
     def keys(self) -> list[str]: ...
     def labels(self) -> np.ndarray: ...
     def dense(self) -> np.ndarray: ...
-
-
-class Piece(NamedTuple):
-    """Videos as they were read: uint8 (n, record.bytes), and by row those that cannot be used."""
-
-    records: np.ndarray
-    bad: Mapping[int, BadVideo]
 
 
 class Taken(NamedTuple):
@@ -210,10 +197,12 @@ class Loader:
         if self._resident is not None:
             resident = self._resident
             return lambda positions: partial(_resident_rows, resident)
-        source: _Blocks | _Runs = _Blocks(plan, self._reader, self._pool) if plan.shuffle else _Runs(plan, self._reader)
+        source: BlockReader | RunReader = (
+            BlockReader(plan, self._reader, self._pool) if plan.shuffle else RunReader(plan, self._reader)
+        )
 
         def fetch(positions: np.ndarray) -> Callable[[np.ndarray], Taken]:
-            job = source.fetch(positions)
+            job = source.queue(positions)
             return lambda index: self._without_bad(job())
 
         return fetch
@@ -266,61 +255,3 @@ def read_ahead_videos(
     blocks = -(-items // block) + 1
     own = -(-videos // world)
     return min(streams // world * blocks * block, own), min(batches * -(-batch_size // world), own)
-
-
-class _Runs:
-    """Reads the videos of a batch where they lie: for the order of the manifest."""
-
-    def __init__(self, plan: EpochPlan, reader: ShardReader) -> None:
-        self._plan, self._reader = plan, reader
-
-    def fetch(self, positions: np.ndarray) -> Callable[[], Piece]:
-        return lambda: _read(self._reader, runs(*self._plan.locate(positions)))
-
-
-class _Blocks:
-    """Reads the blocks of this rank's streams whole, and keeps each until its last video is in a batch.
-
-    Batches are asked for in order and by one thread. A block's read is queued before the first job that needs it, so a
-    job only ever waits for reads that already run: one thread is enough.
-    """
-
-    def __init__(self, plan: EpochPlan, reader: ShardReader, pool: ThreadPoolExecutor) -> None:
-        self._plan, self._reader, self._pool = plan, reader, pool
-        self._held: dict[tuple[int, int], tuple[Future[Piece], np.ndarray]] = {}
-
-    def fetch(self, positions: np.ndarray) -> Callable[[], Piece]:
-        stream, number, offset = self._plan.blocks(positions)
-        parts = []
-        for s, b, members in group_blocks(stream, number):
-            if (s, b) not in self._held:
-                block = self._plan.read_block(s, b)
-                self._held[s, b] = self._pool.submit(_read, self._reader, block.runs), block.order
-            records, order = self._held[s, b]
-            parts.append((records, order[offset[members]], members))
-            if offset[members].max() + 1 == len(order):  # a stream's videos come in order: this was the last
-                del self._held[s, b]
-        return lambda: self._gather(len(positions), parts)
-
-    def _gather(self, count: int, parts: list[tuple[Future[Piece], np.ndarray, np.ndarray]]) -> Piece:
-        batch = np.empty((count, self._reader.record_bytes), dtype=np.uint8)
-        bad: dict[int, BadVideo] = {}
-        for piece, rows, members in parts:
-            block, bad_rows = piece.result()
-            for place, row in zip(members.tolist(), rows.tolist(), strict=True):
-                batch[place] = block[row]  # one copy; indexing with arrays on both sides would make two
-                if row in bad_rows:
-                    bad[place] = bad_rows[row]
-        return Piece(batch, bad)
-
-
-def _read(reader: ShardReader, parts: tuple[tuple[int, int, int], ...]) -> Piece:
-    """The records of runs (shard, first, count), end to end: (sum of counts, record.bytes)."""
-    records = np.empty((sum(count for _, _, count in parts), reader.record_bytes), dtype=np.uint8)
-    bad: dict[int, BadVideo] = {}
-    at = 0
-    for shard, first, count in parts:
-        found = reader.read_into(shard, first, records[at : at + count])
-        bad |= {at + row: video for row, video in found.items()}
-        at += count
-    return Piece(records, bad)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from jomold_dist.models.event_network import HIDDEN, EventNetwork, Streams
-from jomold_dist.models.han import WIDTH
+from jomold_dist.models.layers import WIDTH
 from jomold_dist.models.network import FeatureSizes
 from jomold_dist.models.recurrent import BidirectionalLSTM
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from jomold_dist.config import LossConfig
 from jomold_dist.models.dropout import dropout
-from jomold_dist.models.network import FeatureSizes, Network, Parsing
+from jomold_dist.models.network import FeatureSizes, Network, Parsing, plain_form
 from jomold_dist.models.precision import Convolution, Linear, at_least_float32
 from jomold_dist.models.projection import given_motion, pool_frames
 
@@ -68,13 +68,12 @@ class Cmcs(Network):
         self.attention_head = Linear(HIDDEN, 1, bias=False)  # the softmax that follows takes no notice of one
 
     def form(self) -> dict[str, Any]:
-        """Keyword arguments of the constructor, in JSON's types."""
-        return {
-            "num_classes": self.num_classes,
-            "feature_sizes": vars(self.feature_sizes),
-            "branches": len(self.branches),
-            "channel_dropout": self.channel_dropout,
-        }
+        return plain_form(
+            num_classes=self.num_classes,
+            feature_sizes=self.feature_sizes,
+            branches=len(self.branches),
+            channel_dropout=self.channel_dropout,
+        )
 
     def finish(self, begun: dict[str, Tensor]) -> CmcsOutputs:
         """The features by name -> scores, at least float32. In training, dropout takes whole channels of a video."""

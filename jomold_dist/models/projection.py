@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from jomold_dist.models.han import WIDTH, linear
+from jomold_dist.models.layers import WIDTH
 from jomold_dist.models.network import FeatureSizes
-from jomold_dist.models.precision import Linear, at_least_float32
+from jomold_dist.models.precision import Linear, at_least_float32, linear
 
 
 def group_frames(frames: Tensor, segments: int) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from jomold_dist.config import LossConfig
-from jomold_dist.models.network import FeatureSizes, Network, Parsing
+from jomold_dist.models.network import FeatureSizes, Network, Parsing, plain_form
 from jomold_dist.models.precision import Linear, at_least_float32
 from jomold_dist.models.projection import given_motion, pool_frames
 
@@ -87,8 +87,7 @@ class Stpn(Network):
         self.motion = None if feature_sizes.motion is None else Stream(feature_sizes.motion, num_classes)
 
     def form(self) -> dict[str, Any]:
-        """Keyword arguments of the constructor, in JSON's types."""
-        return {"num_classes": self.num_classes, "feature_sizes": vars(self.feature_sizes)}
+        return plain_form(num_classes=self.num_classes, feature_sizes=self.feature_sizes)
 
     def finish(self, begun: dict[str, Tensor]) -> StpnOutputs:
         """The features by name -> what the streams say."""

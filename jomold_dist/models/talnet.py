@@ -15,9 +15,9 @@ from typing import Any, Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from jomold_dist.models.han import WIDTH
+from jomold_dist.models.layers import WIDTH
 from jomold_dist.models.losses import CLAMP
-from jomold_dist.models.network import FeatureSizes, Network, Parsing
+from jomold_dist.models.network import FeatureSizes, Network, Parsing, plain_form
 from jomold_dist.models.precision import Linear, at_least_float32
 from jomold_dist.models.recurrent import ZERO3_PROBLEM, BidirectionalGRU
 
@@ -68,8 +68,7 @@ class TalNet(Network):
             self.attention_head = Linear(WIDTH, num_classes, bias=False)  # the softmax takes no notice of one
 
     def form(self) -> dict[str, Any]:
-        """Keyword arguments of the constructor, in JSON's types."""
-        return {"num_classes": self.num_classes, "feature_sizes": vars(self.feature_sizes), "pooling": self.pooling}
+        return plain_form(num_classes=self.num_classes, feature_sizes=self.feature_sizes, pooling=self.pooling)
 
     def finish(self, begun: dict[str, Tensor]) -> TalNetOutputs:
         """The features by name -> probabilities, at least float32."""

@@ -23,6 +23,15 @@ class ScoredData:
     manifest: str
     simulated: bool
 
+    @classmethod
+    def of(cls, manifest: Manifest) -> ScoredData:
+        """The data set of a manifest."""
+        return cls(manifest.name, manifest.digest, manifest.simulated is not None)
+
+    def title(self, split: str) -> str:
+        """A split of it, as titles say it; the name of a simulated set tells its scenario."""
+        return f"{split} of {self.name}" + (", simulated data" if self.simulated else "")
+
 
 @dataclass(frozen=True)
 class ScoredModel:
@@ -52,8 +61,7 @@ class RunScores:
     @classmethod
     def of(cls, split: str, manifest: Manifest, model: ScoredModel, found: Evaluation) -> RunScores:
         """What was found just now."""
-        data = ScoredData(manifest.name, manifest.digest, manifest.simulated is not None)
-        return cls(split, data, model, found, f"{version('jomold_dist')}+{code_digest()[:8]}")
+        return cls(split, ScoredData.of(manifest), model, found, f"{version('jomold_dist')}+{code_digest()[:8]}")
 
     def to_json(self) -> dict[str, Any]:
         """As the file holds it."""

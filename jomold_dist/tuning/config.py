@@ -36,7 +36,8 @@ class SweepConfig:
     draws_at_once: int = number(4, 1)
     """How many draws Optuna makes before it learns how they did. The first so many are random."""
     variants: Tree = NO_SETTINGS
-    """Rows by name: the settings of each, on top of the file's."""
+    """Rows by name: the settings of each, on top of the file's. `config: FILE`, relative to the sweep's file, takes a
+    row's settings from a run's config; what the sweep's file gives too, it gives to all rows."""
     controls: Tree = NO_SETTINGS
     """As `variants`: the rows that the others are compared with."""
     baseline: str | None = None
@@ -83,6 +84,7 @@ class Sweep(Config):
         return Path(self.sweep.trials) if self.sweep.trials is not None else self.folder.parent / "trials"
 
 
-def load_sweep(path: Path, overrides: Sequence[str] = ()) -> Sweep:
-    """The settings of a sweep file with overrides on top. ConfigError lists every problem found."""
-    return checked(load_as(Sweep, path, overrides))
+def load_sweep(path: Path, overrides: Sequence[str] = (), under: Path | None = None) -> Sweep:
+    """The settings of a sweep file with overrides on top, and a run's config under it. ConfigError lists every problem
+    found."""
+    return checked(load_as(Sweep, path, overrides, under))

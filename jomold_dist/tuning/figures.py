@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jomold_dist.comparing.paired import values
 from jomold_dist.files import writing
 from jomold_dist.tuning.results import (
     MODALITIES,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 LINES = ("--", ":", "-.")
 COLOURS = {"audio": "C4", "visual": "C5"}
+NAMED_POINTS = 5  # more names than these lie on top of each other
 
 
 def draw_figures(results: SweepResults, out: Path) -> list[Path]:
@@ -55,7 +57,7 @@ def _new(width: float, height: float, **shape: Any) -> tuple[Figure, Any]:
 
 def _heat_map(results: SweepResults) -> Figure | None:
     """The sweep's score over two axes."""
-    rows = [row for row in results.rows if row.kind == "cell" and row.runs]
+    rows = [row for row in results.scored if row.kind == "cell"]
     numbers = all(is_number(row.settings.get(axis)) for row in rows for axis in results.axes)
     if len(results.axes) != 2 or not rows or not numbers:
         return None
@@ -65,9 +67,9 @@ def _heat_map(results: SweepResults) -> Figure | None:
     texts = {}
     for row in rows:
         at = ys.index(row.settings[one]), xs.index(row.settings[other])
-        values = row.values(results.metric)
-        means[at] = statistics.mean(values)
-        texts[at] = f"{means[at]:.1f}" + (f"\n± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
+        found = values(row, results.metric)
+        means[at] = statistics.mean(found)
+        texts[at] = f"{means[at]:.1f}" + (f"\n± {statistics.stdev(found):.1f}" if len(found) > 1 else "")
     figure, axes = _new(1.6 + 1.1 * len(xs), 1.4 + 0.8 * len(ys))
     image = axes.imshow(means, cmap="viridis", aspect="auto")
     middle = (np.nanmin(means) + np.nanmax(means)) / 2
@@ -79,7 +81,7 @@ def _heat_map(results: SweepResults) -> Figure | None:
     axes.set_xlabel(other)
     axes.set_ylabel(one)
     figure.colorbar(image, label=f"{results.metric} on test, %")
-    axes.set_title(_title(results, "mean ± standard deviation over seeds"), fontsize=10)
+    axes.set_title(_title(results, "test", "mean ± standard deviation over seeds"), fontsize=10)
     return figure
 
 
@@ -95,15 +97,15 @@ def _curve(results: SweepResults) -> Figure | None:
         for modality in MODALITIES
         for name in ("removed", "candidates")
     }
-    shown = [key for key, values in shares.items() if all(values)]
+    shown = [key for key, of_rows in shares.items() if all(of_rows)]
     figure, panels = _new(6.5, 6.5 if shown else 4, nrows=2 if shown else 1, ncols=1, sharex=True, squeeze=False)
     axes = panels[0, 0]
     xs = [row.settings[axis] for row in rows]
-    _band(axes, xs, [row.values(results.metric) for row in rows], "C0", axis.rsplit(".", 1)[-1])
-    others = [row for row in results.rows if row.runs and row not in rows]
+    _band(axes, xs, [values(row, results.metric) for row in rows], "C0", axis.rsplit(".", 1)[-1])
+    others = [row for row in results.scored if row not in rows]
     for number, row in enumerate(others, 1):
-        values = row.values(results.metric)
-        mean, std = statistics.mean(values), _std(values)
+        scores = values(row, results.metric)
+        mean, std = statistics.mean(scores), _std(scores)
         axes.axhline(mean, color=f"C{number}", linestyle=LINES[number % len(LINES)], label=row.name)
         axes.axhspan(mean - std, mean + std, color=f"C{number}", alpha=0.12, linewidth=0)
     axes.set_ylabel(f"{results.metric} on test, %")
@@ -120,21 +122,21 @@ def _curve(results: SweepResults) -> Figure | None:
     for axes in panels[:, 0]:
         axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
         axes.grid(alpha=0.3)
-    panels[0, 0].set_title(_title(results, "bands: ± one standard deviation over seeds"), fontsize=10)
+    panels[0, 0].set_title(_title(results, "test", "bands: ± one standard deviation over seeds"), fontsize=10)
     return figure
 
 
 def _band(
-    axes: Any, xs: Sequence[float], values: Sequence[Sequence[float]], colour: str, label: str, style: str = "-"
+    axes: Any, xs: Sequence[float], found: Sequence[Sequence[float]], colour: str, label: str, style: str = "-"
 ) -> None:
     """A line of means with a band of one standard deviation."""
-    means, stds = np.array([statistics.mean(v) for v in values]), np.array([_std(v) for v in values])
+    means, stds = np.array([statistics.mean(v) for v in found]), np.array([_std(v) for v in found])
     axes.plot(xs, means, marker="o", color=colour, label=label, linestyle=style)
     axes.fill_between(xs, means - stds, means + stds, color=colour, alpha=0.2, linewidth=0)
 
 
-def _std(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
+def _std(found: Sequence[float]) -> float:
+    return statistics.stdev(found) if len(found) > 1 else 0.0
 
 
 def _noise_ratios(results: SweepResults) -> Figure | None:
@@ -145,9 +147,11 @@ def _noise_ratios(results: SweepResults) -> Figure | None:
     row, points = found
     figure, panels = _new(9, 4.2, nrows=1, ncols=2, sharex=True, sharey=True)
     for axes, modality in zip(panels, MODALITIES, strict=True):
-        for category, (true, estimated) in points[modality].items():
+        ratios = points[modality]
+        farthest = sorted(ratios, key=lambda category: abs(ratios[category][0] - ratios[category][1]))[-NAMED_POINTS:]
+        for category, (true, estimated) in ratios.items():
             axes.plot(true, estimated, "o", color="C0", markersize=4)
-            if abs(true - estimated) > 0.15 or true > 0.4:
+            if category in farthest:
                 axes.annotate(
                     category, (true, estimated), fontsize=7, xytext=(3, 2), textcoords="offset points", rotation=35
                 )
@@ -158,16 +162,16 @@ def _noise_ratios(results: SweepResults) -> Figure | None:
         axes.set_ylim(-0.02, 1.04)
         axes.grid(alpha=0.3)
     panels[0].set_ylabel("estimated noise ratio")
-    figure.suptitle(_title(results, f"{row.name}; a point a category, mean over seeds"), fontsize=10)
+    figure.suptitle(_title(results, "train", f"{row.name}; a point a category, mean over seeds"), fontsize=10)
     return figure
 
 
 def _removals(results: SweepResults) -> Figure | None:
     """Precision and recall of the removals per category, of the best row that removes anything and knows the truth."""
-    rows = [row for row in results.rows if row.runs and row.kind != "control" and row.shares("visual", "precision")]
+    rows = [row for row in results.scored if row.kind != "control" and row.shares("visual", "precision")]
     if not rows:
         return None
-    row = max(rows, key=lambda row: statistics.mean(row.values(results.metric)))
+    row = max(rows, key=lambda row: statistics.mean(values(row, results.metric)))
     shares = {(m, name): per_category(row, m, name) for m in MODALITIES for name in ("precision", "recall")}
     categories = list(per_category(row, "visual", "noise"))
     figure, panels = _new(10, 5.2, nrows=2, ncols=1, sharex=True)
@@ -181,9 +185,9 @@ def _removals(results: SweepResults) -> Figure | None:
         axes.grid(axis="y", alpha=0.3)
     panels[1].set_xticks(places, categories, rotation=60, ha="right", fontsize=8)
     panels[0].legend(loc="lower left", bbox_to_anchor=(1.0, 0.4), frameon=False)
-    figure.suptitle(_title(results, f"{row.name}: removals per category, mean over seeds"), fontsize=10)
+    figure.suptitle(_title(results, "train", f"{row.name}: removals per category, mean over seeds"), fontsize=10)
     return figure
 
 
-def _title(results: SweepResults, what: str) -> str:
-    return f"{results.name} ({results.where}): {what}"
+def _title(results: SweepResults, split: str, what: str) -> str:
+    return f"{results.name}, {results.data.title(split)}\n{what}"

@@ -6,13 +6,14 @@ import math
 import os
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from jomold_dist.errors import UserError
 from jomold_dist.files import write_json
 from jomold_dist.reading import ABSENT, read_json
+from jomold_dist.training.scores import ScoredData
 from jomold_dist.tuning.plan import SweepPlan
 from jomold_dist.tuning.results import CELLS
 from jomold_dist.tuning.run_results import SCORE, identity, is_finished, read_epochs
@@ -82,16 +83,20 @@ def _outcome(plan: SweepPlan, trial: Trial, end: Ended) -> dict[str, Any]:
 
 def write_cells(plan: SweepPlan, results: Sequence[Mapping[str, Any]]) -> None:
     """Write cells.json. OSError."""
+    methods = {cell.row: cell.config.method for cell in plan.cells}
     axes = [name for name in plan.rows[-1].settings if plan.rows[-1].kind == "cell"]
     write_json(
         plan.sweep.folder / CELLS,
         {
             "sweep": plan.name,
             "metric": plan.sweep.sweep.metric,
-            "simulated": plan.manifest.simulated is not None,
+            "data": asdict(ScoredData.of(plan.manifest)),
             "axes": axes,
             "baseline": plan.baseline,
-            "rows": [{"name": row.name, "kind": row.kind, "settings": dict(row.settings)} for row in plan.rows],
+            "rows": [
+                {"name": row.name, "kind": row.kind, "method": methods[row.name], "settings": dict(row.settings)}
+                for row in plan.rows
+            ],
             "trials": list(results),
         },
     )

@@ -10,9 +10,10 @@ from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.errors import ConfigError, join_problems
 from jomold_dist.places import with_absolute_places
+from jomold_dist.tables import value_text
 from jomold_dist.training.preflight import inspect_run, problems_of_method
 from jomold_dist.tuning.config import Sweep
-from jomold_dist.tuning.rows import Cell, Row, baseline_of, cells_of, extreme_rows, rows_of
+from jomold_dist.tuning.rows import Cell, Row, baseline_of, cells_of, departures, extreme_rows, rows_of
 from jomold_dist.tuning.trials import estimator_config, needs_estimator, run_name
 
 
@@ -51,6 +52,14 @@ class SweepPlan:
             f"{len(self.estimators)} estimator{'' if len(self.estimators) == 1 else 's'}",
             f"trials in {self.sweep.trials}, tables and figures in {self.sweep.folder}",
         ]
+        configs = {cell.row: cell.config for cell in self.cells}
+        for row in self.rows:
+            if changed := departures(row, self.path, configs[row.name]):
+                texts = (
+                    f"{name} = {value_text(here)} ({value_text(there)} there)"
+                    for name, (there, here) in changed.items()
+                )
+                lines.append(f"{row.name}: {row.config}, but {', '.join(texts)}")
         asked = self.sweep.sweep
         if asked.search == "optuna":
             lines.insert(1, f"optuna makes {asked.samples} draws, {asked.draws_at_once} at once; these are the first")

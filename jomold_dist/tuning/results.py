@@ -1,4 +1,4 @@
-"""What a sweep has found, read from its folder, and the arithmetic of comparing rows."""
+"""What a sweep has found, read from its folder: its rows, by setting and by category."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
+from jomold_dist.comparing.paired import values
 from jomold_dist.errors import DataError
 from jomold_dist.labels import MODALITIES
 from jomold_dist.reading import ABSENT, read_json
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_removals, read_scores
+from jomold_dist.training.scores import ScoredData
 from jomold_dist.tuning.run_results import is_finished
 
 CELLS = "cells.json"
@@ -29,6 +30,7 @@ class RowResult:
 
     name: str
     kind: str
+    method: str
     settings: Mapping[str, Any]
     runs: Mapping[int, Path]
     """Run folders by seed."""
@@ -37,17 +39,13 @@ class RowResult:
 
     @cached_property
     def scores(self) -> dict[int, dict[str, float]]:
-        """The ten scores on test in percent, by seed."""
+        """The scores on test in percent, by seed."""
         return {seed: read_scores(RunFolder(run)).found.scores for seed, run in self.runs.items()}
 
     @cached_property
     def removals(self) -> dict[int, dict[str, Any]]:
         """What removals.json holds, by seed."""
         return {seed: read_removals(RunFolder(run)) for seed, run in self.runs.items()}
-
-    def values(self, score: str) -> list[float]:
-        """A score of every seed."""
-        return [found[score] for found in self.scores.values()]
 
     def shares(self, modality: str, name: str) -> list[float]:
         """`precision` or `recall` of the removals from a modality in percent, of the seeds that have one."""
@@ -82,23 +80,15 @@ class SweepResults:
 
     name: str
     metric: str
-    simulated: bool
+    data: ScoredData
     axes: Sequence[str]
     rows: Sequence[RowResult]
     baseline: RowResult
 
     @property
-    def where(self) -> str:
-        """On what it was trained, for titles."""
-        return "simulated data" if self.simulated else "test"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Mean difference over the seeds that two rows share, and the 95 % interval of Student's t; None for one seed."""
-
-    mean: float
-    half: float | None
+    def scored(self) -> list[RowResult]:
+        """The rows with runs that have the sweep's score."""
+        return [row for row in self.rows if values(row, self.metric)]
 
 
 def read_results(folder: Path, baseline: str | None = None) -> SweepResults:
@@ -111,12 +101,13 @@ def read_results(folder: Path, baseline: str | None = None) -> SweepResults:
             problems = {trial["seed"]: _problem(folder, trial) for trial in trials}
             runs = {t["seed"]: (folder / t["run"]).resolve() for t in trials if problems[t["seed"]] is None}
             missing = [f"{row['name']}, seed {seed}: {text}" for seed, text in problems.items() if text is not None]
-            rows.append(RowResult(row["name"], row["kind"], row["settings"], runs, missing))
+            rows.append(RowResult(row["name"], row["kind"], row["method"], row["settings"], runs, missing))
         against = baseline or data["baseline"]
         found = {row.name: row for row in rows}
         if against not in found:
             raise DataError(f"--baseline {against!r} is no row of {folder}: {', '.join(found)}")
-        return SweepResults(data["sweep"], data["metric"], data["simulated"], data["axes"], rows, found[against])
+        scored = ScoredData(**data["data"])
+        return SweepResults(data["sweep"], data["metric"], scored, data["axes"], rows, found[against])
     except (KeyError, TypeError) as error:
         raise DataError(f"{folder / CELLS} is damaged ({error!r}); run the sweep again") from None
 
@@ -131,31 +122,14 @@ def _problem(folder: Path, trial: Mapping[str, Any]) -> str | None:
     return f"{run.resolve()} has been changed since: to another config, data set or length of training"
 
 
-def difference(row: RowResult, baseline: RowResult, score: str) -> Difference | None:
-    """How much better a row is than the baseline, paired by seed; None where they share no seed."""
-    pairs = [row.scores[seed][score] - baseline.scores[seed][score] for seed in row.scores if seed in baseline.scores]
-    if not pairs:
-        return None
-    if len(pairs) == 1:
-        return Difference(pairs[0], None)
-    error = statistics.stdev(pairs) / len(pairs) ** 0.5
-    return Difference(statistics.mean(pairs), float(stats.t.ppf(0.975, len(pairs) - 1)) * error)
-
-
-def best_row(results: SweepResults) -> RowResult | None:
-    """The row with the best mean of the sweep's score; None before any has finished."""
-    there = [row for row in results.rows if row.runs]
-    return max(there, key=lambda row: statistics.mean(row.values(results.metric)), default=None)
-
-
 def line(results: SweepResults) -> tuple[str, list[RowResult]] | None:
     """A setting and the finished rows that differ in nothing but its number, in its order: the longest such line of at
     least three; None with more than one axis."""
     if len(results.axes) > 1:
         return None
     lines: dict[tuple[str, str], list[RowResult]] = {}
-    for row in results.rows:
-        if row.kind == "control" or not row.runs:
+    for row in results.scored:
+        if row.kind == "control":
             continue
         for name, value in row.settings.items():
             if is_number(value):
@@ -184,7 +158,7 @@ def per_category(row: RowResult, modality: str, name: str) -> dict[str, float]:
                 value = value / entry["labels"] if entry["labels"] else None
             if value is not None:
                 found.setdefault(category, []).append(100 * value)
-    return {category: float(np.mean(values)) for category, values in found.items()}
+    return {category: float(np.mean(shares)) for category, shares in found.items()}
 
 
 def estimated_ratios(results: SweepResults) -> tuple[RowResult, dict[str, dict[str, tuple[float, float]]]] | None:
@@ -198,11 +172,11 @@ def estimated_ratios(results: SweepResults) -> tuple[RowResult, dict[str, dict[s
         means = np.mean([file[modality] for file in files], axis=0).tolist()
         return dict(zip(files[0]["categories"], means, strict=True))
 
-    rows = [row for row in results.rows if row.kind != "control" and len(set(estimates(row, "visual").values())) > 1]
+    rows = [row for row in results.scored if row.kind != "control" and len(set(estimates(row, "visual").values())) > 1]
     rows = [row for row in rows if per_category(row, "visual", "noise")]
     if not rows:
         return None
-    best = max(rows, key=lambda row: statistics.mean(row.values(results.metric)))
+    best = max(rows, key=lambda row: statistics.mean(values(row, results.metric)))
     points = {}
     for modality in MODALITIES:
         true, found = per_category(best, modality, "noise"), estimates(best, modality)

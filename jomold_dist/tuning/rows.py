@@ -9,22 +9,33 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jomold_dist.config import Config
-from jomold_dist.config_files import schema
+from jomold_dist.config_files import load_config, schema
+from jomold_dist.config_roles import decides
 from jomold_dist.errors import ConfigError, UserError, join_problems, nearest
+from jomold_dist.methods.registry import essential
 from jomold_dist.secrets import blotted_value
 from jomold_dist.tuning.config import Sweep, load_sweep
 from jomold_dist.tuning.space import DRAWN, Axis, axis_of, combinations, extremes, misfit, title
 
 Kind = Literal["control", "variant", "cell"]
 
+CONFIG = "config"
+"""Names a run's config in the settings of a variant or control."""
+
 
 @dataclass(frozen=True)
 class Row:
-    """One row: what it is called, and its settings on top of the sweep file's."""
+    """One row: what it is called, its settings on top of the sweep file's, and the config under that file, if any."""
 
     name: str
     kind: Kind
     settings: Mapping[str, Any]
+    config: str | None = None
+    """As it is written, relative to the sweep's file."""
+
+    def file(self, sweep: Path) -> Path | None:
+        """The config under a sweep's file."""
+        return None if self.config is None else sweep.parent / Path(self.config).expanduser()
 
 
 @dataclass(frozen=True)
@@ -49,8 +60,12 @@ def rows_of(sweep: Sweep, told: Mapping[str, float | None] | None = None) -> lis
                 problems.append(f"sweep.{kind}s: {name!r} must be a mapping of settings")
                 continue
             flat = _flat(settings)
+            config = flat.pop(CONFIG, None)
+            if config is not None and (not isinstance(config, str) or not config):
+                problems.append(f"sweep.{kind}s.{name}: {CONFIG} = {config!r} must name the config file of a run")
+                config = None
             problems += [f"sweep.{kind}s.{name}: {text}" for text in _misfits(flat)]
-            rows.append(Row(str(name), kind, flat))  # type: ignore[arg-type]
+            rows.append(Row(str(name), kind, flat, config))  # type: ignore[arg-type]
     axes, wrong = _axes(sweep)
     problems += wrong
     if not problems:
@@ -86,7 +101,8 @@ def cells_of(path: Path, overrides: Sequence[str], sweep: Sweep, rows: Sequence[
         given = [f"{name}={json.dumps(value)}" for name, value in row.settings.items()]
         for seed in sweep.sweep.seeds:
             try:
-                config = load_sweep(path, [*overrides, *given, f"run.seed={seed}"]).run_config
+                config = load_sweep(path, [*overrides, *given, f"run.seed={seed}"], row.file(path)).run_config
+                _refuse_another_method(row, path, config)
             except UserError as error:
                 problems.append(f"row {blotted_value('row', row.name)!r}: {error}")
                 break
@@ -94,6 +110,31 @@ def cells_of(path: Path, overrides: Sequence[str], sweep: Sweep, rows: Sequence[
     if problems:
         raise ConfigError(join_problems(problems))
     return cells
+
+
+def departures(row: Row, path: Path, config: Config) -> dict[str, tuple[Any, Any]]:
+    """What the config under a row gives and what the row has instead, by setting, because the sweep's file or the
+    command line gives it to all rows. `config` is of one of the row's cells."""
+    file = row.file(path)
+    if file is None:
+        return {}
+    under, here = (essential(found).flat() for found in (load_config(file), config))
+    own = {*row.settings, "run.seed"}
+    return {
+        name: (value, here[name])
+        for name, value in under.items()
+        if value != here[name] and name not in own and (decides(name) or name == "train.epochs")
+    }
+
+
+def _refuse_another_method(row: Row, path: Path, config: Config) -> None:
+    """ConfigError if the sweep's file takes the method of the config under a row away."""
+    method, _ = departures(row, path, config).get("method", (config.method, None))
+    if method != config.method:
+        raise ConfigError(
+            f"{row.config} is of the method {method!r}, and the sweep's file or the command line gives "
+            f"method = {config.method!r} to all rows; leave it out there"
+        )
 
 
 def _axes(sweep: Sweep) -> tuple[dict[str, Axis], list[str]]:

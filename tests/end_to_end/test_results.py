@@ -17,8 +17,8 @@ from conftest import Finished, Tiny
 from launchers_help import Outcome, files_below, run_here
 from test_damaged_data import spoil
 
+from jomold_dist.comparing.rows import compare_runs
 from jomold_dist.data.source import read_manifest
-from jomold_dist.training.comparison import compare_runs
 from tests.shard_fixtures import CATEGORIES, write_dataset
 
 Capture = pytest.CaptureFixture[str]

@@ -22,6 +22,7 @@ from jomold_dist.config_files import dump_config, load_config
 from jomold_dist.config_roles import FREE, FREE_SECTIONS
 from jomold_dist.config_values import Setting, schema
 from jomold_dist.errors import ConfigError, UserError
+from jomold_dist.methods.registry import checked
 from jomold_dist.recipes import RECIPES
 
 
@@ -31,10 +32,10 @@ def write(folder: Path, text: str, name: str = "run.yaml") -> Path:
     return path
 
 
-def refusal(path: Path | None, *overrides: str, **choices: list[str]) -> str:
+def refusal(path: Path | None, *overrides: str) -> str:
     """The message with which a config is refused."""
     with pytest.raises(ConfigError) as caught:
-        load_config(path, overrides, choices)
+        load_config(path, overrides)
     return str(caught.value)
 
 
@@ -243,10 +244,17 @@ def test_long_lists_of_problems_end_with_a_count() -> None:
     assert lines[-1].endswith("and 10 more")
 
 
-def test_choices_limit_a_setting() -> None:
-    assert load_config(None, ["method=han"], {"method": ["han", "jomold"]}).method == "han"
-    found = refusal(None, "method=jomlod", method=["han", "jomold"])
-    assert "method = 'jomlod' must be one of han, jomold (did you mean 'jomold'?)" in found
+def test_methods_networks_and_modules_that_are_not_there_are_told_together() -> None:
+    assert checked(load_config(None, ["method=han"]), ["json"]).imports == ("json",)
+    names = ["method=jomlod", "model.network=os:path", "imports=[no_such_module]"]
+    with pytest.raises(ConfigError) as caught:
+        checked(load_config(None, names))
+    message = str(caught.value)
+    assert "method = 'jomlod' must be one of han, static, jomold" in message
+    assert "(did you mean 'jomold'?)" in message
+    assert "model.network = 'os:path': 'path' in" in message
+    assert "is no Network" in message
+    assert "imports (--import): 'no_such_module' cannot be imported: ModuleNotFoundError" in message
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ def test_what_cannot_be_scored_has_no_scores(tmp_path: Path, case: str) -> None:
     def score(split: str) -> dict[str, float]:
         options = {"batch_size": 8, "rank": 0, "world": 1, "seed": 1, "streams": 4, "block": 2, "threads": 1}
         with Loader(tmp_path / "set", manifest, split, shuffle=False, **options) as loader:
-            return evaluate(network, loader.epoch(0), loader.videos, ALONE, True, CATEGORIES.names).scores
+            return evaluate(network, loader.epoch(0), loader.videos, ALONE, CATEGORIES.names).scores
 
     for split in ("val", "test"):
         if split in lacking:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from jomold_dist.data import loader as loader_module
+from jomold_dist.data import positions
 from jomold_dist.data.damage import BadVideo
 from jomold_dist.data.loader import Batch, Loader
 from jomold_dist.data.manifest import Manifest
@@ -165,14 +166,14 @@ def test_each_record_is_read_once_and_by_blocks(data: Data, monkeypatch: pytest.
 
 def test_blocks_are_given_back_when_they_are_used_up(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[weakref.ref[np.ndarray]] = []
-    read = loader_module._read
+    read = positions.read_runs
 
-    def counted(*arguments: Any) -> loader_module.Piece:
+    def counted(*arguments: Any) -> positions.Piece:
         piece = read(*arguments)
         held.append(weakref.ref(piece.records))
         return piece
 
-    monkeypatch.setattr(loader_module, "_read", counted)
+    monkeypatch.setattr(positions, "read_runs", counted)
     with load(data, block=2) as loader:
         taken = loader.epoch(0)
         for _ in range(loader.steps):
@@ -327,6 +328,6 @@ def test_a_resident_file_that_lacks_videos_is_for_masking_only(damaged: tuple[Da
 def test_the_wait_for_batches_includes_their_planning(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     with load(data) as loader:
         times = iter(range(10_000))
-        monkeypatch.setattr(loader_module.time, "perf_counter", lambda: float(next(times)))
+        monkeypatch.setattr(time, "perf_counter", lambda: float(next(times)))
         steps = len(list(loader.epoch(0)))
         assert loader.wait_seconds == steps + (steps + 1)  # batches, and looks ahead: one before the first

@@ -6,7 +6,7 @@ import torch
 from golden import figures
 
 from jomold_dist.models.dropout import dropout
-from jomold_dist.models.losses import CLAMP, binary_cross_entropy, contrastive_loss, smooth_targets, weighted_loss
+from jomold_dist.models.losses import CLAMP, binary_cross_entropy, contrastive_loss, label_loss, smooth_targets
 
 
 def test_binary_cross_entropy_matches_the_released_code() -> None:
@@ -32,9 +32,9 @@ def test_smoothed_targets() -> None:
 
 
 def test_a_weight_of_zero_leaves_a_label_out() -> None:
-    p, y = torch.tensor([0.2, 0.7]), torch.tensor([1.0, 1.0])
-    only = weighted_loss(p, y, torch.tensor([0.0, 1.0]))
-    torch.testing.assert_close(only, binary_cross_entropy(p, y)[1])
+    p, y = torch.tensor([[0.2, 0.7], [0.4, 0.5]]), torch.ones(2, 2)
+    only = label_loss(p, y, torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    torch.testing.assert_close(only, binary_cross_entropy(torch.tensor([0.7, 0.4]), 1.0) / 2)  # a mean over both
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.5])

@@ -15,7 +15,7 @@ from jomold_dist.data.source import read_manifest
 from jomold_dist.denoising.noise_ratio import Predictions, estimate_noise_ratios
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import NonFiniteError
-from jomold_dist.models.network import Parsing
+from jomold_dist.models.network import Network, Parsing
 from jomold_dist.models.registry import build_network
 from jomold_dist.training.evaluate import parse_videos, predict_labels
 from tests.shard_fixtures import write_dataset
@@ -70,8 +70,8 @@ def test_videos_that_cannot_be_predicted_are_named_or_left_out(
 ) -> None:
     forward = network.forward
 
-    def broken(*arguments: torch.Tensor) -> Parsing:
-        parsing = forward(*arguments)
+    def broken(**features: torch.Tensor) -> Parsing:
+        parsing: Parsing = forward(**features)
         parsing.visual_prob[-1, 2] = float("nan")
         return parsing
 

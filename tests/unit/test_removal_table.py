@@ -30,12 +30,21 @@ def test_what_was_to_be_removed_is_told_whether_it_was_or_not() -> None:
     ratios = NoiseRatios(torch.tensor([0.0, 0.02, 0.009]), torch.tensor([0.9, 0.2, 0.0]))
     table = removal_table(removals(Speech_visual=200, Dog_visual=2), ratios, NAMES)
     assert cells(table)[2:] == [
-        ["Speech, visual", "100", "0.90", "90", "100.0", "50.0", "75.0"],
-        ["Dog, visual", "100", "0.20", "20", "1.0", "0.5", "75.0"],
-        ["Dog, audio", "100", "0.02", "2", "0.0", "0.0", "-"],
+        ["Speech, visual", "100", "0.90", "90.0", "100.0", "50.0", "75.0"],
+        ["Dog, visual", "100", "0.20", "20.0", "1.0", "0.5", "75.0"],
+        ["Dog, audio", "100", "0.02", "2.0", "0.0", "0.0", "-"],
     ]
-    assert table is not None
-    assert table.endswith("removed somewhere in 2 of these 3; nothing was to be removed in the 3 others")
+
+
+def test_many_categories_with_little_are_told_together() -> None:
+    names = tuple(f"c{n:02d}" for n in range(20))
+    entry = {"labels": 50, "candidates": 8, "removed": 4, "noise": 9, "precision": 0.5, "recall": 0.1}
+    none = {"labels": 50, "candidates": 0, "removed": 0, "noise": 0, "precision": None, "recall": None}
+    found = {"epochs": 4, "categories": {name: {"audio": none, "visual": entry} for name in names}}
+    ratio = torch.full((20,), 0.1)
+    *rows, others = cells(removal_table(found, NoiseRatios(ratio, ratio), names))[2:]
+    assert [row[0] for row in rows] == [f"c{n:02d}, visual" for n in range(11)]
+    assert others == ["29 others", "1450", "0.10", "145.0", "18.0", "9.0", "50.0"]
 
 
 def test_a_method_without_ratios_has_only_what_it_removed() -> None:

@@ -16,7 +16,7 @@ from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.errors import ConfigError
 from jomold_dist.methods.registry import essential
 from jomold_dist.tuning.config import load_sweep
-from jomold_dist.tuning.rows import Cell, Row, baseline_of, cells_of, extreme_rows, rows_of
+from jomold_dist.tuning.rows import Cell, Row, baseline_of, cells_of, departures, extreme_rows, rows_of
 from jomold_dist.tuning.trials import estimator_config, run_name, trials_of, with_ratios
 
 DATA = "0" * 64
@@ -57,6 +57,68 @@ def test_a_grid_is_the_product_of_its_lists_after_the_controls(tmp_path: Path) -
     assert [(cell.row, cell.seed) for cell in cells[:3]] == [("han", 3), ("han", 4), ("static", 3)]
     assert cells[-1].config.denoise.visual_threshold == 1.9
     assert cells[-1].config.run.seed == 4
+
+
+SYSTEMS = """
+train: {epochs: 8}
+sweep:
+  seeds: [0]
+  controls:
+    han: {method: han}
+  variants:
+    one: {config: systems/one.yaml}
+    one without video loss: {config: systems/one.yaml, loss: {video: 0}, train.batch_size: 7}
+"""
+ONE = """
+base: base.yaml
+method: static
+run: {dir: runs/one}
+denoise: {static_labels: {visual: [Dog]}}
+train: {epochs: 25, learning_rate: 0.001}
+"""
+
+
+def systems(tmp_path: Path, text: str = SYSTEMS, one: str = ONE) -> Path:
+    """A sweep file with a row that takes its settings from a system's config."""
+    (tmp_path / "systems").mkdir()
+    (tmp_path / "systems" / "one.yaml").write_text(one)
+    (tmp_path / "systems" / "base.yaml").write_text("loss: {audio: 5.0}")
+    return written(tmp_path, text)
+
+
+def test_a_row_takes_its_settings_from_a_config_and_the_sweep_s_file_wins(tmp_path: Path) -> None:
+    file = systems(tmp_path)
+    found = rows_of(load_sweep(file))
+    assert [row.name for row in found] == ["han", "one", "one without video loss"]
+    han, one, without = (cell.config for cell in cells_of(file, ["model.layers=2"], load_sweep(file), found))
+    assert (one.method, one.denoise.static_labels.visual, one.loss.audio) == ("static", ("Dog",), 5.0)
+    assert (one.train.learning_rate, one.train.epochs, one.model.layers) == (0.001, 8, 2)
+    assert (without.loss.video, without.loss.audio, without.train.batch_size) == (0, 5.0, 7)
+    assert han.loss.audio == Config().loss.audio  # nothing of it is another row's
+    asked = {"train.epochs": (25, 8), "model.layers": (1, 2)}
+    assert [departures(row, file, config) for row, config in zip(found, (han, one, without), strict=True)] == [
+        {}, asked, asked
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "one", "part"),
+    [
+        (
+            f"method: jomold{SYSTEMS}",
+            ONE,
+            "row 'one': systems/one.yaml is of the method 'static', and the sweep's",
+        ),
+        (SYSTEMS.replace("one.yaml", "two.yaml"), ONE, "two.yaml: No such file or directory"),
+        (SYSTEMS.replace("systems/one.yaml", "3"), ONE, "sweep.variants.one: config = 3 must name the config file"),
+        (SYSTEMS, "train: {epoch: 3}", "systems/one.yaml:1: unknown setting 'train.epoch'"),
+    ],
+)
+def test_a_config_under_a_row_that_cannot_be_used_is_told(tmp_path: Path, text: str, one: str, part: str) -> None:
+    file = systems(tmp_path, text, one)
+    with pytest.raises(ConfigError) as error:
+        cells_of(file, [], load_sweep(file), rows_of(load_sweep(file)))
+    assert part in str(error.value)
 
 
 def test_draws_stay_in_their_bounds_and_come_again(tmp_path: Path) -> None:
@@ -229,6 +291,9 @@ def test_one_estimator_for_all_that_differ_only_in_what_comes_after_it() -> None
         "denoise.audio_threshold=0.3", "denoise.rule=intra", "train.epochs=3", "denoise.warmup_epochs=1"
     )
     assert folder() != folder("run.seed=1")
+    assert folder() == folder("loss.contrastive=0", "loss.audio=3")
+    assert folder() != folder("loss.visual_smoothing=0.9")
+    assert folder() != folder("estimator.loss.contrastive=0")
     assert folder() != folder("estimator.cross_modal=true")
     assert folder() != folder("train.batch_size=64")
     assert folder("train.batch_size=64") == folder("train.batch_size=1024", "estimator.batch_size=64")
