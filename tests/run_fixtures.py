@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,20 +24,29 @@ AXES = ("denoise.audio_threshold", "denoise.visual_threshold")
 DATA = ScoredData("tiny", "0" * 64, simulated=True)
 
 
-def write_scores(folder: Path, score: float, epochs: int, data: ScoredData = DATA) -> None:
-    """scores.json with all ten scores alike."""
-    found = Evaluation(dict.fromkeys(SCORE_NAMES, score), {}, {})
+def write_scores(
+    folder: Path, score: float, epochs: int, data: ScoredData = DATA, names: Sequence[str] = SCORE_NAMES
+) -> None:
+    """scores.json with all scores alike."""
+    found = Evaluation(dict.fromkeys(names, score), {}, {})
     model = ScoredModel("checkpoints/model.safetensors", epochs, epochs)
     write_json(RunFolder(folder).scores, RunScores("test", data, model, found, "0.1.0").to_json())
 
 
-def finished_run(folder: Path, config: Config, score: float = 50.0, removed: int = 0, data: ScoredData = DATA) -> Path:
-    """A finished run of this config, with all ten scores alike and half of its removals right."""
+def finished_run(
+    folder: Path,
+    config: Config,
+    score: float = 50.0,
+    removed: int = 0,
+    data: ScoredData = DATA,
+    names: Sequence[str] = SCORE_NAMES,
+) -> Path:
+    """A finished run of this config, with all of these scores alike and half of its removals right."""
     run, epochs = RunFolder(folder), config.train.epochs
     folder.mkdir(parents=True)
     run.config.write_text(dump_config(config))
     write_json(folder / OWNER, run.owner(config, data.manifest))
-    write_scores(folder, score, epochs, data)
+    write_scores(folder, score, epochs, data, names)
     entry: dict[str, Any] = {"labels": 40, "candidates": removed, "removed": removed, "noise": 0}
     entry |= {"precision": 0.5 if removed else None, "recall": None}
     write_json(run.removals, {"epochs": epochs, "total": {"audio": entry, "visual": entry}, "categories": {}})

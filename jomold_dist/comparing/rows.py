@@ -26,7 +26,7 @@ CONTROLS = ("han", "static", "true")
 AROUND = ("model.", "loss.", "train.", "data.", ORDER)
 """Settings of the network, of the losses and of training, which a row and its control should share."""
 
-NETWORK, HAN_NETWORK = "model.network", "han"
+HAN_NETWORK = "han"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Row:
 
     @property
     def network(self) -> str:
-        return str(self.runs[0].deciding.get(NETWORK, HAN_NETWORK))
+        return self.runs[0].config.model.network
 
     @cached_property
     def around(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LINES = ("--", ":", "-.")
 COLOURS = {"audio": "C4", "visual": "C5"}
+NAMED_POINTS = 5  # more names than these lie on top of each other
 
 
 def draw_figures(results: SweepResults, out: Path) -> list[Path]:
@@ -146,9 +147,11 @@ def _noise_ratios(results: SweepResults) -> Figure | None:
     row, points = found
     figure, panels = _new(9, 4.2, nrows=1, ncols=2, sharex=True, sharey=True)
     for axes, modality in zip(panels, MODALITIES, strict=True):
-        for category, (true, estimated) in points[modality].items():
+        ratios = points[modality]
+        farthest = sorted(ratios, key=lambda category: abs(ratios[category][0] - ratios[category][1]))[-NAMED_POINTS:]
+        for category, (true, estimated) in ratios.items():
             axes.plot(true, estimated, "o", color="C0", markersize=4)
-            if abs(true - estimated) > 0.15 or true > 0.4:
+            if category in farthest:
                 axes.annotate(
                     category, (true, estimated), fontsize=7, xytext=(3, 2), textcoords="offset points", rotation=35
                 )

@@ -16,7 +16,7 @@ from jomold_dist.config import Config, DenoiseConfig
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.errors import RunFolderError
 from jomold_dist.files import problem_of, write_json
-from jomold_dist.methods.estimator import ESTIMATOR
+from jomold_dist.methods.estimator import ESTIMATOR, estimator_settings
 from jomold_dist.methods.registry import essential, method_class
 from jomold_dist.reading import ABSENT, read_json
 from jomold_dist.tuning.rows import Cell
@@ -50,6 +50,7 @@ def estimator_config(config: Config, manifest_digest: str, trials: Path) -> Conf
         config,
         method="jomold",
         denoise=DenoiseConfig(mean_batch_size=config.denoise.mean_batch_size),
+        loss=estimator_settings(config).loss,  # the weights of the model's losses are nothing to it
         estimator=replace(config.estimator, keep_predictions=True, batch_size=None),
         train=replace(config.train, epochs=1, batch_size=config.estimator_batch_size),
     )

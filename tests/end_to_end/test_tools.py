@@ -67,7 +67,7 @@ def test_runs_are_compared(tmp_path: Path) -> None:
         runs.append(finished_run(tmp_path / f"{name}{seed}", config, score))
     done = run("tools/compare_runs.py", *map(str, runs))
     assert done.returncode == 0, done.stderr
-    assert "| han (1 run)     |       50.0 |" in done.stdout
+    assert "| han    |     1 |       50.0 |" in done.stdout
     assert "61.0 ± 1.4" in done.stdout
     missing = run("tools/compare_runs.py", *map(str, runs), str(tmp_path / "none"))
     assert missing.returncode == 2

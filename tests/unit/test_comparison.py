@@ -59,6 +59,109 @@ def test_seeds_are_one_row_and_other_settings_another(tmp_path: Path) -> None:
     assert found.notes == []
 
 
+def cells_of(text: str) -> dict[str, dict[str, str]]:
+    """The first table of a page: cells by row and header."""
+    lines = [re.split(r" *\| *", line)[1:-1] for line in text.splitlines() if line.startswith("|")]
+    end = next((n for n, line in enumerate(lines) if line[0] == "removed labels"), len(lines))
+    return {line[0]: dict(zip(lines[0], line, strict=True)) for line in lines[2:end]}
+
+
+def test_rows_are_paired_with_the_controls_by_seed(tmp_path: Path) -> None:
+    paths = []
+    for seed in range(5):
+        made = {"han": 60.0 + seed, "static": 66.0 + seed, "jomold": 65.0 + seed, "intra": 60.0 + seed + (-1) ** seed}
+        for name, score in made.items():
+            method = {"han": HAN, "static": STATIC, "intra": ("denoise.rule=intra",)}.get(name, ())
+            paths.append(run(tmp_path / f"{name}{seed}", *method, seed=seed, score=score, removed=100))
+    cells = cells_of(report(compare_runs(paths)))
+    assert cells["jomold, denoise.rule=joint"]["Δ han"] == "+5.0 ± 0.0"
+    assert cells["jomold, denoise.rule=joint"]["than han"] == "above"
+    assert cells["jomold, denoise.rule=joint"]["Δ static"] == "−1.0 ± 0.0"
+    assert cells["jomold, denoise.rule=intra"]["than han"] == "open"  # +1 and -1 by turns
+    assert cells["jomold, denoise.rule=intra"]["Δ han"] == "+0.2 ± 1.4"
+    han = next(cells[name] for name in cells if name.startswith("han"))
+    assert (han["Δ han"], han["than han"], han["Δ static"]) == ("-", "-", "−6.0 ± 0.0")
+    assert "gap closed %" not in han  # no run of the true labels is among them
+    other = report(compare_runs(paths[:8]), "event_visual")
+    assert "Δ: difference of ev V" in other
+    assert "Fewer than 5 seeds carry no claim, and every row has 2." in other
+
+
+def test_the_control_of_a_row_is_the_one_that_shares_its_other_settings(tmp_path: Path) -> None:
+    for epochs in (6, 25):
+        run(tmp_path / f"han{epochs}", *HAN, f"train.epochs={epochs}", score=epochs)
+        run(tmp_path / f"jomold{epochs}", f"train.epochs={epochs}", score=epochs + 1, removed=100)
+    run(tmp_path / "wide", "train.batch_size=64", score=30, removed=100)
+    run(tmp_path / "between", "train.epochs=7", score=30, removed=100)
+    found = compare_runs(sorted(tmp_path.iterdir()))
+    cells = cells_of(report(found))
+    shown = {name.split(", ", 1)[1]: line["Δ han"] for name, line in cells.items() if name.startswith("jomold")}
+    assert shown == {
+        "train.batch_size=64, train.epochs=25": "+5.0",
+        "train.batch_size=128, train.epochs=7": "-",
+        "train.batch_size=128, train.epochs=6": "+1.0",
+        "train.batch_size=128, train.epochs=25": "+1.0",
+    }
+    between, wide = found.notes
+    assert between == (
+        "jomold, train.batch_size=128, train.epochs=7 is not compared with han: han, train.epochs=25 and han, "
+        "train.epochs=6 are as near"
+    )
+    assert wide == (
+        "jomold, train.batch_size=64, train.epochs=25 differs from han, train.epochs=25 in more than its method: "
+        "train.batch_size"
+    )
+
+
+def test_a_row_that_removes_next_to_nothing_is_told_to_be_han(tmp_path: Path) -> None:
+    runs = [run(tmp_path / "han", *HAN), run(tmp_path / "some", removed=5), run(tmp_path / "few", *STATIC, removed=4)]
+    text = report(compare_runs(runs))  # of 25 epochs x 40 labels
+    assert '- static, denoise.static_labels.visual=["Speech"] is han in effect: it took out less than 0.5 %' in text
+    assert text.count("in effect") == 1
+
+
+def test_a_network_of_one_modality_has_dashes_and_no_difference(tmp_path: Path) -> None:
+    audio = run(tmp_path / "audio", "model.layers=2", *HAN, score=40, names=("segment_audio", "event_audio"))
+    both = [run(tmp_path / "han", *HAN, score=60), run(tmp_path / "jomold", score=61, removed=100)]
+    cells = cells_of(report(compare_runs([audio, *both])))
+    assert [cells["han, model.layers=2"][name] for name in ("seg A", "seg V", "seg Type", "ev A")] == [
+        "40.0", "-", "-", "40.0"
+    ]  # fmt: skip
+    for damaged in ("segment_type", "segment_audio"):
+        scores = json.loads((audio / "scores.json").read_text())
+        write_json(audio / "scores.json", scores | {"scores": {damaged: 1.0}})
+        with pytest.raises(UserError, match=f"{damaged} is not the scores of one modality or of both"):
+            compare_runs([audio])
+
+
+def test_comma_separated_and_latex(tmp_path: Path) -> None:
+    found = compare_runs([run(tmp_path / "a", seed=3, score=61.5, removed=7), run(tmp_path / "han", *HAN)])
+    first, second, third = report(found, form="csv").splitlines()
+    assert first.startswith("data,simulated,row,seed,segment_audio,")
+    assert second.startswith("tiny,True,jomold,3,61.5,")
+    assert second.endswith(",7,0.5,,7,0.5,")
+    assert third.startswith("tiny,True,han,0,50.0,")
+    tex = report(found, form="tex")
+    assert tex.startswith("% Fewer than 5 seeds carry no claim, and every row has 1.")
+    assert r"jomold & 1 & 61.5" in tex
+
+
+def test_the_folder_of_a_sweep_s_trials(tmp_path: Path) -> None:
+    """Estimators, their ratios, logs and configs are no runs to compare; nothing of them ends the command."""
+    runs = [run(tmp_path / name, seed=n) for n, name in enumerate(("0a", "0b"))]
+    for number in range(2):
+        estimator = run(tmp_path / f"estimator-{number}", seed=number)
+        (estimator / "scores.json").unlink()
+        (estimator / "removals.json").unlink()
+    for name in ("logs", "configs", "ratios"):
+        (tmp_path / name).mkdir()
+    found = compare_runs(sorted(tmp_path.iterdir()))
+    assert [[run.folder.path for run in row.runs] for row in found.rows] == [runs]
+    assert [note.split(" ")[0] for note in found.notes] == [
+        f"{tmp_path / 'estimator-0'}", f"{tmp_path / 'estimator-1'}", "no"
+    ]  # fmt: skip
+
+
 def test_real_data_are_not_called_simulated(tmp_path: Path) -> None:
     text = report(compare_runs([run(tmp_path / "a", data=replace(DATA, simulated=False))]))
     assert "simulated" not in text
@@ -198,7 +301,7 @@ def test_versions_are_told(tmp_path: Path) -> None:
 READ = ("config.yaml", "owner.json", "removals.json", "scores.json", "status.json")
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
-    "half": lambda content: content[: len(content) // 2] + b": [",
+    "half": lambda content: content[: len(content) // 2] + b": [",  # defaults alone may lie behind a cut
     "a list": lambda content: b"[]",
     "another mapping": lambda content: b'{"seed": 0}',
     "binary": lambda content: bytes(range(256)),

@@ -291,6 +291,9 @@ def test_one_estimator_for_all_that_differ_only_in_what_comes_after_it() -> None
         "denoise.audio_threshold=0.3", "denoise.rule=intra", "train.epochs=3", "denoise.warmup_epochs=1"
     )
     assert folder() != folder("run.seed=1")
+    assert folder() == folder("loss.contrastive=0", "loss.audio=3")
+    assert folder() != folder("loss.visual_smoothing=0.9")
+    assert folder() != folder("estimator.loss.contrastive=0")
     assert folder() != folder("estimator.cross_modal=true")
     assert folder() != folder("train.batch_size=64")
     assert folder("train.batch_size=64") == folder("train.batch_size=1024", "estimator.batch_size=64")
