@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jomold_dist.config_fields import NO_SETTINGS, Tree, number, place
+from jomold_dist.config_methods import LargeLossConfig, RefineConfig, SmallLossConfig, StaticLabels
 from jomold_dist.config_roles import decides
 from jomold_dist.score_names import SCORE_NAMES
 
@@ -69,7 +70,7 @@ class ModelConfig:
     attention_dropout: float = number(0.1, 0, 0.99)
     """Dropout in the encoder: on attention weights, after attention, in the feed-forward part."""
     classifier_dropout: float = number(0.5, 0, 0.99)
-    """Dropout on the visual features before the heads."""
+    """Dropout on the visual features before the heads. The paper names none; this is the released code's."""
     gate: Literal["own", "video"] = "own"
     """Whose probability a segment's event needs beside its own: its modality's, or the whole video's (as HAN was
     published)."""
@@ -77,14 +78,6 @@ class ModelConfig:
     """The visual side of the contrastive loss: after the encoder (JoMoLD), or before it (MA)."""
     options: Tree = NO_SETTINGS
     """Settings of another network than han: arguments of its constructor."""
-
-
-@dataclass(frozen=True)
-class StaticLabels:
-    audio: tuple[str, ...] = ()
-    """Categories whose labels the `static` method always removes from the audio modality."""
-    visual: tuple[str, ...] = ()
-    """Categories whose labels the `static` method always removes from the visual modality."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +91,8 @@ class DenoiseConfig:
     mean_batch_size: int | None = number(None, 1)
     """Equation 1's mean as a mean of batch means of this size. None: exact (`released`: `train.batch_size`)."""
     warmup: Literal["linear", "released"] = "linear"
-    """How noise ratios grow: the paper's ramp, or the step that the released code really takes."""
+    """How noise ratios grow: gradually, as the paper says without a formula, or by the step that the released code
+    really takes."""
     warmup_epochs: float | None = number(0.9, 0, above=True)
     """Length of the warm-up in epochs. None: full ratios from the first step."""
     ranking_dropout: bool = False
@@ -121,13 +115,13 @@ class DenoiseConfig:
 @dataclass(frozen=True)
 class LossConfig:
     audio: float = number(2.0, 0)
-    """Weight of the audio loss."""
+    """Weight of the audio loss. The paper gives no weights; these are the released code's."""
     visual: float = number(1.0, 0)
     """Weight of the visual loss."""
     video: float = number(1.0, 0)
     """Weight of the loss of the whole video's prediction, whose labels are never removed."""
     contrastive: float = number(1.0, 0)
-    """Weight of the contrastive loss. 0 leaves it out."""
+    """Weight of the contrastive loss. 0 leaves it out: the paper's rows without CL."""
     contrastive_smoothing: float = number(0.1, 0, 0.99)
     """Share of the contrastive target that is spread over the other segments."""
     contrastive_form: Literal["log_of_sum", "sum_of_logs"] = "log_of_sum"
@@ -153,7 +147,8 @@ class EstimatorLossConfig:
     video: float = number(1.0, 0)
     """Weight of the estimator's loss of the whole video's prediction."""
     contrastive: float = number(1.0, 0)
-    """Weight of the estimator's contrastive loss. 0 leaves it out."""
+    """Weight of the estimator's contrastive loss. 0 leaves it out. The paper takes only cross-modal attention from the
+    estimator, and does not use this loss in label denoising (Table 1); the released code trains the estimator so."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +156,7 @@ class EstimatorConfig:
     cross_modal: bool = False
     """Give the estimator cross-modal attention (the ablation of Table 2c)."""
     epochs: int = number(25, 1)
-    """Epochs of the estimator."""
+    """Epochs of the estimator. The paper names none; the released code gives it the model's."""
     batch_size: int | None = number(None, 1)
     """Videos in an optimizer batch of the estimator. None: `train.batch_size`."""
     keep_predictions: bool = False
@@ -200,7 +195,8 @@ class TrainConfig:
     """A feature, loss or gradient that is not finite: end with the videos' names, or name them and skip the step
     (noise ratios: leave the videos out)."""
     selection: Literal[SCORE_NAMES] = "segment_type"  # type: ignore[valid-type]
-    """The validation score by which the best epoch is chosen (`released`: event_audio)."""
+    """The validation score by which the best epoch is chosen (`released`: event_audio). The paper does not say which;
+    this is HAN's."""
     selection_ties: Literal["first", "last"] = "first"
     """Which of equally good epochs is kept (`released`: last)."""
 
@@ -264,6 +260,9 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     denoise: DenoiseConfig = field(default_factory=DenoiseConfig)
     estimator: EstimatorConfig = field(default_factory=EstimatorConfig)
+    small_loss: SmallLossConfig = field(default_factory=SmallLossConfig)
+    refine: RefineConfig = field(default_factory=RefineConfig)
+    large_loss: LargeLossConfig = field(default_factory=LargeLossConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

@@ -12,15 +12,19 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch.distributed as dist
 from tqdm import tqdm
 
 from jomold_dist.command_line import PrintError, exit_code, say
 from jomold_dist.config import Config, DistributedConfig
 from jomold_dist.distributed.agreement import agree_on_settings
+from jomold_dist.distributed.devices import describe_device
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.world import World, agree_on_errors, open_world
 from jomold_dist.errors import SUCCESS, USER_ERROR, ConfigError, LostRankError, NonFiniteError, StoppedError, UserError
 from jomold_dist.stopping import leave_in_peace
+
+logger = logging.getLogger(__name__)
 
 EXIT_CODE_FILE = "JOMOLD_DIST_EXIT_CODE_FILE"
 
@@ -55,11 +59,12 @@ def _run(
         config = load()
     except UserError as error:
         failure = error
-    where = DistributedConfig(device="cpu") if config is None else config.distributed
+    device = None if config is None else config.distributed.device
+    patience = (DistributedConfig() if config is None else config.distributed).timeout_seconds
     world: World | None = None
     reached: int | None = None
     try:
-        with open_world(where.device, where.timeout_seconds) as world:
+        with open_world(device, patience) as world:
             set_up_logging(world)
             try:
                 with agree_on_errors(world):
@@ -67,6 +72,7 @@ def _run(
                         raise failure
                 assert config is not None
                 agree_on_settings(config, options, world)
+                tell_where(config, world)
                 body(config, world)
                 reached = SUCCESS
             except (UserError, NonFiniteError, StoppedError) as error:
@@ -98,6 +104,15 @@ def _run(
     except Exception as error:
         traceback.print_exc()
         return exit_code(error)
+
+
+def tell_where(config: Config, world: World) -> None:
+    """One line of where this computes, and a warning where GPUs stay idle."""
+    ranks = "1 rank" if world.size == 1 else f"{world.size} ranks"
+    backend = f" over {dist.get_backend()}" if world.size > 1 else ""
+    logger.info("%s on %s%s, %s", ranks, describe_device(world.device), backend, config.train.precision)
+    if world.why_cpu and world.is_main:
+        logger.warning("computing on CPUs: %s", world.why_cpu)
 
 
 def set_up_logging(world: World) -> None:

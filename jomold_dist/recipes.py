@@ -1,4 +1,4 @@
-"""The recipes: named bundles of settings, below what is given by name."""
+"""The recipes: named bundles of settings, below what is given by name; and what the paper leaves open."""
 
 from __future__ import annotations
 
@@ -25,4 +25,24 @@ RECIPES: dict[str, dict[str, Any]] = {
         "train.selection": "event_audio",
         "train.selection_ties": "last",
     },
+}
+
+# Settings of which the paper does not tell, and where the value of recipe `paper` comes from.
+LEFT_OPEN: dict[str, str] = {
+    "loss.audio": "The released code; the paper gives no weights of the loss terms.",
+    "loss.visual": "As above.",
+    "loss.video": "As above.",
+    "loss.contrastive": (
+        "The released code. The paper names MA's loss; the released code takes the logarithm of the weighted sum over "
+        "segments where MA sums logarithms, and compares features after the encoder on both sides."
+    ),
+    "estimator.loss.contrastive": (
+        "The released code. The paper changes nothing of the estimator but cross-modal attention, and says that the "
+        "contrastive loss is not used in label denoising."
+    ),
+    "estimator.epochs": "The released code: as many as the model's, with the same batch size and learning rate.",
+    "model.classifier_dropout": "The released code, on the visual features alone; HAN has none.",
+    "model.attention_dropout": "HAN and the released code.",
+    "denoise.warmup": "The paper says that ratios grow gradually, and gives no formula: a ramp, in `released` a step.",
+    "train.selection": "HAN; `released` has its own, and says so above.",
 }

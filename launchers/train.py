@@ -14,21 +14,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from jomold_dist.command_line import command, exit_code, tell, training_parser
 from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
-from jomold_dist.denoising.noise_ratio import read_noise_ratios
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.presence import naming_lost_ranks
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import SUCCESS, ConfigError, StoppedError
 from jomold_dist.launching import launch, progress_bar
 from jomold_dist.methods.registry import checked, method_class
-from jomold_dist.reading import is_there
 from jomold_dist.stopping import StopRequest, hear_signals
 from jomold_dist.tables import scores_table
 from jomold_dist.tracking import open_recorder, ui_command
@@ -36,10 +34,9 @@ from jomold_dist.training.forecast import forecast
 from jomold_dist.training.forecast_report import forecast_report
 from jomold_dist.training.preflight import SPLITS, inspect_run, prepare_run
 from jomold_dist.training.recorder import NullRecorder
-from jomold_dist.training.removal_table import removal_table
+from jomold_dist.training.removal_table import removals_of
 from jomold_dist.training.run import Run, no_progress
 from jomold_dist.training.run_folder import RunFolder
-from jomold_dist.training.run_reading import read_removals
 from jomold_dist.training.stages import run_stages
 
 
@@ -108,12 +105,6 @@ def train(config: Config, world: World, stop: StopRequest, until: str | None) ->
         print(f"run folder: {folder.path}")
         if (folder.path / "mlflow.json").exists():
             print(f"look at it: {ui_command(config)}")
-
-
-def removals_of(folder: RunFolder, names: Sequence[str]) -> str | None:
-    """What the finished run in a folder removed, by category; None if it was to remove nothing."""
-    ratios = read_noise_ratios(folder.noise_ratios, names) if is_there(folder.noise_ratios) else None
-    return removal_table(read_removals(folder), ratios, names)
 
 
 if __name__ == "__main__":

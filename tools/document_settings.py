@@ -20,7 +20,7 @@ from jomold_dist.command_line import command, command_parser
 from jomold_dist.config import Config
 from jomold_dist.config_fields import Tree
 from jomold_dist.config_values import Setting, schema
-from jomold_dist.recipes import RECIPES
+from jomold_dist.recipes import LEFT_OPEN, RECIPES
 from jomold_dist.tuning.config import SweepConfig
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
@@ -73,7 +73,7 @@ def page() -> str:
             for name in names
         ]
         lines.append("")
-    return "\n".join([*lines, *recipe_table(settings)])
+    return "\n".join([*lines, *recipe_table(settings), *open_table(settings)])
 
 
 def help_texts(cls: type = Config, prefix: str = "") -> dict[str, str]:
@@ -135,6 +135,18 @@ def recipe_table(settings: dict[str, Setting]) -> list[str]:
         cells = [recipe.get(name, settings[name].default) for recipe in RECIPES.values()]
         lines.append(f"| `{name}` | {' | '.join(map(show, cells))} |")
     return [*lines, ""]
+
+
+def open_table(settings: dict[str, Setting]) -> list[str]:
+    """What the paper does not say, and where its value comes from."""
+    return [
+        "What the paper leaves open, and where the value of `paper` comes from:",
+        "",
+        "| setting | `paper` | from |",
+        "| --- | --- | --- |",
+        *(f"| `{name}` | {show(settings[name].default)} | {escape(source)} |" for name, source in LEFT_OPEN.items()),
+        "",
+    ]
 
 
 def show(value: Any) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import tarfile
 import zlib
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
-from webdataset.writer import TarWriter
 
 from jomold_dist.data.manifest import FeatureSpec, RecordLayout
 from jomold_dist.data.records import (
@@ -113,7 +113,7 @@ def _write(path: Path, videos: Iterable[Video], form: ShardFormat, taken: Set[st
     problems: list[str] = []
     with path.open("wb") as file:
         target = _Hashing(file)
-        with TarWriter(target, encoder=False, mtime=0, user="", group="") as writer:
+        with tarfile.open(fileobj=cast(BinaryIO, target), mode="w|") as tar:  # to which it only ever writes
             try:
                 for video in videos:
                     try:
@@ -127,15 +127,22 @@ def _write(path: Path, videos: Iterable[Video], form: ShardFormat, taken: Set[st
                     most = max(most, len(video.labels))
                     if problems:
                         continue  # nothing is kept, but every bad video is to be named
-                    writer.user = checksum_text(zlib.crc32(b"".join(content for _, content in members)))
+                    owner = checksum_text(zlib.crc32(b"".join(content for _, content in members)))
                     for ending, content in members:
-                        writer.write({"__key__": video.key, ending: content})  # one at a time: it sorts by ending
-                        writer.user = ""
+                        _add_member(tar, f"{video.key}.{ending}", content, owner)
+                        owner = ""
             except DataError as error:
                 problems += error.problems
     if problems:
         raise BadVideosError(*problems)
     return WrittenShard(target.bytes, target.hexdigest(), tuple(positives.tolist()), most, tuple(keys))
+
+
+def _add_member(tar: tarfile.TarFile, name: str, content: bytes, owner: str) -> None:
+    """A file of the tar whose header tells nothing of this machine. The first of a video has its checksum as owner."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mode, member.uname = len(content), 0o444, owner
+    tar.addfile(member, io.BytesIO(content))
 
 
 def _check(video: Video, form: ShardFormat, repeated: bool) -> None:

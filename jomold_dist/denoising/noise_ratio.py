@@ -125,12 +125,14 @@ def estimate_noise_ratios(
     A label counts as noise if its probability over the category's mean probability (over all N videos) is below the
     threshold. `visual_scale` multiplies the visual probability but not its mean. `mean_batch_size` replaces the exact
     mean by the unweighted mean of the means of consecutive batches, as the released code has it. A category without
-    positives gets 0. ValueError for what is no probability.
+    positives gets 0. Probabilities are brought to the labels' device. ValueError for what is no probability.
     """
+    audio_prob, visual_prob = audio_prob.to(labels.device), visual_prob.to(labels.device)
     sums = ProbabilitySums(len(labels), labels.shape[1], mean_batch_size, labels.device)
     sums.add(torch.arange(len(labels), device=labels.device), audio_prob, visual_prob)
     video, category = labels.bool().nonzero(as_tuple=True)
-    positives = Predictions(category, audio_prob[video, category], visual_prob[video, category], *sums.means())
+    means = (mean.to(labels.device) for mean in sums.means())  # which are on the CPU
+    positives = Predictions(category, audio_prob[video, category], visual_prob[video, category], *means)
     return positives.noise_ratios(audio_threshold, visual_threshold, visual_scale)
 
 

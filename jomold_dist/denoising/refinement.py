@@ -20,11 +20,11 @@ DRAWS = 64
 
 
 def count_errors(prob: Tensor, labels: Tensor) -> Tensor:
-    """In how many videos each category is judged wrongly: probabilities and labels (n, C) -> int64 (C,).
+    """In how many videos each category is judged wrongly: probabilities (..., n, C), labels (n, C) -> int64 (..., C).
 
     Absent labels count as well as present ones. Counts of parts of a split add up to those of the whole, exactly.
     """
-    return ((prob > 0.5) != labels.bool()).sum(0)
+    return ((prob > 0.5) != labels.bool()).sum(-2)
 
 
 def error_rates(errors: Tensor, videos: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""PURE: how well an estimator tells the videos with a label from those without it.
+"""How well an estimator tells the videos with a label from those without it.
 
 Equation 1 calls a label noise if its probability is below θ times the category's mean. Where the estimator has hardly
 learnt a category, all probabilities lie near that mean, and a θ above 1 calls nearly every label noise, whatever the

@@ -17,7 +17,8 @@ from torch import Tensor
 from jomold_dist.denoising.ranking import ByCategory
 from jomold_dist.models.losses import bernoulli_divergence, binary_cross_entropy
 
-Agreeing = Literal["drop", "keep"]
+Agreeing = Literal["keep", "drop", "rank"]
+"""What becomes of labels on which both networks agree."""
 
 
 def joint_loss(first: Tensor, second: Tensor, target: Tensor | float, agreement: float) -> Tensor:
@@ -45,46 +46,31 @@ def forget_jointly(category: Tensor, valid: Tensor, loss: Tensor, rate: Tensor) 
 
 
 def forget_crosswise(
-    category: Tensor,
-    valid: Tensor,
-    losses: Tensor,
-    rate: Tensor,
-    disagreeing: Tensor | None = None,
-    agreeing: Agreeing = "drop",
+    category: Tensor, valid: Tensor, losses: Tensor, disagreeing: Tensor, rate: Tensor, agreeing: Agreeing
 ) -> Tensor:
     """Co-teaching's choice in one modality: what each network forgets is what the *other* one finds hard, bool (2, N).
 
-    `losses` (2, N) are those of network 1 and 2; row k of the result is for training network k. With `disagreeing` (N,)
-    the choice is Co-teaching+'s, among the n labels of a category on which the networks disagree. The others, on which
-    they agree, have no part in the training of either network (`drop`; in a category without any disagreement all
-    labels are chosen from instead), or keep their weight (`keep`; without disagreement nothing is forgotten).
+    `losses` (2, N) are those of network 1 and 2; row k of the result is for training network k. The choice is among the
+    n labels of a category on which the networks disagree, `disagreeing` (N,). Those on which they agree keep their
+    weight (`keep`), or have no part in the training of either network (`drop`, Co-teaching+ as published; in a category
+    without any disagreement all labels are chosen from instead), or are chosen from as well (`rank`, Co-teaching).
     """
-    chosen_from = _chosen_from(category, valid, len(rate), disagreeing, agreeing)
+    chosen_from = _chosen_from(category, valid, disagreeing, len(rate), agreeing)
     ranked = ByCategory.of(category, chosen_from, len(rate))
     small = torch.stack([_small(ranked, loss, rate) for loss in losses.flip(0)])
-    kept = small & chosen_from
-    if agreeing == "keep":
-        kept = kept | ~chosen_from
+    kept = small | ~chosen_from if agreeing == "keep" else small & chosen_from
     return valid & ~kept
 
 
-def count_forgotten(
-    category: Tensor,
-    valid: Tensor,
-    rate: Tensor,
-    disagreeing: Tensor | None = None,
-    agreeing: Agreeing = "drop",
-) -> Tensor:
-    """How many labels of each category are forgotten for their loss, the ⌊R·n⌋ of the choices above: int64 (C,)."""
-    chosen_from = _chosen_from(category, valid, len(rate), disagreeing, agreeing)
+def count_forgotten(category: Tensor, valid: Tensor, disagreeing: Tensor, rate: Tensor, agreeing: Agreeing) -> Tensor:
+    """How many labels of each category are forgotten for their loss, the ⌊R·n⌋ of `forget_crosswise`: int64 (C,)."""
+    chosen_from = _chosen_from(category, valid, disagreeing, len(rate), agreeing)
     return ByCategory.of(category, chosen_from, len(rate)).share(rate)
 
 
-def _chosen_from(
-    category: Tensor, valid: Tensor, categories: int, disagreeing: Tensor | None, agreeing: Agreeing
-) -> Tensor:
+def _chosen_from(category: Tensor, valid: Tensor, disagreeing: Tensor, categories: int, agreeing: Agreeing) -> Tensor:
     """The rows among which Co-teaching+ chooses, bool (N,)."""
-    if disagreeing is None:
+    if agreeing == "rank":
         return valid
     inside = valid & disagreeing
     if agreeing == "keep":

@@ -177,7 +177,8 @@ def _prepare(world: World, settings: Mapping[str, Any]) -> None:
     if "log_level" not in settings:
         logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", r"`torch.distributed.\w+_tensor` is deprecated", FutureWarning)
-    os.environ.setdefault("LOCAL_RANK", str(world.local_rank))  # read by stage 3, and not there with one rank
+    # DeepSpeed reads it as the number of the GPU. Stage 3 reads it always, and with one rank it is not there.
+    os.environ["LOCAL_RANK"] = str(world.local_rank if world.device.index is None else world.device.index)
     if not dist.is_initialized():
         backend = "nccl" if world.device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ import torch
 import torch.distributed as dist
 import torch.distributed.nn.functional  # before any process group: see `open_world`
 
+from jomold_dist.distributed.devices import Choice, Sight, choose, device_of, from_json, look
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.meeting import meet
 from jomold_dist.distributed.presence import Presence, naming_lost_ranks
@@ -31,6 +33,8 @@ class World:
     local_size: int
     device: torch.device
     presence: Presence | None = field(default=None, repr=False, compare=False)
+    why_cpu: str = ""
+    """Why the ranks compute on CPUs although there are GPUs."""
 
     @property
     def is_main(self) -> bool:
@@ -38,12 +42,14 @@ class World:
 
 
 @contextmanager
-def open_world(device: Literal["auto", "cpu", "cuda"] = "auto", timeout_seconds: float = 600) -> Iterator[World]:
+def open_world(device: Literal["auto", "cpu", "cuda"] | None = "auto", timeout_seconds: float = 600) -> Iterator[World]:
     """Collective: joins the process group that the launcher's environment describes; all ranks leave it together.
 
-    See `environment.py`; without its variables this is a world of one, which needs no process group. Sets the threads
-    of this process to its share of the node's cores, unless OMP_NUM_THREADS is set. Where a collective fails inside,
-    LostRankError names the rank that is missing. ConfigError for an environment that describes no world.
+    See `environment.py`; without its variables this is a world of one, which needs no process group. All ranks use one
+    kind of device, which they settle before the group is made (`devices.choose`; None: this rank's settings cannot be
+    read, and all meet on CPUs to be told). Sets the threads of this process to its share of the node's cores, unless
+    OMP_NUM_THREADS is set. Where a collective fails inside, LostRankError names the rank that is missing. ConfigError,
+    on every rank, for an environment that describes no world or for GPUs that are wanted and missing.
 
     Gloo's threads end with the group, if nothing else refers to it. They must: one that drops a tensor while the
     interpreter shuts down aborts the process (-6 instead of 0). `torch.distributed.nn.functional`, which DDP imports,
@@ -51,20 +57,19 @@ def open_world(device: Literal["auto", "cpu", "cuda"] = "auto", timeout_seconds:
     """
     place = read_environment(os.environ)
     rank, size, local_rank, local_size = place.rank, place.size, place.local_rank, place.local_size
-    where = _choose_device(device, local_rank, local_size)
-    if where.type == "cuda":
-        torch.cuda.set_device(where)
-    else:
-        _keep_freed_memory()
-        if "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // local_size))
+    sight = look(rank, local_rank, local_size, device)
     if size == 1:
-        yield World(rank, size, local_rank, local_size, where)
+        choice = choose([sight])
+        yield World(rank, size, local_rank, local_size, _enter_device(sight, choice), why_cpu=choice.why)
         return
     timeout = timedelta(seconds=timeout_seconds)
     store = meet(place, timeout_seconds)
     with Presence(store, rank, size) as presence:
         with naming_lost_ranks(presence):
+            choice = _choose_together(store, sight, size)
+            where = _enter_device(sight, choice)
             dist.init_process_group(
                 "nccl" if where.type == "cuda" else "gloo",
                 store=dist.PrefixStore("ranks", store),
@@ -75,9 +80,39 @@ def open_world(device: Literal["auto", "cpu", "cuda"] = "auto", timeout_seconds:
             )
         try:
             with presence.taking_part():
-                yield World(rank, size, local_rank, local_size, where, presence)
+                yield World(rank, size, local_rank, local_size, where, presence, choice.why)
         finally:
             dist.destroy_process_group()
+
+
+def _choose_together(store: dist.Store, sight: Sight, size: int) -> Choice:
+    """Collective, through the store: rank 0 reads what all ranks see and decides. ConfigError on every rank."""
+    own = dist.PrefixStore("devices", store)
+    own.set(str(sight.rank), json.dumps(asdict(sight)))
+    if sight.rank == 0:
+        problem, choice = "", Choice("cpu")
+        try:
+            choice = choose([from_json(json.loads(own.get(str(rank)))) for rank in range(size)])
+        except ConfigError as error:
+            problem = str(error)
+        own.set("chosen", json.dumps([problem, choice.kind, choice.why]))
+    problem, kind, why = json.loads(own.get("chosen"))
+    if own.add("read", 1) == size:
+        own.set("everybody", "")
+    if problem:
+        own.wait(["everybody"])  # the store may live in rank 0, which leaves now
+        raise ConfigError(problem)
+    return Choice(kind, why)
+
+
+def _enter_device(sight: Sight, choice: Choice) -> torch.device:
+    """This rank's device, made ready."""
+    where = device_of(sight, choice)
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+    else:
+        _keep_freed_memory()
+    return where
 
 
 def _keep_freed_memory() -> None:
@@ -92,22 +127,12 @@ def _keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, (1 << 31) - 1)
 
 
-def _choose_device(device: str, local_rank: int, local_size: int) -> torch.device:
-    gpus = torch.cuda.device_count() if device != "cpu" else 0
-    if device == "cuda" and gpus < local_size:
-        raise ConfigError(
-            f"distributed.device = 'cuda' needs a GPU a rank, but this node has {local_size} ranks and {gpus} GPUs; "
-            "start fewer ranks or set distributed.device=cpu"
-        )
-    return torch.device("cuda", local_rank) if gpus >= local_size > 0 else torch.device("cpu")
-
-
 def gather_rows(rows: torch.Tensor, world: World) -> torch.Tensor:
     """Collective: the same-shaped `rows` of every rank, stacked by rank: (size, *rows.shape)."""
     if world.size == 1:
         return rows.unsqueeze(0)
     gathered = rows.new_empty((world.size, *rows.shape))
-    dist.all_gather_single(gathered.view(-1), rows.contiguous().view(-1))
+    dist.all_gather(list(gathered.unbind(0)), rows.contiguous())
     return gathered
 
 

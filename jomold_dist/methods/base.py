@@ -134,6 +134,10 @@ class Method:
         """The columns (n, K) of labels whose scores, as `score` gave them, are these (n,)."""
         raise NotImplementedError(f"{type(self).__name__} has columns but no columns_of")
 
+    def positive_targets(self) -> tuple[float, float]:
+        """The target that a label has unless it is taken out: audio, visual."""
+        return 1.0, (1 + self.config.loss.visual_smoothing) / 2
+
     def choose(self, rows: Rows, moment: Moment) -> Choice:
         """The labels that are taken out, of the whole optimizer batch; the same on every rank."""
         raise NotImplementedError(f"{type(self).__name__} has columns but no choose")

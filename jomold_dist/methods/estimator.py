@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
-from jomold_dist.config import Config, DenoiseConfig, EstimatorConfig
+from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
+from jomold_dist.denoising.noise_ratio import read_noise_ratios
+from jomold_dist.errors import UserError
 from jomold_dist.methods.han import Han
 from jomold_dist.models.network import Network
 from jomold_dist.models.registry import build_network
@@ -43,11 +46,11 @@ def ratio_stages(config: Config) -> tuple[Stage, ...]:
     return (FoundRatios(),)
 
 
-def essential_ratios(config: Config) -> Config:
-    """The config without what does not decide noise ratios."""
-    if config.denoise.ratios == "estimated":
-        return config
-    plain = DenoiseConfig()
-    names = ("audio_threshold", "visual_threshold", "visual_scale", "mean_batch_size")
-    denoise = replace(config.denoise, **{name: getattr(plain, name) for name in names})
-    return replace(config, denoise=denoise, estimator=EstimatorConfig())
+def ratio_problems(config: Config, manifest: Manifest) -> list[str]:
+    """What is wrong with the file that noise ratios come from."""
+    if config.denoise.ratio_file is not None:
+        try:
+            read_noise_ratios(Path(config.denoise.ratio_file), manifest.categories.names)
+        except UserError as error:
+            return [str(error)]
+    return []

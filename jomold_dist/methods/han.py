@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from jomold_dist.config import Config, DenoiseConfig, EstimatorConfig
+from jomold_dist.config import Config
 from jomold_dist.methods.base import Method
+from jomold_dist.methods.essential import without_denoising
 from jomold_dist.training.stage import Stage
 from jomold_dist.training.trained import Trained
 
@@ -19,4 +18,4 @@ class Han(Method):
 
     @classmethod
     def essential(cls, config: Config) -> Config:
-        return replace(config, recipe="paper", denoise=DenoiseConfig(), estimator=EstimatorConfig())
+        return without_denoising(config)

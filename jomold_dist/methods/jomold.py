@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +11,12 @@ from torch import Tensor
 
 from jomold_dist.config import Config, StaticLabels
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.denoising.noise_ratio import NoiseRatios, read_noise_ratios
+from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.denoising.removal import Rows, count_candidates, remove_rows
 from jomold_dist.denoising.warmup import warmup_factor
-from jomold_dist.errors import UserError
 from jomold_dist.methods.base import Choice, Method, Moment
-from jomold_dist.methods.estimator import essential_ratios, ratio_stages
+from jomold_dist.methods.essential import essential_ratios, without_sections
+from jomold_dist.methods.estimator import ratio_problems, ratio_stages
 from jomold_dist.models.losses import binary_cross_entropy
 from jomold_dist.models.network import Network
 from jomold_dist.training.stage import Stage
@@ -44,17 +43,12 @@ class Jomold(Method):
 
     @classmethod
     def problems(cls, config: Config, manifest: Manifest) -> list[str]:
-        if config.denoise.ratio_file is not None:
-            try:
-                read_noise_ratios(Path(config.denoise.ratio_file), manifest.categories.names)
-            except UserError as error:
-                return [str(error)]
-        return []
+        return ratio_problems(config, manifest)
 
     @classmethod
     def essential(cls, config: Config) -> Config:
         denoise = replace(config.denoise, static_labels=StaticLabels())
-        return essential_ratios(replace(config, recipe="paper", denoise=denoise))
+        return essential_ratios(replace(without_sections(config), denoise=denoise))
 
     def score(self, network: Network, begun: Any, outputs: Any | None) -> tuple[Tensor, ...]:
         """The ranking pass's probabilities, audio and visual."""
@@ -62,9 +56,7 @@ class Jomold(Method):
 
     def columns_of(self, *scored: Tensor) -> Tensor:
         """Losses against the targets that the labels would have: 1, and the smoothed 1 of the visual modality."""
-        audio_prob, visual_prob = scored
-        smoothing = self.config.loss.visual_smoothing
-        losses = binary_cross_entropy(audio_prob, 1.0), binary_cross_entropy(visual_prob, (1 + smoothing) / 2)
+        losses = [binary_cross_entropy(p, y) for p, y in zip(scored, self.positive_targets(), strict=True)]
         return torch.stack(losses, dim=1)
 
     def choose(self, rows: Rows, moment: Moment) -> Choice:

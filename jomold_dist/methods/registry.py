@@ -19,6 +19,12 @@ METHODS = {
     "han": "jomold_dist.methods.han:Han",
     "static": "jomold_dist.methods.static:Static",
     "jomold": "jomold_dist.methods.jomold:Jomold",
+    "coteaching-plus": "jomold_dist.methods.coteaching:CoteachingPlus",
+    "jocor": "jomold_dist.methods.jocor:Jocor",
+    "ma": "jomold_dist.methods.ma:Ma",
+    "true": "jomold_dist.methods.true:TruthTaught",
+    "random": "jomold_dist.methods.random:Random",
+    "large-loss": "jomold_dist.methods.large_loss:LargeLoss",
 }
 
 

@@ -9,9 +9,9 @@ a second stand for its regions, and sigmoids with binary cross-entropy stand for
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from jomold_dist.models.event_network import HIDDEN, EventNetwork, SegmentHead, Streams
+from jomold_dist.models.event_network import HIDDEN, EventNetwork, Streams
 from jomold_dist.models.network import FeatureSizes
 
 
@@ -20,7 +20,7 @@ class Ave(EventNetwork):
 
     def __init__(self, num_classes: int, feature_sizes: FeatureSizes, frames_per_segment: int = 1) -> None:
         super().__init__(num_classes, feature_sizes, frames_per_segment)
-        self.event_head = SegmentHead(4 * HIDDEN, num_classes)
+        self.event_head = nn.Sequential(nn.ReLU(), nn.Linear(4 * HIDDEN, 64), nn.ReLU(), nn.Linear(64, num_classes))
 
     def segment_scores(self, streams: Streams) -> Tensor:
         """Scores of the audio-visual part, before the sigmoid: (B, T, C)."""

@@ -1,9 +1,9 @@
 """What the two audio-visual event networks, AVE and AVSDN, share: their front end, and what makes parsers of them.
 
 Both were made for one event a video that is seen and heard at once. To parse videos they get an audio and a visual
-branch, each trained by multiple-instance learning: the label of a video is that of its most probable segment. The
-audio-visual part is trained by the video's labels in the same way, and its probability of the video opens the gate for
-segments of both modalities.
+branch, a linear layer on a recurrent one, each trained by multiple-instance learning: a video is as probable as its
+most probable segment. The audio-visual part is trained by the video's labels in the same way, and its probability of
+the video opens the gate for segments of both modalities.
 
 Shapes: B videos, T segments, k frames a segment, C categories, D = 512 projected visual features.
 """
@@ -65,13 +65,6 @@ class FrameAttention(nn.Module):
         return weights
 
 
-class SegmentHead(nn.Sequential):
-    """Scores of segments: (B, T, width) -> (B, T, C)."""
-
-    def __init__(self, width: int, num_classes: int) -> None:
-        super().__init__(nn.ReLU(), nn.Linear(width, 64), nn.ReLU(), nn.Linear(64, num_classes))
-
-
 class EventNetwork(Network):
     """Base of AVE and AVSDN. `frames_per_segment` is k; with k = 1 there is nothing to attend to, and no attention."""
 
@@ -88,8 +81,8 @@ class EventNetwork(Network):
         self.attention = FrameAttention(audio, frames_per_segment) if frames_per_segment > 1 else None
         self.audio_recurrent = BidirectionalLSTM(audio, HIDDEN)
         self.visual_recurrent = BidirectionalLSTM(WIDTH, HIDDEN)
-        self.audio_head = SegmentHead(2 * HIDDEN, num_classes)
-        self.visual_head = SegmentHead(2 * HIDDEN, num_classes)
+        self.audio_head = nn.Linear(2 * HIDDEN, num_classes)
+        self.visual_head = nn.Linear(2 * HIDDEN, num_classes)
 
     @classmethod
     def data_form(cls, manifest: Manifest) -> dict[str, Any]:

@@ -98,6 +98,8 @@ def load_model(path: Path) -> Network:
     info = _info(metadata, path)
     try:
         network = network_of(info.form)
+        if (number := info.form.get("num_classes", len(info.categories))) != len(info.categories):
+            raise ValueError(f"a network of {number} categories, and names of {len(info.categories)}")
         if all(tensor.dtype == torch.float64 for tensor in state.values()):
             network.double()
         network.load_state_dict(state)

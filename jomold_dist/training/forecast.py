@@ -1,4 +1,4 @@
-"""PURE: what a run would do on some number of ranks: steps, videos, bytes and memory, from its config and manifest.
+"""What a run would do on some number of ranks: steps, videos, bytes and memory, from its config and manifest.
 
 Sizes are in bytes, and for the rank that has most of it. Nothing is read but the manifest, and nothing is computed
 that a real run would compute: the network is built without values.

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from jomold_dist.denoising.noise_ratio import NoiseRatios
+from jomold_dist.denoising.noise_ratio import NoiseRatios, read_noise_ratios
 from jomold_dist.labels import MODALITIES
+from jomold_dist.reading import is_there
 from jomold_dist.tables import markdown_table
+from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.training.run_reading import read_removals
 
 HEADER = ["category, modality", "labels", "ratio", "intended", "candidates", "removed", "precision %"]
 MOST_ROWS = 12
@@ -60,6 +63,13 @@ def removal_table(removals: Mapping[str, Any], ratios: NoiseRatios | None, names
     columns = slice(None) if rows[0].rightly is not None else slice(-1)
     table = markdown_table(HEADER[columns], [row.cells()[columns] for row in rows])
     return f"Labels removed in an epoch of the training split (mean of {epochs}); intended: ratio × labels\n\n{table}"
+
+
+def removals_of(folder: RunFolder, names: Sequence[str]) -> str | None:
+    """The table of a finished run's folder, for the categories `names`. What `read_removals` and `read_noise_ratios`
+    raise."""
+    ratios = read_noise_ratios(folder.noise_ratios, names) if is_there(folder.noise_ratios) else None
+    return removal_table(read_removals(folder), ratios, names)
 
 
 def _together(rows: Sequence[_Row]) -> _Row:

@@ -52,6 +52,11 @@ class RunFolder:
         return self.path / "estimator_predictions.npz"
 
     @property
+    def refined_labels(self) -> Path:
+        """The labels that a stage has marked for removal, where the method has such a stage."""
+        return self.path / "refined_labels.npz"
+
+    @property
     def history(self) -> Path:
         return self.path / "history.jsonl"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from jomold_dist.config import Config, DenoiseConfig, LossConfig, ModelConfig, TrainConfig
+from jomold_dist.config_fields import NO_SETTINGS
 from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
 from jomold_dist.data.plan import rank_positions
@@ -16,7 +18,7 @@ from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.distributed.world import World
 from jomold_dist.labels import CategorySet
 from jomold_dist.methods.base import Moment
-from jomold_dist.methods.jomold import Jomold
+from jomold_dist.methods.registry import method_class
 from jomold_dist.models.registry import build_network
 from jomold_dist.training.step import TrainStep
 from jomold_dist.training.stopwatch import Stopwatch
@@ -56,12 +58,14 @@ def plain_config(**train: Any) -> Config:
 
 
 def make_step(world: World, config: Config, cross_modal: bool = True) -> TrainStep:
-    """Collective: jomold's step, with the same parameters on every call. With these, no loss is near another one where
-    it is decided what is removed."""
+    """Collective: the step of the config's method, with the same parameters on every call. With these, no loss is near
+    another one where it is decided what is removed."""
     torch.manual_seed(10)
     ratio = torch.linspace(0.2, 1.0, CATEGORIES, dtype=torch.float64)
-    method = Jomold(config, manifest(), {"noise_ratios": NoiseRatios(ratio.flip(0), ratio)}, world.device)
-    network = build_network(config.model, manifest(), cross_modal)
+    marked = np.packbits(np.random.default_rng(6).random((2, 67, CATEGORIES)) < 0.4, axis=2)
+    found = {"noise_ratios": NoiseRatios(ratio.flip(0), ratio), "labels": marked}
+    method = method_class(config.method)(config, manifest(), found, world.device)
+    network = method.network(config, manifest()) if cross_modal else build_network(config.model, manifest(), False)
     capacity = -(-BATCH // world.size) * CATEGORIES
     return TrainStep(method, network, world, 0, Stopwatch(world.device), capacity)
 
@@ -82,11 +86,18 @@ def own_batch(world: World, number: int, features: dict[str, torch.Tensor], labe
 
 
 def take_steps(
-    world: World, micro_batch: int, kind: str = "plain", optimizer: str = "adam", poison: int | None = None
+    world: World,
+    micro_batch: int,
+    kind: str = "plain",
+    optimizer: str = "adam",
+    poison: int | None = None,
+    settings: Mapping[str, Any] = NO_SETTINGS,
+    first: int = 0,
 ) -> dict[str, Any]:
-    """Collective: three optimizer steps of jomold in float64 without dropout. Per step: removed labels as (video,
-    mask, category) and the gradient; at the end the parameters."""
+    """Collective: three optimizer steps, from `first` on, in float64 without dropout, of jomold or what the settings
+    say. Per step: removed labels as (video, mask, category) and the gradient; at the end the parameters."""
     config = plain_config(micro_batch_size=micro_batch, precision="float64", optimizer=optimizer)
+    config = replace(config, **settings)
     step = make_step(world, config)
     removed, gradients = [], []
     update = step.engine.step
@@ -100,7 +111,7 @@ def take_steps(
     if poison is not None:
         features["motion"][poison, 1, 2] = float("nan")
     for number in range(len(STEPS)):
-        report = step(own_batch(world, number, features, labels), Moment(number, len(STEPS)), 5e-4)
+        report = step(own_batch(world, number, features, labels), Moment(first + number, len(STEPS)), 5e-4)
         removed.append(sorted(zip(report.keys, report.mask.tolist(), report.category.tolist(), strict=True)))
     parameters = torch.cat([p.detach().flatten() for p in step.network.parameters()])
     return {"removed": removed, "gradients": gradients, "parameters": parameters}

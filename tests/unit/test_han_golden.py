@@ -9,6 +9,7 @@ from golden import SEED, figures, parameters, videos
 
 from jomold_dist.models.han import HybridAttentionNetwork, released_names
 from jomold_dist.models.losses import binary_cross_entropy, smooth_targets
+from jomold_dist.training.evaluate import decide_events
 
 EXPECTED = figures("table1_han")
 FIELDS = ("video_prob", "audio_prob", "visual_prob", "segment_prob")
@@ -20,7 +21,7 @@ def network() -> HybridAttentionNetwork:
     """HAN with the parameters of the figures; dropout is off."""
     state = parameters()
     state["fc_prob.weight"] *= 3  # 0.12 for 0.04
-    net = HybridAttentionNetwork()
+    net = HybridAttentionNetwork(gate="video")
     net.load_released(state)
     return net.eval()
 
@@ -34,10 +35,15 @@ def test_forward(network: HybridAttentionNetwork) -> None:
 
 
 def test_parsing_with_the_gate_of_the_whole_video(network: HybridAttentionNetwork) -> None:
-    parsing = network(**videos(4, SEED)[0])
-    gate = parsing.video_prob[:, None] >= 0.5
-    for number, name in enumerate(("parsed_audio", "parsed_visual")):
-        assert np.array_equal((parsing.segment_prob[:, :, number] >= 0.5) & gate, EXPECTED[name].astype(bool))
+    with torch.no_grad():
+        parsing = network.parse(**videos(4, SEED)[0])
+    parsed = decide_events(network, parsing)
+    for events, name in zip(parsed, ("parsed_audio", "parsed_visual"), strict=True):
+        assert np.array_equal(events.transpose(1, 2), EXPECTED[name].astype(bool)), name  # (B, C, T) -> (B, T, C)
+    network.gate = "own"
+    own = decide_events(network, parsing)
+    network.gate = "video"
+    assert not all(torch.equal(one, other) for one, other in zip(own, parsed, strict=True))  # the gate matters here
 
 
 def test_losses_and_gradients(network: HybridAttentionNetwork) -> None:

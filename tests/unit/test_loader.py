@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -327,6 +328,6 @@ def test_a_resident_file_that_lacks_videos_is_for_masking_only(damaged: tuple[Da
 def test_the_wait_for_batches_includes_their_planning(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     with load(data) as loader:
         times = iter(range(10_000))
-        monkeypatch.setattr(loader_module.time, "perf_counter", lambda: float(next(times)))
+        monkeypatch.setattr(time, "perf_counter", lambda: float(next(times)))
         steps = len(list(loader.epoch(0)))
         assert loader.wait_seconds == steps + (steps + 1)  # batches, and looks ahead: one before the first

@@ -70,8 +70,8 @@ def test_videos_that_cannot_be_predicted_are_named_or_left_out(
 ) -> None:
     forward = network.forward
 
-    def broken(*arguments: torch.Tensor) -> Parsing:
-        parsing = forward(*arguments)
+    def broken(**features: torch.Tensor) -> Parsing:
+        parsing: Parsing = forward(**features)
         parsing.visual_prob[-1, 2] = float("nan")
         return parsing
 

@@ -82,8 +82,8 @@ def test_the_multi_label_form_chooses_and_loses_what_the_plain_loops_give(modali
         rates = torch.from_numpy(rate)
         found = {
             "hj": forget_jointly(category, valid, joint[video, category], rates),
-            "hc_plain": forget_crosswise(category, valid, bce[:, video, category], rates),
-            "hc": forget_crosswise(category, valid, bce[:, video, category], rates, apart),
+            "hc_plain": forget_crosswise(category, valid, bce[:, video, category], apart, rates, "rank"),
+            "hc": forget_crosswise(category, valid, bce[:, video, category], apart, rates, "drop"),
         }
         for method, forgotten in found.items():
             mask = kept(forgotten, labels)
@@ -132,7 +132,7 @@ def test_coteaching_on_single_labels(count: int, rate: str) -> None:
     no sample kept, theirs takes all; ours forgets them."""
     ce, _, _ = single_label(count)
     category, valid = torch.zeros(count, dtype=torch.int64), torch.ones(count, dtype=torch.bool)
-    forgotten = forget_crosswise(category, valid, ce, rate_of(count, rate))
+    forgotten = forget_crosswise(category, valid, ce, valid, rate_of(count, rate), "rank")
     tag = f"coteaching_n{count}_r{rate}"
     if rate == "0.9":
         assert forgotten.all()
@@ -163,7 +163,7 @@ def test_coteaching_plus_on_single_labels_but_for_its_quirks(tag: str) -> None:
     category, valid = torch.zeros(24, dtype=torch.int64), torch.ones(24, dtype=torch.bool)
     if tag.startswith("none"):
         assert not apart.any()
-        forgotten = forget_crosswise(category, valid, ce, torch.zeros(1, dtype=torch.float64), apart)
+        forgotten = forget_crosswise(category, valid, ce, apart, torch.zeros(1, dtype=torch.float64), "drop")
         assert not forgotten.any()  # all samples, as there while the epoch is young
         expected = ce.mean(1) if tag.startswith("none_early") else torch.zeros(2)
         np.testing.assert_allclose(expected, GOLDEN[f"plus_{tag}_loss"], atol=2e-6)
@@ -174,7 +174,7 @@ def test_coteaching_plus_on_single_labels_but_for_its_quirks(tag: str) -> None:
         apart[apart.nonzero()[-1]] = False  # the last disagreeing sample of the batch is lost
     np.testing.assert_array_equal(apart, used)
     count, rate = int(used.sum()), float(tag.split("_r")[-1].lstrip("r"))
-    forgotten = forget_crosswise(category, valid, ce, rate_of(count, str(rate)), used)
+    forgotten = forget_crosswise(category, valid, ce, used, rate_of(count, str(rate)), "drop")
     keeps_none = int((1 - rate) * count) == 0
     for network in (0, 1):
         chosen = used if keeps_none else ~forgotten[network]
@@ -192,12 +192,12 @@ def test_the_official_schedule_reaches_its_rate_an_epoch_early() -> None:
     assert 0.2 * warmup_factor(9, 1, 10.0) == pytest.approx(0.18)
 
 
-def by_definition(batch: dict[str, Any], apart: np.ndarray | None, agreeing: str) -> np.ndarray:
+def by_definition(batch: dict[str, Any], agreeing: str) -> np.ndarray:
     """What each network forgets, category by category: (2, N)."""
     forgotten = np.zeros((2, len(batch["category"])), dtype=bool)
     for c, rate in enumerate(batch["rate"]):
         mine = [i for i in np.flatnonzero(batch["valid"]) if batch["category"][i] == c]
-        among = mine if apart is None else [i for i in mine if apart[i]]
+        among = mine if agreeing == "rank" else [i for i in mine if batch["apart"][i]]
         if not among and agreeing == "drop":
             among = mine
         for network in (0, 1):
@@ -228,27 +228,24 @@ def choose(batch: dict[str, Any], agreeing: Agreeing, rows: np.ndarray | slice =
     """The crossed choice with disagreement of some rows, or of all."""
     category, valid, apart = (torch.from_numpy(batch[k][rows]) for k in ("category", "valid", "apart"))
     loss = torch.from_numpy(batch["loss"][:, rows])
-    return forget_crosswise(category, valid, loss, torch.from_numpy(batch["rate"]), apart, agreeing).numpy()
+    return forget_crosswise(category, valid, loss, apart, torch.from_numpy(batch["rate"]), agreeing).numpy()
 
 
 @settings(max_examples=200)
-@given(batch=batches(), agreeing=st.sampled_from(["drop", "keep"]))
+@given(batch=batches(), agreeing=st.sampled_from(["keep", "drop", "rank"]))
 def test_choices_equal_their_definition(batch: dict[str, Any], agreeing: Agreeing) -> None:
-    np.testing.assert_array_equal(choose(batch, agreeing), by_definition(batch, batch["apart"], agreeing))
-    category, valid, rate = (torch.from_numpy(batch[k]) for k in ("category", "valid", "rate"))
-    loss = torch.from_numpy(batch["loss"])
-    plain = by_definition(batch, None, "drop")
-    np.testing.assert_array_equal(forget_crosswise(category, valid, loss, rate), plain)
-    np.testing.assert_array_equal(forget_jointly(category, valid, loss[1], rate), plain[0])
-    counted = count_forgotten(category, valid, rate)
-    np.testing.assert_array_equal(counted, np.bincount(batch["category"][plain[0]], minlength=len(rate)))
-    kept_alone = choose(batch, "keep")  # where those who agree keep their weight, all that is forgotten is for its loss
-    counted = count_forgotten(category, valid, rate, torch.from_numpy(batch["apart"]), "keep")
-    np.testing.assert_array_equal(counted, np.bincount(batch["category"][kept_alone[1]], minlength=len(rate)))
+    np.testing.assert_array_equal(choose(batch, agreeing), by_definition(batch, agreeing))
+    category, valid, apart, rate = (torch.from_numpy(batch[k]) for k in ("category", "valid", "apart", "rate"))
+    ranked = by_definition(batch, "rank")
+    np.testing.assert_array_equal(forget_jointly(category, valid, torch.from_numpy(batch["loss"][1]), rate), ranked[0])
+    for reading in ("keep", "rank"):  # in which all that is forgotten is so for its loss
+        counted = count_forgotten(category, valid, apart, rate, reading)  # type: ignore[arg-type]
+        forgotten = batch["category"][choose(batch, reading)[0]]  # type: ignore[arg-type]
+        np.testing.assert_array_equal(counted, np.bincount(forgotten, minlength=len(rate)))
 
 
 @settings(max_examples=100)
-@given(batch=batches(), agreeing=st.sampled_from(["drop", "keep"]), seed=st.integers(0, 2**32))
+@given(batch=batches(), agreeing=st.sampled_from(["keep", "drop", "rank"]), seed=st.integers(0, 2**32))
 def test_neither_padding_nor_the_order_of_rows_and_categories_matters(
     batch: dict[str, Any], agreeing: Agreeing, seed: int
 ) -> None:
@@ -270,15 +267,16 @@ def test_labels_that_both_networks_agree_on_are_left_out_or_kept() -> None:
     apart = torch.tensor([True, True, False, False, False, False])
     rate = torch.tensor([0.5, 0.5], dtype=torch.float64)
     # category 0: network 1 learns the one that network 2 finds easier; category 1, without disagreement: all have part
-    dropped = forget_crosswise(category, valid, loss, rate, apart, "drop")
+    dropped = forget_crosswise(category, valid, loss, apart, rate, "drop")
     assert dropped.int().tolist() == [[1, 0, 1, 1, 0, 1], [0, 1, 1, 1, 0, 1]]
-    held = forget_crosswise(category, valid, loss, rate, apart, "keep")
+    held = forget_crosswise(category, valid, loss, apart, rate, "keep")
     assert held.int().tolist() == [[1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0]]
 
 
 def test_no_value_is_read_back_from_the_device() -> None:
     category, valid = torch.zeros(9, dtype=torch.int64, device="meta"), torch.ones(9, dtype=torch.bool, device="meta")
     loss, rate = torch.zeros(2, 9, device="meta"), torch.zeros(3, dtype=torch.float64, device="meta")
-    assert forget_crosswise(category, valid, loss, rate, valid).shape == (2, 9)
+    for agreeing in ("keep", "drop", "rank"):
+        assert forget_crosswise(category, valid, loss, valid, rate, agreeing).shape == (2, 9)  # type: ignore[arg-type]
+        assert count_forgotten(category, valid, valid, rate, agreeing).shape == (3,)  # type: ignore[arg-type]
     assert forget_jointly(category, valid, loss[0], rate).shape == (9,)
-    assert count_forgotten(category, valid, rate, valid).shape == (3,)

@@ -1,0 +1,29 @@
+"""The ceiling: the truth of the training labels, where it is known."""
+
+from __future__ import annotations
+
+from jomold_dist.config import Config
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.methods.essential import without_denoising
+from jomold_dist.methods.marked import Marked
+from jomold_dist.training.marked_labels import TrueLabels
+from jomold_dist.training.stage import Stage
+from jomold_dist.training.trained import Trained
+
+
+class TruthTaught(Marked):
+    """Every label of what is not really there is removed: no denoiser can do better."""
+
+    @classmethod
+    def stages(cls, config: Config) -> tuple[Stage, ...]:
+        return (TrueLabels(), Trained("train", cls))
+
+    @classmethod
+    def problems(cls, config: Config, manifest: Manifest) -> list[str]:
+        if manifest.simulated is None:
+            return ["method true needs the truth of the training labels, which is known of simulated data only"]
+        return []
+
+    @classmethod
+    def essential(cls, config: Config) -> Config:
+        return without_denoising(config)

@@ -1,0 +1,197 @@
+"""What the methods beside jomold make of a batch: their choices, targets, losses, and which settings they look at."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from golden import SEED, figures
+from torch import Tensor
+
+from jomold_dist.config import Config, DenoiseConfig, LossConfig
+from jomold_dist.config_files import load_config
+from jomold_dist.config_methods import LargeLossConfig, RefineConfig, SmallLossConfig
+from jomold_dist.data.loader import Batch
+from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
+from jomold_dist.denoising.noise_ratio import NoiseRatios
+from jomold_dist.denoising.removal import Rows
+from jomold_dist.labels import CategorySet
+from jomold_dist.methods.base import Method, Moment
+from jomold_dist.methods.registry import METHODS, essential, method_class
+from jomold_dist.models.network import Parsing
+
+PAPER = Config(loss=LossConfig(visual_smoothing=0.9))
+MULTI = figures("table1_small_loss")
+WHOLE = Moment(step=10, steps_per_epoch=1)  # rates have grown to their end
+KEYS = tuple(f"video{n}" for n in range(64))
+
+
+def manifest(categories: int = 25, simulated: dict[str, Any] | None = None) -> Manifest:
+    specs = {"audio": FeatureSpec((2, 3), "float32"), "frames": FeatureSpec((2, 4), "float32")}
+    split = SplitInfo("train", categories, False, RecordLayout(0, {}), ())
+    names = CategorySet(tuple(f"c{n}" for n in range(categories)))
+    return Manifest("made up", 2, names, specs, {"train": split}, simulated)
+
+
+def make(config: Config, ratio: float | np.ndarray = 0.5, **found: Any) -> Method:
+    ratios = torch.from_numpy(np.broadcast_to(ratio, 25).astype(np.float64).copy())
+    found = {"noise_ratios": NoiseRatios(ratios, ratios), **found}
+    return method_class(config.method)(config, manifest(), found, torch.device("cpu"))
+
+
+def batch_of(labels: Tensor) -> Batch:
+    number = torch.arange(len(labels))
+    return Batch({}, labels, number, number, KEYS[: len(labels)], None, len(labels))
+
+
+def golden_parsings() -> tuple[Tensor, tuple[Parsing, Parsing]]:
+    """Labels (64, 25) of the multi-label form's figures, and both networks' parsings, float64."""
+    seed = SEED + 3000
+    labels = np.random.default_rng([seed, 4]).random((64, 25)) < np.linspace(0.7, 0.08, 25)
+    prob = np.empty((2, 2, 64, 25))  # network, modality
+    for network, modality in np.ndindex(2, 2):
+        z = 1.5 * np.random.default_rng([seed, 50 + 10 * network + modality]).standard_normal((64, 25)) + 0.5 * labels
+        prob[network, modality] = 1 / (1 + np.exp(-z))
+    labels[32:, :3] = labels[:32, :3]
+    prob[:, :, 32:, :3] = prob[:, :, :32, :3]
+    whole = torch.from_numpy(prob)
+    segments, similarity = torch.zeros(64, 2, 2, 25), torch.zeros(64, 2, 2)
+    parsings = [Parsing(audio, audio, visual, segments, similarity) for audio, visual in whole]
+    return torch.from_numpy(labels), (parsings[0], parsings[1])
+
+
+def chosen(method: Method, labels: Tensor, outputs: Any) -> Tensor:
+    """The labels (M, b, C) that the method takes out of a batch of one rank."""
+    category, video = labels.T.nonzero(as_tuple=True)
+    scored = method.score(method.network(method.config, method.manifest), None, outputs)
+    columns = method.columns_of(*(values[video, category] for values in scored)).to(torch.float32)
+    assert columns.shape[1] == method.columns
+    choice = method.choose(Rows(video, category, columns, torch.ones_like(video, dtype=torch.bool)), WHOLE)
+    masks = torch.zeros(len(method.masks), *labels.shape, dtype=torch.bool)
+    masks[:, video, category] = choice.masks
+    assert choice.candidates.shape == (len(method.masks), labels.shape[1])
+    return masks
+
+
+SMALL = {
+    "jocor": {"method": "jocor", "small_loss": SmallLossConfig(agreement=0.1)},
+    "drop": {"method": "coteaching-plus", "small_loss": SmallLossConfig(agreeing="drop")},
+    "rank": {"method": "coteaching-plus", "small_loss": SmallLossConfig(agreeing="rank")},
+}
+NAMES = {"jocor": "hj", "drop": "hc", "rank": "hc_plain"}
+RATES: dict[str, Any] = {"0": 0.0, "0.2": 0.2, "0.5": 0.5, "class": 0.4 * np.linspace(0.05, 0.95, 25)}
+
+
+@pytest.mark.parametrize("rate", list(RATES))
+@pytest.mark.parametrize("case", list(SMALL))
+def test_two_networks_forget_and_lose_what_the_figures_say(case: str, rate: str) -> None:
+    method = make(replace(PAPER, **SMALL[case]), RATES[rate])
+    labels, parsings = golden_parsings()
+    masks = chosen(method, labels, parsings)
+    expected = [~MULTI[f"multi_r{rate}_{m}_{NAMES[case]}_kept"].astype(bool) for m in ("audio", "visual")]
+    by_network = np.stack(expected)[None] if case == "jocor" else np.stack(expected, axis=1)  # (networks, 2, 64, 25)
+    np.testing.assert_array_equal(masks, by_network.reshape(-1, 64, 25))
+
+    targets = method.targets(batch_of(labels), labels, masks, WHOLE)
+    losses = method.losses(method.network(method.config, method.manifest), parsings, targets)
+    assert losses.keys() == method.weights(method.network(method.config, method.manifest)).keys()
+    for name in ("audio", "visual"):
+        total = MULTI[f"multi_r{rate}_{name}_{NAMES[case]}_loss_sum"].sum()  # of both networks
+        assert float(losses[name].sum() * 25) == pytest.approx(float(total), rel=1e-6)
+
+
+def test_what_is_forgotten_grows_from_nothing_to_the_noise_ratios() -> None:
+    method = make(replace(PAPER, method="jocor", small_loss=SmallLossConfig(gradual_epochs=4.0)), 0.4)
+    rates = [float(method.rates(Moment(step, 5))[0, 0]) for step in (0, 5, 10, 20, 100)]  # type: ignore[attr-defined]
+    assert rates == pytest.approx([0, 0.1, 0.2, 0.4, 0.4])
+
+
+@pytest.mark.parametrize("video_target", ["labels", "audio"])
+def test_ma_trains_towards_the_authors_targets(video_target: Any) -> None:
+    ma = figures("table1_ma")
+    config = replace(PAPER, method="ma", refine=RefineConfig(video_target=video_target))
+    removed = np.stack([ma["remove_audio"], ma["remove_visual"]]).astype(bool)
+    labels = torch.from_numpy(ma["labels"].astype(bool))
+    method = make(config, labels=np.packbits(removed, axis=2))
+    masks = method.masks_of(batch_of(labels), labels, WHOLE)
+    assert masks is not None
+    (targets,) = method.targets(batch_of(labels), labels, masks, WHOLE)
+    np.testing.assert_array_equal(targets.audio, ma["target_audio"])
+    np.testing.assert_allclose(targets.visual, ma["target_visual"], atol=1e-7)
+    released = video_target == "audio"
+    np.testing.assert_array_equal(targets.video, ma["target_video_released" if released else "target_video"])
+
+
+def test_marks_are_found_by_the_videos_number_and_hit_labels_only() -> None:
+    marked = np.random.default_rng(0).random((2, 64, 25)) < 0.5
+    labels = torch.from_numpy(np.random.default_rng(1).random((3, 25)) < 0.5)
+    method = make(replace(PAPER, method="random"), labels=np.packbits(marked, axis=2))
+    batch = replace(batch_of(labels), index=torch.tensor([40, 3, 63]))
+    masks = method.masks_of(batch, labels, WHOLE)
+    np.testing.assert_array_equal(masks, marked[:, [40, 3, 63]] & labels.numpy())
+
+
+def test_large_losses_are_dropped_from_the_second_epoch_on() -> None:
+    settings = LargeLossConfig(growth=0.1, audio_most=0.1, visual_most=0.5)
+    method = make(replace(PAPER, method="large-loss", large_loss=settings))
+    position, category = torch.arange(10), torch.arange(10) % 3
+    columns = torch.stack([torch.arange(10.0), torch.arange(10.0).flip(0)], dim=1)
+    rows = Rows(position, category, columns, torch.ones(10, dtype=torch.bool))
+    found = [method.choose(rows, Moment(epoch * 7, 7)) for epoch in (0, 1, 3)]
+    audio, visual = ([choice.masks[m].nonzero().flatten().tolist() for choice in found] for m in (0, 1))
+    assert audio == [[], [9], [9]]
+    assert visual == [[], [0], [0, 1, 2]]
+    assert found[2].candidates[:, :3].tolist() == [[1, 0, 0], [1, 1, 1]]
+
+
+def test_true_needs_data_whose_truth_is_known() -> None:
+    config = replace(PAPER, method="true")
+    assert method_class("true").problems(config, manifest(simulated={"scenario": "llp"})) == []
+    (problem,) = method_class("true").problems(config, manifest())
+    assert "truth of the training labels" in problem
+
+
+LOOKS_AT = {  # of the sections of single methods
+    "han": (),
+    "static": (),
+    "jomold": ("estimator",),
+    "coteaching-plus": ("estimator", "small_loss"),
+    "jocor": ("estimator", "small_loss"),
+    "ma": ("refine",),
+    "true": (),
+    "random": ("estimator",),
+    "large-loss": ("large_loss",),
+}
+OTHERS = {
+    "estimator": replace(PAPER.estimator, epochs=3),
+    "small_loss": SmallLossConfig(gradual_epochs=2.0),
+    "refine": RefineConfig(epochs=3),
+    "large_loss": LargeLossConfig(growth=0.2),
+}
+
+
+@pytest.mark.parametrize("method", list(METHODS))
+def test_runs_that_differ_in_what_a_method_does_not_look_at_are_alike(method: str) -> None:
+    plain = replace(PAPER, method=method)
+    for section, settings in OTHERS.items():
+        differs = essential(replace(plain, **{section: settings})) != essential(plain)
+        assert differs == (section in LOOKS_AT[method]), section
+    given = replace(plain, denoise=DenoiseConfig(ratios="constant", ratio_constant=0.2))
+    assert essential(replace(given, estimator=OTHERS["estimator"])) == essential(given)  # type: ignore[arg-type]
+    assert essential(replace(plain, recipe="released")) == essential(plain)
+
+
+SYSTEMS = Path(__file__).resolve().parents[2] / "configs" / "systems"
+
+
+@pytest.mark.parametrize("file", sorted(SYSTEMS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_system_can_be_built_from_its_config(file: Path) -> None:
+    config = load_config(file)
+    method = method_class(config.method)
+    assert config.run.dir == f"runs/systems/{file.stem}"
+    assert [stage.name for stage in method.stages(config)][-1] == "train"
+    assert sum(p.numel() for p in method.network(config, manifest()).parameters()) > 0
