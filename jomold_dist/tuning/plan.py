@@ -102,14 +102,18 @@ def plan_sweep(
     return SweepPlan(path, overrides, here, next(iter(seen.values())), rows, cells, baseline_of(sweep, rows))
 
 
+def has_metric(config: Config, metric: str) -> bool:
+    """Whether a run's network has a score."""
+    return metric in score_names(network_class(config.model.network).modalities)
+
+
 def _unmeasured(cell: Cell, sweep: Sweep) -> list[str]:
     """That a row's network lacks the score by which trials are ended early or further draws are made."""
     asked, network = sweep.sweep, cell.config.model.network
-    modalities = network_class(network).modalities
-    if (asked.scheduler == "fifo" and asked.search == "random") or asked.metric in score_names(modalities):
+    if (asked.scheduler == "fifo" and asked.search == "random") or has_metric(cell.config, asked.metric):
         return []
+    judges = f"sweep.scheduler = {asked.scheduler!r} or sweep.search = {asked.search!r} judges"
     return [
-        f"row {cell.row!r}: its network {network} is {' and '.join(modalities)} only and has no {asked.metric}, by which "
-        f"sweep.scheduler = {asked.scheduler!r} and sweep.search = {asked.search!r} judge; choose another sweep.metric, or "
-        "fifo and random"
+        f"row {cell.row!r}: its network {network} has no {asked.metric}, by which {judges}; choose another sweep.metric, "
+        "or 'fifo' and 'random'"
     ]
