@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "methods": {"data", "models", "denoising", "methods, low", "training"},
     "tracking": {"data", "models", "distributed", "training"},
     "comparing": {"data", "methods, low", "training"},
-    "tuning": {"data", "denoising", "methods", "methods, low", "tracking", "training", "comparing"},
+    "tuning": {"data", "denoising", "models", "methods", "methods, low", "tracking", "training", "comparing"},
 }
 LOW_METHODS = {"jomold_dist.methods.base", "jomold_dist.methods.registry"}
 
