@@ -14,6 +14,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -85,11 +86,17 @@ def make_step(method: str, precision: str, videos: int, world: World) -> TrainSt
     """A step as training takes it, with noise ratios like those estimated on LLP."""
     torch.manual_seed(0)
     config = Config(method=method, train=replace(TrainConfig(), precision=precision))  # type: ignore[arg-type]
-    ratios = NoiseRatios(*torch.tensor([[0.05], [0.3]], dtype=torch.float64).expand(2, len(LLP_CATEGORIES)))
     manifest = llp_manifest()
-    chosen = method_class(method)(config, manifest, {"noise_ratios": ratios}, world.device)
+    chosen = method_class(method)(config, manifest, earlier_results(), world.device)
     network = chosen.network(config, manifest)
     return TrainStep(chosen, network, world, 0, Stopwatch(world.device), capacity=7 * videos)
+
+
+def earlier_results() -> dict[str, Any]:
+    """What the stages before training leave, by their names: noise ratios like those estimated on LLP."""
+    return {
+        "noise_ratios": NoiseRatios(*torch.tensor([[0.05], [0.3]], dtype=torch.float64).expand(2, len(LLP_CATEGORIES)))
+    }
 
 
 def llp_manifest() -> Manifest:
