@@ -114,6 +114,6 @@ def _unmeasured(cell: Cell, sweep: Sweep) -> list[str]:
         return []
     judges = f"sweep.scheduler = {asked.scheduler!r} or sweep.search = {asked.search!r} judges"
     return [
-        f"row {cell.row!r}: its network {network} has no {asked.metric}, by which {judges}; choose another sweep.metric, "
-        "or 'fifo' and 'random'"
+        f"row {cell.row!r}: its network {network} has no {asked.metric}, by which {judges}; choose another "
+        "sweep.metric, or 'fifo' and 'random'"
     ]
