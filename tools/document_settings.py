@@ -28,8 +28,8 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 HEAD = """\
 # Settings
 
-Written by `tools/document_settings.py` from the docstrings in `jomold_dist/config.py` and
-`jomold_dist/tuning/config.py`; edit those.
+Written by `tools/document_settings.py` from the docstrings in `jomold_dist/config.py`,
+`jomold_dist/config_methods.py` and `jomold_dist/tuning/config.py`; edit those.
 
 A setting is given in a YAML file (`section:` and `key: value` lines) or behind the command as `section.key=value`,
 before or after its options. A text is taken there as it stands (`run.dir="runs/try #1"`), other values as YAML reads
