@@ -7,7 +7,6 @@ hung on data would need such a value, shapes cannot hang on them either.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -61,7 +60,7 @@ def _where() -> str:
 
 
 @pytest.fixture
-def without_data(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, ...]]]:
+def without_data(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     """Steps on the meta device: the read-back is given made-up values, and its shape is noted."""
     read: list[tuple[int, ...]] = []
     monkeypatch.setattr("jomold_dist.distributed.engine.make_optimizer", lambda p, train: torch.optim.SGD(p, lr=0.1))
