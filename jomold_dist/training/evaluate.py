@@ -74,7 +74,7 @@ def evaluate(
         if batch.dense is None:
             raise ValueError("only a split with dense labels can be evaluated")
         audio, visual = decide_events(network, parsing)
-        audio_truth, visual_truth = batch.dense.to(world.device).bool().unbind(1)
+        audio_truth, visual_truth = batch.dense.to(world.device, non_blocking=True).bool().unbind(1)
         rows.add(video_scores(audio, visual, audio_truth, visual_truth))
         found = category_counts(audio, visual, audio_truth, visual_truth)
         counts = found if counts is None else counts + found
@@ -117,8 +117,8 @@ def predict_labels(
         assert visual is not None
         finite = torch.isfinite(audio).all(1) & torch.isfinite(visual).all(1)
         strange += [key for key, good in zip(batch.keys, finite.tolist(), strict=True) if not good]
-        sums.add(batch.index.to(world.device)[finite], audio[finite], visual[finite])
-        video, category = (batch.labels.to(world.device) & finite[:, None]).nonzero(as_tuple=True)
+        sums.add(batch.index.to(world.device, non_blocking=True)[finite], audio[finite], visual[finite])
+        video, category = (batch.labels.to(world.device, non_blocking=True) & finite[:, None]).nonzero(as_tuple=True)
         category = category.to(torch.int32)
         rows.add(*(column.cpu() for column in (category, audio[video, category], visual[video, category])))
     _refuse_non_finite(strange, world, skip_non_finite)

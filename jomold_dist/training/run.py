@@ -87,8 +87,10 @@ class Run:
 
     def raise_if_stopped(self, failure: DataError | None = None) -> None:
         """Collective: on every rank the DataError of any of them, or StoppedError if any of them was asked to stop."""
-        flags = torch.tensor([failure is not None, self.stop_asked()], dtype=torch.int64, device=self.world.device)
-        failed, asked = sum_over_ranks(flags, self.world).tolist()
+        failed, asked = failure is not None, self.stop_asked()
+        if self.world.size > 1:  # one rank alone need not wait for its GPU
+            flags = torch.tensor([failed, asked], dtype=torch.int64, device=self.world.device)
+            failed, asked = sum_over_ranks(flags, self.world).tolist()
         if failed:
             with agree_on_errors(self.world):
                 if failure is not None:

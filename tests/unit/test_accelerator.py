@@ -37,6 +37,7 @@ class Transfers(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.up = 0
+        self.blocking: list[str] = []
         self.down: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -49,6 +50,8 @@ class Transfers(TorchDispatchMode):
         if "_to_copy" in name and args[0].device != out.device:
             if out.device == META:
                 self.up += 1
+                if not kwargs.get("non_blocking"):
+                    self.blocking.append(_where())
             else:
                 self.down.append(_where())
         return out
@@ -99,6 +102,7 @@ def test_a_step_mixes_no_devices_and_reads_back_once(
         with Transfers() as transfers:
             step(replace(batch, labels=labels), Moment(0, 1), 5e-4)
         assert transfers.down == []
+        assert transfers.blocking == []
         counts.append(transfers.up)
     assert len(without_data) == 2
     assert len(set(without_data)) == 1
