@@ -32,6 +32,7 @@ from jomold_dist.tables import markdown_table
 from jomold_dist.training.step import TrainStep
 from jomold_dist.training.stopwatch import Stopwatch
 
+MOST_VIDEOS = 4096  # of a random batch
 ROWS, WIDTH = 1280, 512  # the matrix product of the rate: 1280x512 by 512x512
 
 
@@ -93,10 +94,12 @@ def make_step(method: str, precision: str, videos: int, world: World) -> TrainSt
 
 
 def earlier_results() -> dict[str, Any]:
-    """What the stages before training leave, by their names: noise ratios like those estimated on LLP."""
-    return {
-        "noise_ratios": NoiseRatios(*torch.tensor([[0.05], [0.3]], dtype=torch.float64).expand(2, len(LLP_CATEGORIES)))
-    }
+    """What the stages before training leave, by their names: noise ratios like those estimated on LLP, and an eighth of
+    all labels marked."""
+    categories, random = len(LLP_CATEGORIES), np.random.default_rng(1)
+    ratios = torch.tensor([[0.05], [0.3]], dtype=torch.float64).expand(2, categories)
+    marked = random.random((2, MOST_VIDEOS, categories)) < 1 / 8
+    return {"noise_ratios": NoiseRatios(*ratios), "labels": np.packbits(marked, axis=2)}
 
 
 def llp_manifest() -> Manifest:

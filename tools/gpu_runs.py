@@ -34,7 +34,7 @@ def methods(device: torch.device, out: Path, small: bool) -> None:
     if small:
         found = {name: found[name] for name in ("jomold",)}
     with data_set(small) as (work, shards):
-        epochs = ["train.epochs=1", "estimator.epochs=1", "train.batch_size=32"]
+        epochs = ["train.epochs=1", "estimator.epochs=1", "refine.epochs=1", "train.batch_size=32"]
         tabulate({k: [*words, *epochs] for k, words in found.items()}, device, work, shards, ("evaluate", "predict"))
 
 

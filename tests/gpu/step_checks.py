@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from bench_train import earlier_results, llp_manifest, random_batch
 
-from jomold_dist.config import Config, ModelConfig, TrainConfig
+from jomold_dist.config import Config, ModelConfig, StaticLabels, TrainConfig
 from jomold_dist.distributed.world import World
 from jomold_dist.methods.base import Moment
 from jomold_dist.methods.registry import method_class
@@ -20,6 +20,7 @@ from jomold_dist.training.step import TrainStep
 from jomold_dist.training.stopwatch import Stopwatch
 
 VIDEOS, STEPS = 64, 3
+WARM = 20  # epochs after which every schedule has come to its end
 TOLERANCES = {"float64": 1e-10, "float32": 1e-4}
 
 
@@ -35,7 +36,8 @@ def take_steps(method: str, precision: str, device: torch.device) -> Trained:
     torch.manual_seed(0)
     train = replace(TrainConfig(), precision=precision, optimizer="sgd")  # type: ignore[arg-type]
     config = Config(method=method, model=ModelConfig(attention_dropout=0.0, classifier_dropout=0.0), train=train)
-    config = replace(config, denoise=replace(config.denoise, warmup_epochs=None))
+    static = StaticLabels(visual=("Speech",))
+    config = replace(config, denoise=replace(config.denoise, warmup_epochs=None, static_labels=static))
     manifest = llp_manifest()
     chosen = method_class(method)(config, manifest, earlier_results(), device)
     network = chosen.network(config, manifest)
@@ -47,7 +49,7 @@ def take_steps(method: str, precision: str, device: torch.device) -> Trained:
         batch = replace(batch, features={name: value.float() for name, value in batch.features.items()})
     removed = []
     for number in range(STEPS):
-        report = step(batch, Moment(number, STEPS), 0.05)
+        report = step(batch, Moment(WARM * STEPS + number, STEPS), 0.05)
         removed.append(sorted(zip(report.keys, report.mask.tolist(), report.category.tolist(), strict=True)))
     return Trained(removed, torch.cat([value.cpu().double().flatten() for value in step.weights().values()]))
 
