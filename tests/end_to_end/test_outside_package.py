@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Tiny
-from launchers_help import ENVIRONMENT, command
+from launchers_help import ENVIRONMENT, ROOT, command
 
 MODULE = '''
 """A linear network of both modalities, and a method that forgets the labels of the largest audio losses."""
@@ -125,6 +125,16 @@ def test_it_trains_resumes_and_predicts(tiny: Tiny, tmp_path: Path) -> None:
     assert "'mine' cannot be imported" in lost.stderr
     assert "PYTHONPATH" in lost.stderr
     assert "Traceback" not in lost.stderr
+
+
+def test_the_example_of_the_readme_runs(tiny: Tiny, tmp_path: Path) -> None:
+    blocks = (ROOT / "README.md").read_text().split("```python\n# ignore_removed.py\n")[1:]
+    (tmp_path / "ignore_removed.py").write_text(blocks[0].split("```")[0])
+    settings = ("method=ignore_removed:IgnoreRemoved", "train.epochs=1", "estimator.epochs=1")
+    run = tmp_path / "run"
+    found = start(tmp_path, "train", "--config", tiny.config, f"run.dir={run}", *settings, launcher="python")
+    assert found.returncode == 0, found.stderr
+    assert json.loads((run / "removals.json").read_text())["total"]["visual"]["removed"] > 0
 
 
 @pytest.mark.parametrize(
