@@ -36,6 +36,9 @@ LEFT_OPEN: dict[str, str] = {
         "The released code. The paper names MA's loss; the released code takes the logarithm of the weighted sum over "
         "segments where MA sums logarithms, and compares features after the encoder on both sides."
     ),
+    "loss.contrastive_form": "The released code; MA sums logarithms.",
+    "model.similarity": "The released code; MA compares with the visual features before the encoder.",
+    "model.gate": "The released code; HAN gates both modalities by the whole video's probability.",
     "estimator.loss.contrastive": (
         "The released code. The paper changes nothing of the estimator but cross-modal attention, and says that the "
         "contrastive loss is not used in label denoising."

@@ -29,7 +29,7 @@ from jomold_dist.training.removal_table import removals_of
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_removals, read_scores
 
-METHODS = ("han", "static", "jomold")
+METHODS = ("han", "true", "static", "jomold")
 CONFIG = Path("configs/quickstart.yaml")
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = "speech-neutral"

@@ -9,7 +9,9 @@ from pathlib import Path
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.errors import ConfigError, join_problems
+from jomold_dist.models.registry import network_class
 from jomold_dist.places import with_absolute_places
+from jomold_dist.score_names import score_names
 from jomold_dist.tables import value_text
 from jomold_dist.training.preflight import inspect_run, problems_of_method
 from jomold_dist.tuning.config import Sweep
@@ -92,8 +94,26 @@ def plan_sweep(
         if config.data.shards not in seen:
             seen[config.data.shards] = inspect_run(config, sweep.sweep.workers)
         problems += problems_of_method(config, seen[config.data.shards])
+        problems += _unmeasured(cell, sweep)
     if len({manifest.digest for manifest in seen.values()}) > 1:
         problems.append("sweep: the rows train on different data sets; make a sweep for each")
     if problems:
         raise ConfigError(join_problems(list(dict.fromkeys(problems))))
     return SweepPlan(path, overrides, here, next(iter(seen.values())), rows, cells, baseline_of(sweep, rows))
+
+
+def has_metric(config: Config, metric: str) -> bool:
+    """Whether a run's network has a score."""
+    return metric in score_names(network_class(config.model.network).modalities)
+
+
+def _unmeasured(cell: Cell, sweep: Sweep) -> list[str]:
+    """That a row's network lacks the score by which trials are ended early or further draws are made."""
+    asked, network = sweep.sweep, cell.config.model.network
+    if (asked.scheduler == "fifo" and asked.search == "random") or has_metric(cell.config, asked.metric):
+        return []
+    judges = f"sweep.scheduler = {asked.scheduler!r} or sweep.search = {asked.search!r} judges"
+    return [
+        f"row {cell.row!r}: its network {network} has no {asked.metric}, by which {judges}; choose another "
+        "sweep.metric, or 'fifo' and 'random'"
+    ]

@@ -20,7 +20,7 @@ from jomold_dist.tracking.sweep import SweepRecord, open_sweep
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_scores
 from jomold_dist.tuning.outcomes import Ended, ended_early, outcomes, val_scores, write_cells
-from jomold_dist.tuning.plan import SweepPlan
+from jomold_dist.tuning.plan import SweepPlan, has_metric
 from jomold_dist.tuning.report import tabulate
 from jomold_dist.tuning.rows import Cell
 from jomold_dist.tuning.run_results import has_predictions, identity, is_finished
@@ -139,7 +139,9 @@ def _job(
     with _writes("sweep.trials", folder.parent):
         write_text(file, dump_config(replace(config, tracking=tracking)))
     log = folder.parent / "logs" / f"{folder.name}.txt"
-    return Job(title, str(folder), str(file), str(log), stage, plan.sweep.sweep.metric, options)
+    metric = plan.sweep.sweep.metric
+    shown = metric if has_metric(config, metric) else config.train.selection  # fifo alone, which does not judge by it
+    return Job(title, str(folder), str(file), str(log), stage, shown, options)
 
 
 def _variables(plan: SweepPlan) -> dict[str, str]:

@@ -16,8 +16,10 @@ from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.errors import ConfigError
 from jomold_dist.methods.registry import essential
 from jomold_dist.tuning.config import load_sweep
+from jomold_dist.tuning.plan import plan_sweep
 from jomold_dist.tuning.rows import Cell, Row, baseline_of, cells_of, departures, extreme_rows, rows_of
 from jomold_dist.tuning.trials import estimator_config, run_name, trials_of, with_ratios
+from tests.shard_fixtures import write_dataset
 
 DATA = "0" * 64
 
@@ -196,6 +198,26 @@ def test_bounds_of_what_optuna_may_draw_are_checked_beforehand(tmp_path: Path) -
         cells_of(tmp_path / "sweep.yaml", [], sweep, extreme_rows(sweep))
     assert "train.batch_size = -3 must be at least 1" in str(error.value)
     assert "train.learning_rate = 0" in str(error.value)
+
+
+def test_trials_that_are_judged_need_the_score(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", {"train": 6, "val": 2, "test": 2})
+    text = f"""
+data: {{shards: {tmp_path / "data"}}}
+train: {{batch_size: 2}}
+method: han
+sweep:
+  dir: {tmp_path / "sweep"}
+  controls: {{both: {{}}}}
+  variants: {{audio: {{model.network: talnet, train.selection: segment_audio}}}}
+"""
+    file = written(tmp_path, text)
+    assert len(plan_sweep(file, [], load_sweep(file)).rows) == 2
+    asked = ["sweep.scheduler=asha"]
+    with pytest.raises(ConfigError, match="row 'audio': its network talnet has no segment_type"):
+        plan_sweep(file, asked, load_sweep(file, asked))
+    asked += ["sweep.metric=event_audio"]
+    assert len(plan_sweep(file, asked, load_sweep(file, asked)).rows) == 2
 
 
 def test_without_optuna_its_search_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,13 @@
+"""The device of these tests: a CUDA GPU, without which they are skipped."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device is there; `tools/check_gpu.sh` computes the same on a CPU")
+    return torch.device("cuda", 0)
