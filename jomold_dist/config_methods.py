@@ -22,9 +22,9 @@ class SmallLossConfig:
     """Epochs over which the share of forgotten labels grows from 0 to the noise ratios (`jocor`, `coteaching-plus`)."""
     agreement: float = number(0.1, 0, 1)
     """λ of `jocor`'s loss (1−λ)·(both networks' losses) + λ·(the divergence between them)."""
-    agreeing: Literal["keep", "drop", "rank"] = "keep"
-    """What `coteaching-plus` does with labels on which both networks agree: they keep their weight, are dropped as in
-    the program of Co-teaching+, or are ranked with the others (plain Co-teaching)."""
+    agreeing: Literal["drop", "keep", "rank"] = "drop"
+    """What `coteaching-plus` does with labels on which both networks agree: they are dropped as in the program of
+    Co-teaching+, keep their weight, or are ranked with the others (plain Co-teaching)."""
 
 
 @dataclass(frozen=True)

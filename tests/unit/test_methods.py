@@ -195,3 +195,23 @@ def test_every_system_can_be_built_from_its_config(file: Path) -> None:
     assert config.run.dir == f"runs/systems/{file.stem}"
     assert [stage.name for stage in method.stages(config)][-1] == "train"
     assert sum(p.numel() for p in method.network(config, manifest()).parameters()) > 0
+
+
+@pytest.mark.parametrize("method", ["jomold", "coteaching-plus", "jocor", "large-loss"])
+@pytest.mark.parametrize("agreeing", ["drop", "keep", "rank"])
+def test_choices_stay_on_the_device_and_have_a_fixed_shape(method: str, agreeing: Any) -> None:
+    """torch's meta device has no data: to mix it with the CPU's, or to ask for a value, is an error."""
+    config = replace(PAPER, method=method, small_loss=SmallLossConfig(agreeing=agreeing))
+    ratios = NoiseRatios(torch.full((25,), 0.5), torch.full((25,), 0.5))
+    made = method_class(method)(config, manifest(), {"noise_ratios": ratios}, torch.device("meta"))
+    whole = torch.zeros(40, dtype=torch.int64, device="meta")
+    columns = made.columns_of(*torch.zeros(4 if method in ("coteaching-plus", "jocor") else 2, 40, device="meta"))
+    choice = made.choose(Rows(whole, whole, columns, whole == 0), WHOLE)
+    masks = len(made.masks)
+    assert (choice.masks.shape, choice.candidates.shape) == ((masks, 40), (masks, 25))
+    assert choice.masks.device.type == choice.candidates.device.type == "meta"
+    labels = torch.zeros(8, 25, dtype=torch.bool, device="meta")
+    for targets in made.targets(
+        batch_of(labels), labels, torch.zeros(masks, 8, 25, dtype=torch.bool, device="meta"), WHOLE
+    ):
+        assert targets.audio.device.type == targets.visual.device.type == "meta"
