@@ -104,7 +104,9 @@ def load_model(path: Path) -> Network:
             network.double()
         network.load_state_dict(state)
     except KeyError as error:
-        raise DataError(f"{path} was not written by this version of jomold_dist: its network lacks {error}") from None
+        raise DataError(
+            f"{path} was not written by jomold_dist, or by another version of it: its network lacks {error}"
+        ) from None
     except (LookupError, ConfigError) as error:
         raise DataError(f"weights file {path}: {error}") from None
     except (RuntimeError, TypeError, ValueError) as error:
@@ -122,6 +124,8 @@ def _info(metadata: dict[str, str], path: Path) -> WeightsInfo:
             notes=dict(json.loads(metadata["notes"])),
         )
     except KeyError as error:
-        raise DataError(f"{path} was not written by this version of jomold_dist: it lacks {error}") from None
+        raise DataError(
+            f"{path} was not written by jomold_dist, or by another version of it: it lacks {error}"
+        ) from None
     except (TypeError, ValueError) as error:
         raise DataError(f"weights file {path} is damaged: {error}") from None

@@ -411,7 +411,7 @@ def values_of(setting: Setting) -> st.SearchStrategy[Any]:
     elif kind is bool:
         values = st.booleans()
     elif kind is str:
-        values = names
+        values = names.filter(lambda text: not text.startswith("~")) if setting.is_place else names  # it is expanded
     else:
         low = setting.bounds.low if setting.bounds and setting.bounds.low is not None else 0
         high = setting.bounds.high if setting.bounds and setting.bounds.high is not None else 10**6
