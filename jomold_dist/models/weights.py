@@ -129,3 +129,7 @@ def _info(metadata: dict[str, str], path: Path) -> WeightsInfo:
         ) from None
     except (TypeError, ValueError) as error:
         raise DataError(f"weights file {path} is damaged: {error}") from None
+
+
+def _strange(path: Path, why: str) -> DataError:
+    return DataError(f"{path} was not written by jomold_dist, or by another version of it: {why}")
