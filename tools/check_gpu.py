@@ -23,6 +23,7 @@ import torch
 from bench_train import processor
 
 from jomold_dist.command_line import command, command_parser, tell
+from jomold_dist.distributed.world import make_ready
 from jomold_dist.files import write_text
 from jomold_dist.tables import markdown_table
 
@@ -82,7 +83,7 @@ def main() -> int:
 
 def choose_device(wanted: str) -> torch.device:
     cuda = torch.cuda.is_available() if wanted == "auto" else wanted == "cuda"
-    return torch.device("cuda", 0) if cuda else torch.device("cpu")
+    return make_ready(torch.device("cuda", 0) if cuda else torch.device("cpu"))
 
 
 def check(arguments: argparse.Namespace, device: torch.device, parts: Sequence[Part]) -> int:

@@ -111,8 +111,10 @@ def pack_rows(own: OwnRows, columns: Tensor | None, finite: Tensor, position: Te
     """
     count = 0 if columns is None else columns.shape[1]
     message = torch.full((_length(len(own.place), count), _width(count)), -1, dtype=torch.int64, device=finite.device)
-    message[0, 0] = (int(ask) << 32) | len(position)
-    message[0, 1] = torch.where(finite, LOW, position).min() if len(position) else LOW
+    message[0, :1].fill_((int(ask) << 32) | len(position))  # to assign a number would be to wait for the GPU
+    message[0, 1:2].fill_(LOW)
+    if len(position):
+        message[0, 1] = torch.where(finite, LOW, position).min()
     if columns is not None:
         message[1:, 0] = torch.where(own.valid, (own.category << 32) | own.position, -1)
         bits = _bits(columns)

@@ -107,12 +107,18 @@ def _choose_together(store: dist.Store, sight: Sight, size: int) -> Choice:
 
 def _enter_device(sight: Sight, choice: Choice) -> torch.device:
     """This rank's device, made ready."""
-    where = device_of(sight, choice)
-    if where.type == "cuda":
-        torch.cuda.set_device(where)
+    return make_ready(device_of(sight, choice))
+
+
+def make_ready(device: torch.device) -> torch.device:
+    """The device, on which this process then computes as all others do: float32 is float32, also in recurrent layers and
+    convolutions, where cuDNN would take products of 10 bits unless it is told not to."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.allow_tf32 = False
     else:
         _keep_freed_memory()
-    return where
+    return device
 
 
 def _keep_freed_memory() -> None:

@@ -52,7 +52,8 @@ def video_scores(audio: Tensor, visual: Tensor, audio_truth: Tensor, visual_trut
     both = counts[:, :1] + counts[:, 1:2]  # the `event` score: audio's and visual's counts together
     means = _mean_over_categories(torch.cat([counts, both], dim=1))  # (2, 4, N)
     by_audio, by_visual, by_av, by_event = means.unbind(1)
-    by_type = (by_audio + by_visual + by_av) / 3
+    kinds = torch.full_like(by_audio, 3)  # by a number, a GPU multiplies with its reciprocal: other last bits
+    by_type = (by_audio + by_visual + by_av) / kinds
     scores = torch.stack([by_audio, by_visual, by_av, by_type, by_event], dim=1)  # (2, 5, N)
     return scores.flatten(0, 1).T.contiguous()
 
