@@ -111,8 +111,8 @@ def _enter_device(sight: Sight, choice: Choice) -> torch.device:
 
 
 def make_ready(device: torch.device) -> torch.device:
-    """The device, on which this process then computes as all others do: float32 is float32, also in recurrent layers and
-    convolutions, where cuDNN would take products of 10 bits unless it is told not to."""
+    """The device, on which this process computes as all others do from now on: float32 is float32, also in recurrent
+    layers and convolutions, where cuDNN would take products of 10 bits unless it is told not to."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.allow_tf32 = False
