@@ -39,7 +39,7 @@ def trained(config: Config, steps: int = 1) -> tuple[Tensor, Tensor, TrainStep]:
         method = Pseudo(config, manifest(), {}, world.device)
         step = TrainStep(method, Pseudo.network(config, manifest()), world, 0, Stopwatch(world.device), 24 * CATEGORIES)
         for _ in range(steps):
-            step(own_batch(world, 0, features, labels), Moment(0, 1), 0.01)
+            step(own_batch(world, 0, features, labels), Moment(0, 1), 0.001)
         return step.take_sums(), torch.cat([p.detach().flatten() for p in step.network.parameters()]), step
 
 
@@ -53,7 +53,7 @@ def test_micro_batches_learn_the_same_and_the_weight_is_the_configs() -> None:
     torch.testing.assert_close(same, parameters, atol=1e-12, rtol=0)
     unweighted = replace(whole, loss=replace(whole.loss, segment=0.0))
     sums_without, without, _ = trained(unweighted)
-    assert float((without - parameters).abs().max()) > 1e-6
+    assert float((without - parameters).abs().max()) > 1e-7
     torch.testing.assert_close(sums_without, sums)  # of the same parameters: a term is summed without its weight
 
 
