@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from jomold_dist.config_fields import NO_SETTINGS, Tree, number, place
+from jomold_dist.config_fields import NO_SETTINGS, Tree, number, place, word
 from jomold_dist.config_methods import LargeLossConfig, RefineConfig, SmallLossConfig, StaticLabels
 from jomold_dist.config_roles import decides
 from jomold_dist.score_names import SCORE_NAMES
@@ -249,7 +249,7 @@ class TrackingConfig:
 class Config:
     """All settings of one run."""
 
-    method: str = "jomold"
+    method: str = word("jomold")
     """What the network is trained towards: a name of docs/methods.md, or `module:Class` of your own."""
     imports: tuple[str, ...] = ()
     """Modules of your own that are imported first, for instance because they register methods; `--import` adds some."""

@@ -28,6 +28,11 @@ def number(default: Any, low: float | None = None, high: float | None = None, *,
     return field(default=default, metadata={"bounds": Bounds(low, high, above)})
 
 
+def word(default: str) -> Any:
+    """A field for a name, which YAML may take for another thing: `true` is a method."""
+    return field(default=default, metadata={"word": True})
+
+
 def place(default: str | None, services: tuple[str, ...] = (), remote: bool = False) -> Any:
     """A field for a path or, if it may be `remote`, a URL: a leading `~` is expanded, and processes with other working
     directories get it absolute (see `places.py`). `services` are names that are neither."""

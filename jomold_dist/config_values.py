@@ -26,6 +26,7 @@ class Setting:
     bounds: Bounds | None
     is_place: bool
     is_remote: bool = False
+    is_word: bool = False
 
     @property
     def is_text(self) -> bool:
@@ -58,6 +59,7 @@ def schema(cls: type = Config, prefix: str = "") -> dict[str, Setting]:
                 item.metadata.get("bounds"),
                 bool(item.metadata.get("place")),
                 bool(item.metadata.get("remote")),
+                bool(item.metadata.get("word")),
             )
     return settings
 
@@ -77,7 +79,7 @@ def convert(given: Given, setting: Setting) -> tuple[Any, str | None]:
     elif hint is Tree:
         value, problem = _convert_tree(given.value)
     elif hint is str:
-        value, problem = _convert_text(given)
+        value, problem = _convert_text(given, setting.is_word)
         if setting.is_place and not problem:
             value, problem = _convert_place(value, setting.is_remote)
     elif hint is bool:
@@ -118,10 +120,10 @@ def _convert_numbers(value: Any) -> tuple[Any, str | None]:
     return None, "must be a list of different whole numbers, 0 or greater"
 
 
-def _convert_text(given: Given) -> tuple[Any, str | None]:
-    """A folder may be called 2024 or 2024-05-01, which YAML reads as a number or a date."""
+def _convert_text(given: Given, is_word: bool) -> tuple[Any, str | None]:
+    """A folder may be called 2024 or 2024-05-01, which YAML reads as a number or a date, and a method `true`."""
     value = given.value
-    if given.text and not isinstance(value, str | bool):
+    if given.text and not isinstance(value, str if is_word else str | bool):
         value = given.text
     return (value, None) if isinstance(value, str) and value else (None, "must be a text")
 

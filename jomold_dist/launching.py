@@ -72,7 +72,6 @@ def _run(
                         raise failure
                 assert config is not None
                 agree_on_settings(config, options, world)
-                tell_where(config, world)
                 body(config, world)
                 reached = SUCCESS
             except (UserError, NonFiniteError, StoppedError) as error:

@@ -22,7 +22,7 @@ def import_module(module: str, named_in: str) -> None:
         importlib.import_module(module)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(
             f"{named_in}: {module!r} cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}. It is "
             f"looked for in {here} and in the folders of PYTHONPATH"
@@ -42,6 +42,8 @@ def find_class(name: str, known: Mapping[str, str], base: type[T], setting: str)
     if not isinstance(found, type) or not issubclass(found, base):
         what = "has no such class" if found is None else f"is no {base.__name__}"
         raise ConfigError(f"{setting} = {name!r}: {attribute!r} in {sys.modules[module].__file__} {what}")
+    if lacking := sorted(getattr(found, "__abstractmethods__", ())):
+        raise ConfigError(f"{setting} = {name!r}: {attribute!r} lacks {' and '.join(lacking)}, see {base.__module__}")
     return found
 
 

@@ -25,7 +25,7 @@ from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.presence import naming_lost_ranks
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import SUCCESS, ConfigError, StoppedError
-from jomold_dist.launching import launch, progress_bar
+from jomold_dist.launching import launch, progress_bar, tell_where
 from jomold_dist.methods.registry import checked, method_class
 from jomold_dist.stopping import StopRequest, hear_signals
 from jomold_dist.tables import scores_table
@@ -84,6 +84,7 @@ def train(config: Config, world: World, stop: StopRequest, until: str | None) ->
         progress = progress_bar if world.is_main else no_progress
         run = Run(config, manifest, world, folder, recorder, progress, stop)
         try:
+            tell_where(config, world)
             with stop.heeded(world, config.run.wall_minutes), naming_lost_ranks(world.presence):
                 evaluation = run_stages(run, until)
         except BaseException as error:  # told before MLflow is, which may take its time

@@ -5,7 +5,7 @@ Shapes: b videos of a rank, C categories, N labels ("rows") of the whole optimiz
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -75,7 +75,7 @@ class Choice(NamedTuple):
     candidates: Tensor  # int64 (M, C)
 
 
-class Method:
+class Method(ABC):
     """Every label is a target of both modalities, and nothing is removed. A subclass changes what it wants else.
 
     A method takes labels out in one of two ways. With `columns`, each label of the optimizer batch travels to every

@@ -69,7 +69,10 @@ def register_method(name: str) -> Callable[[M], M]:
     """Decorates a method of your own, so that `method: name` finds it once its module is imported (`--import`)."""
 
     def register(cls: M) -> M:
-        METHODS[name] = f"{cls.__module__}:{cls.__qualname__}"
+        path = f"{cls.__module__}:{cls.__qualname__}"
+        if METHODS.get(name, path) != path:
+            raise ConfigError(f"{path} cannot be called {name!r}: that is {METHODS[name]}; take another name")
+        METHODS[name] = path
         return cls
 
     return register

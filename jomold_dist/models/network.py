@@ -6,7 +6,7 @@ Shapes: B videos, T segments, C categories.
 from __future__ import annotations
 
 import inspect
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -47,7 +47,7 @@ class Parsing(NamedTuple):
     similarity: Tensor | None = None  # (B, T, T); audio segment against visual segment
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """The base of all networks. A subclass has a constructor, `finish` and `parsing`, and names itself in `form`.
 
     `compute_dtype` None computes in the parameters' dtype; bfloat16 and float16 are the encoder's, with probabilities

@@ -121,7 +121,7 @@ def _info(metadata: dict[str, str], path: Path) -> WeightsInfo:
             segments=int(metadata["segments"]),
             feature_sizes=FeatureSizes(**json.loads(metadata["feature_sizes"])),
             form=dict(json.loads(metadata["network"])),
-            notes=dict(json.loads(metadata["notes"])),
+            notes={str(name): str(note) for name, note in json.loads(metadata["notes"]).items()},
         )
     except KeyError as error:
         raise DataError(

@@ -29,6 +29,7 @@ BENCHMARKS = (
     "bench_train",
     "measure_shuffle",
     "check_processors",
+    "check_gpu",
 )
 
 

@@ -63,7 +63,8 @@ def test_every_script_is_here(places: Places) -> None:
     assert {words[0] for words in all_commands(places).values()} == scripts()
     texts = {name: next(ROOT.glob(f"*/{name}.py")).read_text(encoding="utf-8") for name in [*scripts(), "packing"]}
     writing = {name for name, text in texts.items() if re.search(r'add_argument\(\s*"--(out|report)"', text)}
-    assert writing == {"predict", "verify_shards", "packing", "tabulate_sweep", "bench_checkpoint", "bench_loader"}
+    writers = {"predict", "verify_shards", "packing", "tabulate_sweep"}
+    assert writing == writers | {"bench_checkpoint", "bench_loader", "check_gpu"}
 
 
 def test_a_terminal_that_knows_ascii_alone(places: Places) -> None:

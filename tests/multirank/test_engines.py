@@ -53,7 +53,7 @@ class Case:
         return replace(
             config,
             deepspeed=DeepSpeedConfig(zero_stage=0 if self.engine == "ddp" else self.engine),  # type: ignore[arg-type]
-            model=ModelConfig(self.layers, attention_dropout=self.dropout, classifier_dropout=self.dropout),
+            model=ModelConfig(layers=self.layers, attention_dropout=self.dropout, classifier_dropout=self.dropout),
         )
 
 

@@ -244,6 +244,12 @@ def test_long_lists_of_problems_end_with_a_count() -> None:
     assert lines[-1].endswith("and 10 more")
 
 
+def test_a_method_may_be_called_true(tmp_path: Path) -> None:
+    assert load_config(None, ["method=true"]).method == "true"
+    assert load_config(write(tmp_path, "method: true\n")).method == "true"
+    assert "tracking.experiment = True must be a text" in refusal(None, "tracking.experiment=true")
+
+
 def test_methods_networks_and_modules_that_are_not_there_are_told_together() -> None:
     assert checked(load_config(None, ["method=han"]), ["json"]).imports == ("json",)
     names = ["method=jomlod", "model.network=os:path", "imports=[no_such_module]"]

@@ -15,7 +15,7 @@ from jomold_dist.tuning.rows import cells_of, departures, rows_of
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TABLE = CONFIGS / "sweeps" / "table1.yaml"
-COMMON = {"train.epochs", "refine.epochs", "estimator.epochs", "train.batch_size"}
+COMMON = {"train.epochs", "refine.epochs", "estimator.epochs", "train.batch_size", "small_loss.gradual_epochs"}
 
 
 @pytest.fixture(scope="module")
