@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from jomold_dist.config import Config
 from jomold_dist.score_names import SCORE_NAMES, heading
 
 SCORE_HEADERS = tuple(map(heading, SCORE_NAMES))
@@ -17,6 +18,12 @@ _LATEX = str.maketrans(
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"±": r"$\pm$", "−": "$-$", "Δ": r"$\Delta$", "θ": r"$\theta$"}
 )
+
+
+def system_name(config: Config) -> str:
+    """A row's name for one run: its method, and its network where that is not JoMoLD's."""
+    network = config.model.network
+    return config.method if network == Config().model.network else f"{config.method}, {network}"
 
 
 def scores_table(rows: Mapping[str, Mapping[str, float]], split: str, simulated: bool) -> str:

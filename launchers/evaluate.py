@@ -6,14 +6,17 @@ Prints the ten scores and the scores per category; writes scores_SPLIT.json into
 that is still training is its best one so far, from its newest checkpoint.
 
 --shards names another place: where the run's data set lies now, or any other data set of the same categories and
-features. Scores of another one are written to scores_SPLIT_of_MANIFEST.json, named by its manifest's digest. Under
+features. Scores of another one are written to scores_SPLIT_of_MANIFEST.json, named by its manifest's digest, and those
+of an earlier stage's weights (--weights) to scores_SPLIT_STAGE.json. Under
 torchrun, a -- before the script keeps torchrun from taking --run for an option of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from jomold_dist.command_line import command, command_parser, tell
@@ -27,15 +30,16 @@ from jomold_dist.launching import launch
 from jomold_dist.methods.registry import checked
 from jomold_dist.models.weights import WeightsInfo
 from jomold_dist.places import local_path, place
-from jomold_dist.tables import category_table, scores_table
+from jomold_dist.tables import category_table, scores_table, system_name
 from jomold_dist.training.loading import load_found
 from jomold_dist.training.preflight import agree_on_manifest, problems_of_shards, read_matching_manifest, with_shards
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
-from jomold_dist.training.run_reading import read_config, read_owner
+from jomold_dist.training.run_reading import Owner, read_config, read_owner
 from jomold_dist.training.scores import RunScores, ScoredModel
 from jomold_dist.training.stage import ready_to_compute
 from jomold_dist.training.stages import evaluate_model
+from jomold_dist.training.trained import MODEL
 
 
 @command
@@ -66,6 +70,8 @@ def evaluate(config: Config, world: World, folder: RunFolder, arguments: argpars
         owner = read_owner(folder, config)
         found = load_found(arguments.weights or folder.path) if world.is_main else None
     network, info, weights = broadcast_object(found, world)
+    with agree_on_errors(world):
+        check_owner(info, owner, weights, folder)
     config = config if arguments.shards is None else with_shards(config, arguments.shards)
     with agree_on_errors(world):
         manifest = find_data(config, info, owner.manifest, any_other=arguments.shards is not None)
@@ -81,11 +87,21 @@ def evaluate(config: Config, world: World, folder: RunFolder, arguments: argpars
     run = Run(config, manifest, world, folder, records=False)  # the run itself may be going on
     scored = evaluate_model(run, split, ready_to_compute(network, config, world))
     scores = RunScores.of(split, manifest, ScoredModel.of(folder.name_of(weights), info.notes), scored)
-    own = manifest.digest == owner.manifest
-    file = folder.path / (f"scores_{split}.json" if own else f"scores_{split}_of_{manifest.digest[:12]}.json")
+    own, stage = manifest.digest == owner.manifest, info.notes.get("stage", MODEL)
+    name = f"scores_{split}" if stage == MODEL else f"scores_{split}_{stage}"
+    file = folder.path / (f"{name}.json" if own else f"{name}_of_{manifest.digest[:12]}.json")
     with agree_on_errors(world):
         if world.is_main:
             hand_over(report(config, weights, scores, own, run.bad_videos.summary()), scores, file)
+
+
+def check_owner(info: WeightsInfo, owner: Owner, weights: Path, folder: RunFolder) -> None:
+    """RunFolderError if the weights say that they are another run's."""
+    noted = info.notes.get("owner")
+    if noted is not None and json.loads(noted) != asdict(owner):
+        raise RunFolderError(
+            f"{weights} is not of the run in {folder.path}: it was trained with another config or on another data set"
+        )
 
 
 def hand_over(text: str, scores: RunScores, file: Path) -> None:
@@ -124,7 +140,7 @@ def report(config: Config, weights: Path, scores: RunScores, own: bool, bad_vide
     epoch = "unknown" if scores.model.epoch is None else scores.model.epoch
     parts = [
         f"{weights}: epoch {epoch}\ndata set: {data}",
-        scores_table({config.method: scores.found.scores}, scores.split, simulated=scores.data.simulated),
+        scores_table({system_name(config): scores.found.scores}, scores.split, simulated=scores.data.simulated),
         "F-scores per category, counted over all videos; a dash where it is neither there nor predicted",
         category_table(scores.found.per_category, scores.found.videos),
         *([bad_videos] if bad_videos else []),

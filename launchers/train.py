@@ -28,7 +28,7 @@ from jomold_dist.errors import SUCCESS, ConfigError, StoppedError
 from jomold_dist.launching import launch, progress_bar, tell_where
 from jomold_dist.methods.registry import checked, method_class
 from jomold_dist.stopping import StopRequest, hear_signals
-from jomold_dist.tables import scores_table
+from jomold_dist.tables import scores_table, system_name
 from jomold_dist.tracking import open_recorder, ui_command
 from jomold_dist.training.forecast import forecast
 from jomold_dist.training.forecast_report import forecast_report
@@ -99,7 +99,7 @@ def train(config: Config, world: World, stop: StopRequest, until: str | None) ->
                     folder.write_status("finished", exit_code=0)
     if world.is_main:
         if evaluation is not None:
-            scores = {config.method: evaluation.scores}
+            scores = {system_name(config): evaluation.scores}
             print(scores_table(scores, "test", simulated=manifest.simulated is not None))
             if removed := removals_of(folder, manifest.categories.names):
                 print(f"\n{removed}\n")

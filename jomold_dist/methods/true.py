@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.source import source_of
+from jomold_dist.data.truth import read_truth, truth_name
+from jomold_dist.errors import UserError
 from jomold_dist.methods.essential import without_denoising
 from jomold_dist.methods.marked import Marked
 from jomold_dist.training.marked_labels import TrueLabels
@@ -20,9 +23,16 @@ class TruthTaught(Marked):
 
     @classmethod
     def problems(cls, config: Config, manifest: Manifest) -> list[str]:
-        if manifest.simulated is None:
-            return ["method true needs the truth of the training labels, which is known of simulated data only"]
-        return []
+        source = source_of(config.data)
+        try:
+            if manifest.simulated is not None and read_truth(source, manifest, "train") is not None:
+                return []
+        except UserError as error:
+            return [str(error)]
+        return [
+            f"method = 'true' needs the truth of the training labels, and {source} has none ({truth_name('train')}); it "
+            "is known of simulated data only"
+        ]
 
     @classmethod
     def essential(cls, config: Config) -> Config:

@@ -19,6 +19,7 @@ from jomold_dist.distributed.engine import make_engine
 from jomold_dist.distributed.signals import Ask
 from jomold_dist.distributed.world import World, gather_rows
 from jomold_dist.errors import DataError
+from jomold_dist.labels import MODALITIES
 from jomold_dist.methods.base import Method, Moment, Targets
 from jomold_dist.models.network import Network
 from jomold_dist.training.finite import FiniteGuard, Learned, StepSummary
@@ -81,6 +82,8 @@ class TrainStep:
         """The terms of the loss and their factors, in the order of the sums."""
         self.failure: DataError | None = None
         """Why this rank asked all to end."""
+        live = [MODALITIES[mask.modality] in network.modalities for mask in method.masks]
+        self._live_masks = None if all(live) else torch.tensor(live, device=world.device)[:, None]  # (M, 1)
         self._micro_batch = train.micro_batch_size
         self._capacity = capacity
         self._categories = len(method.manifest.categories)
@@ -215,6 +218,8 @@ class TrainStep:
                 removed = torch.stack([rows.take(mask & here.labels) for mask in whole])
             if whole is None:
                 whole = here.labels.new_zeros((masks, *here.labels.shape))
+            if self._live_masks is not None:
+                removed, whole = removed & self._live_masks, whole & self._live_masks[:, :, None]
             targets = method.targets(batch, here.labels, whole, moment)
         return Decision(exchanged, removed, candidates, targets)
 

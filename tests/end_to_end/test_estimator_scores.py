@@ -19,7 +19,7 @@ def test_its_scores_are_those_that_its_training_saw(
     weights = run / "checkpoints" / "estimator.safetensors"
     outcome = run_here(capsys, "evaluate", "--run", run, "--weights", weights, "--split", "val")
     assert outcome.code == 0, outcome.err
-    scored = json.loads((run / "scores_val.json").read_text())
+    scored = json.loads((run / "scores_val_estimator.json").read_text())
     lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     seen = [line for line in lines if line["stage"] == "estimator" and line["epoch"] == scored["model"]["epoch"]]
     assert {f"val/{name}": value for name, value in scored["scores"].items()} == {

@@ -148,11 +148,13 @@ def test_large_losses_are_dropped_from_the_second_epoch_on() -> None:
     assert found[2].candidates[:, :3].tolist() == [[1, 0, 0], [1, 1, 1]]
 
 
-def test_true_needs_data_whose_truth_is_known() -> None:
-    config = replace(PAPER, method="true")
-    assert method_class("true").problems(config, manifest(simulated={"scenario": "llp"})) == []
-    (problem,) = method_class("true").problems(config, manifest())
-    assert "truth of the training labels" in problem
+def test_true_needs_data_whose_truth_is_known(tmp_path: Path) -> None:
+    """Told before anything starts: of real data, and of simulated data that has lost it."""
+    config = replace(PAPER, method="true", data=replace(PAPER.data, shards=str(tmp_path)))
+    for found in (manifest(), manifest(simulated={"scenario": "llp"})):
+        (problem,) = method_class("true").problems(config, found)
+        assert "needs the truth of the training labels" in problem
+        assert f"{tmp_path} has none (truth/train.npz)" in problem
 
 
 LOOKS_AT = {  # of the sections of single methods
