@@ -30,8 +30,8 @@ class TruthTaught(Marked):
         except UserError as error:
             return [str(error)]
         return [
-            f"method = 'true' needs the truth of the training labels, and {source} has none ({truth_name('train')}); it "
-            "is known of simulated data only"
+            f"method = 'true' needs the truth of the training labels, and {source} has none ({truth_name('train')}); "
+            "it is known of simulated data only"
         ]
 
     @classmethod
