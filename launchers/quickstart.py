@@ -1,4 +1,4 @@
-"""What `make run` does: simulate a small data set, train three methods on two ranks, and compare them.
+"""What `make run` does: simulate a small data set, train four methods on two ranks, and compare them.
 
     python launchers/quickstart.py [--videos 2000] [--ranks 2] [--scenario speech-neutral]
 
