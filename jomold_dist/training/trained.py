@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -10,7 +11,7 @@ import torch
 
 from jomold_dist.config import Config
 from jomold_dist.distributed.world import agree_on_errors
-from jomold_dist.errors import DataError, RunFolderError
+from jomold_dist.errors import ConfigError, DataError, RunFolderError
 from jomold_dist.files import write_json, write_text
 from jomold_dist.methods.base import Method
 from jomold_dist.models.network import Network
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 FORM = ("categories", "segments", "feature_sizes", "form")  # of WeightsInfo
 MODEL = "model"
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 def as_configured(config: Config) -> Config:
@@ -47,6 +49,11 @@ class Trained(Stage):
         settings: Callable[[Config], Config] = as_configured,
         keep: Literal["best", "last"] = "best",
     ) -> None:
+        if not FILE_NAME.fullmatch(weights):
+            raise ConfigError(
+                f"stage {name!r} of method {method.__name__} calls its weights {weights!r}, and files are named after "
+                "them: give them a name of letters, digits, '_', '-' and '.' that does not begin with '.' or '-'"
+            )
         self.name, self.method, self.weights, self.settings, self.keep = name, method, weights, settings, keep
 
     def is_done(self, run: Run) -> bool:
