@@ -67,11 +67,10 @@ def exchange_and_judge(
 
     A video without a partner keeps its labels.
     """
-    open_to_all = split.labels | ~split.served[:, None]  # what was not served is nobody's partner
     indices, found = [np.zeros(0, dtype=np.int64)], [np.zeros((2, 0, split.labels.shape[1]), dtype=bool)]
     for batch in run.batches(loader):
         index = batch.index.numpy()
-        partner = partners(index, open_to_all, run.config.run.seed)
+        partner = partners(index, split.labels, split.served, run.config.run.seed)
         foreign = take_features(run, loader, partner[partner >= 0])
         has = torch.from_numpy(partner >= 0)
         own = {name: tensor[has] for name, tensor in batch.features.items()}
