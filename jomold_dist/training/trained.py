@@ -84,7 +84,7 @@ class Trained(Stage):
         with agree_on_errors(run.world):
             if run.world.is_main and is_model:
                 truth = read_present(run.source, run.manifest)
-        removals = RemovalRecord(run.manifest, truth, method.masks, method.removes)
+        removals = RemovalRecord(run.manifest, truth, self.method)
         best = fit(run, method, self.weights, self.keep, removals)
         with results(run) as is_main:
             if not is_main:

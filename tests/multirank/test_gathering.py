@@ -10,8 +10,10 @@ import pytest
 from ranks import run_ranks
 
 from jomold_dist.data.manifest import Manifest, RecordLayout, ShardInfo, SplitInfo
+from jomold_dist.distributed.signals import Ask
 from jomold_dist.distributed.world import World, gather_to_main
 from jomold_dist.labels import CategorySet
+from jomold_dist.methods.base import Method
 from jomold_dist.training.removals import RemovalRecord
 from jomold_dist.training.step import StepReport
 
@@ -25,15 +27,19 @@ def gathered(world: World) -> tuple[list[Any], str]:
     own = range(world.rank, VIDEOS, world.size)
     keys = tuple(f"video-{i:02d}" for i in own)
     visual, zeros = np.array([i % 3 == 0 for i in own]), np.zeros((2, 1), dtype=np.int64)
-    record.add(StepReport(False, VIDEOS, np.zeros(len(keys), np.int64), visual, keys, zeros))
+    record.add(StepReport(Ask.NOTHING, VIDEOS, visual, np.zeros(len(keys), np.int64), keys, zeros))
     record.end_epoch(world)
     return [(value["rank"], len(value["rows"])) for value in values], record.ledger()
+
+
+class Removing(Method):
+    removes = True
 
 
 def removals() -> RemovalRecord:
     shard = ShardInfo("train/shard-000000.tar", VIDEOS, 0, "", np.array([VIDEOS]))
     split = SplitInfo("train", 1, False, RecordLayout(0, {}), (shard,))
-    return RemovalRecord(Manifest("m", 1, CategorySet(("a",)), {}, {"train": split}), None)
+    return RemovalRecord(Manifest("m", 1, CategorySet(("a",)), {}, {"train": split}), None, Removing)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
