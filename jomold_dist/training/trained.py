@@ -78,10 +78,10 @@ class Trained(Stage):
         return info.notes.get("epochs") == str(self.settings(run.config).train.epochs)
 
     def do(self, run: Run, found: Found) -> None:
-        config, truth = self.settings(run.config), None
-        is_model = self.weights == MODEL
-        method = self.method(config, run.manifest, found, run.world.device)
-        with agree_on_errors(run.world):
+        truth, is_model = None, self.weights == MODEL
+        with agree_on_errors(run.world):  # somebody's own classes may fail on one rank
+            config = self.settings(run.config)
+            method = self.method(config, run.manifest, found, run.world.device)
             if run.world.is_main and is_model:
                 truth = read_present(run.source, run.manifest)
         removals = RemovalRecord(run.manifest, truth, self.method)
