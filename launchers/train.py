@@ -12,6 +12,7 @@ and what such a run would do is printed.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from jomold_dist.config_files import load_config
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.presence import naming_lost_ranks
 from jomold_dist.distributed.world import World, agree_on_errors
-from jomold_dist.errors import SUCCESS, ConfigError, StoppedError
+from jomold_dist.errors import SUCCESS, ConfigError, StoppedError, UserError
 from jomold_dist.launching import launch, progress_bar, tell_where
 from jomold_dist.methods.registry import checked, method_class
 from jomold_dist.stopping import StopRequest, hear_signals
@@ -38,6 +39,8 @@ from jomold_dist.training.removal_table import removals_of
 from jomold_dist.training.run import Run, no_progress
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.stages import run_stages
+
+logger = logging.getLogger(__name__)
 
 
 @command
@@ -101,8 +104,11 @@ def train(config: Config, world: World, stop: StopRequest, until: str | None) ->
         if evaluation is not None:
             scores = {system_name(config): evaluation.scores}
             print(scores_table(scores, "test", simulated=manifest.simulated is not None))
-            if removed := removals_of(folder, manifest.categories.names):
-                print(f"\n{removed}\n")
+            try:
+                if removed := removals_of(folder, manifest.categories.names):
+                    print(f"\n{removed}\n")
+            except UserError as error:  # the run is finished, and the other ranks have left
+                logger.warning("no table of the removals: %s", error)
         print(f"run folder: {folder.path}")
         if (folder.path / "mlflow.json").exists():
             print(f"look at it: {ui_command(config)}")

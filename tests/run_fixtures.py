@@ -49,7 +49,8 @@ def finished_run(
     write_scores(folder, score, epochs, data, names)
     entry: dict[str, Any] = {"labels": 40, "candidates": removed, "removed": removed, "noise": 0}
     entry |= {"precision": 0.5 if removed else None, "recall": None}
-    write_json(run.removals, {"epochs": epochs, "total": {"audio": entry, "visual": entry}, "categories": {}})
+    total = {modality: {"modality": modality, **entry} for modality in ("audio", "visual")}
+    write_json(run.removals, {"epochs": epochs, "total": total, "categories": {}})
     run.write_status("finished", exit_code=0)
     return folder
 
@@ -68,15 +69,15 @@ def write_run(folder: Path, score: float, ratio: float | None = 0.25) -> None:
     write_history(folder, 2)
     write_scores(folder, score, epochs=2)
 
-    def entry(labels: int, removed: int, noise: int, rightly: int) -> dict[str, Any]:
+    def entry(modality: str, labels: int, removed: int, noise: int, rightly: int) -> dict[str, Any]:
         return {
-            "labels": labels, "candidates": removed + 2, "removed": removed, "noise": noise,
+            "modality": modality, "labels": labels, "candidates": removed + 2, "removed": removed, "noise": noise,
             "precision": rightly / removed if removed else None, "recall": rightly / (2 * noise) if noise else None,
         }  # fmt: skip
 
-    speech = {"audio": entry(40, 0, 4, 0), "visual": entry(40, 20, 16, 16)}
-    dog = {"audio": entry(10, 0, 0, 0), "visual": entry(10, 0, 2, 0)}
-    total = {"audio": entry(50, 0, 4, 0), "visual": entry(50, 20, 18, 16)}
+    speech = {"audio": entry("audio", 40, 0, 4, 0), "visual": entry("visual", 40, 20, 16, 16)}
+    dog = {"audio": entry("audio", 10, 0, 0, 0), "visual": entry("visual", 10, 0, 2, 0)}
+    total = {"audio": entry("audio", 50, 0, 4, 0), "visual": entry("visual", 50, 20, 18, 16)}
     removals = {"epochs": 2, "total": total, "categories": {"Speech": speech, "Dog": dog}}
     (folder / "removals.json").write_text(json.dumps(removals))
     if ratio is not None:

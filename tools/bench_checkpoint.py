@@ -21,7 +21,8 @@ from bench_train import describe, llp_manifest, make_step, random_batch
 from jomold_dist.command_line import command, command_parser
 from jomold_dist.config import CheckpointConfig
 from jomold_dist.distributed.world import World, open_world
-from jomold_dist.methods.base import Method, Moment
+from jomold_dist.methods.base import Moment
+from jomold_dist.methods.jomold import Jomold
 from jomold_dist.models.network import FeatureSizes
 from jomold_dist.models.registry import form_of
 from jomold_dist.models.weights import WeightsInfo, save_model
@@ -84,7 +85,7 @@ def save(step: TrainStep, removals: RemovalRecord, folder: Path) -> int:
 
 def removal_record() -> RemovalRecord:
     """A record of removals from as many labels as LLP's training split has."""
-    record = RemovalRecord(llp_manifest(), None, Method.masks, removes=True)
+    record = RemovalRecord(llp_manifest(), None, Jomold)
     random = np.random.default_rng(0)
     state = record.state() | {
         "label_key": np.array([f"video{n:06d}" for n in range(LABELS)], dtype=np.bytes_),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, get_args
 
-from jomold_dist.comparing.paired import removed_shares
+from jomold_dist.comparing.paired import mask_names, removed_shares
 from jomold_dist.comparing.rows import Comparison
 from jomold_dist.comparing.score_table import by_seed, cautions, score_table
-from jomold_dist.labels import MODALITIES
 from jomold_dist.tables import Table, spread
 
 Format = Literal["md", "csv", "tex"]
@@ -56,12 +55,13 @@ def _csv(found: Comparison, score: str) -> str:
 def _removals(found: Comparison) -> Table:
     rows = []
     for row in found.rows:
-        for modality in MODALITIES:
-            entries = [removals["total"][modality] for removals in row.removals.values()]
+        for mask in mask_names([row]):
+            totals = [removals["total"] for removals in row.removals.values()]
+            entries = [total[mask] for total in totals if mask in total]
             if any(entry["removed"] for entry in entries):
                 shares = [[100 * e[k] for e in entries if e.get(k) is not None] for k in ("precision", "recall")]
-                of_labels = spread([100 * share for share in removed_shares(row, modality)], 2)
+                of_labels = spread([100 * share for share in removed_shares(row, mask)], 2)
                 removed = spread([entry["removed"] for entry in entries])
-                rows.append([f"{row.name}, {modality}", removed, of_labels, *map(spread, shares)])
+                rows.append([f"{row.name}, {mask}", removed, of_labels, *map(spread, shares)])
     header = ["removed labels", "in all epochs", "% of labels", "precision %", "recall %"]
     return Table("Labels removed from the training split, over all epochs", header, rows)

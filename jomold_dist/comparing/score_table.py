@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from jomold_dist.comparing.cautions import few_seeds, han_in_effect, noise_floor
-from jomold_dist.comparing.paired import Results, difference, gap_closed, values
-from jomold_dist.labels import MODALITIES
+from jomold_dist.comparing.paired import Results, difference, gap_closed, mask_names, values
 from jomold_dist.score_names import SCORE_NAMES, heading
 from jomold_dist.tables import SCORE_HEADERS, Table, spread
+from jomold_dist.training.run_reading import QUALITY
 
 FLOOR, CEILING = "han", "true"
 
@@ -85,11 +85,12 @@ def by_seed(rows: Sequence[tuple[Mapping[str, Any], Results]]) -> str:
     """Comma-separated values: a line a row and seed, each row with further columns of its own in front."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names = [f"{name}_{modality}" for modality in MODALITIES for name in ("removed", "precision", "recall")]
+    columns = [(mask, name) for mask in mask_names([row for _, row in rows]) for name in ("removed", *QUALITY)]
+    names = [f"{name}_{mask}" for mask, name in columns]
     writer.writerow((*(rows[0][0] if rows else ()), "seed", *SCORE_NAMES, *names))
     for front, row in rows:
         for seed, scores in row.scores.items():
             total = row.removals[seed]["total"]
-            removals = [total[m].get(name) for m in MODALITIES for name in ("removed", "precision", "recall")]
+            removals = [total.get(mask, {}).get(name) for mask, name in columns]
             writer.writerow((*front.values(), seed, *(scores.get(name) for name in SCORE_NAMES), *removals))
     return text.getvalue()

@@ -55,25 +55,25 @@ def refine(labels: Tensor, foreign_audio: Tensor, foreign_visual: Tensor, weight
     return low.all(1) & labels.bool()
 
 
-def partners(index: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
-    """Whom the videos `index` (n,) exchange their audio with: int64 (n,), -1 where every other video shares a label.
+def partners(index: np.ndarray, labels: np.ndarray, usable: np.ndarray, seed: int) -> np.ndarray:
+    """Whom the videos `index` (n,) exchange their audio with: int64 (n,), -1 where no other video can be taken.
 
-    A partner is drawn uniformly from the videos that share no label; `labels` bool (N, C) are those of all videos. It
-    is a function of the seed, the video and all labels, whoever asks for it.
+    A partner is drawn uniformly from the `usable` videos, bool (N,), that share no label; `labels` bool (N, C) are
+    those of all videos. It is a function of the seed, the video, all labels and what is usable, whoever asks for it.
     """
     index = np.asarray(index, dtype=np.int64)
     found = np.full(len(index), -1, dtype=np.int64)
     rest = np.arange(len(index))
     for draw in range(DRAWS):
         drawn = below(len(labels), seed, index[rest], draw)
-        fits = ~(labels[index[rest]] & labels[drawn]).any(1) & (drawn != index[rest])
+        fits = ~(labels[index[rest]] & labels[drawn]).any(1) & usable[drawn] & (drawn != index[rest])
         found[rest[fits]] = drawn[fits]
         rest = rest[~fits]
         if not len(rest):
             return found
     for place in rest:  # whose labels are nearly everywhere
         video = int(index[place])
-        fitting = np.flatnonzero(~labels[:, labels[video]].any(1))
+        fitting = np.flatnonzero(usable & ~labels[:, labels[video]].any(1))
         fitting = fitting[fitting != video]
         if len(fitting):
             found[place] = fitting[below(len(fitting), seed, video, DRAWS)]

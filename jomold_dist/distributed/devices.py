@@ -31,6 +31,8 @@ class Sight:
     local_size: int
     wanted: str | None
     gpus: tuple[str, ...]
+    problem: str = ""
+    """Why it cannot see them: what the driver says."""
 
     @property
     def index(self) -> int | None:
@@ -50,14 +52,22 @@ class Choice:
 
 
 def look(rank: int, local_rank: int, local_size: int, wanted: str | None) -> Sight:
-    """What this rank sees. CUDA is left alone where nobody wants it."""
-    gpus = torch.cuda.device_count() if wanted in ("auto", "cuda") else 0
-    identities = tuple(str(torch.cuda.get_device_properties(n).uuid) for n in range(gpus))
-    return Sight(rank, socket.gethostname(), local_rank, local_size, wanted, identities)
+    """What this rank sees. CUDA is left alone where nobody wants it. A driver that fails is told of, not raised: the
+    others would wait for this rank."""
+    identities: tuple[str, ...] = ()
+    problem = ""
+    if wanted in ("auto", "cuda"):
+        try:
+            found = range(torch.cuda.device_count())
+            identities = tuple(str(torch.cuda.get_device_properties(number).uuid) for number in found)
+        except Exception as error:  # torch and CUDA know many
+            problem = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return Sight(rank, socket.gethostname(), local_rank, local_size, wanted, identities, problem)
 
 
 def choose(sights: Sequence[Sight]) -> Choice:
-    """What all ranks use. ConfigError where GPUs are wanted and missing, or where only some ranks have one."""
+    """What all ranks use. ConfigError where GPUs are wanted and missing, where only some ranks have one, or
+    where a rank cannot look."""
     if any(sight.wanted is None for sight in sights) or all(sight.wanted == "cpu" for sight in sights):
         return Choice("cpu")
     wanted = {str(sight.wanted) for sight in sights}
@@ -65,6 +75,12 @@ def choose(sights: Sequence[Sight]) -> Choice:
         raise ConfigError(
             f"distributed.device is {' on some ranks and '.join(map(repr, sorted(wanted)))} on others; all ranks use "
             "one kind of device: give every node the same setting"
+        )
+    if failed := [sight for sight in sights if sight.problem]:
+        first = failed[0]
+        raise ConfigError(
+            f"{len(failed)} of {len(sights)} ranks cannot look at their GPUs: rank {first.rank} on {first.host}: "
+            f"{first.problem}. Mend the node, or set distributed.device=cpu to train on CPUs alone"
         )
     owners: dict[tuple[str, str], list[int]] = {}
     for sight in sights:

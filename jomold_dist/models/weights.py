@@ -104,9 +104,7 @@ def load_model(path: Path) -> Network:
             network.double()
         network.load_state_dict(state)
     except KeyError as error:
-        raise DataError(
-            f"{path} was not written by jomold_dist, or by another version of it: its network lacks {error}"
-        ) from None
+        raise _strange(path, f"its network lacks {error}") from None
     except (LookupError, ConfigError) as error:
         raise DataError(f"weights file {path}: {error}") from None
     except (RuntimeError, TypeError, ValueError) as error:
@@ -124,9 +122,7 @@ def _info(metadata: dict[str, str], path: Path) -> WeightsInfo:
             notes={str(name): str(note) for name, note in json.loads(metadata["notes"]).items()},
         )
     except KeyError as error:
-        raise DataError(
-            f"{path} was not written by jomold_dist, or by another version of it: it lacks {error}"
-        ) from None
+        raise _strange(path, f"it lacks {error}") from None
     except (TypeError, ValueError) as error:
         raise DataError(f"weights file {path} is damaged: {error}") from None
 

@@ -39,7 +39,7 @@ MARKER = "COMPLETE.json"
 MODEL, BEST, OPTIMIZER, REMOVALS, STATE = (
     "model.safetensors", "best.safetensors", "optimizer.safetensors", "removals.npz", "state.json",
 )  # fmt: skip
-NAME = re.compile(r"[a-z_]+-e(?P<epoch>\d{4,})-s(?P<step>\d{8,})")
+NAME = re.compile(r"(?P<stage>.+)-e(?P<epoch>\d{4,})-s(?P<step>\d{8,})")
 
 SaveWeights = Callable[[Path, Mapping[str, Tensor]], None]
 
@@ -64,6 +64,12 @@ def _position(name: str) -> tuple[int, int] | None:
     """Epoch and step of a checkpoint's name; None for other names."""
     match = NAME.fullmatch(name)
     return match and (int(match["epoch"]), int(match["step"]))
+
+
+def _stage_of_partial(name: str) -> str | None:
+    """Whose checkpoint was being written under that name; None for other names."""
+    match = NAME.fullmatch(name.removeprefix(".").removesuffix(".partial"))
+    return match["stage"] if match and name.startswith(".") and name.endswith(".partial") else None
 
 
 def write_checkpoint(folder: Path, name: str, checkpoint: Checkpoint, save_weights: SaveWeights) -> Path:
@@ -215,7 +221,7 @@ def prune_checkpoints(folder: Path, stage: str, owner: Mapping[str, Any], newest
             return
         places = checkpoints_of(folder, stage)
         with reading(folder):
-            superfluous = list(folder.glob(f".{stage}-*.partial"))
+            superfluous = [path for path in folder.iterdir() if _stage_of_partial(path.name) == stage]
     except UserError as error:
         logger.warning("%s; old checkpoints stay", error)
         return
@@ -249,8 +255,8 @@ def checkpoints_of(folder: Path, stage: str) -> list[Path]:
     if not is_folder(folder):
         return []
     with reading(folder):
-        named = [path for path in folder.iterdir() if _position(path.name) and is_folder(path)]
-    mine = [path for path in named if path.name.startswith(f"{stage}-e")]
+        named = [(NAME.fullmatch(path.name), path) for path in folder.iterdir()]
+    mine = [path for match, path in named if match and match["stage"] == stage and is_folder(path)]
     return sorted(mine, key=lambda path: _position(path.name) or (0, 0))
 
 

@@ -73,15 +73,17 @@ class Training:
         self._train = train
         self._loader, self._validation = loader, validation
         self._stopwatch = Stopwatch(world.device)
+        with agree_on_errors(world):  # they may be somebody's own; the engine below meets the other ranks
+            network = method.network(config, run.manifest)
+            judge = method.network(config, run.manifest)  # for validation
         self._step = TrainStep(
             method,
-            method.network(config, run.manifest),
+            network,
             world,
             seed,
             self._stopwatch,
             capacity=row_capacity(train.batch_size, world.size, run.manifest.split("train").max_labels),
         )
-        judge = method.network(config, run.manifest)  # for validation
         self._judge = judge.to(world.device, next(self._step.network.parameters()).dtype)
         self._judge.compute_dtype = COMPUTE_DTYPES[train.precision]
         self._keeper = Keeper(run, stage, train.epochs, train.batch_size, self._judge)
@@ -152,7 +154,7 @@ class Training:
         run, progress, loader = self._run, self.progress, self._loader
         rate = learning_rate(self._train, progress.epoch)
         self._stopwatch.take()
-        waited, start, videos, left_out = loader.wait_seconds, time.perf_counter(), 0, 0
+        waited, start, videos = loader.wait_seconds, time.perf_counter(), 0
         title = f"{self._stage} {progress.epoch + 1}/{self._train.epochs}"
         left = loader.steps - progress.step
         for batch in run.progress(self._batches(), left, title):
@@ -166,8 +168,7 @@ class Training:
             run.bad_videos.add(batch)
             if report.ask == Ask.FAIL:
                 self._fail_together()
-            left_out += batch.total - report.videos
-            if run.bad_videos.too_many("train", left_out):
+            if run.bad_videos.too_many("train", progress.left_out):
                 run.bad_videos.collect()
                 run.bad_videos.refuse_too_many("train")
             if report.ask == Ask.STOP:
@@ -262,7 +263,7 @@ class Training:
             if name.startswith(REMOVED)
         )
         logger.info(
-            "%s %d/%d: loss %.4f, %s %.1f (best %.1f in epoch %d)%s; %.0f videos/s, "
+            "%s %d/%d: loss %.4f, %s %.1f (%s %.1f in epoch %d)%s; %.0f videos/s, "
             "waiting for data %.0f %%, ranking %.0f %%, exchanging %.0f %%",
             self._stage,
             progress.epoch + 1,
@@ -270,6 +271,7 @@ class Training:
             line["train/loss"],
             selection,
             line[f"val/{selection}"],
+            "kept" if self._keep == "last" else "best",
             progress.best.score,
             progress.best.epoch + 1,
             removed,

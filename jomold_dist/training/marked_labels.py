@@ -7,6 +7,7 @@ be removed. Legend: N videos of the split, C categories; modality 0 is audio, 1 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from jomold_dist.data.loader import Batch, Loader
 from jomold_dist.data.truth import read_truth, truth_name
 from jomold_dist.denoising.controls import placebo
-from jomold_dist.distributed.world import agree_on_errors, gather_objects
+from jomold_dist.distributed.world import agree_on_errors, gather_objects, gather_to_main
 from jomold_dist.errors import DataError, RunFolderError
 from jomold_dist.files import writing
 from jomold_dist.reading import ABSENT, is_there, read_arrays
@@ -46,9 +47,19 @@ class LabelCollector:
 
     def gather(self) -> SplitLabels:
         """Collective: the labels of all ranks' batches, on every rank."""
+        return self._together(gather_objects(self._own(), self._run.world))
+
+    def gather_to_main(self) -> SplitLabels | None:
+        """Collective: the labels of all ranks' batches, on rank 0; None elsewhere."""
+        parts = gather_to_main(self._own(), self._run.world)
+        return self._together(parts) if self._run.world.is_main else None
+
+    def _own(self) -> tuple[np.ndarray, np.ndarray]:
+        return np.concatenate(self._index), np.concatenate(self._labels)
+
+    def _together(self, parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> SplitLabels:
         manifest = self._run.manifest
         videos, categories = manifest.split("train").videos, len(manifest.categories)
-        parts = gather_objects((np.concatenate(self._index), np.concatenate(self._labels)), self._run.world)
         packed = np.zeros((videos, -(-categories // 8)), dtype=np.uint8)
         served = np.zeros(videos, dtype=bool)
         for index, labels in parts:
@@ -100,9 +111,11 @@ class RandomLabels(MarkedLabels):
 
     def mark(self, run: Run, found: Found) -> np.ndarray:
         with run.loader("train", False) as loader:
-            labels = read_labels(run, loader).labels
+            split = read_labels(run, loader)
+        if split is None:
+            return np.zeros(0, dtype=bool)
         ratios = np.stack([ratio.numpy() for ratio in found["noise_ratios"]])
-        return placebo(labels, ratios, run.config.run.seed)
+        return placebo(split.labels, ratios, run.config.run.seed)
 
 
 class TrueLabels(MarkedLabels):
@@ -118,9 +131,9 @@ class TrueLabels(MarkedLabels):
         return np.logical_not(truth.dense.any(axis=-1)).swapaxes(0, 1)
 
 
-def read_labels(run: Run, loader: Loader) -> SplitLabels:
-    """Collective: the labels of the whole split of a loader that does not shuffle, on every rank."""
+def read_labels(run: Run, loader: Loader) -> SplitLabels | None:
+    """Collective: the labels of the whole split of a loader that does not shuffle, on rank 0; None elsewhere."""
     collector = LabelCollector(run)
     for batch in run.batches(loader):
         collector.add(batch)
-    return collector.gather()
+    return collector.gather_to_main()

@@ -15,7 +15,7 @@ from torch import Tensor
 from jomold_dist.config import Config
 from jomold_dist.data.loader import Loader
 from jomold_dist.denoising.refinement import count_errors, error_weights, partners, refine
-from jomold_dist.distributed.world import gather_objects, sum_over_ranks
+from jomold_dist.distributed.world import gather_to_main, sum_over_ranks
 from jomold_dist.errors import DataError
 from jomold_dist.models.network import Network, Parsing
 from jomold_dist.training.evaluate import parse_videos
@@ -40,8 +40,11 @@ class RefinedLabels(MarkedLabels):
         with run.loader("train", False) as loader:
             split, weights = judge(run, network, loader)
             index, removed = exchange_and_judge(run, network, loader, split, weights)
+        parts = gather_to_main((index, np.packbits(removed, axis=2)), run.world)
+        if not run.world.is_main:
+            return np.zeros(0, dtype=bool)
         marked = np.zeros((2, *split.labels.shape), dtype=bool)
-        for place, bits in gather_objects((index, np.packbits(removed, axis=2)), run.world):
+        for place, bits in parts:
             marked[:, place] = np.unpackbits(bits, axis=2, count=split.labels.shape[1]).view(bool)
         shares = marked.sum((1, 2)) / max(1, split.labels.sum())
         logger.info("refined labels: removed audio %.3f, visual %.3f of all labels", *shares)
@@ -67,11 +70,10 @@ def exchange_and_judge(
 
     A video without a partner keeps its labels.
     """
-    open_to_all = split.labels | ~split.served[:, None]  # what was not served is nobody's partner
     indices, found = [np.zeros(0, dtype=np.int64)], [np.zeros((2, 0, split.labels.shape[1]), dtype=bool)]
     for batch in run.batches(loader):
         index = batch.index.numpy()
-        partner = partners(index, open_to_all, run.config.run.seed)
+        partner = partners(index, split.labels, split.served, run.config.run.seed)
         foreign = take_features(run, loader, partner[partner >= 0])
         has = torch.from_numpy(partner >= 0)
         own = {name: tensor[has] for name, tensor in batch.features.items()}

@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from jomold_dist.denoising.noise_ratio import NoiseRatios, read_noise_ratios
-from jomold_dist.labels import MODALITIES
 from jomold_dist.reading import is_there
 from jomold_dist.tables import markdown_table
 from jomold_dist.training.run_folder import RunFolder
@@ -24,7 +23,7 @@ class _Row:
     name: str
     labels: int
     intended: float | None
-    candidates: float
+    candidates: float | None
     removed: float
     rightly: float | None
 
@@ -37,24 +36,23 @@ class _Row:
 
 
 def removal_table(removals: Mapping[str, Any], ratios: NoiseRatios | None, names: Sequence[str]) -> str | None:
-    """A row a category and modality in which labels were to be removed, or were, those with most removals first, and
-    the many with few in one row together; None where there are none. `removals` is what removals.json holds, `ratios`
-    those of the categories `names`, if the method has any.
+    """A row a category and mask (mostly a modality) by which labels were to be removed, or were, those with most
+    removals first, and the many with few in one row together; None where there are none. `removals` is what
+    removals.json holds, `ratios` those of the categories `names`, if the method has any.
 
     Counts of labels are means over the epochs, the warm-up included. intended: ratio × labels, of which a category
     without as much as one label is left out.
     """
     epochs, rows = max(int(removals["epochs"]), 1), []
     for at, name in enumerate(names):
-        for modality in MODALITIES:
-            entry = removals["categories"][name][modality]
-            intended = None if ratios is None else float(getattr(ratios, modality)[at]) * entry["labels"]
+        for mask, entry in removals["categories"][name].items():
+            intended = None if ratios is None else float(getattr(ratios, entry["modality"])[at]) * entry["labels"]
             if (intended or 0) >= 1 or entry["removed"]:
                 removed, rightly = entry["removed"] / epochs, None
                 if "noise" in entry:
                     rightly = removed * (entry["precision"] or 0)
-                candidates = entry["candidates"] / epochs
-                rows.append(_Row(f"{name}, {modality}", entry["labels"], intended, candidates, removed, rightly))
+                candidates = None if entry["candidates"] is None else entry["candidates"] / epochs
+                rows.append(_Row(f"{name}, {mask}", entry["labels"], intended, candidates, removed, rightly))
     if not rows:
         return None
     rows.sort(key=lambda row: (-row.removed, -(row.intended or 0)))

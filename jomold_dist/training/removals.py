@@ -16,7 +16,7 @@ from jomold_dist.data.truth import read_truth, truth_name
 from jomold_dist.distributed.world import World, gather_to_main
 from jomold_dist.errors import DataError
 from jomold_dist.labels import MODALITIES
-from jomold_dist.methods.base import Mask
+from jomold_dist.methods.base import Method
 from jomold_dist.training.recorder import Cell
 from jomold_dist.training.step import StepReport
 
@@ -67,9 +67,7 @@ def removed_from_both(labels: Labels, categories: int) -> np.ndarray:
 class RemovalRecord:
     """Collects the removals of one training. Complete on rank 0 after every `collect` and `end_epoch`."""
 
-    def __init__(
-        self, manifest: Manifest, present: Mapping[str, np.ndarray] | None, masks: Sequence[Mask], removes: bool
-    ) -> None:
+    def __init__(self, manifest: Manifest, present: Mapping[str, np.ndarray] | None, method: type[Method]) -> None:
         """`present` maps a training video's key to what is really there, bool (2, C), audio first; None: not known.
         Nothing is gathered of a method that never `removes`."""
         split = manifest.split("train")
@@ -77,10 +75,12 @@ class RemovalRecord:
         self._labels = split.positives  # (C,)
         self._noise = self._noise_per_category(present)
         self._present = present
-        self._masks, self._removes = tuple(masks), removes
+        self._masks, self._removes = tuple(method.masks), method.removes
+        self._counts_candidates = method.columns > 0  # one without never looks at a label before it takes it out
+        self._one_each = [mask.modality for mask in self._masks] == [*range(len(MODALITIES))]
         self._epochs = 0
         self._pending: list[Labels] = []  # of this rank's steps
-        self._candidates = np.zeros((len(masks), len(self._names)), dtype=np.int64)
+        self._candidates = np.zeros((len(self._masks), len(self._names)), dtype=np.int64)
         self._removed = np.zeros_like(self._candidates)  # in whole epochs
         self._rightly = np.zeros_like(self._removed)
         self._both = np.zeros(len(self._names), dtype=np.int64)  # removed from both modalities at a step
@@ -105,7 +105,7 @@ class RemovalRecord:
             return
         for labels in gathered:
             np.add.at(self._epoch_removed, (labels.mask, labels.category), 1)
-            if len(self._masks) == len(MODALITIES):
+            if self._one_each:
                 self._both += removed_from_both(labels, len(self._names))
             if self._present is not None and len(labels.key):
                 present = np.stack([self._present[key.decode()] for key in labels.key.tolist()])
@@ -166,30 +166,37 @@ class RemovalRecord:
     def summary(self) -> dict[str, Any]:
         """What removals.json holds: per mask in total, and per category.
 
-        A label counts once an epoch in which it was removed. candidates: labels that the method has looked at, for
-        jomold trunc(ratio × labels of a batch) over all batches. precision: share of the removals that hit noise;
-        recall: share of the noise, over all epochs, that was removed; None where there is nothing to divide by.
-        both: labels that a step has removed from both modalities, by category where there are any. The paper holds that
-        no event is noise in both; Algorithm 1 allows it where a category's ratios add up to more than 1.
+        modality: of whose targets the mask takes labels out. A label counts once an epoch in which it was removed.
+        candidates: labels that the method has looked at, for jomold trunc(ratio × labels of a batch) over all batches;
+        None of a method that decides without a look. precision: share of the removals that hit noise; recall: share of
+        the noise, over all epochs, that was removed; None where there is nothing to divide by. both: labels that a step
+        has removed from both modalities, by category where there are any; None unless there is one mask for each. The
+        paper holds that no event is noise in both; Algorithm 1 allows it where a category's ratios add up to more
+        than 1.
         """
 
         def entry(mask: int, category: int | slice) -> dict[str, Any]:
             removed = int(self._removed[mask, category].sum())
-            candidates = int(self._candidates[mask, category].sum())
-            labels = int(self._labels[category].sum())
-            found: dict[str, Any] = {"labels": labels, "candidates": candidates, "removed": removed}
+            modality = self._masks[mask].modality
+            found: dict[str, Any] = {
+                "modality": MODALITIES[modality],
+                "labels": int(self._labels[category].sum()),
+                "candidates": int(self._candidates[mask, category].sum()) if self._counts_candidates else None,
+                "removed": removed,
+            }
             if self._noise is not None:
-                noise = int(self._noise[self._masks[mask].modality, category].sum())
+                noise = int(self._noise[modality, category].sum())
                 rightly = int(self._rightly[mask, category].sum())
                 found["noise"] = noise
                 found["precision"], found["recall"] = _quality(rightly, removed, noise * self._epochs)
             return found
 
         everything = slice(None)
+        both = {self._names[at]: int(self._both[at]) for at in np.flatnonzero(self._both)}
         return {
             "epochs": self._epochs,
             "total": {mask.name: entry(number, everything) for number, mask in enumerate(self._masks)},
-            "both": {self._names[at]: int(self._both[at]) for at in np.flatnonzero(self._both)},
+            "both": both if self._one_each else None,
             "categories": {
                 category: {mask.name: entry(number, at) for number, mask in enumerate(self._masks)}
                 for at, category in enumerate(self._names)
@@ -199,7 +206,7 @@ class RemovalRecord:
     def table(self) -> dict[str, Sequence[Cell]]:
         """The summary as a table's columns, one row a category and mask."""
         rows = [
-            {"category": category, "modality": name, **entry}
+            {"category": category, "mask": name, **entry}
             for category, entries in self.summary()["categories"].items()
             for name, entry in entries.items()
         ]

@@ -20,6 +20,7 @@ from jomold_dist.training.run_folder import OWNER, RunFolder
 from jomold_dist.training.scores import RunScores
 
 T = TypeVar("T")
+QUALITY = ("precision", "recall")
 
 
 class UnusableFileError(RunFolderError):
@@ -70,12 +71,15 @@ def read_state(folder: RunFolder) -> str:
 
 
 def _removals(content: Any) -> dict[str, Any]:
+    masks = content["total"].keys()
     for entries in (content["total"], *content["categories"].values()):
-        for modality in MODALITIES:
-            entry = entries[modality]
-            counts = [entry[name] for name in ("labels", "candidates", "removed")]
-            shares = [entry[name] for name in ("precision", "recall") if entry.get(name) is not None]
-            if not all(math.isfinite(number) for number in (*counts, *shares)):
+        if entries.keys() != masks:
+            raise ValueError(f"there are {', '.join(entries)} instead of {', '.join(masks)}")
+        for entry in entries.values():
+            if entry["modality"] not in MODALITIES:
+                raise ValueError(f"{entry['modality']!r} is no modality")
+            known = [entry[name] for name in ("candidates", *QUALITY) if entry.get(name) is not None]
+            if not all(math.isfinite(number) for number in (entry["labels"], entry["removed"], *known)):
                 raise ValueError("a number is not finite")
     if not isinstance(content["epochs"], int):
         raise ValueError("epochs is no number")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -10,7 +11,7 @@ import torch
 
 from jomold_dist.config import Config
 from jomold_dist.distributed.world import agree_on_errors
-from jomold_dist.errors import DataError, RunFolderError
+from jomold_dist.errors import ConfigError, DataError, RunFolderError
 from jomold_dist.files import write_json, write_text
 from jomold_dist.methods.base import Method
 from jomold_dist.models.network import Network
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 FORM = ("categories", "segments", "feature_sizes", "form")  # of WeightsInfo
 MODEL = "model"
+FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 def as_configured(config: Config) -> Config:
@@ -47,6 +49,11 @@ class Trained(Stage):
         settings: Callable[[Config], Config] = as_configured,
         keep: Literal["best", "last"] = "best",
     ) -> None:
+        if not FILE_NAME.fullmatch(weights):
+            raise ConfigError(
+                f"stage {name!r} of method {method.__name__} calls its weights {weights!r}, and files are named after "
+                "them: give them a name of letters, digits, '_', '-' and '.' that does not begin with '.' or '-'"
+            )
         self.name, self.method, self.weights, self.settings, self.keep = name, method, weights, settings, keep
 
     def is_done(self, run: Run) -> bool:
@@ -71,13 +78,13 @@ class Trained(Stage):
         return info.notes.get("epochs") == str(self.settings(run.config).train.epochs)
 
     def do(self, run: Run, found: Found) -> None:
-        config, truth = self.settings(run.config), None
-        is_model = self.weights == MODEL
-        method = self.method(config, run.manifest, found, run.world.device)
-        with agree_on_errors(run.world):
+        truth, is_model = None, self.weights == MODEL
+        with agree_on_errors(run.world):  # somebody's own classes may fail on one rank
+            config = self.settings(run.config)
+            method = self.method(config, run.manifest, found, run.world.device)
             if run.world.is_main and is_model:
                 truth = read_present(run.source, run.manifest)
-        removals = RemovalRecord(run.manifest, truth, method.masks, method.removes)
+        removals = RemovalRecord(run.manifest, truth, self.method)
         best = fit(run, method, self.weights, self.keep, removals)
         with results(run) as is_main:
             if not is_main:

@@ -168,7 +168,7 @@ def _noise_ratios(results: SweepResults) -> Figure | None:
 
 def _removals(results: SweepResults) -> Figure | None:
     """Precision and recall of the removals per category, of the best row that removes anything and knows the truth."""
-    rows = [row for row in results.scored if row.kind != "control" and row.shares("visual", "precision")]
+    rows = [row for row in results.scored if row.kind != "control" and per_category(row, "visual", "precision")]
     if not rows:
         return None
     row = max(rows, key=lambda row: statistics.mean(values(row, results.metric)))

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jomold_dist.comparing.paired import mask_names
 from jomold_dist.comparing.score_table import CEILING, FLOOR, Compared, by_seed, cautions, score_table
 from jomold_dist.errors import RunFolderError
 from jomold_dist.files import write_text
-from jomold_dist.labels import MODALITIES
 from jomold_dist.tables import Table, spread
+from jomold_dist.training.run_reading import QUALITY
 from jomold_dist.tuning.figures import draw_figures
 from jomold_dist.tuning.paper import paper_table
 from jomold_dist.tuning.results import RowResult, SweepResults, read_results
@@ -80,12 +81,13 @@ def _compared(results: SweepResults) -> tuple[list[Compared], list[str]]:
 
 
 def _removals(results: SweepResults) -> Table:
-    def cells(row: RowResult, modality: str) -> list[str]:
-        quality = [row.shares(modality, name) for name in ("precision", "recall")]
-        intended = [row.intended_share(modality, name) for name in ("candidates", "removed")]
-        return [spread(row.removed(modality), 0), *map(spread, [*quality, *intended])]
+    def cells(row: RowResult, mask: str) -> list[str]:
+        quality = [[100 * share for share in row.totals(mask, name)] for name in QUALITY]
+        intended = [row.intended_share(mask, name) for name in ("candidates", "removed")]
+        return [spread(row.totals(mask, "removed"), 0), *map(spread, [*quality, *intended])]
 
     columns = ("removed", "precision %", "recall %", "candidates, % of intended", "removed, % of intended")
-    header = ["row", *(f"{modality}: {title}" for modality in MODALITIES for title in columns)]
-    rows = [[row.name, *(cell for m in MODALITIES for cell in cells(row, m))] for row in results.rows]
+    masks = mask_names(results.rows)
+    header = ["row", *(f"{mask}: {title}" for mask in masks for title in columns)]
+    rows = [[row.name, *(cell for mask in masks for cell in cells(row, mask))] for row in results.rows]
     return Table(f"Labels removed from {results.data.title('train')}, over all epochs", header, rows)

@@ -47,27 +47,24 @@ class RowResult:
         """What removals.json holds, by seed."""
         return {seed: read_removals(RunFolder(run)) for seed, run in self.runs.items()}
 
-    def shares(self, modality: str, name: str) -> list[float]:
-        """`precision` or `recall` of the removals from a modality in percent, of the seeds that have one."""
-        found = [removals["total"][modality].get(name) for removals in self.removals.values()]
-        return [100 * share for share in found if share is not None]
+    def totals(self, mask: str, name: str) -> list[float]:
+        """A number of a mask's removals over all categories, of the seeds that have it."""
+        found = [removals["total"].get(mask, {}).get(name) for removals in self.removals.values()]
+        return [float(number) for number in found if number is not None]
 
-    def removed(self, modality: str) -> list[float]:
-        """Removed labels over all epochs, of every seed."""
-        return [float(removals["total"][modality]["removed"]) for removals in self.removals.values()]
-
-    def intended_share(self, modality: str, name: str) -> list[float]:
+    def intended_share(self, mask: str, name: str) -> list[float]:
         """`candidates` or `removed` labels in percent of those that the noise ratios intend (ratio x labels x epochs),
         of every seed that has both."""
         shares = []
         for seed, run in self.runs.items():
             file, removals = RunFolder(run).noise_ratios, self.removals[seed]
-            found = removals["total"][modality].get(name)
+            total = removals["total"].get(mask, {})
+            found = total.get(name)
             if found is None or not file.exists():
                 continue
             estimated = _read(file)
-            ratios = dict(zip(estimated["categories"], estimated[modality], strict=True))
-            labels = {category: entry[modality]["labels"] for category, entry in removals["categories"].items()}
+            ratios = dict(zip(estimated["categories"], estimated[total["modality"]], strict=True))
+            labels = {category: entry[mask]["labels"] for category, entry in removals["categories"].items()}
             intended = removals["epochs"] * sum(ratios[category] * count for category, count in labels.items())
             if intended:
                 shares.append(100 * found / intended)
@@ -145,14 +142,15 @@ def is_number(value: Any) -> bool:
 
 
 def per_category(row: RowResult, modality: str, name: str) -> dict[str, float]:
-    """An entry of removals.json by category, in percent: the mean over the seeds that have one.
+    """An entry of removals.json by category, in percent, of the first mask of a modality: the mean over the seeds that
+    have one.
 
     `noise` is the share of labels that is noise, where the truth is known.
     """
     found: dict[str, list[float]] = {}
     for removals in row.removals.values():
         for category, entries in removals["categories"].items():
-            entry = entries[modality]
+            entry: dict[str, Any] = next((e for e in entries.values() if e["modality"] == modality), {})
             value = entry.get(name)
             if name == "noise" and value is not None:
                 value = value / entry["labels"] if entry["labels"] else None

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from jomold_dist.methods.base import Choice, Method
+from jomold_dist.methods.base import Choice, Mask, Method, Targets
 from jomold_dist.methods.registry import register_method
 from jomold_dist.models.network import FeatureSizes, Network, Parsing
 from jomold_dist.training.trained import Trained
@@ -60,6 +61,7 @@ class Linear(Network):
 @register_method("quietest")
 class Quietest(Method):
     columns = 1
+    masks = (Mask("loud", 0),)
     removes = True
     both_modalities = True
 
@@ -76,8 +78,11 @@ class Quietest(Method):
     def choose(self, rows: Any, moment: Any) -> Choice:
         loudest = rows.columns[:, 0].masked_fill(~rows.valid, -torch.inf).argsort(stable=True)[-2:]
         audio = torch.zeros_like(rows.valid).index_fill(0, loudest, True)
-        candidates = torch.zeros(2, len(self.manifest.categories), dtype=torch.int64)
-        return Choice(torch.stack([audio, torch.zeros_like(audio)]), candidates)
+        candidates = torch.zeros(1, len(self.manifest.categories), dtype=torch.int64)
+        return Choice(audio.unsqueeze(0), candidates)
+
+    def targets(self, batch: Any, labels: Tensor, removed: Tensor, moment: Any) -> tuple[Targets, ...]:
+        return super().targets(batch, labels, torch.cat([removed, torch.zeros_like(removed)]), moment)
 '''
 
 
@@ -107,8 +112,16 @@ def test_it_trains_resumes_and_predicts(tiny: Tiny, tmp_path: Path) -> None:
     done = start(tmp_path, "train", *settings)
     assert done.returncode == 0, done.stderr
     assert "going on in epoch 2, after step 0 of 3" in done.stderr + done.stdout
-    assert json.loads((run / "removals.json").read_text())["total"]["audio"]["removed"] == 2 * 3 * 2
-    assert {row["modality"] for row in csv.DictReader((run / "removed_labels.csv").open())} == {"audio"}
+    total = json.loads((run / "removals.json").read_text())["total"]
+    assert {name: (entry["modality"], entry["removed"]) for name, entry in total.items()} == {
+        "loud": ("audio", 2 * 3 * 2)
+    }
+    assert {row["modality"] for row in csv.DictReader((run / "removed_labels.csv").open())} == {"loud"}
+    assert ", loud " in done.stdout
+    tool = [sys.executable, str(ROOT / "tools" / "compare_runs.py"), str(run)]
+    compared = subprocess.run(tool, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert compared.returncode == 0, compared.stderr
+    assert ", loud " in compared.stdout
     history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
     assert all("train/loss_spread" in line for line in history)
 

@@ -90,6 +90,16 @@ def test_a_finished_run_does_not_need_its_checkpoint(tiny: Tiny, folder: Path, c
     assert results(folder) == before
 
 
+def test_a_finished_run_without_a_table_of_its_removals_is_finished(tiny: Tiny, folder: Path, capsys: Capture) -> None:
+    (folder / "removals.json").write_text("{")
+    outcome = run_here(capsys, "train", "--config", tiny.config, f"run.dir={folder}")
+    assert outcome.code == 0, outcome.err
+    assert "no table of the removals:" in outcome.err
+    assert f"{folder / 'removals.json'} is damaged" in outcome.err
+    assert f"run folder: {folder}" in outcome.out
+    assert json.loads((folder / "status.json").read_text())["state"] == "finished"
+
+
 @pytest.mark.parametrize("script", ["evaluate", "predict"])
 @pytest.mark.parametrize("name", ["checkpoints/model.safetensors", f"{LAST}/best.safetensors", "checkpoints"])
 def test_a_model_that_cannot_be_read(name: str, script: str, tiny: Tiny, folder: Path, capsys: Capture) -> None:

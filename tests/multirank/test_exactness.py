@@ -32,6 +32,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {  # name -> kind of batches, s
     ),
     "coteaching-plus": ("ties", small_loss("coteaching-plus", agreeing="keep")),
     "coteaching-plus-dropping": ("lonely", small_loss("coteaching-plus", agreeing="drop")),
+    "coteaching": ("plain", small_loss("coteaching-plus", agreeing="rank")),
     "jocor": ("ties", small_loss("jocor")),
     "ma": ("lonely", {"method": "ma", "loss": replace(plain_config().loss, contrastive_form="sum_of_logs")}),
     "random": ("plain", {"method": "random"}),  # and `true`, which only marks other labels

@@ -32,10 +32,14 @@ def gathered(world: World) -> tuple[list[Any], str]:
     return [(value["rank"], len(value["rows"])) for value in values], record.ledger()
 
 
+class Removing(Method):
+    removes = True
+
+
 def removals() -> RemovalRecord:
     shard = ShardInfo("train/shard-000000.tar", VIDEOS, 0, "", np.array([VIDEOS]))
     split = SplitInfo("train", 1, False, RecordLayout(0, {}), (shard,))
-    return RemovalRecord(Manifest("m", 1, CategorySet(("a",)), {}, {"train": split}), None, Method.masks, removes=True)
+    return RemovalRecord(Manifest("m", 1, CategorySet(("a",)), {}, {"train": split}), None, Removing)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])

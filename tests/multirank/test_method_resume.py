@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,21 +13,33 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from jomold_dist.config import CheckpointConfig, Config, DataConfig, EstimatorConfig, LossConfig, TrainConfig
+from jomold_dist.config import (
+    CheckpointConfig,
+    Config,
+    DataConfig,
+    DenoiseConfig,
+    EstimatorConfig,
+    LossConfig,
+    TrainConfig,
+)
 from jomold_dist.config_methods import LargeLossConfig, RefineConfig, SmallLossConfig, StaticLabels
 from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.truth import truth_name
 from jomold_dist.distributed.world import open_world
 from jomold_dist.errors import StoppedError
 from jomold_dist.methods.registry import method_class
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.training.run_reading import read_removals
 from jomold_dist.training.stages import run_stages
-from tests.shard_fixtures import write_dataset
+from tests.shard_fixtures import CATEGORIES, SEGMENTS, write_dataset
 
 RATIOS = {"ratios": "constant", "ratio_constant": 0.4, "static_labels": StaticLabels((), ("Speech",))}
 CASES: dict[str, dict[str, Any]] = {
     "han": {"loss": LossConfig(contrastive=0.0, visual_smoothing=0.9)},
     "static": {},
+    "jomold": {"denoise": DenoiseConfig(audio_threshold=0.95, visual_threshold=1.0, warmup_epochs=None)},
+    "true": {},
     "coteaching-plus": {"small_loss": SmallLossConfig(gradual_epochs=1.0)},
     "jocor": {"small_loss": SmallLossConfig(gradual_epochs=1.0)},
     "ma": {
@@ -48,7 +61,20 @@ def config_of(method: str, data: Path) -> Config:
         train=TrainConfig(epochs=2, batch_size=7),
         checkpoint=CheckpointConfig(every_minutes=None),
     )
-    return replace(plain, denoise=replace(plain.denoise, **RATIOS), **CASES[method])
+    return replace(plain, **{"denoise": replace(plain.denoise, **RATIOS), **CASES[method]})
+
+
+def simulated_dataset(folder: Path) -> Manifest:
+    """A data set with a hidden truth: every second label is there, in the one modality or the other."""
+    manifest, videos = write_dataset(folder, {"train": 25, "val": 6, "test": 6})
+    dense = np.zeros((25, 2, len(CATEGORIES), SEGMENTS), dtype=np.uint8)
+    for number, video in enumerate(videos["train"]):
+        for category in video.labels[::2]:
+            dense[number, category % 2, category] = 1
+    truth = folder / truth_name("train")
+    truth.parent.mkdir()
+    np.savez(truth, keys=np.array([video.key for video in videos["train"]]), dense=dense)
+    return replace(manifest, simulated={"seed": 0})
 
 
 def run_until_done(config: Config, manifest: Manifest, folder: Path, patience: int) -> list[str]:
@@ -72,13 +98,24 @@ def run_until_done(config: Config, manifest: Manifest, folder: Path, patience: i
 
 
 @pytest.mark.parametrize("method", list(CASES))
-def test_a_run_that_is_stopped_again_and_again_ends_the_same(method: str, tmp_path: Path) -> None:
-    manifest, _ = write_dataset(tmp_path / "data", {"train": 25, "val": 6, "test": 6})
+def test_a_run_that_is_stopped_again_and_again_ends_the_same(
+    method: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    manifest = simulated_dataset(tmp_path / "data")
     config = config_of(method, tmp_path / "data")
-    run_until_done(config, manifest, tmp_path / "calm", 10_000)
+    with caplog.at_level(logging.INFO, "jomold_dist"):
+        run_until_done(config, manifest, tmp_path / "calm", 10_000)
+    assert ("(kept " in caplog.text) == (method == "ma")  # the last epoch's weights, whatever its score
+    assert ("(best " in caplog.text) == (method != "ma")
     stopped = run_until_done(config, manifest, tmp_path / "shaken", 3)
     names = {stage.name for stage in method_class(method).stages(config)}
-    assert set(stopped) >= names - {"noise_ratios"}  # a constant takes no time
+    if config.denoise.ratios == "constant":
+        names -= {"noise_ratios"}  # which takes no time
+    if method == "true":
+        names -= {"labels"}  # which rank 0 reads from a file
+    assert set(stopped) >= names
+    removed = read_removals(RunFolder(tmp_path / "calm"))["total"]
+    assert any(entry["removed"] for entry in removed.values()) == method_class(method).removes
     for file in (tmp_path / "calm").rglob("*"):
         other = tmp_path / "shaken" / file.relative_to(tmp_path / "calm")
         if file.suffix == ".safetensors" and file.parent.name == "checkpoints":

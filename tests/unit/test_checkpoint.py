@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file
 
 from jomold_dist.config import CheckpointConfig
-from jomold_dist.errors import DataError, RunFolderError, UnreadableError
+from jomold_dist.errors import ConfigError, DataError, RunFolderError, UnreadableError
+from jomold_dist.methods.han import Han
 from jomold_dist.models.weights import save_tensors
 from jomold_dist.training import checkpoint
 from jomold_dist.training.checkpoint import (
@@ -29,6 +30,7 @@ from jomold_dist.training.checkpoint import (
     write_checkpoint,
 )
 from jomold_dist.training.progress import Best, Due, Progress
+from jomold_dist.training.trained import Trained
 from tests.unreadable import unreadable
 
 OWN, OTHER = {"config": "a"}, {"config": "b"}
@@ -146,6 +148,29 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(tmp_path: Path, damage, c
     assert str(newest) in caplog.text
     with pytest.raises(DataError):
         read_checkpoint(newest)
+
+
+def test_checkpoints_are_known_by_their_stage_whatever_it_is_called(tmp_path: Path) -> None:
+    stages = ("fold", "fold1", "fold1-e0001", "my-Net.2", "fold[1]")
+    for stage in stages:
+        write(tmp_path, 1, 3, stage)
+        (tmp_path / f".{stage}-e0001-s00000004.partial").mkdir()
+    for stage in stages:
+        newest = newest_checkpoint(tmp_path, stage)
+        assert newest == tmp_path / f"{stage}-e0001-s00000003"
+        prune_checkpoints(tmp_path, stage, OWN, newest, keep=1)
+        assert not (tmp_path / f".{stage}-e0001-s00000004.partial").exists()
+        left = stages[stages.index(stage) + 1 :]
+        assert all((tmp_path / f".{other}-e0001-s00000004.partial").exists() for other in left), stage
+        prune_checkpoints(tmp_path, stage, OWN, None, keep=0)
+        assert {path.name.split("-s000")[0] for path in tmp_path.glob("[!.]*")} == {f"{o}-e0001" for o in left}
+
+
+@pytest.mark.parametrize("weights", ["", "../model", ".model", "a/b", "a b", "a\n"])
+def test_weights_whose_name_is_not_fit_for_a_file_are_refused(weights: str) -> None:
+    with pytest.raises(ConfigError, match="stage 'train' of method Han calls its weights"):
+        Trained("train", Han, weights)
+    assert Trained("train", Han, "my-Net.2").weights == "my-Net.2"
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:

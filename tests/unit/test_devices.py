@@ -8,7 +8,7 @@ from json import dumps, loads
 import pytest
 import torch
 
-from jomold_dist.distributed.devices import Choice, Sight, choose, device_of, from_json
+from jomold_dist.distributed.devices import Choice, Sight, choose, device_of, from_json, look
 from jomold_dist.errors import ConfigError
 
 
@@ -49,6 +49,21 @@ def test_a_node_whose_driver_has_failed_is_named() -> None:
     sights = node("good", 0, [BOTH, BOTH]) + node("bad", 2, [(), ()])
     with pytest.raises(ConfigError, match=r"only 2 of 4 ranks have a GPU.*rank 2 on bad sees 0 GPUs for 2 ranks.*cpu"):
         choose(sights)
+
+
+@pytest.mark.parametrize("wanted", ["auto", "cuda"])
+def test_a_rank_that_cannot_look_tells_all(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(number: int) -> None:
+        raise RuntimeError("CUDA error: out of memory\nCompile with ...")
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", fail)
+    blind = look(2, 0, 1, wanted)
+    assert from_json(loads(dumps(asdict(blind)))) == blind
+    said = rf"1 of 3 ranks cannot look.*rank 2 on {blind.host}: RuntimeError: CUDA error: out of memory Compile.*cpu"
+    with pytest.raises(ConfigError, match=said):
+        choose([*node("one", 0, [BOTH, BOTH], wanted), blind])
+    assert choose([look(2, 0, 1, "cpu")]) == Choice("cpu")
 
 
 def test_wanted_gpus_that_are_missing_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jomold_dist.comparing.cautions import few_seeds, han_in_effect, noise_floor
-from jomold_dist.comparing.paired import PairedMean, difference, gap_closed, values
+from jomold_dist.comparing.paired import PairedMean, difference, gap_closed, mask_names, removed_shares, values
 from jomold_dist.comparing.score_table import Compared, by_seed, cautions, score_table
 
 SCORE = "segment_type"
@@ -117,6 +118,17 @@ def test_a_row_that_removes_next_to_nothing_is_called_han(removed: tuple[int, in
             "audio only is han in effect: it took out less than 0.5 % of the labels of every modality"
         )
     assert han_in_effect(row, "han") is None
+
+
+def test_masks_of_another_name_have_columns_of_their_own() -> None:
+    han, row = made("han", 60.0), made("row", 65.0)
+    row.removals[0]["total"] = {"frames": {"labels": 100, "removed": 30, "precision": 0.5, "recall": None}}  # type: ignore[index]
+    assert mask_names([han, row]) == ["audio", "visual", "frames"]
+    assert (removed_shares(row, "frames"), removed_shares(row, "audio")) == ([0.15], [])
+    lines = [dict(line) for line in csv.DictReader(by_seed([({"row": r.name}, r) for r in (han, row)]).splitlines())]
+    found = [(line["removed_audio"], line["removed_frames"], line["precision_frames"]) for line in lines]
+    assert found == [("0", "", ""), ("", "30", "0.5")]
+    assert han_in_effect(row, "jomold") is None
 
 
 def test_the_table_has_a_dash_for_what_a_network_lacks() -> None:

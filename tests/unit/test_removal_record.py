@@ -17,7 +17,7 @@ from jomold_dist.distributed.signals import Ask
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError
 from jomold_dist.labels import CategorySet
-from jomold_dist.methods.base import Method
+from jomold_dist.methods.base import Mask, Method
 from jomold_dist.training.removals import Labels, RemovalRecord, counted, joined, read_present, removed_from_both
 from jomold_dist.training.step import StepReport
 
@@ -32,8 +32,19 @@ def manifest() -> Manifest:
     return Manifest("m", 1, CategorySet(("a", "b")), {}, {"train": split})
 
 
-def record(present: dict[str, np.ndarray] | None) -> RemovalRecord:
-    return RemovalRecord(manifest(), present, Method.masks, removes=True)
+class Looking(Method):
+    columns, removes = 1, True
+
+
+class Deciding(Looking):
+    """One that never looks at labels, and whose masks are of its own kind."""
+
+    columns = 0
+    masks = (Mask("frames", 1), Mask("again", 1))
+
+
+def record(present: dict[str, np.ndarray] | None, method: type[Method] = Looking) -> RemovalRecord:
+    return RemovalRecord(manifest(), present, method)
 
 
 def report(keys: tuple[str, ...], visual: list[bool]) -> StepReport:
@@ -57,7 +68,7 @@ def test_removals_are_counted_and_judged() -> None:
     assert "precision_visual" not in second
     total = removals.summary()["total"]
     assert total["visual"] == {
-        "labels": 2, "candidates": 9, "removed": 2, "noise": 1, "precision": 0.5, "recall": 0.5
+        "modality": "visual", "labels": 2, "candidates": 9, "removed": 2, "noise": 1, "precision": 0.5, "recall": 0.5
     }  # fmt: skip
     assert removals.ledger().splitlines() == [
         "video,modality,category,epochs_removed,epochs",
@@ -72,7 +83,24 @@ def test_without_a_known_truth_nothing_is_judged() -> None:
     removals = record(None)
     removals.add(report(("x",), [True]))
     assert removals.end_epoch(WORLD) == {"removed_audio": 0, "removed_visual": 1}
-    assert removals.summary()["total"]["visual"] == {"labels": 2, "candidates": 3, "removed": 1}
+    assert removals.summary()["total"]["visual"] == {
+        "modality": "visual", "labels": 2, "candidates": 3, "removed": 1
+    }  # fmt: skip
+
+
+def test_masks_of_another_kind_are_told_as_they_are() -> None:
+    removals = record(PRESENT, Deciding)
+    removals.add(report(("x", "x"), [False, True]))  # wrongly: x shows a
+    removals.add(report(("y",), [True]))  # rightly
+    removals.end_epoch(WORLD)
+    found = removals.summary()
+    assert {name: (e["modality"], e["candidates"], e["precision"]) for name, e in found["total"].items()} == {
+        "frames": ("visual", None, 0.0),
+        "again": ("visual", None, 0.5),
+    }
+    assert found["both"] is None
+    assert [*found["categories"]["b"]] == ["frames", "again"]
+    assert removals.table()["mask"] == ["frames", "again"] * 2
 
 
 def test_the_truth_is_only_asked_for_where_there_can_be_one(tmp_path: Path) -> None:

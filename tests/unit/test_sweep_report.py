@@ -72,6 +72,26 @@ def test_one_axis_gives_a_curve_and_what_is_missing_is_told(tmp_path: Path) -> N
     assert "44.4 ± 0.0 |" in text
 
 
+def test_masks_of_another_name_are_tabulated(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path / "sweep", "batch_size", ("train.batch_size",))
+    for seed in (0, 1):  # of `static`
+        file = tmp_path / "trials" / f"1-{seed}" / "removals.json"
+        removals = json.loads(file.read_text())
+        for entries in (removals["total"], *removals["categories"].values()):
+            entries["frames"] = entries.pop("visual") | {"candidates": None}
+            del entries["audio"]
+        file.write_text(json.dumps(removals))
+    text = tabulate(folder, folder)[0].read_text()
+    header, _, *rows = next(part for part in text.split("\n\n") if "frames: removed" in part).splitlines()
+    names = [cell.strip() for cell in header.split("|")]
+    cells = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")] for line in rows}
+    static, han = (dict(zip(names, cells[name], strict=True)) for name in ("static", "han"))
+    assert (static["audio: removed"], static["frames: removed"]) == ("-", "20 ± 0")
+    assert static["frames: candidates, % of intended"] == "-"
+    assert static["frames: removed, % of intended"] == "44.4 ± 0.0"
+    assert (han["audio: removed"], han["frames: removed"]) == ("0 ± 0", "-")
+
+
 def test_a_run_that_is_another_one_by_now_is_not_in_the_table(tmp_path: Path) -> None:
     folder = write_sweep(tmp_path / "sweep", "table2d", ())
     write_history(tmp_path / "trials" / "0-0", 50)  # somebody has trained it for longer
