@@ -110,7 +110,8 @@ class Method:
 
     @classmethod
     def essential(cls, config: Config) -> Config:
-        """The config with what the method does not look at set to the defaults."""
+        """The config with what the method does not look at set to the defaults, by which runs are known to be alike.
+        Each class says so for itself: what it inherits is not asked."""
         return config
 
     @classmethod

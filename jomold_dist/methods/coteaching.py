@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from jomold_dist.config import Config
+from jomold_dist.config_methods import SmallLossConfig
 from jomold_dist.data.loader import Batch
 from jomold_dist.denoising.removal import Rows
 from jomold_dist.denoising.small_loss import count_forgotten, disagree, forget_crosswise
@@ -22,6 +25,11 @@ class CoteachingPlus(TwoNetworks):
 
     columns = 6  # audio: losses of network 1 and 2, and 1 where they disagree; visual: the same
     masks = (Mask("audio", 0), Mask("visual", 1), Mask("second_audio", 0), Mask("second_visual", 1))
+
+    @classmethod
+    def essential(cls, config: Config) -> Config:
+        config = super().essential(config)
+        return replace(config, small_loss=replace(config.small_loss, agreement=SmallLossConfig().agreement))
 
     def columns_of(self, *scored: Tensor) -> Tensor:
         columns = []

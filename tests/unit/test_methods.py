@@ -21,8 +21,10 @@ from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.denoising.removal import Rows
 from jomold_dist.labels import CategorySet
 from jomold_dist.methods.base import Method, Moment
+from jomold_dist.methods.han import Han
 from jomold_dist.methods.registry import METHODS, essential, method_class
 from jomold_dist.models.network import Parsing
+from jomold_dist.tuning.trials import run_name
 
 PAPER = Config(loss=LossConfig(visual_smoothing=0.9))
 MULTI = figures("table1_small_loss")
@@ -183,6 +185,37 @@ def test_runs_that_differ_in_what_a_method_does_not_look_at_are_alike(method: st
     given = replace(plain, denoise=DenoiseConfig(ratios="constant", ratio_constant=0.2))
     assert essential(replace(given, estimator=OTHERS["estimator"])) == essential(given)  # type: ignore[arg-type]
     assert essential(replace(plain, recipe="released")) == essential(plain)
+
+
+OWN = {"jocor": ("agreement", 0.3), "coteaching-plus": ("agreeing", "rank")}
+
+
+@pytest.mark.parametrize("method", list(OWN))
+def test_methods_of_two_networks_look_at_their_own_settings_only(method: str) -> None:
+    plain = replace(PAPER, method=method)
+    for name, value in OWN.values():
+        other = replace(plain, small_loss=replace(plain.small_loss, **{name: value}))
+        assert (essential(other) == essential(plain)) == (name != OWN[method][0])
+
+
+class LooksAtMore(Han):
+    """A user's: `han`, with settings that `han` does not look at."""
+
+
+class SaysSo(LooksAtMore):
+    @classmethod
+    def essential(cls, config: Config) -> Config:
+        return replace(config, refine=RefineConfig())
+
+
+def test_a_user_s_class_keeps_every_setting_unless_it_says_itself_which_it_needs() -> None:
+    growths = [LargeLossConfig(growth=growth) for growth in (0.1, 0.2)]
+    for cls in (LooksAtMore, SaysSo):
+        configs = [replace(PAPER, method=f"{__name__}:{cls.__name__}", large_loss=growth) for growth in growths]
+        assert essential(configs[0]).large_loss == growths[0]
+        assert run_name(configs[0], "data") != run_name(configs[1], "data")
+    refined = replace(configs[0], refine=RefineConfig(epochs=3))
+    assert run_name(refined, "data") == run_name(configs[0], "data")
 
 
 SYSTEMS = Path(__file__).resolve().parents[2] / "configs" / "systems"
