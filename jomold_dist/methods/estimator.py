@@ -21,7 +21,9 @@ ESTIMATOR = "estimator"
 
 
 class Estimator(Han):
-    """Trained as `estimator` in the config says."""
+    """Trained as `estimator` in the config says. Noise ratios are found in both modalities."""
+
+    both_modalities = True
 
     @classmethod
     def network(cls, config: Config, manifest: Manifest) -> Network:

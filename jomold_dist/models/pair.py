@@ -20,6 +20,7 @@ class Pair(Network):
         self.networks = nn.ModuleList([first, second])
         self.modalities = first.modalities  # type: ignore[misc]
         self.own_terms = first.own_terms  # type: ignore[misc]
+        self.zero3_problem = first.zero3_problem  # type: ignore[misc]
         self.gate = first.gate
         self.segment_threshold, self.video_threshold = first.segment_threshold, first.video_threshold
 

@@ -140,7 +140,8 @@ def _job(
         write_text(file, dump_config(replace(config, tracking=tracking)))
     log = folder.parent / "logs" / f"{folder.name}.txt"
     metric = plan.sweep.sweep.metric
-    shown = metric if has_metric(config, metric) else config.train.selection  # fifo alone, which does not judge by it
+    has_it = has_metric(config, plan.manifest, metric)
+    shown = metric if has_it else config.train.selection  # fifo alone, which does not judge by it
     return Job(title, str(folder), str(file), str(log), stage, shown, options)
 
 
