@@ -91,6 +91,11 @@ class Method:
     """Whether it ever takes one out, so that there is something to record."""
     both_modalities: ClassVar[bool] = False
     """Whether it needs a network that sees and hears."""
+    han_without_removals: ClassVar[bool] = False
+    """Whether it is `han` as long as it takes no label out. Each class says so for itself."""
+    truncates: ClassVar[bool] = False
+    """Whether it takes trunc(noise ratio × labels of a category in the optimizer batch) out, so that small batches
+    reach few categories, which is told."""
     segment_targets: ClassVar[bool] = False
     """Whether it has targets for segments."""
 

@@ -13,6 +13,7 @@ from jomold_dist.config_methods import SmallLossConfig
 from jomold_dist.data.loader import Batch
 from jomold_dist.denoising.removal import Rows
 from jomold_dist.denoising.small_loss import count_forgotten, disagree, forget_crosswise
+from jomold_dist.labels import MODALITIES
 from jomold_dist.methods.base import Choice, Mask, Moment, Targets, parsing_losses
 from jomold_dist.methods.two_networks import TwoNetworks, forgetting_targets
 from jomold_dist.models.losses import binary_cross_entropy
@@ -39,9 +40,10 @@ class CoteachingPlus(TwoNetworks):
         return torch.stack(columns, dim=1)
 
     def choose(self, rows: Rows, moment: Moment) -> Choice:
-        agreeing = self.config.small_loss.agreeing
         labelled, forgotten, counted = (rows.category, rows.valid), [], []
-        for rate, columns in zip(self.rates(moment), rows.columns.T.split(3), strict=True):
+        for name, rate, columns in zip(MODALITIES, self.rates(moment), rows.columns.T.split(3), strict=True):
+            is_denoised = self.config.denoise.modalities in (name, "both")
+            agreeing = self.config.small_loss.agreeing if is_denoised else "keep"
             losses, apart = columns[:2], columns[2] > 0
             forgotten.append(forget_crosswise(*labelled, losses, apart, rate, agreeing))
             counted.append(count_forgotten(*labelled, apart, rate, agreeing))

@@ -24,6 +24,7 @@ class LargeLoss(Han):
     columns = 2  # losses: audio, visual
     removes = True
     both_modalities = True
+    han_without_removals = True
 
     @classmethod
     def essential(cls, config: Config) -> Config:

@@ -15,7 +15,7 @@ from jomold_dist.data.manifest import Manifest
 from jomold_dist.denoising.warmup import warmup_factor
 from jomold_dist.methods.base import Method, Moment, Targets
 from jomold_dist.methods.essential import only_ratios
-from jomold_dist.methods.estimator import ratio_problems, ratio_stages
+from jomold_dist.methods.estimator import ratio_problems, ratio_stages, ratios_found
 from jomold_dist.models.losses import smooth_targets
 from jomold_dist.models.network import Network
 from jomold_dist.models.pair import Pair
@@ -33,10 +33,11 @@ class TwoNetworks(Method):
 
     removes = True
     both_modalities = True
+    truncates = True
 
     def __init__(self, config: Config, manifest: Manifest, found: Mapping[str, Any], device: torch.device) -> None:
         super().__init__(config, manifest, found, device)
-        self._ratios = torch.stack(list(found["noise_ratios"])).to(device)  # (2, C)
+        self._ratios = torch.stack(list(ratios_found(config, found))).to(device)  # (2, C)
 
     @classmethod
     def stages(cls, config: Config) -> tuple[Stage, ...]:

@@ -41,8 +41,8 @@ def prepare_run(config: Config, world: World) -> Manifest:
     with agree_on_errors(world):
         source = source_of(config.data)
         manifest = read_manifest(source)
-        problems = _problems(config, manifest, world.size)
-        raise_together(problems)
+        # rank 0 alone reads a file of noise ratios; what else is looked at is the same on every rank
+        raise_together(_problems(config, manifest, world.size) if world.is_main else [])
     agree_on_manifest(manifest, config.data.shards, world)
     with agree_on_errors(world):
         problems = problems_of_shards(config, source, manifest, SPLITS, slice(world.rank, None, world.size))

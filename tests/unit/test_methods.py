@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,11 +21,13 @@ from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.denoising.removal import Rows
-from jomold_dist.labels import CategorySet
+from jomold_dist.labels import MODALITIES, CategorySet
 from jomold_dist.methods.base import Method, Moment
 from jomold_dist.methods.han import Han
 from jomold_dist.methods.registry import METHODS, essential, method_class
 from jomold_dist.models.network import Parsing
+from jomold_dist.training import marked_labels
+from jomold_dist.training.marked_labels import SplitLabels
 from jomold_dist.tuning.trials import run_name
 
 PAPER = Config(loss=LossConfig(visual_smoothing=0.9))
@@ -148,6 +152,35 @@ def test_large_losses_are_dropped_from_the_second_epoch_on() -> None:
     assert audio == [[], [9], [9]]
     assert visual == [[], [0], [0, 1, 2]]
     assert found[2].candidates[:, :3].tolist() == [[1, 0, 0], [1, 1, 1]]
+
+
+@pytest.mark.parametrize("modality", ["audio", "visual"])
+@pytest.mark.parametrize("method", ["jomold", "jocor", "coteaching-plus"])
+def test_a_modality_that_is_not_denoised_keeps_its_labels(method: str, modality: Any) -> None:
+    plain = replace(PAPER, method=method)
+    config = replace(plain, denoise=replace(plain.denoise, modalities=modality, warmup_epochs=None))
+    labels, parsings = golden_parsings()
+    outputs = parsings if method != "jomold" else None
+    made = make(config)
+    if method == "jomold":
+        made.score = lambda *_: (parsings[0].audio_prob, parsings[1].visual_prob)  # type: ignore[assignment,method-assign,return-value]
+    masks = chosen(made, labels, outputs)
+    for mask, taken in zip(made.masks, masks, strict=True):
+        assert bool(taken.any()) == (MODALITIES[mask.modality] == modality)
+    assert essential(config) != essential(plain)
+
+
+def test_the_placebo_leaves_a_modality_alone_that_is_not_denoised(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.ones((64, 25), dtype=bool)
+    monkeypatch.setattr(marked_labels, "read_labels", lambda run, loader: SplitLabels(labels, labels[:, 0]))
+    ratios = torch.full((25,), 0.5, dtype=torch.float64)
+    plain = replace(PAPER, method="random")
+    config = replace(plain, denoise=replace(plain.denoise, modalities="visual"))
+    (_, _, labelling, _) = method_class("random").stages(config)
+    run = SimpleNamespace(config=config, loader=lambda *_: nullcontext())
+    marked = labelling.mark(run, {"noise_ratios": NoiseRatios(ratios, ratios)})  # type: ignore[attr-defined]
+    assert marked.any(axis=(1, 2)).tolist() == [False, True]
+    assert essential(config) != essential(plain)
 
 
 def test_true_needs_data_whose_truth_is_known() -> None:
