@@ -132,17 +132,18 @@ def _problems(config: Config, manifest: Manifest, ranks: int) -> list[str]:
 def problems_of_method(config: Config, manifest: Manifest) -> list[str]:
     """What in the config fits neither the data set nor the networks that its method trains, in whichever stage."""
     method = method_class(config.method)
-    found = [problem for stage in _trainings(config) for problem in _problems_of_training(stage, config, manifest)]
+    found = [problem for stage in trainings(config) for problem in _problems_of_training(stage, config, manifest)]
     return list(dict.fromkeys([*found, *method.problems(config, manifest)]))
 
 
 def scores_of_model(config: Config, manifest: Manifest) -> tuple[str, ...]:
     """The scores that a run's model has. ConfigError if its network cannot be built."""
-    *_, model = (stage for stage in _trainings(config) if stage.weights == MODEL)
+    *_, model = (stage for stage in trainings(config) if stage.weights == MODEL)
     return score_names(_network_of(model, config, manifest).modalities)
 
 
-def _trainings(config: Config) -> list[Trained]:
+def trainings(config: Config) -> list[Trained]:
+    """The stages of a run that train a network."""
     return [stage for stage in method_class(config.method).stages(config) if isinstance(stage, Trained)]
 
 
