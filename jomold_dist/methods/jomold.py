@@ -16,7 +16,6 @@ from jomold_dist.denoising.warmup import warmup_factor
 from jomold_dist.methods.base import Choice, Method, Moment
 from jomold_dist.methods.essential import essential_ratios, without_sections
 from jomold_dist.methods.estimator import ratio_problems, ratio_stages, ratios_found
-from jomold_dist.models.losses import binary_cross_entropy
 from jomold_dist.models.network import Network
 from jomold_dist.training.stage import Stage
 from jomold_dist.training.trained import Trained
@@ -53,9 +52,7 @@ class Jomold(Method):
         return network.rank(begun, self.config.denoise.ranking_dropout)
 
     def columns_of(self, *scored: Tensor) -> Tensor:
-        """Losses against the targets that the labels would have: 1, and the smoothed 1 of the visual modality."""
-        losses = [binary_cross_entropy(p, y) for p, y in zip(scored, self.positive_targets(), strict=True)]
-        return torch.stack(losses, dim=1)
+        return self.positive_losses(*scored)
 
     def choose(self, rows: Rows, moment: Moment) -> Choice:
         audio_ratio, visual_ratio = self.ratios(moment)

@@ -27,7 +27,9 @@ class TwoNetworks(Method):
     """Two networks of one form that begin with different parameters; the first one is the model.
 
     Their losses, by which labels are forgotten, are those of the gradient pass itself, dropout included, as in the
-    programs of JoCoR and Co-teaching. Noise ratios, from wherever `denoise.ratios` says, are what is forgotten in the
+    programs of JoCoR and Co-teaching. Where a rank takes its share in several micro-batches, the labels of all of them
+    must be ranked before the first gradient: then the losses are those of a pass of its own, which draws dropout anew.
+    Noise ratios, from wherever `denoise.ratios` says, are what is forgotten in the
     end.
     """
 

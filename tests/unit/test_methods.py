@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +23,15 @@ from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, Split
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.denoising.removal import Rows
 from jomold_dist.labels import MODALITIES, CategorySet
-from jomold_dist.methods.base import Method, Moment
+from jomold_dist.methods.base import Method, Moment, Targets, parsing_losses
 from jomold_dist.methods.han import Han
 from jomold_dist.methods.registry import METHODS, essential, method_class
-from jomold_dist.models.network import Parsing
+from jomold_dist.models.cmcs import Cmcs
+from jomold_dist.models.han import HybridAttentionNetwork
+from jomold_dist.models.network import FeatureSizes, Parsing
+from jomold_dist.models.pair import Pair
+from jomold_dist.models.stpn import Stpn
+from jomold_dist.models.talnet import TalNet
 from jomold_dist.training import marked_labels
 from jomold_dist.training.marked_labels import SplitLabels
 from jomold_dist.tuning.trials import run_name
@@ -229,6 +235,34 @@ def test_methods_of_two_networks_look_at_their_own_settings_only(method: str) ->
     for name, value in OWN.values():
         other = replace(plain, small_loss=replace(plain.small_loss, **{name: value}))
         assert (essential(other) == essential(plain)) == (name != OWN[method][0])
+
+
+class Own(TalNet):
+    """A user's network, one of whose terms is called like a setting of another meaning."""
+
+    own_terms = ("contrastive_smoothing", "norm")
+
+
+def test_only_weights_that_a_network_says_are_settings_are_taken() -> None:
+    sizes = FeatureSizes(audio=3, frames=4, motion=None)
+    loss = replace(PAPER.loss, contrastive=0.5, sparsity=0.25, diversity=0.75, norm=0.125)
+    method = make(replace(PAPER, method="han", loss=loss))
+    ours = {"contrastive": 0.5}, {"sparsity": 0.25}, {"diversity": 0.75, "norm": 0.125}
+    for network, own in zip((HybridAttentionNetwork, Stpn, Cmcs), ours, strict=True):
+        weights = method.weights(network(num_classes=3, feature_sizes=sizes))  # type: ignore[call-arg]
+        assert {name: weights[name] for name in network.own_terms} == own
+    weights = method.weights(Pair(Own(3, sizes), Own(3, sizes)))
+    assert weights == {"audio": 2.0, "video": 1.0, "contrastive_smoothing": 1.0, "norm": 1.0}
+
+
+def test_segments_of_a_modality_that_a_network_lacks_are_no_loss() -> None:
+    prob = torch.tensor([0.8, 0.0]).view(1, 1, 2, 1).expand(2, 4, 2, 3)  # no visual modality
+    video = torch.ones(2, 3)
+    parsing = Parsing(prob[:, 0, 0], prob[:, 0, 0], None, prob)
+    targets = Targets(video, video, video, segments=torch.ones_like(prob), segments_weight=torch.ones_like(prob))
+    for given in (targets, replace(targets, segments_weight=None)):
+        segment = parsing_losses(parsing, given, ("audio",))["segment"]
+        torch.testing.assert_close(segment, torch.full((2,), -math.log(0.8)))
 
 
 class LooksAtMore(Han):
