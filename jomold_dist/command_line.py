@@ -147,6 +147,14 @@ def command_parser(description: str | None) -> argparse.ArgumentParser:
     return _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
+def add_imports(parser: argparse.ArgumentParser) -> None:
+    """The option that imports modules of a user's."""
+    parser.add_argument(
+        "--import", dest="imports", action="append", default=[], metavar="MODULE",
+        help="import a module of your own first, for instance one that registers a method",
+    )  # fmt: skip
+
+
 def config_parser(description: str | None) -> argparse.ArgumentParser:
     """The command line of a command that takes a config and settings on top of it.
 
@@ -154,10 +162,7 @@ def config_parser(description: str | None) -> argparse.ArgumentParser:
     """
     parser = command_parser(description)
     parser.add_argument("--config", type=local_path, required=True, help="a YAML file, see configs/, docs/settings.md")
-    parser.add_argument(
-        "--import", dest="imports", action="append", default=[], metavar="MODULE",
-        help="import a module of your own first, for instance one that registers a method",
-    )  # fmt: skip
+    add_imports(parser)
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings on top of the file")
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher passes it; LOCAL_RANK is read
     return parser

@@ -19,7 +19,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from jomold_dist.command_line import command, command_parser, tell
+from jomold_dist.command_line import add_imports, command, command_parser, tell
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.source import source_of
@@ -45,6 +45,7 @@ from jomold_dist.training.trained import MODEL
 @command
 def main() -> int:
     parser = command_parser(__doc__)
+    add_imports(parser)
     parser.add_argument("--run", type=local_path, required=True, help="folder of a run")
     parser.add_argument("--split", default="test", help="split of the data set (default: test)")
     parser.add_argument(
@@ -57,7 +58,7 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = RunFolder(arguments.run)
     return launch(
-        lambda: checked(read_config(folder)),
+        lambda: checked(read_config(folder), arguments.imports),
         lambda config, world: evaluate(config, world, folder, arguments),
         {"split": arguments.split},
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jomold_dist.command_line import command, command_parser, tell
+from jomold_dist.command_line import add_imports, command, command_parser, tell
 from jomold_dist.config import Config
 from jomold_dist.data.annotations import write_dense_labels
 from jomold_dist.data.damage import BadVideo, to_csv
@@ -43,6 +43,7 @@ from jomold_dist.training.stage import ready_to_compute
 @command
 def main() -> int:
     parser = command_parser(__doc__)
+    add_imports(parser)
     parser.add_argument("--run", type=local_path, required=True, help="folder of a run")
     parser.add_argument("--shards", type=place, required=True, help="folder of the shards to parse, or its URL")
     parser.add_argument("--split", help="only this split (default: all)")
@@ -52,7 +53,9 @@ def main() -> int:
     if read_environment(os.environ).size > 1:
         raise DataError("predict.py runs as one process: start it with python, without WORLD_SIZE in the environment")
     return launch(
-        lambda: checked(read_config(folder)), lambda config, world: predict(config, world, folder, arguments), {}
+        lambda: checked(read_config(folder), arguments.imports),
+        lambda config, world: predict(config, world, folder, arguments),
+        {},
     )
 
 

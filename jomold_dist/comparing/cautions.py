@@ -11,6 +11,9 @@ from jomold_dist.methods.registry import method_class
 HAN = "han"
 """The method that leaves all labels as they are: what every other is compared with."""
 
+CONTROLS = (HAN, "static", "random", "true")
+"""The methods with which every other is compared, where they are there."""
+
 
 def few_seeds(rows: Sequence[Results]) -> str | None:
     """Rows of too few seeds."""
@@ -37,18 +40,18 @@ def noise_floor(differences: Sequence[PairedMean | None], baseline: str) -> str 
 
 
 def han_in_effect(row: Results, method: str) -> str | None:
-    """That a row took out next to nothing, though its method is there to remove labels."""
-    if not _removes(method) or not removes_next_to_nothing(row):
-        return None
-    return (
-        f"{row.name} is {HAN} in effect: it took out less than {100 * NEXT_TO_NOTHING:g} % of the labels of every "
-        f"modality. What it differs by from {HAN} is chance; what another row has over it, that row has over {HAN}."
-    )
-
-
-def _removes(method: str) -> bool:
-    """Whether a method ever takes labels out; not if it is a class of somebody's that cannot be imported here."""
+    """That a row took out next to nothing, though its method is there to remove labels. It is `han` then only if the
+    method does nothing else."""
     try:
-        return method_class(method).removes
-    except ConfigError:
-        return False
+        found = method_class(method)
+    except ConfigError:  # a class of somebody's that cannot be imported here
+        return None
+    if not found.removes or not removes_next_to_nothing(row):
+        return None
+    little = f"took out less than {100 * NEXT_TO_NOTHING:g} % of the labels of every modality"
+    if not vars(found).get("han_without_removals", False):
+        return f"{row.name} {little}: what it differs by from {HAN} does not come from removing labels."
+    return (
+        f"{row.name} is {HAN} in effect: it {little}. What it differs by from {HAN} is chance; what another row has "
+        f"over it, that row has over {HAN}."
+    )

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from jomold_dist.comparing.cautions import CONTROLS
 from jomold_dist.comparing.finished import ORDER, FinishedRun, read_finished
 from jomold_dist.comparing.score_table import Compared
 from jomold_dist.config import Config
@@ -19,9 +20,6 @@ from jomold_dist.data.plan import PLAN_VERSION
 from jomold_dist.errors import RunFolderError, raise_together
 from jomold_dist.tables import value_text
 from jomold_dist.training.scores import ScoredData
-
-CONTROLS = ("han", "static", "true")
-"""The methods with which every other is compared, where they are among the runs."""
 
 AROUND = ("model.", "loss.", "train.", "data.", ORDER)
 """Settings of the network, of the losses and of training, which a row and its control should share."""

@@ -49,7 +49,7 @@ class OwnRows(NamedTuple):
 
 def own_rows(labels: Tensor, position: Tensor, capacity: int) -> OwnRows:
     """The positives of weak labels bool (b, C) on the CPU, whose videos lie at `position` (b,) in the batch. What is
-    beyond the capacity is left out: `count_labels` tells."""
+    beyond the capacity is left out; `row_capacity` has room for all."""
     place = np.full(capacity, labels.numel(), dtype=np.int64)
     found = np.flatnonzero(labels.numpy())[:capacity]
     place[: len(found)] = found

@@ -27,6 +27,12 @@ class NoiseRatios(NamedTuple):
     visual: Tensor
 
 
+def denoised(ratios: NoiseRatios, modalities: str) -> NoiseRatios:
+    """The ratios, 0 in a modality from which nothing is to be removed: `modalities` is audio, visual or both."""
+    kept = {name: getattr(ratios, name) for name in ratios._fields if modalities in (name, "both")}
+    return NoiseRatios(*(kept.get(name, torch.zeros_like(ratios.audio)) for name in ratios._fields))
+
+
 class ProbabilitySums:
     """Sums of a split's probabilities in fixed point: the same for any order of the videos and any shares of them.
 

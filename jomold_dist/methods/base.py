@@ -18,7 +18,7 @@ from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.denoising.removal import Rows
 from jomold_dist.labels import MODALITIES
-from jomold_dist.models.losses import label_loss, smooth_targets
+from jomold_dist.models.losses import binary_cross_entropy, label_loss, smooth_targets
 from jomold_dist.models.network import Network, Parsing
 from jomold_dist.models.registry import build_network
 
@@ -91,6 +91,11 @@ class Method(ABC):
     """Whether it ever takes one out, so that there is something to record."""
     both_modalities: ClassVar[bool] = False
     """Whether it needs a network that sees and hears."""
+    han_without_removals: ClassVar[bool] = False
+    """Whether it is `han` as long as it takes no label out. Each class says so for itself."""
+    truncates: ClassVar[bool] = False
+    """Whether it takes trunc(noise ratio × labels of a category in the optimizer batch) out, so that small batches
+    reach few categories, which is told."""
     segment_targets: ClassVar[bool] = False
     """Whether it has targets for segments."""
 
@@ -110,7 +115,8 @@ class Method(ABC):
 
     @classmethod
     def essential(cls, config: Config) -> Config:
-        """The config with what the method does not look at set to the defaults."""
+        """The config with what the method does not look at set to the defaults, by which runs are known to be alike.
+        Each class says so for itself: what it inherits is not asked."""
         return config
 
     @classmethod
@@ -119,10 +125,11 @@ class Method(ABC):
         return build_network(config.model, manifest)
 
     def weights(self, network: Network) -> dict[str, float]:
-        """The terms of the loss and the factor of each. A term that the config does not know weighs 1."""
+        """The terms of the loss and the factor of each."""
         loss = self.config.loss
         names = [*network.modalities, "video", *(["segment"] if self.segment_targets else [])]
-        own = {name: getattr(loss, name, 1.0) for name in network.own_terms}
+        configured = network.configured_terms
+        own = {name: getattr(loss, name) if name in configured else 1.0 for name in network.own_terms}
         return {name: getattr(loss, name) for name in names} | {k: v for k, v in own.items() if v > 0}
 
     def score(self, network: Network, begun: Any, outputs: Any | None) -> tuple[Tensor, ...]:
@@ -137,6 +144,12 @@ class Method(ABC):
     def positive_targets(self) -> tuple[float, float]:
         """The target that a label has unless it is taken out: audio, visual."""
         return 1.0, (1 + self.config.loss.visual_smoothing) / 2
+
+    def positive_losses(self, *scored: Tensor) -> Tensor:
+        """Losses (n, 2) of labels whose audio and visual probabilities are these (n,), against the targets that they
+        have unless they are taken out."""
+        losses = [binary_cross_entropy(p, y) for p, y in zip(scored, self.positive_targets(), strict=True)]
+        return torch.stack(losses, dim=1)
 
     def choose(self, rows: Rows, moment: Moment) -> Choice:
         """The labels that are taken out, of the whole optimizer batch; the same on every rank."""
@@ -172,5 +185,10 @@ def parsing_losses(parsing: Parsing, targets: Targets, modalities: tuple[str, ..
         target, weight = getattr(targets, name), getattr(targets, f"{name}_weight")
         terms[name] = label_loss(getattr(parsing, f"{name}_prob"), target, weight)
     if targets.segments is not None:
-        terms["segment"] = label_loss(parsing.segment_prob, targets.segments, targets.segments_weight)
+        prob, target, weight = parsing.segment_prob, targets.segments, targets.segments_weight
+        if len(modalities) < len(MODALITIES):  # what a network lacks is no mistake of its
+            own = [MODALITIES.index(name) for name in modalities]
+            prob, target = prob[:, :, own], target[:, :, own]
+            weight = None if weight is None else weight[:, :, own]
+        terms["segment"] = label_loss(prob, target, weight)
     return terms

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from jomold_dist.config import Config
+from jomold_dist.config_methods import SmallLossConfig
 from jomold_dist.data.loader import Batch
 from jomold_dist.denoising.removal import Rows
 from jomold_dist.denoising.small_loss import count_forgotten, disagree, forget_crosswise
+from jomold_dist.labels import MODALITIES
 from jomold_dist.methods.base import Choice, Mask, Moment, Targets, parsing_losses
 from jomold_dist.methods.two_networks import TwoNetworks, forgetting_targets
 from jomold_dist.models.losses import binary_cross_entropy
@@ -23,6 +27,11 @@ class CoteachingPlus(TwoNetworks):
     columns = 6  # audio: losses of network 1 and 2, and 1 where they disagree; visual: the same
     masks = (Mask("audio", 0), Mask("visual", 1), Mask("second_audio", 0), Mask("second_visual", 1))
 
+    @classmethod
+    def essential(cls, config: Config) -> Config:
+        config = super().essential(config)
+        return replace(config, small_loss=replace(config.small_loss, agreement=SmallLossConfig().agreement))
+
     def columns_of(self, *scored: Tensor) -> Tensor:
         columns = []
         for one, other, target in zip(scored[:2], scored[2:], self.positive_targets(), strict=True):
@@ -31,9 +40,10 @@ class CoteachingPlus(TwoNetworks):
         return torch.stack(columns, dim=1)
 
     def choose(self, rows: Rows, moment: Moment) -> Choice:
-        agreeing = self.config.small_loss.agreeing
         labelled, forgotten, counted = (rows.category, rows.valid), [], []
-        for rate, columns in zip(self.rates(moment), rows.columns.T.split(3), strict=True):
+        for name, rate, columns in zip(MODALITIES, self.rates(moment), rows.columns.T.split(3), strict=True):
+            is_denoised = self.config.denoise.modalities in (name, "both")
+            agreeing = self.config.small_loss.agreeing if is_denoised else "keep"
             losses, apart = columns[:2], columns[2] > 0
             forgotten.append(forget_crosswise(*labelled, losses, apart, rate, agreeing))
             counted.append(count_forgotten(*labelled, apart, rate, agreeing))

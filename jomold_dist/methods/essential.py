@@ -8,7 +8,7 @@ from jomold_dist.config import Config, DenoiseConfig, EstimatorConfig
 from jomold_dist.config_methods import LargeLossConfig, RefineConfig, SmallLossConfig
 
 ESTIMATION = ("audio_threshold", "visual_threshold", "visual_scale", "mean_batch_size")
-RATIOS = ("ratios", "ratio_constant", "ratio_file", *ESTIMATION)
+RATIOS = ("modalities", "ratios", "ratio_constant", "ratio_file", *ESTIMATION)
 
 
 def without_sections(config: Config) -> Config:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.denoising.noise_ratio import read_noise_ratios
+from jomold_dist.denoising.noise_ratio import NoiseRatios, denoised, read_noise_ratios
 from jomold_dist.errors import UserError
 from jomold_dist.methods.han import Han
 from jomold_dist.models.network import Network
 from jomold_dist.models.registry import build_network
-from jomold_dist.training.ratio_stage import FoundRatios
+from jomold_dist.training.ratio_stage import NOISE_RATIOS, FoundRatios
 from jomold_dist.training.stage import Stage
 from jomold_dist.training.trained import Trained
 
@@ -21,7 +23,9 @@ ESTIMATOR = "estimator"
 
 
 class Estimator(Han):
-    """Trained as `estimator` in the config says."""
+    """Trained as `estimator` in the config says. Noise ratios are found in both modalities."""
+
+    both_modalities = True
 
     @classmethod
     def network(cls, config: Config, manifest: Manifest) -> Network:
@@ -42,8 +46,14 @@ def estimator_settings(config: Config) -> Config:
 def ratio_stages(config: Config) -> tuple[Stage, ...]:
     """What leaves noise ratios, as `denoise.ratios` says."""
     if config.denoise.ratios == "estimated":
-        return (Trained(ESTIMATOR, Estimator, ESTIMATOR, estimator_settings), FoundRatios())
-    return (FoundRatios(),)
+        return (Trained(ESTIMATOR, Estimator, ESTIMATOR, estimator_settings), FoundRatios(ESTIMATOR))
+    return (FoundRatios(ESTIMATOR),)
+
+
+def ratios_found(config: Config, found: Mapping[str, Any]) -> NoiseRatios:
+    """What those stages have left; 0 in a modality from which `denoise.modalities` lets nothing be removed."""
+    ratios: NoiseRatios = found[NOISE_RATIOS]
+    return denoised(ratios, config.denoise.modalities)
 
 
 def ratio_problems(config: Config, manifest: Manifest) -> list[str]:

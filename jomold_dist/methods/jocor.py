@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from jomold_dist.config import Config
+from jomold_dist.config_methods import SmallLossConfig
 from jomold_dist.data.loader import Batch
 from jomold_dist.denoising.ranking import ByCategory
 from jomold_dist.denoising.removal import Rows
@@ -21,6 +24,11 @@ class Jocor(TwoNetworks):
     """Of each category's labels those with the largest joint loss are forgotten, by both networks alike."""
 
     columns = 2  # joint loss: audio, visual
+
+    @classmethod
+    def essential(cls, config: Config) -> Config:
+        config = super().essential(config)
+        return replace(config, small_loss=replace(config.small_loss, agreeing=SmallLossConfig().agreeing))
 
     def columns_of(self, *scored: Tensor) -> Tensor:
         agreement = self.config.small_loss.agreement

@@ -11,13 +11,11 @@ from torch import Tensor
 
 from jomold_dist.config import Config, StaticLabels
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.denoising.removal import Rows, count_candidates, remove_rows
 from jomold_dist.denoising.warmup import warmup_factor
 from jomold_dist.methods.base import Choice, Method, Moment
 from jomold_dist.methods.essential import essential_ratios, without_sections
-from jomold_dist.methods.estimator import ratio_problems, ratio_stages
-from jomold_dist.models.losses import binary_cross_entropy
+from jomold_dist.methods.estimator import ratio_problems, ratio_stages, ratios_found
 from jomold_dist.models.network import Network
 from jomold_dist.training.stage import Stage
 from jomold_dist.training.trained import Trained
@@ -29,13 +27,12 @@ class Jomold(Method):
     columns = 2
     removes = True
     both_modalities = True
+    han_without_removals = True
+    truncates = True
 
     def __init__(self, config: Config, manifest: Manifest, found: Mapping[str, Any], device: torch.device) -> None:
         super().__init__(config, manifest, found, device)
-        ratios: NoiseRatios = found["noise_ratios"]
-        none, modalities = torch.zeros_like(ratios.audio), config.denoise.modalities
-        self._audio_ratio = (none if modalities == "visual" else ratios.audio).to(device)
-        self._visual_ratio = (none if modalities == "audio" else ratios.visual).to(device)
+        self._ratios = [ratio.to(device) for ratio in ratios_found(config, found)]
 
     @classmethod
     def stages(cls, config: Config) -> tuple[Stage, ...]:
@@ -55,9 +52,7 @@ class Jomold(Method):
         return network.rank(begun, self.config.denoise.ranking_dropout)
 
     def columns_of(self, *scored: Tensor) -> Tensor:
-        """Losses against the targets that the labels would have: 1, and the smoothed 1 of the visual modality."""
-        losses = [binary_cross_entropy(p, y) for p, y in zip(scored, self.positive_targets(), strict=True)]
-        return torch.stack(losses, dim=1)
+        return self.positive_losses(*scored)
 
     def choose(self, rows: Rows, moment: Moment) -> Choice:
         audio_ratio, visual_ratio = self.ratios(moment)
@@ -68,4 +63,5 @@ class Jomold(Method):
         """The noise ratios of a moment of the warm-up, float64 (C,): audio, visual."""
         denoise = self.config.denoise
         factor = warmup_factor(moment.step, moment.steps_per_epoch, denoise.warmup_epochs, denoise.warmup)
-        return self._audio_ratio * factor, self._visual_ratio * factor
+        audio, visual = self._ratios
+        return audio * factor, visual * factor

@@ -13,7 +13,6 @@ from jomold_dist.denoising.controls import drop_large_losses, large_loss_share
 from jomold_dist.denoising.removal import Rows
 from jomold_dist.methods.base import Choice, Moment
 from jomold_dist.methods.han import Han
-from jomold_dist.models.losses import binary_cross_entropy
 from jomold_dist.models.network import Network
 
 
@@ -24,6 +23,7 @@ class LargeLoss(Han):
     columns = 2  # losses: audio, visual
     removes = True
     both_modalities = True
+    han_without_removals = True
 
     @classmethod
     def essential(cls, config: Config) -> Config:
@@ -34,8 +34,7 @@ class LargeLoss(Han):
         return network.rank(begun, False)
 
     def columns_of(self, *scored: Tensor) -> Tensor:
-        losses = [binary_cross_entropy(p, y) for p, y in zip(scored, self.positive_targets(), strict=True)]
-        return torch.stack(losses, dim=1)
+        return self.positive_losses(*scored)
 
     def choose(self, rows: Rows, moment: Moment) -> Choice:
         settings = self.config.large_loss

@@ -1,4 +1,4 @@
-"""Methods that remove the labels which an earlier stage has marked: the controls `random` and `true`.
+"""Methods that remove the labels which an earlier stage has marked: `ma`, and the controls `random` and `true`.
 
 What is removed does not change during the training.
 """

@@ -57,12 +57,13 @@ def _import(module: str) -> None:
 
 
 def essential(config: Config) -> Config:
-    """The config with what its method does not look at set to the defaults. As it is where the method is a class of
-    somebody's that cannot be imported here."""
+    """The config with what its method does not look at set to the defaults. As it is where the method's class does not
+    say so itself (a parent's word is not taken: the class may look at more), or cannot be imported here."""
     try:
-        return method_class(config.method).essential(config)
+        method = method_class(config.method)
     except ConfigError:
         return config
+    return method.essential(config) if "essential" in vars(method) else config
 
 
 def register_method(name: str) -> Callable[[M], M]:

@@ -21,6 +21,7 @@ class Static(Han):
     """What somebody who knows the data would remove by hand."""
 
     removes = True
+    han_without_removals = True
 
     def __init__(self, config: Config, manifest: Manifest, found: Mapping[str, Any], device: torch.device) -> None:
         super().__init__(config, manifest, found, device)

@@ -17,6 +17,8 @@ from jomold_dist.training.trained import Trained
 class TruthTaught(Marked):
     """Every label of what is not really there is removed: no denoiser can do better."""
 
+    han_without_removals = True
+
     @classmethod
     def stages(cls, config: Config) -> tuple[Stage, ...]:
         return (TrueLabels(), Trained("train", cls))

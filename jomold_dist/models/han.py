@@ -44,6 +44,7 @@ class HybridAttentionNetwork(Network):
     """
 
     own_terms = ("contrastive",)
+    configured_terms = own_terms
 
     def __init__(
         self,

@@ -58,6 +58,8 @@ class Network(nn.Module, ABC):
     """Those that it parses."""
     own_terms: ClassVar[tuple[str, ...]] = ()
     """Its own terms of the loss, beside those of its modalities and of the whole video."""
+    configured_terms: ClassVar[tuple[str, ...]] = ()
+    """Those of its own terms whose weights are settings, `loss.NAME`. The others weigh 1."""
     zero3_problem: ClassVar[str | None] = None
     """Why ZeRO's stage 3 cannot hold its parameters."""
 

@@ -19,7 +19,8 @@ class Pair(Network):
         super().__init__()
         self.networks = nn.ModuleList([first, second])
         self.modalities = first.modalities  # type: ignore[misc]
-        self.own_terms = first.own_terms  # type: ignore[misc]
+        self.own_terms, self.configured_terms = first.own_terms, first.configured_terms  # type: ignore[misc]
+        self.zero3_problem = first.zero3_problem  # type: ignore[misc]
         self.gate = first.gate
         self.segment_threshold, self.video_threshold = first.segment_threshold, first.video_threshold
 

@@ -1,4 +1,4 @@
-"""Running a network over a split: predictions, and the ten scores, exact over ranks."""
+"""Running a network over a split: predictions, and the scores, exact over ranks."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ FIRST_ROWS = 4096
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The ten scores in percent; by category's name, F1 in percent per metric (None where it neither is nor was
-    predicted) and, per modality, in how many videos it really is."""
+    """The scores that the network's modalities have, in percent; by category's name, F1 in percent per metric (None
+    where it neither is nor was predicted) and, per modality, in how many videos it really is."""
 
     scores: dict[str, float]
     per_category: dict[str, dict[str, float | None]]

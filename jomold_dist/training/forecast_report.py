@@ -5,9 +5,11 @@ from __future__ import annotations
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.source import source_of
+from jomold_dist.methods.registry import method_class
 from jomold_dist.tables import markdown_table
 from jomold_dist.training.advice import forecast_advice
 from jomold_dist.training.forecast import Forecast
+from jomold_dist.training.ratio_stage import NOISE_RATIOS
 
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -57,7 +59,7 @@ def forecast_report(found: Forecast, config: Config, manifest: Manifest) -> str:
         )
     if config.data.resident:
         lines.append(f"resident files of a node: {amount(found.resident)}")
-    if any(stage.name == "noise_ratios" for stage in found.stages):
+    if any(stage.name == NOISE_RATIOS for stage in found.stages) and method_class(config.method).truncates:
         lines.append(forecast_advice(config, manifest))
     lines += ["", markdown_table(columns, stages), "", markdown_table(["a rank reads", "at most"], reading)]
     lines += ["", markdown_table(["a rank's memory in training", config.train.engine], parts), ""]

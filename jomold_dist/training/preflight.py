@@ -22,10 +22,11 @@ from jomold_dist.distributed.world import World, agree_on_errors, gather_objects
 from jomold_dist.errors import ConfigError, DataError, UserError, raise_together
 from jomold_dist.labels import MODALITIES
 from jomold_dist.methods.registry import method_class
-from jomold_dist.models.network import feature_sizes
+from jomold_dist.models.network import Network, feature_sizes
 from jomold_dist.models.weights import WeightsInfo
 from jomold_dist.score_names import score_names
 from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.training.trained import MODEL, Trained
 
 SPLITS = ("train", "val", "test")
 LOOK = 64  # videos that are read at once to see whether a split has any truth
@@ -40,8 +41,8 @@ def prepare_run(config: Config, world: World) -> Manifest:
     with agree_on_errors(world):
         source = source_of(config.data)
         manifest = read_manifest(source)
-        problems = _problems(config, manifest, world.size)
-        raise_together(problems)
+        # rank 0 alone reads a file of noise ratios; what else is looked at is the same on every rank
+        raise_together(_problems(config, manifest, world.size) if world.is_main else [])
     agree_on_manifest(manifest, config.data.shards, world)
     with agree_on_errors(world):
         problems = problems_of_shards(config, source, manifest, SPLITS, slice(world.rank, None, world.size))
@@ -129,30 +130,52 @@ def _problems(config: Config, manifest: Manifest, ranks: int) -> list[str]:
 
 
 def problems_of_method(config: Config, manifest: Manifest) -> list[str]:
-    """What in the config fits neither the data set nor the network and method that it asks for."""
+    """What in the config fits neither the data set nor the networks that its method trains, in whichever stage."""
     method = method_class(config.method)
+    found = [problem for stage in trainings(config) for problem in _problems_of_training(stage, config, manifest)]
+    return list(dict.fromkeys([*found, *method.problems(config, manifest)]))
+
+
+def scores_of_model(config: Config, manifest: Manifest) -> tuple[str, ...]:
+    """The scores that a run's model has. ConfigError if its network cannot be built."""
+    *_, model = (stage for stage in trainings(config) if stage.weights == MODEL)
+    return score_names(_network_of(model, config, manifest).modalities)
+
+
+def trainings(config: Config) -> list[Trained]:
+    """The stages of a run that train a network."""
+    return [stage for stage in method_class(config.method).stages(config) if isinstance(stage, Trained)]
+
+
+def _network_of(stage: Trained, config: Config, manifest: Manifest) -> Network:
+    """The network that a stage trains, without values."""
+    with torch.device("meta"):
+        return stage.method.network(stage.settings(config), manifest)
+
+
+def _problems_of_training(stage: Trained, config: Config, manifest: Manifest) -> list[str]:
     try:
-        with torch.device("meta"):
-            network = method.network(config, manifest)
+        network = _network_of(stage, config, manifest)
     except ConfigError as error:
         return [str(error)]
+    own = stage.settings(config)
     problems, lacking = [], [name for name in MODALITIES if name not in network.modalities]
-    if lacking and method.both_modalities:
+    if lacking and stage.method.both_modalities:
         problems.append(
-            f"method = {config.method!r} compares the two modalities, and model.network = {config.model.network!r} has "
+            f"method = {config.method!r} compares the two modalities, and model.network = {own.model.network!r} has "
             f"no {lacking[0]} one"
         )
-    if config.train.selection not in (names := score_names(network.modalities)):
+    if own.train.selection not in (names := score_names(network.modalities)):
         problems.append(
-            f"train.selection = {config.train.selection!r} is no score of model.network = {config.model.network!r}; it "
+            f"train.selection = {own.train.selection!r} is no score of model.network = {own.model.network!r}; it "
             f"has {', '.join(names)}"
         )
-    if network.zero3_problem and config.train.engine == "deepspeed" and config.deepspeed.zero_stage == 3:
+    if network.zero3_problem and own.train.engine == "deepspeed" and own.deepspeed.zero_stage == 3:
         problems.append(
-            f"deepspeed.zero_stage = 3 cannot train model.network = {config.model.network!r}: {network.zero3_problem}; "
+            f"deepspeed.zero_stage = 3 cannot train model.network = {own.model.network!r}: {network.zero3_problem}; "
             "take 0, 1 or 2"
         )
-    return problems + method.problems(config, manifest)
+    return problems
 
 
 def with_shards(config: Config, place: str) -> Config:

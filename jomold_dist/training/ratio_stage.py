@@ -17,9 +17,10 @@ from jomold_dist.denoising.noise_ratio import (
     write_predictions,
 )
 from jomold_dist.denoising.separation import probability_sums
-from jomold_dist.distributed.world import agree_on_errors, gather_to_main, sum_over_ranks
+from jomold_dist.distributed.world import agree_on_errors, broadcast_object, gather_to_main, sum_over_ranks
 from jomold_dist.errors import DataError, RunFolderError
 from jomold_dist.files import write_json
+from jomold_dist.methods.registry import method_class
 from jomold_dist.reading import is_there
 from jomold_dist.training.advice import estimator_advice, reach_advice
 from jomold_dist.training.evaluate import predict_labels
@@ -29,11 +30,16 @@ from jomold_dist.training.stage import Found, Stage, load_trained, results
 
 logger = logging.getLogger(__name__)
 
+NOISE_RATIOS = "noise_ratios"
+
 
 class FoundRatios(Stage):
-    """Leaves noise_ratios.json. With `denoise.ratios: estimated` it needs the weights of the estimator."""
+    """Leaves noise_ratios.json. With `denoise.ratios: estimated` it needs the estimator's `weights`, by their name."""
 
-    name = "noise_ratios"
+    name = NOISE_RATIOS
+
+    def __init__(self, weights: str) -> None:
+        self.weights = weights
 
     def is_done(self, run: Run) -> bool:
         """Whether the run has its noise ratios, and the predictions if it is to keep them. RunFolderError if they are
@@ -63,8 +69,9 @@ class FoundRatios(Stage):
     def do(self, run: Run, found: Found) -> None:
         denoise, names = run.config.denoise, run.manifest.categories.names
         with agree_on_errors(run.world):
-            given = given_ratios(denoise, names)
-        ratios, warnings = (given, []) if given is not None else _estimate(run)
+            read = given_ratios(denoise, names) if run.world.is_main else None
+        given = broadcast_object(read, run.world)
+        ratios, warnings = (given, []) if given is not None else _estimate(run, self.weights)
         with results(run) as is_main:
             if is_main:
                 table = {"category": names, "audio": ratios.audio.tolist(), "visual": ratios.visual.tolist()}
@@ -76,14 +83,15 @@ class FoundRatios(Stage):
                 )
                 for warning in warnings:
                     logger.warning(warning)
-                advice = reach_advice(ratios, run.config, run.manifest)
-                logger.log(advice.level, advice.text)
-                run.recorder.table("reach", advice.table)
+                if method_class(run.config.method).truncates:
+                    advice = reach_advice(ratios, run.config, run.manifest)
+                    logger.log(advice.level, advice.text)
+                    run.recorder.table("reach", advice.table)
 
 
-def _estimate(run: Run) -> tuple[NoiseRatios, list[str]]:
+def _estimate(run: Run, weights: str) -> tuple[NoiseRatios, list[str]]:
     """Collective: equation 1 over the training split, and what is to be said of the estimator."""
-    denoise, network = run.config.denoise, load_trained(run, run.folder.weights("estimator"))
+    denoise, network = run.config.denoise, load_trained(run, run.folder.weights(weights))
     with run.loader("train", False, run.config.estimator_batch_size) as loader:
         found = predict_labels(
             network,

@@ -14,10 +14,11 @@ from jomold_dist.errors import UserError
 from jomold_dist.files import write_json
 from jomold_dist.reading import ABSENT, read_json
 from jomold_dist.training.scores import ScoredData
+from jomold_dist.training.trained import MODEL
 from jomold_dist.tuning.plan import SweepPlan
 from jomold_dist.tuning.results import CELLS
 from jomold_dist.tuning.run_results import SCORE, identity, is_finished, read_epochs
-from jomold_dist.tuning.trials import Trial
+from jomold_dist.tuning.trials import Trial, keeps_last
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,15 @@ def write_cells(plan: SweepPlan, results: Sequence[Mapping[str, Any]]) -> None:
 
 
 def val_scores(plan: SweepPlan, trials: Sequence[Trial], ended: Mapping[str, Ended]) -> dict[str, float | None]:
-    """The sweep's score on val by row: the best epoch's, as the mean over seeds; None where a seed has failed."""
+    """The sweep's score on val by row, as the mean over seeds: the best epoch's, or the last one's where the method
+    keeps that. None where a seed has failed."""
     found: dict[str, list[float]] = {row.name: [] for row in plan.rows}
     for trial in trials:
         folder = trial.config.run.dir
         best = -math.inf
         if ended.get(folder, Ended()).problem is None:
-            epochs = read_epochs(Path(folder), "model", plan.sweep.sweep.metric)
-            best = max((epoch[SCORE] for epoch in epochs), default=best)
+            scores = [epoch[SCORE] for epoch in read_epochs(Path(folder), MODEL, plan.sweep.sweep.metric)]
+            best = max(scores[-1:] if keeps_last(trial.config) else scores, default=best)
         for cell in trial.cells:
             found[cell.row].append(best)
     seeds = len(plan.sweep.sweep.seeds)

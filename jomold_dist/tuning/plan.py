@@ -9,11 +9,9 @@ from pathlib import Path
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.errors import ConfigError, join_problems
-from jomold_dist.models.registry import network_class
 from jomold_dist.places import with_absolute_places
-from jomold_dist.score_names import score_names
 from jomold_dist.tables import value_text
-from jomold_dist.training.preflight import inspect_run, problems_of_method
+from jomold_dist.training.preflight import inspect_run, problems_of_method, scores_of_model
 from jomold_dist.tuning.config import Sweep
 from jomold_dist.tuning.rows import Cell, Row, baseline_of, cells_of, departures, extreme_rows, rows_of
 from jomold_dist.tuning.trials import estimator_config, needs_estimator, run_name
@@ -93,8 +91,8 @@ def plan_sweep(
         config = replace(cell.config, run=replace(cell.config.run, dir=str(here.trials / "new")))
         if config.data.shards not in seen:
             seen[config.data.shards] = inspect_run(config, sweep.sweep.workers)
-        problems += problems_of_method(config, seen[config.data.shards])
-        problems += _unmeasured(cell, sweep)
+        manifest = seen[config.data.shards]
+        problems += problems_of_method(config, manifest) + _unmeasured(cell, manifest, sweep)
     if len({manifest.digest for manifest in seen.values()}) > 1:
         problems.append("sweep: the rows train on different data sets; make a sweep for each")
     if problems:
@@ -102,15 +100,18 @@ def plan_sweep(
     return SweepPlan(path, overrides, here, next(iter(seen.values())), rows, cells, baseline_of(sweep, rows))
 
 
-def has_metric(config: Config, metric: str) -> bool:
-    """Whether a run's network has a score."""
-    return metric in score_names(network_class(config.model.network).modalities)
+def has_metric(config: Config, manifest: Manifest, metric: str) -> bool:
+    """Whether a run's model has a score."""
+    try:
+        return metric in scores_of_model(config, manifest)
+    except ConfigError:
+        return True  # a network that cannot be built is a problem that is told
 
 
-def _unmeasured(cell: Cell, sweep: Sweep) -> list[str]:
+def _unmeasured(cell: Cell, manifest: Manifest, sweep: Sweep) -> list[str]:
     """That a row's network lacks the score by which trials are ended early or further draws are made."""
     asked, network = sweep.sweep, cell.config.model.network
-    if (asked.scheduler == "fifo" and asked.search == "random") or has_metric(cell.config, asked.metric):
+    if (asked.scheduler == "fifo" and asked.search == "random") or has_metric(cell.config, manifest, asked.metric):
         return []
     judges = f"sweep.scheduler = {asked.scheduler!r} or sweep.search = {asked.search!r} judges"
     return [

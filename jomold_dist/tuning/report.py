@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jomold_dist.comparing.cautions import CONTROLS
 from jomold_dist.comparing.paired import mask_names
-from jomold_dist.comparing.score_table import CEILING, FLOOR, Compared, by_seed, cautions, score_table
+from jomold_dist.comparing.score_table import Compared, by_seed, cautions, score_table
 from jomold_dist.errors import RunFolderError
 from jomold_dist.files import write_text
 from jomold_dist.tables import Table, spread
@@ -15,9 +16,6 @@ from jomold_dist.training.run_reading import QUALITY
 from jomold_dist.tuning.figures import draw_figures
 from jomold_dist.tuning.paper import paper_table
 from jomold_dist.tuning.results import RowResult, SweepResults, read_results
-
-CONTROLS = (FLOOR, "static", CEILING)
-"""Rows with which every other is compared beside the baseline, where a sweep has rows of these names."""
 
 
 def tabulate(folder: Path, out: Path, baseline: str | None = None) -> list[Path]:
@@ -70,7 +68,8 @@ def _told(results: SweepResults) -> list[str]:
 
 
 def _compared(results: SweepResults) -> tuple[list[Compared], list[str]]:
-    """Every row with what it is compared with, and all of that by name, the baseline first."""
+    """Every row with what it is compared with, and all of that by name: the baseline first, then the rows that are
+    called as the controls are."""
     named = {row.name: row for row in results.rows}
     controls = [results.baseline.name, *(name for name in CONTROLS if name in named and name != results.baseline.name)]
 

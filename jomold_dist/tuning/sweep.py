@@ -11,12 +11,14 @@ from typing import Any
 from jomold_dist.config import Config
 from jomold_dist.config_files import dump_config
 from jomold_dist.denoising.noise_ratio import read_predictions
+from jomold_dist.denoising.separation import probability_sums
 from jomold_dist.errors import ConfigError, DataError, RunFolderError, UserError
 from jomold_dist.files import problem_of, write_text
 from jomold_dist.locks import LockHeldError, locked
 from jomold_dist.ray_cluster import working_copy
 from jomold_dist.tracking.store import handed_on, sqlite_path, store_uri
 from jomold_dist.tracking.sweep import SweepRecord, open_sweep
+from jomold_dist.training.advice import estimator_advice
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_scores
 from jomold_dist.tuning.outcomes import Ended, ended_early, outcomes, val_scores, write_cells
@@ -41,9 +43,9 @@ def run_sweep(plan: SweepPlan, tell: Callable[[str], None]) -> int:
         stack.enter_context(_claimed(folder, sweep.trials))
         asked = asdict(sweep.sweep)
         record = stack.enter_context(open_sweep(_any_trial(plan), folder, plan.name, asked, plan.manifest))
-        ended = ended_early(plan, tell)
+        ended, warned = ended_early(plan, tell), set[str]()
         while True:
-            trials, results = _train(plan, ended, record, tell)
+            trials, results = _train(plan, ended, warned, record, tell)
             further = plan.next_round(val_scores(plan, trials, ended))
             if further is None:
                 break
@@ -61,17 +63,18 @@ def _any_trial(plan: SweepPlan) -> Config:
 
 
 def _train(
-    plan: SweepPlan, ended: dict[str, Ended], record: SweepRecord, tell: Callable[[str], None]
+    plan: SweepPlan, ended: dict[str, Ended], warned: set[str], record: SweepRecord, tell: Callable[[str], None]
 ) -> tuple[list[Trial], list[dict[str, Any]]]:
     """Train what is missing of the plan and write cells.json: its trials, and what became of every cell.
 
-    `ended` has the trials and estimators that are not to be started, by run folder; those that end here are added.
+    `ended` has the trials and estimators that are not to be started, by run folder; those that end here are added. So
+    are, to `warned`, the rows of which it was told that their estimator is too weak.
     """
     _train_estimators(plan, ended, record, tell)
     cells, failed = [], {}
     for cell in plan.cells:
         try:
-            cells.append(_with_ratios(plan, cell, ended))
+            cells.append(_with_ratios(plan, cell, ended, warned, tell))
         except UserError as error:
             failed[cell.row, cell.seed] = str(error)
     trials = trials_of(cells, plan.manifest.digest, plan.sweep.trials)
@@ -113,8 +116,11 @@ def _train_estimators(
     ended |= run_jobs(jobs, _variables(plan), asked, plan.sweep.estimator.epochs, plan.sweep.folder / "tune", tell)
 
 
-def _with_ratios(plan: SweepPlan, cell: Cell, ended: Mapping[str, Ended]) -> Cell:
-    """The cell with the noise ratios that its estimator's predictions and its thresholds lead to."""
+def _with_ratios(
+    plan: SweepPlan, cell: Cell, ended: Mapping[str, Ended], warned: set[str], tell: Callable[[str], None]
+) -> Cell:
+    """The cell with the noise ratios that its estimator's predictions and its thresholds lead to. An estimator that is
+    too weak for them is told once a row."""
     config, trials = cell.config, plan.sweep.trials
     if not needs_estimator(config):
         return cell
@@ -122,9 +128,12 @@ def _with_ratios(plan: SweepPlan, cell: Cell, ended: Mapping[str, Ended]) -> Cel
     if (problem := ended.get(folder, Ended()).problem) is not None:
         raise DataError(f"its estimator failed: {problem}")
     denoise = config.denoise
-    ratios = read_predictions(RunFolder(Path(folder)).predictions).noise_ratios(
-        denoise.audio_threshold, denoise.visual_threshold, denoise.visual_scale
-    )
+    found = read_predictions(RunFolder(Path(folder)).predictions)
+    ratios = found.noise_ratios(denoise.audio_threshold, denoise.visual_threshold, denoise.visual_scale)
+    if cell.row not in warned:
+        for warning in estimator_advice(found, probability_sums(found), ratios, config, plan.manifest):
+            warned.add(cell.row)
+            tell(f"row {cell.row!r}, seed {cell.seed}: {warning}")
     return replace(cell, config=with_ratios(config, ratios, plan.manifest.categories.names, trials))
 
 
@@ -140,7 +149,8 @@ def _job(
         write_text(file, dump_config(replace(config, tracking=tracking)))
     log = folder.parent / "logs" / f"{folder.name}.txt"
     metric = plan.sweep.sweep.metric
-    shown = metric if has_metric(config, metric) else config.train.selection  # fifo alone, which does not judge by it
+    has_it = has_metric(config, plan.manifest, metric)
+    shown = metric if has_it else config.train.selection  # fifo alone, which does not judge by it
     return Job(title, str(folder), str(file), str(log), stage, shown, options)
 
 

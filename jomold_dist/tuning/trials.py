@@ -16,9 +16,11 @@ from jomold_dist.config import Config, DenoiseConfig
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.errors import RunFolderError
 from jomold_dist.files import problem_of, write_json
-from jomold_dist.methods.estimator import ESTIMATOR, estimator_settings
-from jomold_dist.methods.registry import essential, method_class
+from jomold_dist.methods.estimator import Estimator, estimator_settings
+from jomold_dist.methods.registry import essential
 from jomold_dist.reading import ABSENT, read_json
+from jomold_dist.training.preflight import trainings
+from jomold_dist.training.trained import MODEL
 from jomold_dist.tuning.rows import Cell
 
 NAME = 16  # letters of a digest
@@ -34,8 +36,14 @@ class Trial:
 
 
 def needs_estimator(config: Config) -> bool:
-    """Whether a run would train a noise estimator."""
-    return any(stage.name == ESTIMATOR for stage in method_class(config.method).stages(config))
+    """Whether a run would train the noise estimator that the config describes: not any other training that a method of
+    somebody's may have before its own."""
+    return any(stage.method is Estimator and stage.settings is estimator_settings for stage in trainings(config))
+
+
+def keeps_last(config: Config) -> bool:
+    """Whether a run's model is that of its last epoch, whatever the others score."""
+    return any(stage.weights == MODEL and stage.keep == "last" for stage in trainings(config))
 
 
 def run_name(config: Config, manifest_digest: str) -> str:

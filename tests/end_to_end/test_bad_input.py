@@ -278,3 +278,16 @@ def test_a_disk_without_room_for_the_status(
     monkeypatch.setattr(run_folder.RunFolder, "write_status", full)
     outcome = run_here(capsys, "train", "--config", tiny.config, f"run.dir={tmp_path / 'run'}")
     assert_refused(outcome, f"run.dir {tmp_path / 'run'} cannot be written: No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("script", "words"), [("evaluate", ()), ("predict", ("--shards", "nowhere", "--out", "events.csv"))]
+)
+def test_a_run_s_module_may_be_imported_by_another_name(
+    script: str, words: tuple[str, ...], tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "config.yaml").write_text("method: han\n")
+    outcome = run_here(capsys, script, "--run", tmp_path, "--import", "jomold_dist.no_such_module", *words)
+    assert outcome.code == 2
+    assert "imports (--import)" in outcome.err
+    assert "jomold_dist.no_such_module" in outcome.err

@@ -8,11 +8,15 @@ from pathlib import Path
 import numpy as np
 from ranks import run_ranks
 
-from jomold_dist.config import Config, DataConfig
+from jomold_dist.config import Config, DataConfig, DenoiseConfig
 from jomold_dist.data.shards import DatasetWriter
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError
+from jomold_dist.files import write_json
 from jomold_dist.training.preflight import prepare_run
+from jomold_dist.training.ratio_stage import FoundRatios
+from jomold_dist.training.run import Run
+from jomold_dist.training.run_folder import RunFolder
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, write_dataset
 
 
@@ -49,3 +53,27 @@ def test_a_split_without_truth_is_refused_on_every_rank(tmp_path: Path) -> None:
     said = run_ranks(prepare, 2, tmp_path / "ranks", [config, config])
     assert said == [said[0]] * 2
     assert said[0].startswith(f"{folder}: split 'test': no video has a dense label in audio or in visual, ")
+
+
+def find_ratios(world: World, configs: list[Config], folder: Path) -> list[float]:
+    """Collective: each rank with a config of its own; what rank 0 has left."""
+    config = configs[world.rank]
+    run = Run(config, prepare_run(config, world), world, RunFolder(folder))
+    stage = FoundRatios("estimator")
+    stage.do(run, {})
+    return stage.read(run).audio.tolist() if world.is_main else []
+
+
+def test_a_file_of_noise_ratios_is_read_where_rank_0_is(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", {"train": 30, "val": 10, "test": 10})
+    ratios = [0.25] * len(CATEGORIES)
+    write_json(tmp_path / "ratios.json", {"audio": ratios, "visual": ratios})
+    configs = [
+        Config(
+            data=DataConfig(shards=str(tmp_path / "data"), streams=12),
+            denoise=DenoiseConfig(ratios="file", ratio_file=str(tmp_path / name)),
+        )
+        for name in ("ratios.json", "only-on-another-node.json")
+    ]
+    (tmp_path / "run").mkdir()
+    assert run_ranks(find_ratios, 2, tmp_path / "ranks", configs, tmp_path / "run") == [ratios, []]

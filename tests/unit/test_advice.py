@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,8 @@ from jomold_dist.denoising.separation import lift, probability_sums
 from jomold_dist.files import write_json
 from jomold_dist.labels import LLP_CATEGORIES, CategorySet
 from jomold_dist.training.advice import estimator_advice, forecast_advice, reach_advice
+from jomold_dist.tuning import sweep
+from jomold_dist.tuning.rows import Cell
 
 VIDEOS = 4000
 LABELS = np.array([2000] + [40 + 20 * n for n in range(24)])  # Speech in half of the videos, the others as in LLP
@@ -158,3 +162,20 @@ def test_lift_is_what_a_plain_loop_gives_over_any_ranks() -> None:
             expected = prob[modality, own, c].mean() / prob[modality, ~own, c].mean()
             assert found[modality, c].item() == pytest.approx(expected, rel=1e-12)
     assert found[:, 2:].isnan().all()  # no video, every video
+
+
+def test_a_sweep_names_the_row_whose_estimator_is_too_weak_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan: Any = SimpleNamespace(manifest=manifest(), sweep=SimpleNamespace(trials=tmp_path))
+    monkeypatch.setattr(sweep, "read_predictions", lambda file: estimates(0, 0.0))
+    told: list[str] = []
+    warned: set[str] = set()
+    for seed in (0, 1):
+        for row, threshold in (("low", 0.1), ("high", 1.8)):
+            denoise = DenoiseConfig(audio_threshold=0.1, visual_threshold=threshold)
+            cell = Cell(row, seed, Config(denoise=denoise))
+            found = sweep._with_ratios(plan, cell, {}, warned, told.append)
+            assert found.config.denoise.ratios == "file"
+    (text,) = told
+    assert text.startswith("row 'high', seed 0: the estimator is too weak for denoise.visual_threshold = 1.8")

@@ -87,6 +87,15 @@ def test_rows_are_paired_with_the_controls_by_seed(tmp_path: Path) -> None:
     assert "Fewer than 5 seeds carry no claim, and every row has 2." in other
 
 
+def test_the_placebo_is_a_control(tmp_path: Path) -> None:
+    methods = {"han": HAN, "random": ("method=random",), "jomold": ()}
+    found = compare_runs([run(tmp_path / name, *given, removed=100) for name, given in methods.items()])
+    assert found.controls == ["han", "random"]
+    assert {name: line["Δ random"] for name, line in cells_of(report(found)).items()} == {
+        "han": "+0.0", "random": "-", "jomold": "+0.0"
+    }  # fmt: skip
+
+
 def test_the_control_of_a_row_is_the_one_that_shares_its_other_settings(tmp_path: Path) -> None:
     for epochs in (6, 25):
         run(tmp_path / f"han{epochs}", *HAN, f"train.epochs={epochs}", score=epochs)

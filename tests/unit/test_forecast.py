@@ -136,6 +136,15 @@ def test_report_tells_of_caches_only_where_there_are_any(manifest: tuple[Path, M
         assert ("resident files" in text) == resident
 
 
+@pytest.mark.parametrize(("method", "told"), [("jomold", True), ("jocor", True), ("random", False), ("han", False)])
+def test_report_tells_what_a_batch_reaches_where_that_decides(
+    method: str, told: bool, manifest: tuple[Path, Manifest]
+) -> None:
+    config = replace(Config(), method=method)
+    text = forecast_report(forecast(config, manifest[1], 1, SPLITS), config, manifest[1])
+    assert ("noisy categories that a batch reaches" in text) == told
+
+
 @pytest.mark.parametrize(
     ("size", "text"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (15_728_656, "15.7 MB"), (126_480_000_000, "126 GB")]
 )

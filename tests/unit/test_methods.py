@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,10 +22,19 @@ from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.denoising.removal import Rows
-from jomold_dist.labels import CategorySet
-from jomold_dist.methods.base import Method, Moment
+from jomold_dist.labels import MODALITIES, CategorySet
+from jomold_dist.methods.base import Method, Moment, Targets, parsing_losses
+from jomold_dist.methods.han import Han
 from jomold_dist.methods.registry import METHODS, essential, method_class
-from jomold_dist.models.network import Parsing
+from jomold_dist.models.cmcs import Cmcs
+from jomold_dist.models.han import HybridAttentionNetwork
+from jomold_dist.models.network import FeatureSizes, Parsing
+from jomold_dist.models.pair import Pair
+from jomold_dist.models.stpn import Stpn
+from jomold_dist.models.talnet import TalNet
+from jomold_dist.training import marked_labels
+from jomold_dist.training.marked_labels import SplitLabels
+from jomold_dist.tuning.trials import run_name
 
 PAPER = Config(loss=LossConfig(visual_smoothing=0.9))
 MULTI = figures("table1_small_loss")
@@ -148,6 +160,35 @@ def test_large_losses_are_dropped_from_the_second_epoch_on() -> None:
     assert found[2].candidates[:, :3].tolist() == [[1, 0, 0], [1, 1, 1]]
 
 
+@pytest.mark.parametrize("modality", ["audio", "visual"])
+@pytest.mark.parametrize("method", ["jomold", "jocor", "coteaching-plus"])
+def test_a_modality_that_is_not_denoised_keeps_its_labels(method: str, modality: Any) -> None:
+    plain = replace(PAPER, method=method)
+    config = replace(plain, denoise=replace(plain.denoise, modalities=modality, warmup_epochs=None))
+    labels, parsings = golden_parsings()
+    outputs = parsings if method != "jomold" else None
+    made = make(config)
+    if method == "jomold":
+        made.score = lambda *_: (parsings[0].audio_prob, parsings[1].visual_prob)  # type: ignore[assignment,method-assign,return-value]
+    masks = chosen(made, labels, outputs)
+    for mask, taken in zip(made.masks, masks, strict=True):
+        assert bool(taken.any()) == (MODALITIES[mask.modality] == modality)
+    assert essential(config) != essential(plain)
+
+
+def test_the_placebo_leaves_a_modality_alone_that_is_not_denoised(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.ones((64, 25), dtype=bool)
+    monkeypatch.setattr(marked_labels, "read_labels", lambda run, loader: SplitLabels(labels, labels[:, 0]))
+    ratios = torch.full((25,), 0.5, dtype=torch.float64)
+    plain = replace(PAPER, method="random")
+    config = replace(plain, denoise=replace(plain.denoise, modalities="visual"))
+    (_, _, labelling, _) = method_class("random").stages(config)
+    run = SimpleNamespace(config=config, loader=lambda *_: nullcontext())
+    marked = labelling.mark(run, {"noise_ratios": NoiseRatios(ratios, ratios)})  # type: ignore[attr-defined]
+    assert marked.any(axis=(1, 2)).tolist() == [False, True]
+    assert essential(config) != essential(plain)
+
+
 def test_true_needs_data_whose_truth_is_known(tmp_path: Path) -> None:
     """Told before anything starts: of real data, and of simulated data that has lost it."""
     config = replace(PAPER, method="true", data=replace(PAPER.data, shards=str(tmp_path)))
@@ -185,6 +226,65 @@ def test_runs_that_differ_in_what_a_method_does_not_look_at_are_alike(method: st
     given = replace(plain, denoise=DenoiseConfig(ratios="constant", ratio_constant=0.2))
     assert essential(replace(given, estimator=OTHERS["estimator"])) == essential(given)  # type: ignore[arg-type]
     assert essential(replace(plain, recipe="released")) == essential(plain)
+
+
+OWN = {"jocor": ("agreement", 0.3), "coteaching-plus": ("agreeing", "rank")}
+
+
+@pytest.mark.parametrize("method", list(OWN))
+def test_methods_of_two_networks_look_at_their_own_settings_only(method: str) -> None:
+    plain = replace(PAPER, method=method)
+    for name, value in OWN.values():
+        other = replace(plain, small_loss=replace(plain.small_loss, **{name: value}))
+        assert (essential(other) == essential(plain)) == (name != OWN[method][0])
+
+
+class Own(TalNet):
+    """A user's network, one of whose terms is called like a setting of another meaning."""
+
+    own_terms = ("contrastive_smoothing", "norm")
+
+
+def test_only_weights_that_a_network_says_are_settings_are_taken() -> None:
+    sizes = FeatureSizes(audio=3, frames=4, motion=None)
+    loss = replace(PAPER.loss, contrastive=0.5, sparsity=0.25, diversity=0.75, norm=0.125)
+    method = make(replace(PAPER, method="han", loss=loss))
+    ours = {"contrastive": 0.5}, {"sparsity": 0.25}, {"diversity": 0.75, "norm": 0.125}
+    for network, own in zip((HybridAttentionNetwork, Stpn, Cmcs), ours, strict=True):
+        weights = method.weights(network(num_classes=3, feature_sizes=sizes))  # type: ignore[call-arg]
+        assert {name: weights[name] for name in network.own_terms} == own
+    weights = method.weights(Pair(Own(3, sizes), Own(3, sizes)))
+    assert weights == {"audio": 2.0, "video": 1.0, "contrastive_smoothing": 1.0, "norm": 1.0}
+
+
+def test_segments_of_a_modality_that_a_network_lacks_are_no_loss() -> None:
+    prob = torch.tensor([0.8, 0.0]).view(1, 1, 2, 1).expand(2, 4, 2, 3)  # no visual modality
+    video = torch.ones(2, 3)
+    parsing = Parsing(prob[:, 0, 0], prob[:, 0, 0], None, prob)
+    targets = Targets(video, video, video, segments=torch.ones_like(prob), segments_weight=torch.ones_like(prob))
+    for given in (targets, replace(targets, segments_weight=None)):
+        segment = parsing_losses(parsing, given, ("audio",))["segment"]
+        torch.testing.assert_close(segment, torch.full((2,), -math.log(0.8)))
+
+
+class LooksAtMore(Han):
+    """A user's: `han`, with settings that `han` does not look at."""
+
+
+class SaysSo(LooksAtMore):
+    @classmethod
+    def essential(cls, config: Config) -> Config:
+        return replace(config, refine=RefineConfig())
+
+
+def test_a_user_s_class_keeps_every_setting_unless_it_says_itself_which_it_needs() -> None:
+    growths = [LargeLossConfig(growth=growth) for growth in (0.1, 0.2)]
+    for cls in (LooksAtMore, SaysSo):
+        configs = [replace(PAPER, method=f"{__name__}:{cls.__name__}", large_loss=growth) for growth in growths]
+        assert essential(configs[0]).large_loss == growths[0]
+        assert run_name(configs[0], "data") != run_name(configs[1], "data")
+    refined = replace(configs[0], refine=RefineConfig(epochs=3))
+    assert run_name(refined, "data") == run_name(configs[0], "data")
 
 
 SYSTEMS = Path(__file__).resolve().parents[2] / "configs" / "systems"

@@ -16,6 +16,7 @@ from scipy import stats
 from jomold_dist.comparing.cautions import few_seeds, han_in_effect, noise_floor
 from jomold_dist.comparing.paired import PairedMean, difference, gap_closed, mask_names, removed_shares, values
 from jomold_dist.comparing.score_table import Compared, by_seed, cautions, score_table
+from jomold_dist.methods.registry import method_class
 
 SCORE = "segment_type"
 
@@ -129,6 +130,18 @@ def test_masks_of_another_name_have_columns_of_their_own() -> None:
     found = [(line["removed_audio"], line["removed_frames"], line["precision_frames"]) for line in lines]
     assert found == [("0", "", ""), ("", "30", "0.5")]
     assert han_in_effect(row, "jomold") is None
+
+
+class Shifted(method_class("jomold")):  # type: ignore[misc]
+    """A user's: it may do more than jomold."""
+
+
+@pytest.mark.parametrize("method", ["jocor", "coteaching-plus", "ma", f"{__name__}:Shifted"])
+def test_a_row_whose_method_does_more_than_remove_is_not_called_han(method: str) -> None:
+    found = han_in_effect(made("row", 1.0, 2.0, removed=(0, 0)), method)
+    assert found is not None
+    assert found.startswith("row took out less than 0.5 %")
+    assert "in effect" not in found
 
 
 def test_the_table_has_a_dash_for_what_a_network_lacks() -> None:

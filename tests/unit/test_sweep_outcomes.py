@@ -159,3 +159,13 @@ def test_a_file_of_ratios_that_was_changed_is_written_anew(plan: SweepPlan, tmp_
     file.symlink_to(UNREADABLE)
     with pytest.raises(UnreadableError, match=f"{file} cannot be read"):
         written()
+
+
+@pytest.mark.parametrize(("method", "kept"), [("han", 3.0), ("ma", 1.0)])
+def test_further_draws_learn_from_the_epoch_that_a_method_keeps(method: str, kept: float, plan: SweepPlan) -> None:
+    plan = replace(plan, cells=[replace(c, config=replace(c.config, method=method)) for c in plan.cells])
+    trials = trials_in(plan)
+    for trial in trials:
+        scores = [{"stage": "model", "epoch": n, "val/segment_type": score} for n, score in ((1, 2), (2, 3), (3, 1))]
+        RunFolder(finish(trial, plan)).write_history("model", scores)
+    assert set(val_scores(plan, trials, {}).values()) == {kept}
