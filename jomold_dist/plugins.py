@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Mapping
 from typing import TypeVar
 
@@ -23,10 +24,13 @@ def import_module(module: str, named_in: str) -> None:
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        raise ConfigError(
-            f"{named_in}: {module!r} cannot be imported: {type(error).__name__}: {' '.join(str(error).split())}. It is "
-            f"looked for in {here} and in the folders of PYTHONPATH"
-        ) from error
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+            where = f". It is looked for in {here} and in the folders of PYTHONPATH"
+        else:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = "" if isinstance(error, SyntaxError) else f" ({last.filename}:{last.lineno})"
+        raise ConfigError(f"{named_in}: {module!r} cannot be imported: {said}{where}") from error
 
 
 def find_class(name: str, known: Mapping[str, str], base: type[T], setting: str) -> type[T]:
@@ -40,8 +44,10 @@ def find_class(name: str, known: Mapping[str, str], base: type[T], setting: str)
     import_module(module, f"{setting} = {name!r}")
     found = getattr(sys.modules[module], attribute, None)
     if not isinstance(found, type) or not issubclass(found, base):
-        what = "has no such class" if found is None else f"is no {base.__name__}"
-        raise ConfigError(f"{setting} = {name!r}: {attribute!r} in {sys.modules[module].__file__} {what}")
+        file = sys.modules[module].__file__
+        if found is None:
+            raise ConfigError(f"{setting} = {name!r}: there is no class {attribute!r} in {file}")
+        raise ConfigError(f"{setting} = {name!r}: {attribute!r} in {file} is no {base.__name__}")
     if lacking := sorted(getattr(found, "__abstractmethods__", ())):
         raise ConfigError(f"{setting} = {name!r}: {attribute!r} lacks {' and '.join(lacking)}, see {base.__module__}")
     return found

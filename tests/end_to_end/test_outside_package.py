@@ -154,8 +154,9 @@ def test_the_example_of_the_readme_runs(tiny: Tiny, tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("class Mine: pass", "'Mine' in {file} is no Method"),
-        ("x = 1 / 0", "'mine' cannot be imported: ZeroDivisionError: division by zero"),
-        ("", "'Mine' in {file} has no such class"),
+        ("x = 1 / 0", "'mine' cannot be imported: ZeroDivisionError: division by zero ({file}:1)"),
+        ("import sys; sys.exit(3)", "'mine' cannot be imported: SystemExit: 3 ({file}:1)"),
+        ("", "there is no class 'Mine' in {file}"),
     ],
 )
 def test_what_is_wrong_with_it_is_one_message(content: str, message: str, tiny: Tiny, tmp_path: Path) -> None:
