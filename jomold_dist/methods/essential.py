@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import TypeVar
 
-from jomold_dist.config import Config, DenoiseConfig, EstimatorConfig
+from jomold_dist.config import Config, DenoiseConfig, EstimatorConfig, ModelConfig
 from jomold_dist.config_methods import LargeLossConfig, RefineConfig, SmallLossConfig
+from jomold_dist.errors import ConfigError
+from jomold_dist.models.registry import network_class
+
+T = TypeVar("T")
 
 ESTIMATION = ("audio_threshold", "visual_threshold", "visual_scale", "mean_batch_size")
 RATIOS = ("modalities", "ratios", "ratio_constant", "ratio_file", *ESTIMATION)
 
 
+OF_NETWORKS = (
+    *(f"model.{item.name}" for item in fields(ModelConfig) if item.name != "network"),
+    "loss.contrastive", "loss.contrastive_smoothing", "loss.contrastive_form", "loss.sparsity", "loss.diversity",
+    "loss.norm", "estimator.loss.contrastive", "estimator.cross_modal",
+)  # fmt: skip
+"""The settings that are for some networks only."""
+
+
 def without_sections(config: Config) -> Config:
-    """The config with every section of a single method, and the recipe, set to the defaults."""
-    return replace(
+    """The config with every section of a single method, what is for other networks, and the recipe, set to the
+    defaults."""
+    plain = replace(
         config, recipe="paper", small_loss=SmallLossConfig(), refine=RefineConfig(), large_loss=LargeLossConfig()
     )
+    try:
+        reads = vars(network_class(config.model.network)).get("reads", OF_NETWORKS)
+    except ConfigError:  # a class of somebody's that cannot be imported here
+        return plain
+    for name in OF_NETWORKS:
+        if name not in reads:
+            plain = _as_by_default(plain, Config(), name)
+    return plain
+
+
+def _as_by_default(here: T, default: T, name: str) -> T:
+    """A config or section of one, with the setting of a dotted name as by default."""
+    first, _, rest = name.partition(".")
+    value = getattr(default, first)
+    return replace(here, **{first: _as_by_default(getattr(here, first), value, rest) if rest else value})  # type: ignore[type-var]
 
 
 def without_denoising(config: Config) -> Config:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from jomold_dist.config import Config
+from jomold_dist.config import Config, TrainConfig
 from jomold_dist.data.loader import Batch
 from jomold_dist.methods.base import Moment, Targets
 from jomold_dist.methods.han import Han
@@ -38,7 +38,8 @@ class Ma(Marked):
 
     @classmethod
     def essential(cls, config: Config) -> Config:
-        return replace(Han.essential(config), refine=config.refine)
+        last = replace(config.train, selection=TrainConfig().selection, selection_ties=TrainConfig().selection_ties)
+        return replace(Han.essential(config), refine=config.refine, train=last)
 
     def targets(self, batch: Batch, labels: Tensor, removed: Tensor, moment: Moment) -> tuple[Targets, ...]:
         (targets,) = super().targets(batch, labels, removed, moment)

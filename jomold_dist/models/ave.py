@@ -18,6 +18,8 @@ from jomold_dist.models.network import FeatureSizes
 class Ave(EventNetwork):
     """A head on both recurrent layers' outputs side by side scores every segment; the largest score is the video's."""
 
+    reads = ("model.options",)
+
     def __init__(self, num_classes: int, feature_sizes: FeatureSizes, frames_per_segment: int = 1) -> None:
         super().__init__(num_classes, feature_sizes, frames_per_segment)
         self.event_head = nn.Sequential(nn.ReLU(), nn.Linear(4 * HIDDEN, 64), nn.ReLU(), nn.Linear(64, num_classes))

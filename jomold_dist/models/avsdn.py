@@ -48,6 +48,8 @@ class Avsdn(EventNetwork):
     """The fused final states of both modalities start a recurrent layer over [audio, attended frame], from which come
     one event score a segment and the video's category scores."""
 
+    reads = ("model.options",)
+
     def __init__(self, num_classes: int, feature_sizes: FeatureSizes, frames_per_segment: int = 1) -> None:
         super().__init__(num_classes, feature_sizes, frames_per_segment)
         self.fusion = StateFusion()

@@ -52,6 +52,7 @@ class Cmcs(Network):
     modalities = ("visual",)
     own_terms = ("diversity", "norm")
     configured_terms = own_terms
+    reads = ("model.options", "loss.diversity", "loss.norm")
 
     def __init__(
         self, num_classes: int, feature_sizes: FeatureSizes, branches: int = 4, channel_dropout: float = 0.5

@@ -45,6 +45,11 @@ class HybridAttentionNetwork(Network):
 
     own_terms = ("contrastive",)
     configured_terms = own_terms
+    reads = (
+        "model.layers", "model.temperature", "model.attention_dropout", "model.classifier_dropout", "model.gate",
+        "model.similarity", "loss.contrastive", "loss.contrastive_smoothing", "loss.contrastive_form",
+        "estimator.loss.contrastive", "estimator.cross_modal",
+    )  # fmt: skip
 
     def __init__(
         self,

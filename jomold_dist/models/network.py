@@ -60,6 +60,9 @@ class Network(nn.Module, ABC):
     """Its own terms of the loss, beside those of its modalities and of the whole video."""
     configured_terms: ClassVar[tuple[str, ...]] = ()
     """Those of its own terms whose weights are settings, `loss.NAME`. The others weigh 1."""
+    reads: ClassVar[tuple[str, ...]]
+    """Of the settings that are for some networks only (methods/essential.py), those that it looks at. Each class says
+    so for itself, and is taken to look at all unless it does."""
     zero3_problem: ClassVar[str | None] = None
     """Why ZeRO's stage 3 cannot hold its parameters."""
 

@@ -78,6 +78,7 @@ class Stpn(Network):
     modalities = ("visual",)
     own_terms = ("sparsity",)
     configured_terms = own_terms
+    reads = ("model.options", "loss.sparsity")
     segment_threshold = 0.05
 
     def __init__(self, num_classes: int, feature_sizes: FeatureSizes) -> None:

@@ -52,6 +52,7 @@ class TalNet(Network):
     """Audio -> projection -> bidirectional GRU -> sigmoid -> pooling over the segments; theirs is `lin`."""
 
     modalities = ("audio",)
+    reads = ("model.options",)
     zero3_problem = ZERO3_PROBLEM
 
     def __init__(self, num_classes: int, feature_sizes: FeatureSizes, pooling: Pooling = "lin") -> None:

@@ -12,6 +12,7 @@ from jomold_dist.config import Config
 from jomold_dist.errors import DataError
 from jomold_dist.reading import ABSENT, is_there, read_json, reading
 from jomold_dist.training.run_folder import OWNER, RunFolder
+from jomold_dist.training.trained import MODEL
 
 SCORE = "score"
 
@@ -28,7 +29,7 @@ def is_finished(folder: Path, asked: Mapping[str, Any]) -> bool:
     status = _read(folder / "status.json")
     if status.get("state") != "finished" or not _is_of(folder, asked) or not is_there(RunFolder(folder).scores):
         return False
-    epochs = read_epochs(folder, "model")
+    epochs = read_epochs(folder, MODEL)
     return bool(epochs) and epochs[-1]["epoch"] == asked["epochs"]
 
 

@@ -15,12 +15,15 @@ from jomold_dist.denoising.separation import probability_sums
 from jomold_dist.errors import ConfigError, DataError, RunFolderError, UserError
 from jomold_dist.files import problem_of, write_text
 from jomold_dist.locks import LockHeldError, locked
+from jomold_dist.methods.estimator import ESTIMATOR
 from jomold_dist.ray_cluster import working_copy
 from jomold_dist.tracking.store import handed_on, sqlite_path, store_uri
 from jomold_dist.tracking.sweep import SweepRecord, open_sweep
 from jomold_dist.training.advice import estimator_advice
+from jomold_dist.training.ratio_stage import NOISE_RATIOS
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_scores
+from jomold_dist.training.trained import MODEL
 from jomold_dist.tuning.outcomes import Ended, ended_early, outcomes, val_scores, write_cells
 from jomold_dist.tuning.plan import SweepPlan, has_metric
 from jomold_dist.tuning.report import tabulate
@@ -111,7 +114,7 @@ def _train_estimators(
         missing = not has_predictions(Path(config.run.dir), identity(config, plan.manifest.digest))
         if missing and config.run.dir not in ended:
             title = f"estimator {number}, seed {config.run.seed}"
-            jobs.append(_job(plan, config, title, "estimator", record, ("--until", "noise_ratios")))
+            jobs.append(_job(plan, config, title, ESTIMATOR, record, ("--until", NOISE_RATIOS)))
     asked = replace(plan.sweep.sweep, scheduler="fifo")  # none of them is to be ended early
     ended |= run_jobs(jobs, _variables(plan), asked, plan.sweep.estimator.epochs, plan.sweep.folder / "tune", tell)
 
@@ -168,7 +171,7 @@ def _run(
     if len(trials) > len(missing):
         tell(f"{len(trials) - len(missing)} of {len(trials)} trials were finished before")
     firsts = [(trial.config, trial.cells[0]) for trial in missing]
-    jobs = [_job(plan, config, f"{first.row}, seed {first.seed}", "model", record) for config, first in firsts]
+    jobs = [_job(plan, config, f"{first.row}, seed {first.seed}", MODEL, record) for config, first in firsts]
     epochs = max(cell.config.train.epochs for cell in plan.cells)
     return run_jobs(jobs, _variables(plan), plan.sweep.sweep, epochs, plan.sweep.folder / "tune", tell)
 

@@ -63,7 +63,10 @@ def stages_of(world: World, data: Path, manifest: Manifest, folder: Path) -> dic
         run = Run(config, manifest, world, RunFolder(folder / f"{name}-{world.size}"))
         if world.is_main:
             run.folder.path.mkdir(parents=True)
+        marked = stage.mark(run, found)
+        stage.mark = lambda run, found, marked=marked: marked  # type: ignore[method-assign]
         stage.do(run, found)
+        left[f"{name} marked"] = marked
         if world.is_main:
             assert stage.is_done(run)
             left[name] = np.unpackbits(stage.read(run), axis=2, count=CATEGORIES).view(bool)
@@ -131,6 +134,7 @@ def test_every_number_of_ranks_marks_the_same(
     main, *others = run_ranks(stages_of, size, tmp_path, *data[:2], tmp_path)
     for name in ("ma", "random"):
         np.testing.assert_array_equal(main[name], one_rank[name])
+        assert [rank[f"{name} marked"].size for rank in others] == [0] * len(others)  # rank 0 alone writes them
     assert {rank["true"] for rank in (main, *others)} == {one_rank["true"]}
 
 

@@ -16,6 +16,7 @@ from golden import SEED, figures
 from torch import Tensor
 
 from jomold_dist.config import Config, DenoiseConfig, LossConfig
+from jomold_dist.config_fields import Tree
 from jomold_dist.config_files import load_config
 from jomold_dist.config_methods import LargeLossConfig, RefineConfig, SmallLossConfig
 from jomold_dist.data.loader import Batch
@@ -265,6 +266,26 @@ def test_segments_of_a_modality_that_a_network_lacks_are_no_loss() -> None:
     for given in (targets, replace(targets, segments_weight=None)):
         segment = parsing_losses(parsing, given, ("audio",))["segment"]
         torch.testing.assert_close(segment, torch.full((2,), -math.log(0.8)))
+
+
+OF_HAN = {"model": {"layers": 2}, "loss": {"contrastive_smoothing": 0.3}}
+OF_CMCS = {"model": {"options": Tree({"branches": 3})}, "loss": {"diversity": 0.5}}
+
+
+@pytest.mark.parametrize(("network", "counts"), [("han", OF_HAN), ("cmcs", OF_CMCS), (f"{__name__}:Own", None)])
+def test_settings_of_other_networks_make_no_other_run(network: str, counts: Any) -> None:
+    plain = replace(PAPER, method="han", model=replace(PAPER.model, network=network))
+    for given in (OF_HAN, OF_CMCS):
+        for section, settings in given.items():
+            other = replace(plain, **{section: replace(getattr(plain, section), **settings)})  # type: ignore[arg-type]
+            assert (essential(other) != essential(plain)) == (counts in (given, None)), (section, settings)
+
+
+def test_how_the_best_epoch_is_chosen_is_nothing_to_a_method_that_keeps_the_last() -> None:
+    for method, alike in (("ma", True), ("han", False)):
+        plain = replace(PAPER, method=method)
+        other = replace(plain, train=replace(plain.train, selection="event_audio", selection_ties="last"))
+        assert (essential(other) == essential(plain)) == alike
 
 
 class LooksAtMore(Han):
