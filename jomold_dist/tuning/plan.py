@@ -92,7 +92,8 @@ def plan_sweep(
         if config.data.shards not in seen:
             seen[config.data.shards] = inspect_run(config, sweep.sweep.workers)
         manifest = seen[config.data.shards]
-        problems += problems_of_method(config, manifest) + _unmeasured(cell, manifest, sweep)
+        problems += [f"row {cell.row!r}: {problem}" for problem in problems_of_method(config, manifest)]
+        problems += _unmeasured(cell, manifest, sweep)
     if len({manifest.digest for manifest in seen.values()}) > 1:
         problems.append("sweep: the rows train on different data sets; make a sweep for each")
     if problems:
