@@ -145,7 +145,7 @@ def without_a_note(weights: Path) -> None:
 
 FOREIGN: dict[Callable[[Path], None], str] = {
     of_another_run: "owner",
-    of_the_model: "cross_modal, stage",
+    of_the_model: "form, stage",
     of_other_categories: "categories",
     without_a_note: "segments",
 }
