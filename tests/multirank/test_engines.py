@@ -110,7 +110,7 @@ MICRO_BATCHES: dict[int, tuple[int | None, int]] = {1: (None, 9), 2: (None, 5), 
 
 VARIANTS = {
     "clipped": Case(clip=0.2, steps=3),
-    "estimator": Case(cross_modal=False, steps=3),  # with parameters that take no gradient
+    "estimator": Case(cross_modal=False, steps=3),  # a network without cross-modal attention
     "two layers": Case(layers=2, micro_batch=5, rate=0.005, steps=3),
     "skipped": Case(poison=30, micro_batch=5, steps=3),  # the second batch holds a video that is not finite
 }
@@ -143,14 +143,14 @@ def test_sgd_gives_the_same_weights_and_removals(
     assert distance(wanted, one_rank[Case(steps=0)]) > 1e-2  # far more than the bound
 
 
-def test_clipping_frozen_parameters_layers_and_skipped_steps(one_rank: dict[Case, Run], tmp_path: Path) -> None:
+def test_clipping_estimators_layers_and_skipped_steps(one_rank: dict[Case, Run], tmp_path: Path) -> None:
     cases = [replace(case, engine=engine) for case in VARIANTS.values() for engine in ENGINES]
     for case, run in zip(cases, results(2, cases, tmp_path), strict=True):
         wanted = one_rank[replace(case, engine="ddp", micro_batch=None)]
         assert wanted["margin"] > LOSSES_APART, case
         assert run["removed"] == wanted["removed"], case
         assert distance(run, wanted) < WEIGHTS_APART, case
-        if case.layers == 1:
+        if case.layers == 1 and case.cross_modal:
             assert distance(wanted, one_rank[Case(steps=3)]) > 10 * WEIGHTS_APART, case  # it makes a difference
         assert (run["removed"][1] == []) == (case.poison is not None)
 

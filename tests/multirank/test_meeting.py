@@ -36,7 +36,11 @@ except Exception as error:
 def waiting(rank: int, seconds: int) -> subprocess.Popen[str]:
     words = [sys.executable, "-c", WAITING, str(rank), free_port(), str(seconds)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(words, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
+
+    def hear() -> None:  # a shell's job in the background is deaf to Ctrl-C, and so is what it starts
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.Popen(words, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, preexec_fn=hear)
 
 
 @pytest.mark.parametrize(("rank", "whom"), [(0, "for 2 of 3 ranks"), (1, "for rank 0")])

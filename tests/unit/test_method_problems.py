@@ -37,7 +37,11 @@ def config_of(method: str, network: str, **more: object) -> Config:
 @pytest.mark.parametrize("network", [name for name in NETWORKS if name != "pair"])
 @pytest.mark.parametrize("method", list(METHODS))
 def test_a_method_that_compares_modalities_needs_both(method: str, network: str) -> None:
-    problems = problems_of_method(config_of(method, network), MANIFEST)
+    problems = [
+        problem
+        for problem in problems_of_method(config_of(method, network), MANIFEST)
+        if "truth of the training labels" not in problem  # of data that are nowhere
+    ]
     if network in ONE_MODALITY and method not in ("han", "static", "true"):
         assert any("compares the two modalities" in problem for problem in problems), problems
     else:
