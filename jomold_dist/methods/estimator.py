@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.denoising.noise_ratio import NoiseRatios, denoised, read_noise_ratios
 from jomold_dist.errors import UserError
+from jomold_dist.methods.base import Method
 from jomold_dist.methods.han import Han
 from jomold_dist.models.network import Network
 from jomold_dist.models.registry import build_network
@@ -54,6 +57,26 @@ def ratios_found(config: Config, found: Mapping[str, Any]) -> NoiseRatios:
     """What those stages have left; 0 in a modality from which `denoise.modalities` lets nothing be removed."""
     ratios: NoiseRatios = found[NOISE_RATIOS]
     return denoised(ratios, config.denoise.modalities)
+
+
+class RatioMethod(Method):
+    """What methods with noise ratios share: they estimate or read them, train one model, and need both modalities."""
+
+    removes = True
+    both_modalities = True
+    truncates = True
+
+    def __init__(self, config: Config, manifest: Manifest, found: Mapping[str, Any], device: torch.device) -> None:
+        super().__init__(config, manifest, found, device)
+        self._ratios = torch.stack(list(ratios_found(config, found))).to(device)  # float64 (2, C), audio first
+
+    @classmethod
+    def stages(cls, config: Config) -> tuple[Stage, ...]:
+        return (*ratio_stages(config), Trained("train", cls))
+
+    @classmethod
+    def problems(cls, config: Config, manifest: Manifest) -> list[str]:
+        return ratio_problems(config, manifest)
 
 
 def ratio_problems(config: Config, manifest: Manifest) -> list[str]:

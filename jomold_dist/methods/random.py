@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.methods.essential import only_ratios
-from jomold_dist.methods.estimator import ratio_problems, ratio_stages, ratios_found
+from jomold_dist.methods.estimator import ratio_problems, ratio_stages
 from jomold_dist.methods.marked import Marked
 from jomold_dist.training.marked_labels import RandomLabels
-from jomold_dist.training.ratio_stage import NOISE_RATIOS
-from jomold_dist.training.run import Run
-from jomold_dist.training.stage import Found, Stage
+from jomold_dist.training.stage import Stage
 from jomold_dist.training.trained import Trained
-
-
-class DenoisedRandomly(RandomLabels):
-    """Leaves the labels of a modality alone that is not to be denoised."""
-
-    def mark(self, run: Run, found: Found) -> np.ndarray:
-        return super().mark(run, {**found, NOISE_RATIOS: ratios_found(run.config, found)})
 
 
 class Random(Marked):
@@ -30,7 +19,7 @@ class Random(Marked):
 
     @classmethod
     def stages(cls, config: Config) -> tuple[Stage, ...]:
-        return (*ratio_stages(config), DenoisedRandomly(), Trained("train", cls))
+        return (*ratio_stages(config), RandomLabels(), Trained("train", cls))
 
     @classmethod
     def problems(cls, config: Config, manifest: Manifest) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -13,41 +12,22 @@ from torch import Tensor
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.denoising.warmup import warmup_factor
-from jomold_dist.methods.base import Method, Moment, Targets
+from jomold_dist.methods.base import Moment, Targets
 from jomold_dist.methods.essential import only_ratios
-from jomold_dist.methods.estimator import ratio_problems, ratio_stages, ratios_found
+from jomold_dist.methods.estimator import RatioMethod
 from jomold_dist.models.losses import smooth_targets
 from jomold_dist.models.network import Network
 from jomold_dist.models.pair import Pair
-from jomold_dist.training.stage import Stage
-from jomold_dist.training.trained import Trained
 
 
-class TwoNetworks(Method):
+class TwoNetworks(RatioMethod):
     """Two networks of one form that begin with different parameters; the first one is the model.
 
     Their losses, by which labels are forgotten, are those of the gradient pass itself, dropout included, as in the
     programs of JoCoR and Co-teaching. Where a rank takes its share in several micro-batches, the labels of all of them
     must be ranked before the first gradient: then the losses are those of a pass of its own, which draws dropout anew.
-    Noise ratios, from wherever `denoise.ratios` says, are what is forgotten in the
-    end.
+    Noise ratios, from wherever `denoise.ratios` says, are what is forgotten in the end.
     """
-
-    removes = True
-    both_modalities = True
-    truncates = True
-
-    def __init__(self, config: Config, manifest: Manifest, found: Mapping[str, Any], device: torch.device) -> None:
-        super().__init__(config, manifest, found, device)
-        self._ratios = torch.stack(list(ratios_found(config, found))).to(device)  # (2, C)
-
-    @classmethod
-    def stages(cls, config: Config) -> tuple[Stage, ...]:
-        return (*ratio_stages(config), Trained("train", cls))
-
-    @classmethod
-    def problems(cls, config: Config, manifest: Manifest) -> list[str]:
-        return ratio_problems(config, manifest)
 
     @classmethod
     def essential(cls, config: Config) -> Config:

@@ -21,6 +21,7 @@ from jomold_dist.models.layers import WIDTH, Attended, EncoderLayer
 from jomold_dist.models.losses import contrastive_loss
 from jomold_dist.models.network import FeatureSizes, Network, Parsing, feature_sizes, plain_form
 from jomold_dist.models.precision import at_least_float32, linear
+from jomold_dist.models.projection import given_motion, pool_frames
 
 
 class Begun(NamedTuple):
@@ -170,16 +171,13 @@ class HybridAttentionNetwork(Network):
 
     def _project(self, audio: Tensor, frames: Tensor, motion: Tensor | None) -> Tensor:
         dtype = self.compute_dtype or self.audio_projection.weight.dtype
-        videos, segments = audio.shape[:2]
-        per_segment = frames.shape[1] // segments
-        if per_segment > 1:  # projection and mean are both linear: pooling first is the same and much cheaper
-            frames = at_least_float32(frames).view(videos, segments, per_segment, -1).mean(2)
+        frames = pool_frames(frames, audio.shape[1])  # projection and mean are both linear, and so it is much cheaper
         x_audio = linear(audio.to(dtype), self.audio_projection.weight, self.audio_projection.bias)
         x_visual = linear(frames.to(dtype), self.frames_projection.weight, self.frames_projection.bias)
         if self.feature_sizes.motion is not None:
-            if motion is None:
-                raise ValueError("this network was built with motion features; pass them, or build it with motion=None")
-            x_motion = linear(motion.to(dtype), self.motion_projection.weight, self.motion_projection.bias)
+            x_motion = linear(
+                given_motion(motion).to(dtype), self.motion_projection.weight, self.motion_projection.bias
+            )
             x_visual = linear(torch.cat([x_visual, x_motion], dim=-1), self.fusion.weight, self.fusion.bias)
         return torch.cat([x_audio, x_visual])
 

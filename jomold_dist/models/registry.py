@@ -18,8 +18,9 @@ NETWORKS = {
     "cmcs": "jomold_dist.models.cmcs:Cmcs",
     "ave": "jomold_dist.models.ave:Ave",
     "avsdn": "jomold_dist.models.avsdn:Avsdn",
-    "pair": "jomold_dist.models.pair:Pair",
 }
+KINDS = {**NETWORKS, "pair": "jomold_dist.models.pair:Pair"}
+"""Those that a file of weights may hold: a pair is made by methods, not asked for."""
 
 
 def network_class(name: str) -> type[Network]:
@@ -35,7 +36,7 @@ def build_network(model: ModelConfig, manifest: Manifest, cross_modal: bool = Tr
 
 def form_of(network: Network) -> dict[str, Any]:
     """What `network_of` builds it from again, as JSON."""
-    return {"kind": path_of(type(network), NETWORKS), **network.form()}
+    return {"kind": path_of(type(network), KINDS), **network.form()}
 
 
 def network_of(form: Mapping[str, Any]) -> Network:
@@ -44,10 +45,10 @@ def network_of(form: Mapping[str, Any]) -> Network:
     A file of weights may come from anywhere: a network that is not ours must have been imported by whoever reads it.
     """
     kind = str(form["kind"])
-    if kind not in NETWORKS and kind.partition(":")[0] not in sys.modules:
+    if kind not in KINDS and kind.partition(":")[0] not in sys.modules:
         raise LookupError(
             f"its network is {kind!r}, which is not of jomold_dist; import {kind.partition(':')[0]!r} first (the "
             "commands do with --import)"
         )
     arguments = {name: value for name, value in form.items() if name != "kind"}
-    return network_class(kind).from_form(arguments)
+    return find_class(kind, KINDS, Network, "network").from_form(arguments)  # type: ignore[type-abstract]

@@ -1,4 +1,4 @@
-"""The stages that mark labels once for a whole training: those of the controls `random` and `true`.
+"""Stages that mark labels once for a whole training: what they share, and those of the controls `random` and `true`.
 
 Each leaves refined_labels.npz, which tells of every training video, category and modality whether a label there is to
 be removed. Legend: N videos of the split, C categories; modality 0 is audio, 1 is visual.
@@ -15,10 +15,12 @@ import numpy as np
 from jomold_dist.data.loader import Batch, Loader
 from jomold_dist.data.truth import read_truth, truth_name
 from jomold_dist.denoising.controls import placebo
+from jomold_dist.denoising.noise_ratio import denoised
 from jomold_dist.distributed.world import agree_on_errors, gather_objects, gather_to_main
 from jomold_dist.errors import DataError, RunFolderError
 from jomold_dist.files import writing
 from jomold_dist.reading import ABSENT, is_there, read_arrays
+from jomold_dist.training.ratio_stage import NOISE_RATIOS
 from jomold_dist.training.run import Run
 from jomold_dist.training.stage import Found, Stage, results
 
@@ -107,14 +109,14 @@ class MarkedLabels(Stage):
 
 
 class RandomLabels(MarkedLabels):
-    """Marks as many labels as the noise ratios say, drawn by a hash."""
+    """Marks as many labels as the noise ratios say, drawn by a hash, of the modalities that are denoised."""
 
     def mark(self, run: Run, found: Found) -> np.ndarray:
         with run.loader("train", False) as loader:
             split = read_labels(run, loader)
         if split is None:
             return np.zeros(0, dtype=bool)
-        ratios = np.stack([ratio.numpy() for ratio in found["noise_ratios"]])
+        ratios = np.stack(denoised(found[NOISE_RATIOS], run.config.denoise.modalities))
         return placebo(split.labels, ratios, run.config.run.seed)
 
 

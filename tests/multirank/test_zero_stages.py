@@ -21,7 +21,7 @@ from tests.margins import WEIGHTS_APART
 
 STEPS, RATE = 3, 0.01
 SYSTEMS = {
-    **{f"network {name}": {"method": "han", "network": name} for name in NETWORKS if name != "pair"},
+    **{f"network {name}": {"method": "han", "network": name} for name in NETWORKS},
     **{f"method {name}": {"method": name, "network": "han"} for name in METHODS if name != "han"},
 }
 

@@ -34,7 +34,7 @@ def config_of(method: str, network: str, **more: object) -> Config:
     return replace(Config(method=method, model=ModelConfig(network=network), train=train), **more)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("network", [name for name in NETWORKS if name != "pair"])
+@pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("method", list(METHODS))
 def test_a_method_that_compares_modalities_needs_both(method: str, network: str) -> None:
     problems = [
