@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from jomold_dist.data.damage import BadVideo
+from jomold_dist.data.folds import Fold
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.plan import EpochPlan, check_world_size, rank_positions, steps_per_epoch
 from jomold_dist.data.positions import BlockReader, Piece, RunReader
@@ -74,7 +75,8 @@ class Loader:
     Training (`shuffle=True`) takes the canonical order of `plan.py`, and the world's size must divide `streams`
     (ConfigError). Evaluation (`shuffle=False`) takes the order of the manifest, with any number of ranks. With
     `resident`, batches come from a decoded file in `cache` (see `resident.py`) instead of the shards, and are the
-    same. `wait_seconds` counts the time that the consumer has waited for batches.
+    same. `wait_seconds` counts the time that the consumer has waited for batches. With a `fold`, its videos are all
+    that there are.
 
     A video that cannot be used is a DataError, which a reading thread's consumer gets; with `mask` the batch is served
     without it, and names it.
@@ -98,6 +100,7 @@ class Loader:
         cache: Path | None = None,
         mask: bool = False,
         prefetch: int = 0,
+        fold: Fold | None = None,
     ) -> None:
         if shuffle:
             check_world_size(streams, world)
@@ -112,7 +115,8 @@ class Loader:
         self._reader = ShardReader(place, manifest, split, mask=mask)
         self._resident = ResidentSplit(place, manifest, split, cache, mask=mask) if resident else None
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"loader-{split}")
-        self.videos = self._info.videos
+        self._fold = fold
+        self.videos = self._plan(0).videos
         self.steps = steps_per_epoch(self.videos, batch_size)
         self.wait_seconds = 0.0
 
@@ -144,7 +148,7 @@ class Loader:
         def read_ahead() -> None:
             started = time.perf_counter()
             while len(pending) < self._ahead and (step := next(steps, None)) is not None:
-                positions = rank_positions(step, self._batch_size, self._info.videos, self._rank, self._world)
+                positions = rank_positions(step, self._batch_size, self.videos, self._rank, self._world)
                 if self._prefetcher is not None:
                     self._prefetcher.reached((step + 1) * self._batch_size - 1)
                 pending.append(self._pool.submit(self._batch, plan, step, positions, fetch(positions)))
@@ -171,8 +175,8 @@ class Loader:
     def take(self, index: np.ndarray) -> Batch:
         """The videos with these numbers int64 (B,), in any order and also more than once, of a split that is read in
         the manifest's order. Those that cannot be used are missing from it."""
-        if self._shuffle:
-            raise ValueError("only a split in the manifest's order can be read by the videos' numbers")
+        if self._shuffle or self._fold is not None:
+            raise ValueError("only a whole split in the manifest's order can be read by the videos' numbers")
         plan = self._plan(0)
         return self._batch(plan, 0, index, self._choose_source(plan)(index))
 
@@ -189,7 +193,8 @@ class Loader:
             self._prefetcher = None
 
     def _plan(self, epoch: int) -> EpochPlan:
-        return EpochPlan(self._info.shard_sizes, self._streams, self._block, self._seed, epoch, self._shuffle)
+        sizes = self._info.shard_sizes
+        return EpochPlan(sizes, self._streams, self._block, self._seed, epoch, self._shuffle, self._fold)
 
     def _choose_source(self, plan: EpochPlan) -> Callable[[np.ndarray], Callable[[np.ndarray], Taken]]:
         """What takes a batch's positions, in order and in the consumer's thread, and gives the job to get its rows,
@@ -228,7 +233,7 @@ class Loader:
             index=torch.from_numpy(index),
             keys=tuple(rows.keys()),
             dense=torch.from_numpy(rows.dense()) if self._info.dense else None,
-            total=min(self._batch_size, self._info.videos - start),
+            total=min(self._batch_size, self.videos - start),
             bad=tuple(bad.values()),
         )
 

@@ -18,6 +18,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
+from jomold_dist.data.folds import Fold
 from jomold_dist.errors import ConfigError
 
 PLAN_VERSION = 1  # of the order: a checkpoint made under another version cannot be resumed
@@ -36,7 +37,8 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class EpochPlan:
-    """The order of one epoch. `shard_sizes` int64 (shards,); with `shuffle=False` position p is video p."""
+    """The order of one epoch. `shard_sizes` int64 (shards,); with `shuffle=False` position p is video p. With a `fold`
+    there is nothing but its videos: each shard puts those of its own on the line."""
 
     shard_sizes: np.ndarray
     streams: int
@@ -44,10 +46,11 @@ class EpochPlan:
     seed: int
     epoch: int
     shuffle: bool = True
+    fold: Fold | None = None
 
     @cached_property
     def videos(self) -> int:
-        return int(self.shard_sizes.sum())
+        return int(self._sizes.sum())
 
     def locate(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where the videos at these positions of the epoch lie: (shard, row in the shard), int64 like `positions`."""
@@ -82,7 +85,7 @@ class EpochPlan:
         order, ends = self._line
         if not self.shuffle:
             first = int(np.searchsorted(ends, position, side="right"))
-            return np.maximum(ends - self.shard_sizes[order], position)[first:], order[first:]
+            return np.maximum(ends - self._sizes[order], position)[first:], order[first:]
         needs, shards = [], []
         for stream in range(rank, self.streams, world):
             item = max(0, -(-(position - stream) // self.streams))  # the stream's first one that is still to come
@@ -92,7 +95,7 @@ class EpochPlan:
             shift = int(self._shift[stream])
             block = max((item + shift) // self.block * self.block - shift, 0)
             first, last = np.searchsorted(ends, [start + block, end - 1], side="right")
-            begins = ends[first : last + 1] - self.shard_sizes[order[first : last + 1]]
+            begins = ends[first : last + 1] - self._sizes[order[first : last + 1]]
             blocks = (np.maximum(begins - start, block) + shift) // self.block * self.block - shift
             needs.append(np.maximum(blocks, item) * self.streams + stream)
             shards.append(order[first : last + 1])
@@ -137,14 +140,28 @@ class EpochPlan:
         """The shards in the order of the line, and where on it each ends."""
         shards = len(self.shard_sizes)
         order = _permutation(shards, self.seed, self.epoch, _SHARDS) if self.shuffle else np.arange(shards)
-        return order, np.cumsum(self.shard_sizes[order])
+        return order, np.cumsum(self._sizes[order])
+
+    @cached_property
+    def _firsts(self) -> np.ndarray:
+        """Number of each shard's first video in the split, and after the last one; int64 (shards + 1,)."""
+        return np.concatenate([[0], np.cumsum(self.shard_sizes)])
+
+    @cached_property
+    def _sizes(self) -> np.ndarray:
+        """How many videos each shard puts on the line; int64 (shards,)."""
+        return self.shard_sizes if self.fold is None else np.diff(self.fold.count(self._firsts))
 
     def _on_line(self, line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(shard, row) at places of the line."""
         order, ends = self._line
         place = np.searchsorted(ends, line, side="right")
         shard = order[place]
-        return shard, line - (ends[place] - self.shard_sizes[shard])
+        row = line - (ends[place] - self._sizes[shard])
+        if self.fold is not None:
+            first = self._firsts[shard]
+            row = self.fold.video(self.fold.count(first) + row) - first
+        return shard, row
 
 
 def _permutation(count: int, *key: int) -> np.ndarray:

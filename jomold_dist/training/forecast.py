@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from jomold_dist.config import Config
@@ -111,7 +112,9 @@ def _stages(config: Config, manifest: Manifest, ranks: int) -> tuple[StageForeca
         if isinstance(stage, Trained):
             own = stage.settings(config)
             sent = sent_bytes(row_capacity(own.train.batch_size, ranks, train.max_labels), stage.method.columns)
-            steps = steps_per_epoch(train.videos, own.train.batch_size)
+            fold = stage.fold(train.videos)
+            videos = train.videos if fold is None else int(fold.count(np.array(train.videos)))
+            steps = steps_per_epoch(videos, own.train.batch_size)
             checkpoint = _checkpoint_bytes(stage.method, own, manifest)
             found.append(StageForecast(stage.name, own.train.epochs, steps, sent, checkpoint))
         else:

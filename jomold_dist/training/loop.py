@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from jomold_dist.data.folds import Fold
 from jomold_dist.data.loader import Batch, Loader
 from jomold_dist.denoising.exchange import row_capacity
 from jomold_dist.distributed.signals import Ask
@@ -37,14 +38,17 @@ REMOVED = "denoise/removed_"  # of the metrics' names
 Keep = Literal["best", "last"]
 
 
-def fit(run: Run, method: Method, stage: str, keep: Keep, removals: RemovalRecord) -> Path:
-    """Collective: train the method's network as its config says, from its newest checkpoint if there is one. Returns
-    where the weights of the best epoch, or of the last one, lie, for rank 0. Its checkpoints are called `stage`.
+def fit(
+    run: Run, method: Method, stage: str, keep: Keep, removals: RemovalRecord, fold: Fold | None = None
+) -> Path:
+    """Collective: train the method's network as its config says, from its newest checkpoint if there is one, on the
+    training videos of a fold or on all. Returns where the weights of the best epoch, or of the last one, lie, for rank
+    0. Its checkpoints are called `stage`.
 
     Raises StoppedError on every rank, with a checkpoint written, once any rank was asked to stop.
     """
     size = method.config.train.batch_size
-    with run.loader("train", True, size) as loader, run.loader("val", False, size) as validation:
+    with run.loader("train", True, size, fold) as loader, run.loader("val", False, size) as validation:
         training = Training(run, method, stage, keep, removals, loader, validation)
         training.resume()
         while training.progress.epoch < method.config.train.epochs:

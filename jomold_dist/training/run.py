@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from jomold_dist.config import Config
+from jomold_dist.data.folds import Fold
 from jomold_dist.data.loader import Batch, Loader
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.source import Source, source_of
@@ -52,10 +53,10 @@ class Run:
     records: bool = True
     """Whether bad videos are recorded in the folder."""
 
-    def loader(self, split: str, shuffle: bool, batch_size: int | None = None) -> Loader:
-        """This rank's videos of a split, in the canonical order of each epoch or in the manifest's order, in batches
-        of `train.batch_size` unless another size is given."""
-        return make_loader(self.config, self.manifest, split, self.source, self.world, shuffle, batch_size)
+    def loader(self, split: str, shuffle: bool, batch_size: int | None = None, fold: Fold | None = None) -> Loader:
+        """This rank's videos of a split, or of a fold of it, in the canonical order of each epoch or in the manifest's
+        order, in batches of `train.batch_size` unless another size is given."""
+        return make_loader(self.config, self.manifest, split, self.source, self.world, shuffle, batch_size, fold)
 
     @property
     def source(self) -> Source:
@@ -122,6 +123,7 @@ def make_loader(
     world: World,
     shuffle: bool,
     batch_size: int | None = None,
+    fold: Fold | None = None,
 ) -> Loader:
     """A rank's loader of a split of a data set, as the config's `data` section says."""
     data = config.data
@@ -141,4 +143,5 @@ def make_loader(
         cache=None if data.cache is None else Path(data.cache),
         mask=data.on_bad_video == "mask",
         prefetch=data.prefetch_shards,
+        fold=fold,
     )

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from jomold_dist.config import Config
+from jomold_dist.data.folds import Fold, folds_of
 from jomold_dist.distributed.world import agree_on_errors
 from jomold_dist.errors import ConfigError, DataError, RunFolderError
 from jomold_dist.files import write_json, write_text
@@ -37,8 +38,9 @@ def as_configured(config: Config) -> Config:
 class Trained(Stage):
     """Trains a method's network and leaves its weights: of the best epoch by the validation score, or of the last.
 
-    `settings` turns the run's config into that of this training. The weights called `model` are the run's result: what
-    was removed in their training is written into the run's folder.
+    `settings` turns the run's config into that of this training. With `unseen`, (k, K), the videos of fold k of K are
+    kept from it. The weights called `model` are the run's result: what was removed in their training is written into
+    the run's folder.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Trained(Stage):
         weights: str = MODEL,
         settings: Callable[[Config], Config] = as_configured,
         keep: Literal["best", "last"] = "best",
+        unseen: tuple[int, int] | None = None,
     ) -> None:
         if not FILE_NAME.fullmatch(weights):
             raise ConfigError(
@@ -55,6 +58,14 @@ class Trained(Stage):
                 "them: give them a name of letters, digits, '_', '-' and '.' that does not begin with '.' or '-'"
             )
         self.name, self.method, self.weights, self.settings, self.keep = name, method, weights, settings, keep
+        self._unseen = unseen
+
+    def fold(self, videos: int) -> Fold | None:
+        """What it trains on of a split of so many videos; None: all."""
+        if self._unseen is None:
+            return None
+        number, folds = self._unseen
+        return folds_of(videos, folds)[number].complement
 
     def is_done(self, run: Run) -> bool:
         """Whether finished weights of that name are there, trained for so many epochs. RunFolderError if they are those
@@ -85,7 +96,7 @@ class Trained(Stage):
             if run.world.is_main and is_model:
                 truth = read_present(run.source, run.manifest)
         removals = RemovalRecord(run.manifest, truth, self.method)
-        best = fit(run, method, self.weights, self.keep, removals)
+        best = fit(run, method, self.weights, self.keep, removals, self.fold(run.manifest.split("train").videos))
         with results(run) as is_main:
             if not is_main:
                 return
