@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from jomold_dist.config_fields import NO_SETTINGS, Tree, number, place, word
-from jomold_dist.config_methods import LargeLossConfig, RefineConfig, SmallLossConfig, StaticLabels
+from jomold_dist.config_methods import (
+    EstimatorConfig,
+    LargeLossConfig,
+    MixtureConfig,
+    RefineConfig,
+    SmallLossConfig,
+    StaticLabels,
+)
 from jomold_dist.config_roles import decides
 from jomold_dist.score_names import SCORE_NAMES
 
@@ -101,8 +108,9 @@ class DenoiseConfig:
     """`joint`: a removed label has a high loss in its modality and a low one in the other. `intra`: a high one only."""
     modalities: Literal["both", "audio", "visual"] = "both"
     """The modalities from which labels are removed."""
-    ratios: Literal["estimated", "constant", "file"] = "estimated"
-    """Where noise ratios come from: an estimator trained first, `ratio_constant`, or `ratio_file`."""
+    ratios: Literal["estimated", "mixture", "constant", "file"] = "estimated"
+    """Where noise ratios come from: an estimator trained first and equation 1, the mixture of `method: mixture`, which
+    has no θ, `ratio_constant`, or `ratio_file`."""
     ratio_constant: float | None = number(None, 0, 1)
     """The noise ratio of every category and both modalities, with `ratios: constant`."""
     ratio_file: str | None = place(None)
@@ -136,34 +144,6 @@ class LossConfig:
     """Weight of the loss of segments, where a method has targets for them."""
     visual_smoothing: float = number(1.0, 0.01, 1)
     """s in the visual targets s·y + (1−s)/2 (`released`: 0.9). A removed label's target is 0 all the same."""
-
-
-@dataclass(frozen=True)
-class EstimatorLossConfig:
-    audio: float = number(1.0, 0)
-    """Weight of the estimator's audio loss."""
-    visual: float = number(1.0, 0)
-    """Weight of the estimator's visual loss."""
-    video: float = number(1.0, 0)
-    """Weight of the estimator's loss of the whole video's prediction."""
-    contrastive: float = number(1.0, 0)
-    """Weight of the estimator's contrastive loss. 0 leaves it out. The paper takes only cross-modal attention from the
-    estimator, and does not use this loss in label denoising (Table 1); the released code trains the estimator so."""
-
-
-@dataclass(frozen=True)
-class EstimatorConfig:
-    cross_modal: bool = False
-    """Give the estimator cross-modal attention (the ablation of Table 2c)."""
-    epochs: int = number(25, 1)
-    """Epochs of the estimator. The paper names none; the released code gives it the model's."""
-    batch_size: int | None = number(None, 1)
-    """Videos in an optimizer batch of the estimator. None: `train.batch_size`."""
-    keep_predictions: bool = False
-    """Keep the estimator's probabilities of all training labels in the run's folder, for noise ratios at other
-    thresholds."""
-    loss: EstimatorLossConfig = field(default_factory=EstimatorLossConfig)
-    """Loss weights of the estimator."""
 
 
 @dataclass(frozen=True)
@@ -263,6 +243,7 @@ class Config:
     small_loss: SmallLossConfig = field(default_factory=SmallLossConfig)
     refine: RefineConfig = field(default_factory=RefineConfig)
     large_loss: LargeLossConfig = field(default_factory=LargeLossConfig)
+    mixture: MixtureConfig = field(default_factory=MixtureConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)

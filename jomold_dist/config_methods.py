@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from jomold_dist.config_fields import number
@@ -14,6 +14,34 @@ class StaticLabels:
     """Categories whose labels the `static` method always removes from the audio modality."""
     visual: tuple[str, ...] = ()
     """Categories whose labels the `static` method always removes from the visual modality."""
+
+
+@dataclass(frozen=True)
+class EstimatorLossConfig:
+    audio: float = number(1.0, 0)
+    """Weight of the estimator's audio loss."""
+    visual: float = number(1.0, 0)
+    """Weight of the estimator's visual loss."""
+    video: float = number(1.0, 0)
+    """Weight of the estimator's loss of the whole video's prediction."""
+    contrastive: float = number(1.0, 0)
+    """Weight of the estimator's contrastive loss. 0 leaves it out. The paper takes only cross-modal attention from the
+    estimator, and does not use this loss in label denoising (Table 1); the released code trains the estimator so."""
+
+
+@dataclass(frozen=True)
+class EstimatorConfig:
+    cross_modal: bool = False
+    """Give the estimator cross-modal attention (the ablation of Table 2c)."""
+    epochs: int = number(25, 1)
+    """Epochs of the estimator. The paper names none; the released code gives it the model's."""
+    batch_size: int | None = number(None, 1)
+    """Videos in an optimizer batch of the estimator. None: `train.batch_size`."""
+    keep_predictions: bool = False
+    """Keep the estimator's probabilities of all training labels in the run's folder, for noise ratios at other
+    thresholds."""
+    loss: EstimatorLossConfig = field(default_factory=EstimatorLossConfig)
+    """Loss weights of the estimator."""
 
 
 @dataclass(frozen=True)
@@ -44,3 +72,13 @@ class LargeLossConfig:
     """The largest share of audio labels that `large-loss` drops."""
     visual_most: float = number(0.25, 0, 1)
     """The largest share of visual labels that `large-loss` drops."""
+
+
+@dataclass(frozen=True)
+class MixtureConfig:
+    folds: int = number(2, 2, 16)
+    """Into how many parts `mixture` cuts the training videos. Each part is judged by an estimator of its own, which
+    learns the others; all estimators together take folds − 1 times as long as one that learns all."""
+    targets: Literal["weighted", "soft", "hard"] = "weighted"
+    """What labels are trained towards. weighted: 1 or 0, whichever is the likelier, with the weight |2P − 1|; soft: the
+    probability P that the label is really there; hard: 1 or 0."""

@@ -158,14 +158,14 @@ def read_predictions(path: Path) -> Predictions:
 
 
 def given_ratios(denoise: DenoiseConfig, names: Sequence[str]) -> NoiseRatios | None:
-    """The ratios that the config gives, as a constant or as a file; None where an estimator is to find them. Raises
+    """The ratios that the config gives, as a constant or as a file; None where estimators are to find them. Raises
     what `read_noise_ratios` does."""
-    if denoise.ratios == "estimated":
-        return None
     if denoise.ratios == "file":
         return read_noise_ratios(Path(str(denoise.ratio_file)), names)
-    constant = torch.full((len(names),), float(denoise.ratio_constant or 0.0), dtype=torch.float64)
-    return NoiseRatios(constant, constant)
+    if denoise.ratios == "constant":
+        constant = torch.full((len(names),), float(denoise.ratio_constant or 0.0), dtype=torch.float64)
+        return NoiseRatios(constant, constant)
+    return None
 
 
 def read_noise_ratios(path: Path, names: Sequence[str]) -> NoiseRatios:

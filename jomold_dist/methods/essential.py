@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import fields, replace
 from typing import TypeVar
 
-from jomold_dist.config import Config, DenoiseConfig, EstimatorConfig, ModelConfig
-from jomold_dist.config_methods import LargeLossConfig, RefineConfig, SmallLossConfig
+from jomold_dist.config import Config, DenoiseConfig, ModelConfig
+from jomold_dist.config_methods import EstimatorConfig, LargeLossConfig, MixtureConfig, RefineConfig, SmallLossConfig
 from jomold_dist.errors import ConfigError
 from jomold_dist.models.registry import network_class
 
@@ -28,7 +28,12 @@ def without_sections(config: Config) -> Config:
     """The config with every section of a single method, what is for other networks, and the recipe, set to the
     defaults."""
     plain = replace(
-        config, recipe="paper", small_loss=SmallLossConfig(), refine=RefineConfig(), large_loss=LargeLossConfig()
+        config,
+        recipe="paper",
+        small_loss=SmallLossConfig(),
+        refine=RefineConfig(),
+        large_loss=LargeLossConfig(),
+        mixture=MixtureConfig(folds=config.mixture.folds) if config.denoise.ratios == "mixture" else MixtureConfig(),
     )
     try:
         reads = vars(network_class(config.model.network)).get("reads", OF_NETWORKS)
@@ -49,7 +54,7 @@ def _as_by_default(here: T, default: T, name: str) -> T:
 
 def without_denoising(config: Config) -> Config:
     """The config of a method that looks at no noise ratios either."""
-    return replace(without_sections(config), denoise=DenoiseConfig(), estimator=EstimatorConfig())
+    return without_sections(replace(config, denoise=DenoiseConfig(), estimator=EstimatorConfig()))
 
 
 def only_ratios(config: Config) -> Config:
@@ -64,4 +69,5 @@ def essential_ratios(config: Config) -> Config:
         return config
     plain = DenoiseConfig()
     denoise = replace(config.denoise, **{name: getattr(plain, name) for name in ESTIMATION})
-    return replace(config, denoise=denoise, estimator=EstimatorConfig())
+    estimator = config.estimator if config.denoise.ratios == "mixture" else EstimatorConfig()
+    return replace(config, denoise=denoise, estimator=estimator)

@@ -17,7 +17,8 @@ from jomold_dist.methods.base import Method
 from jomold_dist.methods.han import Han
 from jomold_dist.models.network import Network
 from jomold_dist.models.registry import build_network
-from jomold_dist.training.ratio_stage import NOISE_RATIOS, FoundRatios
+from jomold_dist.training.presence_stage import FoundPresence
+from jomold_dist.training.ratio_stage import NOISE_RATIOS, EstimatedRatios, FoundRatios, PresenceRatios
 from jomold_dist.training.stage import Stage
 from jomold_dist.training.trained import Trained
 
@@ -49,8 +50,22 @@ def estimator_settings(config: Config) -> Config:
 def ratio_stages(config: Config) -> tuple[Stage, ...]:
     """What leaves noise ratios, as `denoise.ratios` says."""
     if config.denoise.ratios == "estimated":
-        return (Trained(ESTIMATOR, Estimator, ESTIMATOR, estimator_settings), FoundRatios(ESTIMATOR))
-    return (FoundRatios(ESTIMATOR),)
+        return (Trained(ESTIMATOR, Estimator, ESTIMATOR, estimator_settings), EstimatedRatios(ESTIMATOR))
+    if config.denoise.ratios == "mixture":
+        return presence_stages(config)
+    return (FoundRatios(),)
+
+
+def presence_stages(config: Config) -> tuple[Stage, ...]:
+    """What leaves, without any θ, how likely each label is really there, and noise ratios: estimators that have each
+    not learnt one fold of the videos judge it."""
+    folds = config.mixture.folds
+    names = [f"{ESTIMATOR}-{number}" for number in range(folds)]
+    trained = [
+        Trained(name, Estimator, name, estimator_settings, keep="last", unseen=(number, folds))
+        for number, name in enumerate(names)
+    ]
+    return (*trained, FoundPresence(names), PresenceRatios())
 
 
 def ratios_found(config: Config, found: Mapping[str, Any]) -> NoiseRatios:

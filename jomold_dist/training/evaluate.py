@@ -19,11 +19,11 @@ from jomold_dist.evaluation.metrics import category_counts, category_scores, mea
 from jomold_dist.evaluation.parsing import threshold_parsing
 from jomold_dist.labels import MODALITIES
 from jomold_dist.models.network import Network, Parsing
+from jomold_dist.training.columns import ColumnBuffer
 
 logger = logging.getLogger(__name__)
 
 NAMED_AT_MOST = 10
-FIRST_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def evaluate(
 
     DataError on every rank if a modality has no truth in any of the videos: there is nothing to score.
     """
-    rows = _Rows()
+    rows = ColumnBuffer()
     counts: Tensor | None = None
     present = torch.zeros(len(MODALITIES), len(categories), dtype=torch.int64, device=world.device)
     for batch, parsing in parse_videos(network, batches, world.device):
@@ -109,7 +109,7 @@ def predict_labels(
     DataError if no video is left.
     """
     sums = ProbabilitySums(split.videos, len(split.positives), mean_batch_size, world.device)
-    rows = _Rows()
+    rows = ColumnBuffer()
     strange: list[str] = []
     for batch, parsing in parse_videos(network, batches, world.device):
         audio, visual = parsing.audio_prob, parsing.visual_prob
@@ -121,7 +121,7 @@ def predict_labels(
         video, category = (batch.labels.to(world.device, non_blocking=True) & finite[:, None]).nonzero(as_tuple=True)
         category = category.to(torch.int32)
         rows.add(*(column.cpu() for column in (category, audio[video, category], visual[video, category])))
-    _refuse_non_finite(strange, world, skip_non_finite)
+    refuse_non_finite(strange, world, skip_non_finite)
     sums.sums, sums.counts = sum_over_ranks(sums.sums, world), sum_over_ranks(sums.counts, world)
     if not sums.counts.any():
         error = DataError("there is no video to estimate noise ratios from: none of the training split can be used")
@@ -129,35 +129,6 @@ def predict_labels(
         raise error
     category, audio, visual = rows.columns()
     return Predictions(category, audio, visual, *sums.means())
-
-
-class _Rows:
-    """Rows of several columns that come batch by batch and are kept in few large pieces of memory.
-
-    A small piece a batch, kept while the next batch's large tensors come and go, would leave the heap full of holes: it
-    grew by megabytes a batch.
-    """
-
-    def __init__(self) -> None:
-        self._columns: tuple[Tensor, ...] = ()
-        self._count = 0
-
-    def add(self, *columns: Tensor) -> None:
-        """Further rows (b, ...) of every column."""
-        end = self._count + len(columns[0])
-        if not self._columns or end > len(self._columns[0]):
-            room = max(FIRST_ROWS, 2 * end)
-            grown = tuple(column.new_empty((room, *column.shape[1:])) for column in columns)
-            for new, old in zip(grown, self._columns, strict=False):  # nothing at first
-                new[: self._count] = old[: self._count]
-            self._columns = grown
-        for kept, column in zip(self._columns, columns, strict=True):
-            kept[self._count : end] = column
-        self._count = end
-
-    def columns(self) -> tuple[Tensor, ...]:
-        """All rows so far."""
-        return tuple(column[: self._count] for column in self._columns)
 
 
 def _refuse_without_truth(counts: Tensor) -> None:
@@ -169,8 +140,8 @@ def _refuse_without_truth(counts: Tensor) -> None:
         raise error
 
 
-def _refuse_non_finite(keys: list[str], world: World, skip: bool) -> None:
-    """Collective: an error, or a warning, that names the videos of all ranks."""
+def refuse_non_finite(keys: list[str], world: World, skip: bool) -> None:
+    """Collective: a NonFiniteError, or a warning, that names the videos of all ranks whose prediction is not finite."""
     gathered = gather_objects((len(keys), keys[:NAMED_AT_MOST]), world)
     count = sum(number for number, _ in gathered)
     if not count:
@@ -180,7 +151,7 @@ def _refuse_non_finite(keys: list[str], world: World, skip: bool) -> None:
     if not skip:
         raise NonFiniteError(f"{problem}; mend the videos' features (train.non_finite=skip leaves them out)")
     if world.is_main:
-        logger.warning("%s; they are left out of the noise ratios", problem)
+        logger.warning("%s; they are left out", problem)
 
 
 def _gather_videos(rows: Tensor, videos: int, world: World) -> Tensor:

@@ -38,9 +38,7 @@ REMOVED = "denoise/removed_"  # of the metrics' names
 Keep = Literal["best", "last"]
 
 
-def fit(
-    run: Run, method: Method, stage: str, keep: Keep, removals: RemovalRecord, fold: Fold | None = None
-) -> Path:
+def fit(run: Run, method: Method, stage: str, keep: Keep, removals: RemovalRecord, fold: Fold | None = None) -> Path:
     """Collective: train the method's network as its config says, from its newest checkpoint if there is one, on the
     training videos of a fold or on all. Returns where the weights of the best epoch, or of the last one, lie, for rank
     0. Its checkpoints are called `stage`.

@@ -1,4 +1,5 @@
-"""The stage that finds the noise ratios: a constant, a file's, or by equation 1 from an estimator's predictions."""
+"""The stage that finds the noise ratios: a constant, a file's, by equation 1 from an estimator's predictions, or from
+what is known of each label."""
 
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ from jomold_dist.methods.registry import method_class
 from jomold_dist.reading import is_there
 from jomold_dist.training.advice import estimator_advice, reach_advice
 from jomold_dist.training.evaluate import predict_labels
+from jomold_dist.training.presence_stage import PRESENCE
 from jomold_dist.training.removals import read_present
 from jomold_dist.training.run import Run
 from jomold_dist.training.stage import Found, Stage, load_trained, results
@@ -34,16 +36,13 @@ NOISE_RATIOS = "noise_ratios"
 
 
 class FoundRatios(Stage):
-    """Leaves noise_ratios.json. With `denoise.ratios: estimated` it needs the estimator's `weights`, by their name."""
+    """Leaves noise_ratios.json. Where the config gives no ratios, a subclass finds them."""
 
     name = NOISE_RATIOS
 
-    def __init__(self, weights: str) -> None:
-        self.weights = weights
-
     def is_done(self, run: Run) -> bool:
-        """Whether the run has its noise ratios, and the predictions if it is to keep them. RunFolderError if they are
-        damaged or of other categories, or if the file that they came from has others now; UnreadableError."""
+        """Whether the run has its noise ratios. RunFolderError if they are damaged or of other categories, or if the
+        file that they came from has others now; UnreadableError."""
         denoise, names = run.config.denoise, run.manifest.categories.names
         if not is_there(run.folder.noise_ratios):
             return False
@@ -58,20 +57,20 @@ class FoundRatios(Stage):
                     f"denoise.ratio_file {denoise.ratio_file} has other ratios than {run.folder.noise_ratios}, which "
                     "this run has begun with. Choose another run.dir"
                 )
-        return not run.config.estimator.keep_predictions or is_there(run.folder.predictions)
+        return True
 
     def read(self, run: Run) -> NoiseRatios:
         return read_noise_ratios(run.folder.noise_ratios, run.manifest.categories.names)
 
-    def passes(self, config: Config) -> tuple[int, int]:
-        return int(config.denoise.ratios == "estimated"), config.estimator_batch_size
+    def find(self, run: Run, found: Found) -> tuple[NoiseRatios, list[str]]:
+        """Collective: the ratios, and what is to be said of them."""
+        with agree_on_errors(run.world):
+            ratios = given_ratios(run.config.denoise, run.manifest.categories.names) if run.world.is_main else None
+        return broadcast_object(ratios, run.world), []
 
     def do(self, run: Run, found: Found) -> None:
-        denoise, names = run.config.denoise, run.manifest.categories.names
-        with agree_on_errors(run.world):
-            read = given_ratios(denoise, names) if run.world.is_main else None
-        given = broadcast_object(read, run.world)
-        ratios, warnings = (given, []) if given is not None else _estimate(run, self.weights)
+        names = run.manifest.categories.names
+        ratios, warnings = self.find(run, found)
         with results(run) as is_main:
             if is_main:
                 table = {"category": names, "audio": ratios.audio.tolist(), "visual": ratios.visual.tolist()}
@@ -87,6 +86,31 @@ class FoundRatios(Stage):
                     advice = reach_advice(ratios, run.config, run.manifest)
                     logger.log(advice.level, advice.text)
                     run.recorder.table("reach", advice.table)
+
+
+class EstimatedRatios(FoundRatios):
+    """By equation 1, from the estimator whose weights have this name."""
+
+    def __init__(self, weights: str) -> None:
+        self.weights = weights
+
+    def is_done(self, run: Run) -> bool:
+        """Also whether the run has the predictions, if it is to keep them."""
+        return super().is_done(run) and (not run.config.estimator.keep_predictions or is_there(run.folder.predictions))
+
+    def passes(self, config: Config) -> tuple[int, int]:
+        return 1, config.estimator_batch_size
+
+    def find(self, run: Run, found: Found) -> tuple[NoiseRatios, list[str]]:
+        return _estimate(run, self.weights)
+
+
+class PresenceRatios(FoundRatios):
+    """The shares of the labels that are not there, by what an earlier stage has found of each label."""
+
+    def find(self, run: Run, found: Found) -> tuple[NoiseRatios, list[str]]:
+        ratios: NoiseRatios = found[PRESENCE].ratios
+        return ratios, []
 
 
 def _estimate(run: Run, weights: str) -> tuple[NoiseRatios, list[str]]:

@@ -57,6 +57,16 @@ class RunFolder:
         return self.path / "refined_labels.npz"
 
     @property
+    def labels(self) -> Path:
+        """Every training label with its evidence and its probabilities, where the method finds them."""
+        return self.path / "labels.parquet"
+
+    @property
+    def mixture(self) -> Path:
+        """The fitted mixture of each category, by which these probabilities were found."""
+        return self.path / "mixture.json"
+
+    @property
     def history(self) -> Path:
         return self.path / "history.jsonl"
 

@@ -18,11 +18,10 @@ from jomold_dist.config import (
     Config,
     DataConfig,
     DenoiseConfig,
-    EstimatorConfig,
     LossConfig,
     TrainConfig,
 )
-from jomold_dist.config_methods import LargeLossConfig, RefineConfig, SmallLossConfig, StaticLabels
+from jomold_dist.config_methods import EstimatorConfig, LargeLossConfig, RefineConfig, SmallLossConfig, StaticLabels
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.truth import truth_name
 from jomold_dist.distributed.world import open_world

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from jomold_dist.config import Config, DenoiseConfig, EstimatorConfig, TrainConfig
+from jomold_dist.config import Config, DenoiseConfig, TrainConfig
+from jomold_dist.config_methods import EstimatorConfig
 from jomold_dist.data.manifest import Manifest, RecordLayout, ShardInfo, SplitInfo
 from jomold_dist.denoising.noise_ratio import NoiseRatios, Predictions
 from jomold_dist.denoising.separation import lift, probability_sums

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from jomold_dist.config import Config, DataConfig, DeepSpeedConfig, EstimatorConfig, TrainConfig
+from jomold_dist.config import Config, DataConfig, DeepSpeedConfig, TrainConfig
+from jomold_dist.config_methods import EstimatorConfig
 from jomold_dist.data.loader import Loader
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.resident import ResidentSplit, resident_bytes

@@ -1,0 +1,70 @@
+"""What estimators say of labels that they have not learnt: one pass of each over its fold.
+
+Legend: n labels of this rank's videos, C categories; modality 0 is audio, 1 is visual.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from jomold_dist.data.folds import Fold
+from jomold_dist.denoising.evidence import AbsentCounts
+from jomold_dist.models.losses import CLAMP
+from jomold_dist.models.network import Network
+from jomold_dist.training.columns import ColumnBuffer
+from jomold_dist.training.evaluate import parse_videos, refuse_non_finite
+from jomold_dist.training.run import Run
+
+STEPS_OF_ONE = 4096  # logits are rounded: a matrix product of other sizes has other last bits, which decide nothing so
+
+
+class FoldEvidence(NamedTuple):
+    """The labels of this rank's videos in one fold, by video and category, and the absents that they are seen against."""
+
+    video: np.ndarray
+    """Numbers in the split, int64 (n,), ascending."""
+    key: np.ndarray
+    """The videos' keys, ASCII (n,)."""
+    category: np.ndarray
+    """int64 (n,)."""
+    logit: np.ndarray
+    """float32 (2, n)."""
+    absents: Tensor
+    """Histograms of the logits of the videos without a label, int64 (2, C, bins)."""
+
+
+def collect_evidence(run: Run, network: Network, fold: Fold, batch_size: int) -> FoldEvidence:
+    """Collective: the evidence of this rank's videos in the fold. Raises on every rank: NonFiniteError, which names
+    videos whose prediction is NaN or infinity, unless `train.non_finite` lets them be left out."""
+    device, categories = run.world.device, len(run.manifest.categories)
+    buffer, absents = ColumnBuffer(), [AbsentCounts(categories, device) for _ in range(2)]
+    keys: list[np.ndarray] = []
+    strange: list[str] = []
+    with run.loader("train", False, batch_size, fold) as loader:
+        for batch, parsing in parse_videos(network, run.batches(loader), device):
+            assert parsing.audio_prob is not None  # the method refuses other networks
+            assert parsing.visual_prob is not None
+            logits = rounded_logits(torch.stack([parsing.audio_prob, parsing.visual_prob]))  # (2, b, C)
+            finite = logits.isfinite().all(2).all(0)
+            strange += [key for key, good in zip(batch.keys, finite.tolist(), strict=True) if not good]
+            labels = batch.labels.to(device, non_blocking=True)
+            for counts, logit in zip(absents, logits, strict=True):
+                counts.add(logit[finite], labels[finite])
+            place, category = (labels & finite[:, None]).nonzero(as_tuple=True)
+            place, category, logit = place.cpu(), category.cpu(), logits[:, place, category].T.cpu()
+            buffer.add(batch.index[place], category, logit)
+            keys.append(np.array(batch.keys, dtype=np.bytes_)[place.numpy()])
+    refuse_non_finite(strange, run.world, run.config.train.non_finite == "skip")
+    video, category, logit = buffer.columns()
+    counts = torch.stack([each.counts for each in absents])
+    return FoldEvidence(video.numpy(), np.concatenate(keys), category.numpy(), logit.T.numpy(), counts)
+
+
+def rounded_logits(probability: Tensor) -> Tensor:
+    """Logits of probabilities, clamped as in the losses, in steps of 1/4096: float32 of the same shape; NaN stays."""
+    clamped = probability.to(torch.float64).clamp(CLAMP, 1 - CLAMP)
+    return ((clamped.logit() * STEPS_OF_ONE).round() / STEPS_OF_ONE).to(torch.float32)

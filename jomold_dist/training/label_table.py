@@ -1,0 +1,153 @@
+"""labels.parquet of a run: every label of the training split, with the evidence for it and what was made of it.
+
+Rows are in the order of the videos in the split, and of the categories within a video.
+Legend: L labels of the split, N videos, n labels of this rank; modality 0 is audio, 1 is visual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jomold_dist.distributed.world import gather_to_main
+from jomold_dist.errors import DataError
+from jomold_dist.files import writing
+from jomold_dist.reading import ABSENT, reading, regular_file
+from jomold_dist.training.run import Run
+from jomold_dist.training.stage import results
+
+CHUNK = 1 << 16  # videos whose labels are brought to rank 0 at a time, and are a row group of the file
+NEEDED = ("video", "audio", "visual")
+VERDICTS = ("neither", "audio only", "visual only", "both")
+_MANIFEST = b"manifest"
+
+
+@dataclass(frozen=True)
+class LabelRows:
+    """Labels with their evidence, ascending by video and category."""
+
+    video: np.ndarray
+    """Number in the split, int64 (n,)."""
+    key: np.ndarray
+    """ASCII (n,)."""
+    category: np.ndarray
+    """int64 (n,)."""
+    fold: np.ndarray
+    """Which estimator has not learnt the video, int8 (n,)."""
+    logit: np.ndarray
+    """That estimator's, float32 (2, n)."""
+    probit: np.ndarray
+    """The logit's place among the videos without the label, float32 (2, n)."""
+    probability: np.ndarray
+    """That the label is really there, float32 (2, n)."""
+
+    def between(self, first: int, end: int) -> LabelRows:
+        """The rows of the videos from `first` on, below `end`."""
+        rows = slice(*np.searchsorted(self.video, [first, end]))
+        return LabelRows(**{name: column[..., rows] for name, column in vars(self).items()})
+
+    @classmethod
+    def joined(cls, parts: Sequence[LabelRows]) -> LabelRows:
+        """The rows of several ranks or folds in their order."""
+        columns = {name: np.concatenate([getattr(p, name) for p in parts], axis=-1) for name in vars(parts[0])}
+        order = np.lexsort((columns["category"], columns["video"]))
+        return cls(**{name: column[..., order] for name, column in columns.items()})
+
+
+class LabelPresence(NamedTuple):
+    """What is known of the labels of a split, by video."""
+
+    first: np.ndarray
+    """int64 (N + 1,): video i has the labels first[i] … first[i + 1] − 1, its categories ascending."""
+    probability: np.ndarray
+    """float32 (L, 2): that the label is really there."""
+
+    def of(self, index: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """The probabilities of the labels bool (b, C) of the videos with these numbers, float32 (2, b, C); 0 where there
+        is no label, and 1 of a video that the estimators did not get. ValueError if a video has other labels."""
+        count = labels.sum(1)
+        known = self.first[index + 1] - self.first[index]
+        if ((known > 0) & (known != count)).any():
+            raise ValueError(f"video {index[(known > 0) & (known != count)][0]} of the split has other labels now")
+        video, category = np.nonzero(labels)
+        place = np.arange(len(video)) - np.repeat(np.cumsum(count) - count, count)  # the label's among its video's
+        found = np.ones((len(video), 2), dtype=np.float32)
+        there = known[video] > 0
+        found[there] = self.probability[(self.first[index[video]] + place)[there]]
+        result = np.zeros((2, *labels.shape), dtype=np.float32)
+        result[:, video, category] = found.T
+        return result
+
+
+def write_label_table(run: Run, own: LabelRows) -> None:
+    """Collective: the labels of all ranks as the run's labels.parquet, which rank 0 writes piece by piece."""
+    names, path = run.manifest.categories.names, run.folder.labels
+    schema = _schema(run.manifest.digest)
+    with ExitStack() as stack:
+        with results(run) as is_main:
+            if is_main:
+                aside = stack.enter_context(writing(path))
+                writer = stack.enter_context(pq.ParquetWriter(aside, schema))
+        for first in range(0, run.manifest.split("train").videos, CHUNK):
+            parts = gather_to_main(own.between(first, first + CHUNK), run.world)
+            with results(run) as is_main:
+                if is_main:
+                    writer.write_table(_table(LabelRows.joined(parts), names, schema))
+        with results(run):
+            stack.close()
+
+
+def _schema(manifest_digest: str) -> pa.Schema:
+    text = pa.dictionary(pa.int32(), pa.string())
+    columns: list[tuple[str, pa.DataType]] = [
+        ("key", pa.string()), ("video", pa.int64()), ("category", text), ("fold", pa.int8()),
+        ("audio_logit", pa.float32()), ("visual_logit", pa.float32()),
+        ("audio_probit", pa.float32()), ("visual_probit", pa.float32()),
+        ("audio", pa.float32()), ("visual", pa.float32()), ("verdict", text),
+    ]  # fmt: skip
+    return pa.schema(columns, metadata={_MANIFEST: manifest_digest.encode()})
+
+
+def _table(rows: LabelRows, names: Sequence[str], schema: pa.Schema) -> pa.Table:
+    audible, visible = rows.probability >= 0.5
+    verdict = pa.array((audible + 2 * visible).astype(np.int32))
+    columns = [
+        pa.array(rows.key.astype(str)),
+        pa.array(rows.video),
+        pa.DictionaryArray.from_arrays(pa.array(rows.category.astype(np.int32)), pa.array(names)),
+        pa.array(rows.fold),
+        *(pa.array(column) for pair in (rows.logit, rows.probit, rows.probability) for column in pair),
+        pa.DictionaryArray.from_arrays(verdict, pa.array(VERDICTS)),
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def read_label_table(path: Path, manifest_digest: str, videos: int) -> LabelPresence:
+    """The probabilities in a labels.parquet of a data set with this digest and so many training videos.
+
+    DataError if it is damaged or of another data set; UnreadableError; those of ABSENT.
+    """
+    try:
+        with reading(path):
+            content = regular_file(path).read_bytes()
+        table = pq.read_table(pa.BufferReader(content), columns=list(NEEDED))
+        if (table.schema.metadata or {}).get(_MANIFEST) != manifest_digest.encode():
+            raise ValueError("it is of another data set")
+        video, audio, visual = (table.column(name).to_numpy() for name in NEEDED)
+        if len(video) and not (video[0] >= 0 and video[-1] < videos and (np.diff(video) >= 0).all()):
+            raise ValueError("it is of other videos")
+        probability = np.stack([audio, visual], axis=1).astype(np.float32)
+        if not ((probability >= 0) & (probability <= 1)).all():
+            raise ValueError("it holds what is no probability")
+    except ABSENT:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"the labels {path} cannot be used: {error}") from None
+    return LabelPresence(np.searchsorted(video, np.arange(videos + 1)), probability)

@@ -1,0 +1,132 @@
+"""The stage that finds, of every training label, how likely it is really there in each modality.
+
+Estimators have been trained, each without one fold of the videos. Here each judges its fold; their logits become
+probits by the scale of each estimator and category, and one mixture a category says what they mean. All that crosses
+ranks are counts, so the result is the same for any number of them, as far as the logits are.
+
+Legend: n labels of this rank's videos, C categories, K folds; modality 0 is audio, 1 is visual.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from jomold_dist.config import Config
+from jomold_dist.data.folds import folds_of
+from jomold_dist.denoising.evidence import probits
+from jomold_dist.denoising.mixture import Mixture, count_cells, fit_mixture, pattern_probabilities
+from jomold_dist.denoising.noise_ratio import NoiseRatios
+from jomold_dist.distributed.world import sum_over_ranks
+from jomold_dist.errors import DataError, RunFolderError
+from jomold_dist.files import write_json
+from jomold_dist.reading import ABSENT, is_there, read_json
+from jomold_dist.training.evidence import FoldEvidence, collect_evidence
+from jomold_dist.training.label_table import LabelPresence, LabelRows, read_label_table, write_label_table
+from jomold_dist.training.run import Run
+from jomold_dist.training.stage import Found, Stage, load_trained, results
+
+logger = logging.getLogger(__name__)
+
+PRESENCE = "presence"
+_UNITS = 1 << 24  # of a probability, in sums that are exact for any order: float32 has no finer ones below 1
+
+
+class FoundLabels(NamedTuple):
+    """What the stage has left: the labels by video, and the share of each category's labels that is not there."""
+
+    labels: LabelPresence
+    ratios: NoiseRatios
+
+
+class FoundPresence(Stage):
+    """Leaves mixture.json and labels.parquet, from the estimators whose weights have these names: that of number k has
+    not learnt fold k."""
+
+    name = PRESENCE
+
+    def __init__(self, weights: Sequence[str]) -> None:
+        self.weights = tuple(weights)
+
+    def passes(self, config: Config) -> tuple[int, int]:
+        return 1, config.estimator_batch_size
+
+    def is_done(self, run: Run) -> bool:
+        if not is_there(run.folder.labels):
+            return False
+        try:
+            self.read(run)
+        except DataError as error:
+            raise RunFolderError(f"{error}; move the file away, and it is made anew") from None
+        return True
+
+    def do(self, run: Run, found: Found) -> None:
+        evidence = []
+        folds = folds_of(run.manifest.split("train").videos, len(self.weights))
+        for weights, fold in zip(self.weights, folds, strict=True):
+            network = load_trained(run, run.folder.weights(weights))
+            evidence.append(collect_evidence(run, network, fold, run.config.estimator_batch_size))
+        mixture, rows = judge_labels(run, evidence)
+        ratios = _ratios(run, rows)
+        with results(run) as is_main:
+            if is_main:
+                write_json(run.folder.mixture, _described(mixture, ratios, run.manifest.categories.names))
+        write_label_table(run, rows)  # last: it marks the stage as done
+
+    def read(self, run: Run) -> FoundLabels:
+        """DataError if a file is damaged or of another data set; UnreadableError."""
+        manifest, path = run.manifest, run.folder.mixture
+        labels = read_label_table(run.folder.labels, manifest.digest, manifest.split("train").videos)
+        try:
+            categories = read_json(path)["categories"]
+            ratios = [
+                [float(categories[n]["noise"][m]) for n in manifest.categories.names] for m in ("audio", "visual")
+            ]
+        except (*ABSENT, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"the mixture {path} cannot be used: {error!r}") from None
+        return FoundLabels(labels, NoiseRatios(*torch.tensor(ratios, dtype=torch.float64)))
+
+
+def judge_labels(run: Run, evidence: Sequence[FoldEvidence]) -> tuple[Mixture, LabelRows]:
+    """Collective: the mixture of each category over all ranks' labels, and this rank's labels with what follows for
+    them."""
+    world, categories = run.world, len(run.manifest.categories)
+    absents = sum_over_ranks(torch.stack([e.absents for e in evidence]), world).cpu().numpy()  # (K, 2, C, bins)
+    parts = []
+    for fold, (own, counts) in enumerate(zip(evidence, absents, strict=True)):
+        placed = [probits(count, logit, own.category) for count, logit in zip(counts, own.logit, strict=True)]
+        number = np.full(len(own.video), fold, dtype=np.int8)
+        probit = np.stack(placed).astype(np.float32)
+        parts.append(LabelRows(own.video, own.key, own.category, number, own.logit, probit, np.zeros_like(probit)))
+    rows = LabelRows.joined(parts)
+    cells = torch.from_numpy(count_cells(rows.category, *rows.probit, categories)).to(world.device)
+    mixture = fit_mixture(sum_over_ranks(cells, world).cpu().numpy())
+    patterns = pattern_probabilities(mixture, rows.category, *rows.probit)  # (n, 3): both, audio only, visual only
+    rows.probability[:] = patterns[:, 0] + patterns[:, 1], patterns[:, 0] + patterns[:, 2]
+    np.clip(rows.probability, 0, 1, out=rows.probability)
+    return mixture, rows
+
+
+def _ratios(run: Run, rows: LabelRows) -> np.ndarray:
+    """Collective: the share of each category's labels that is not there, float64 (2, C); 0 without labels."""
+    categories = len(run.manifest.categories)
+    units = np.rint(rows.probability.astype(np.float64) * _UNITS).astype(np.int64)
+    own = np.zeros((3, categories), dtype=np.int64)
+    for row, values in zip(own, (*units, np.ones_like(rows.category)), strict=True):
+        np.add.at(row, rows.category, values)
+    audio, visual, labels = sum_over_ranks(torch.from_numpy(own).to(run.world.device), run.world).cpu().numpy()
+    there = np.stack([audio, visual]) / _UNITS
+    return np.where(labels > 0, 1 - there / np.maximum(labels, 1), 0.0).clip(0, 1)
+
+
+def _described(mixture: Mixture, ratios: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """What mixture.json holds of each category."""
+    return {
+        "categories": {
+            n: {"noise": {"audio": float(ratios[0, c]), "visual": float(ratios[1, c])}} for c, n in enumerate(names)
+        }
+    }
