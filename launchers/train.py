@@ -23,7 +23,7 @@ from jomold_dist.command_line import command, exit_code, tell, training_parser
 from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
 from jomold_dist.distributed.environment import read_environment
-from jomold_dist.distributed.presence import naming_lost_ranks
+from jomold_dist.distributed.liveness import naming_lost_ranks
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import SUCCESS, ConfigError, StoppedError, UserError
 from jomold_dist.launching import launch, progress_bar, tell_where
@@ -88,7 +88,7 @@ def train(config: Config, world: World, stop: StopRequest, until: str | None) ->
         run = Run(config, manifest, world, folder, recorder, progress, stop)
         try:
             tell_where(config, world)
-            with stop.heeded(world, config.run.wall_minutes), naming_lost_ranks(world.presence):
+            with stop.heeded(world, config.run.wall_minutes), naming_lost_ranks(world.liveness):
                 evaluation = run_stages(run, until)
         except BaseException as error:  # told before MLflow is, which may take its time
             if world.is_main:

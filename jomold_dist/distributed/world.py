@@ -18,8 +18,8 @@ import torch.distributed.nn.functional  # before any process group: see `open_wo
 
 from jomold_dist.distributed.devices import Choice, Sight, choose, device_of, from_json, look
 from jomold_dist.distributed.environment import read_environment
+from jomold_dist.distributed.liveness import Liveness, naming_lost_ranks
 from jomold_dist.distributed.meeting import meet
-from jomold_dist.distributed.presence import Presence, naming_lost_ranks
 from jomold_dist.errors import ConfigError, UserError
 
 
@@ -32,7 +32,7 @@ class World:
     local_rank: int
     local_size: int
     device: torch.device
-    presence: Presence | None = field(default=None, repr=False, compare=False)
+    liveness: Liveness | None = field(default=None, repr=False, compare=False)
     why_cpu: str = ""
     """Why the ranks compute on CPUs although there are GPUs."""
 
@@ -66,8 +66,8 @@ def open_world(device: Literal["auto", "cpu", "cuda"] | None = "auto", timeout_s
         return
     timeout = timedelta(seconds=timeout_seconds)
     store = meet(place, timeout_seconds)
-    with Presence(store, rank, size) as presence:
-        with naming_lost_ranks(presence):
+    with Liveness(store, rank, size) as liveness:
+        with naming_lost_ranks(liveness):
             choice = _choose_together(store, sight, size)
             where = _enter_device(sight, choice)
             dist.init_process_group(
@@ -79,8 +79,8 @@ def open_world(device: Literal["auto", "cpu", "cuda"] | None = "auto", timeout_s
                 device_id=where if where.type == "cuda" else None,
             )
         try:
-            with presence.taking_part():
-                yield World(rank, size, local_rank, local_size, where, presence, choice.why)
+            with liveness.taking_part():
+                yield World(rank, size, local_rank, local_size, where, liveness, choice.why)
         finally:
             dist.destroy_process_group()
 

@@ -23,7 +23,7 @@ STEPS_OF_ONE = 4096  # logits are rounded: a matrix product of other sizes has o
 
 
 class FoldEvidence(NamedTuple):
-    """The labels of this rank's videos in one fold, by video and category, and the absents that they are seen against."""
+    """The labels of this rank's videos in one fold, by video and category, and the absents beside them."""
 
     video: np.ndarray
     """Numbers in the split, int64 (n,), ascending."""

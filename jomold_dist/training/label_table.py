@@ -70,8 +70,8 @@ class LabelPresence(NamedTuple):
     """float32 (L, 2): that the label is really there."""
 
     def of(self, index: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The probabilities of the labels bool (b, C) of the videos with these numbers, float32 (2, b, C); 0 where there
-        is no label, and 1 of a video that the estimators did not get. ValueError if a video has other labels."""
+        """The probabilities of the labels bool (b, C) of the videos with these numbers, float32 (2, b, C); 0 where
+        there is no label, and 1 of a video that the estimators did not get. ValueError if a video has other labels."""
         count = labels.sum(1)
         known = self.first[index + 1] - self.first[index]
         if ((known > 0) & (known != count)).any():

@@ -20,6 +20,8 @@ from jomold_dist.labels import CategorySet
 from jomold_dist.methods.base import Moment
 from jomold_dist.methods.registry import method_class
 from jomold_dist.models.registry import build_network
+from jomold_dist.training.label_table import LabelPresence
+from jomold_dist.training.presence_stage import FoundLabels
 from jomold_dist.training.step import TrainStep
 from jomold_dist.training.stopwatch import Stopwatch
 
@@ -57,13 +59,25 @@ def plain_config(**train: Any) -> Config:
     )
 
 
-def make_step(world: World, config: Config, cross_modal: bool = True) -> TrainStep:
+def made_presence(labels: torch.Tensor) -> FoundLabels:
+    """As if estimators had judged the labels (67, C): any probabilities, and one video that they did not get."""
+    judged = labels.numpy().copy()
+    judged[3] = False
+    first = np.concatenate([[0], np.cumsum(judged.sum(1))])
+    probability = np.random.default_rng(7).random((first[-1], 2)).astype(np.float32)
+    zeros = torch.zeros(CATEGORIES, dtype=torch.float64)
+    return FoundLabels(LabelPresence(first, probability), NoiseRatios(zeros, zeros))
+
+
+def make_step(world: World, config: Config, cross_modal: bool = True, labels: torch.Tensor | None = None) -> TrainStep:
     """Collective: the step of the config's method, with the same parameters on every call. With these, no loss is near
-    another one where it is decided what is removed."""
+    another one where it is decided what is removed. `labels` of all 67 videos, for a method that knows them."""
     torch.manual_seed(10)
     ratio = torch.linspace(0.2, 1.0, CATEGORIES, dtype=torch.float64)
     marked = np.packbits(np.random.default_rng(6).random((2, 67, CATEGORIES)) < 0.4, axis=2)
-    found = {"noise_ratios": NoiseRatios(ratio.flip(0), ratio), "labels": marked}
+    found: dict[str, Any] = {"noise_ratios": NoiseRatios(ratio.flip(0), ratio), "labels": marked}
+    if labels is not None:
+        found["presence"] = made_presence(labels)
     method = method_class(config.method)(config, manifest(), found, world.device)
     network = method.network(config, manifest()) if cross_modal else build_network(config.model, manifest(), False)
     capacity = -(-BATCH // world.size) * CATEGORIES
@@ -98,7 +112,8 @@ def take_steps(
     say. Per step: removed labels as (video, mask, category) and the gradient; at the end the parameters."""
     config = plain_config(micro_batch_size=micro_batch, precision="float64", optimizer=optimizer)
     config = replace(config, **settings)
-    step = make_step(world, config)
+    features, labels = videos(kind)
+    step = make_step(world, config, labels=labels)
     removed, gradients = [], []
     update = step.engine.step
 
@@ -107,7 +122,6 @@ def take_steps(
         update(learning_rate)
 
     step.engine.step = keep_gradient  # type: ignore[method-assign]
-    features, labels = videos(kind)
     if poison is not None:
         features["motion"][poison, 1, 2] = float("nan")
     for number in range(len(STEPS)):

@@ -12,7 +12,7 @@ from batches import STEPS, plain_config, take_steps
 from ranks import run_ranks
 
 from jomold_dist.config import DenoiseConfig
-from jomold_dist.config_methods import LargeLossConfig, SmallLossConfig, StaticLabels
+from jomold_dist.config_methods import LargeLossConfig, MixtureConfig, SmallLossConfig, StaticLabels
 from jomold_dist.distributed.world import World, open_world
 
 KINDS = ("plain", "lonely", "ties")
@@ -36,6 +36,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {  # name -> kind of batches, s
     "jocor": ("ties", small_loss("jocor")),
     "ma": ("lonely", {"method": "ma", "loss": replace(plain_config().loss, contrastive_form="sum_of_logs")}),
     "random": ("plain", {"method": "random"}),  # and `true`, which only marks other labels
+    "mixture": ("lonely", {"method": "mixture"}),
+    "mixture-soft": ("plain", {"method": "mixture", "mixture": MixtureConfig(targets="soft")}),
     "large-loss": ("ties", {"method": "large-loss", "large_loss": LargeLossConfig(0.3, 0.2, 0.3)}),
 }
 CASES = [*KINDS, *METHODS]

@@ -48,7 +48,7 @@ class Sign:
     stood_still: float = 0.0  # seconds for which the whole process did nothing lately, as in a suspended machine
 
 
-class Presence:
+class Liveness:
     """Gives this rank's signs from a thread while the context is open, and reads those of the others.
 
     `store` is the ranks' common store; a second connection to it is used, as a connection serves one thread at a time.
@@ -57,16 +57,16 @@ class Presence:
     def __init__(self, store: dist.Store, rank: int, size: int) -> None:
         own = store.clone()  # type: ignore[attr-defined]
         own.set_timeout(timedelta(seconds=STORE_SECONDS))
-        self._store = dist.PrefixStore("presence", own)
+        self._store = dist.PrefixStore("liveness", own)
         self._rank, self._size = rank, size
         self._sign = Sign(socket.gethostname(), os.getpid())
         self._known: dict[int, Sign] = {}
         self._paused_at = 0  # the beat after which this process stood still
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="presence", daemon=True)
+        self._thread = threading.Thread(target=self._beat, name="liveness", daemon=True)
 
-    def __enter__(self) -> Presence:
+    def __enter__(self) -> Liveness:
         self._give_sign()
         self._thread.start()
         return self
@@ -187,7 +187,7 @@ class Presence:
 
 
 @contextmanager
-def naming_lost_ranks(presence: Presence | None) -> Iterator[None]:
+def naming_lost_ranks(liveness: Liveness | None) -> Iterator[None]:
     """Turns the error of a collective that failed inside the block into a LostRankError that names who is missing.
 
     The message is logged at once, as the launcher may kill this process before anybody else can say it.
@@ -195,9 +195,9 @@ def naming_lost_ranks(presence: Presence | None) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if presence is None or not _of_a_collective(error):
+        if liveness is None or not _of_a_collective(error):
             raise
-        lost = LostRankError(presence.explain(error))
+        lost = LostRankError(liveness.explain(error))
         logger.error("error: %s", lost)
         lost.told = True
         raise lost from error

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ranks import run_ranks
 
-from jomold_dist.distributed import presence
+from jomold_dist.distributed import liveness
 from jomold_dist.distributed.world import World, barrier, gather_objects
 from jomold_dist.errors import LostRankError
 
@@ -22,9 +22,9 @@ HOST = re.escape(socket.gethostname())
 
 def lost_message(world: World) -> str:
     """Collective: what a survivor says when the barrier fails."""
-    assert world.presence is not None
+    assert world.liveness is not None
     try:
-        with presence.naming_lost_ranks(world.presence):
+        with liveness.naming_lost_ranks(world.liveness):
             barrier(world)
     except LostRankError as error:
         return str(error)
@@ -90,10 +90,10 @@ def test_a_rank_that_keeps_the_others_waiting_is_named(how: str, what: str, tmp_
 
 def without_store(world: World, folder: Path) -> str:
     """Collective: the ranks' common store goes away in the middle of a good run."""
-    assert world.presence is not None
-    world.presence._store = BrokenStore()  # type: ignore[assignment]
-    beats = world.presence._sign.beat
-    while any(t.name == "presence" for t in threading.enumerate()) and world.presence._sign.beat < beats + 5:
+    assert world.liveness is not None
+    world.liveness._store = BrokenStore()  # type: ignore[assignment]
+    beats = world.liveness._sign.beat
+    while any(t.name == "liveness" for t in threading.enumerate()) and world.liveness._sign.beat < beats + 5:
         time.sleep(0.05)
     return lost_message(world)
 
