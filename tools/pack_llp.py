@@ -67,6 +67,7 @@ def plan(options: argparse.Namespace) -> Packing:
         sources.append(SplitSource(name, videos, most, split.dense is not None, videos.origin))
     return Packing(
         name="unlabelled" if options.unlabelled else "llp",
+        categories=LLP_CATEGORIES,
         features=feature_specs(widths, options.keep_frames, options.dtype, SEGMENTS),
         splits=sources,
         recipe={"labels": labels_digest(splits)},

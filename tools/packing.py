@@ -27,7 +27,7 @@ from jomold_dist.data.source import read_manifest
 from jomold_dist.data.writing import DatasetWriter, SplitSource
 from jomold_dist.errors import PREEMPTED, SUCCESS, DataError, raise_together
 from jomold_dist.files import writing
-from jomold_dist.labels import LLP_CATEGORIES
+from jomold_dist.labels import LLP_CATEGORIES, CategorySet
 from jomold_dist.places import local_path
 from jomold_dist.reading import regular_file
 
@@ -46,6 +46,7 @@ class Packing:
     """What is to be packed. `recipe` decides the content; `beside` writes what else the data set holds, by its path."""
 
     name: str
+    categories: CategorySet
     features: dict[str, FeatureSpec]
     splits: list[SplitSource]
     recipe: dict[str, Any]
@@ -102,7 +103,7 @@ def pack(options: argparse.Namespace, packing: Packing) -> Manifest:
     with DatasetWriter(
         options.out,
         name=packing.name,
-        categories=LLP_CATEGORIES,
+        categories=packing.categories,
         segments=SEGMENTS,
         features=packing.features,
         simulated=packing.simulated,
@@ -136,7 +137,7 @@ def repair(options: argparse.Namespace, packing: Packing) -> Manifest:
         result = repair_shards(
             options.out,
             packing.splits,
-            categories=LLP_CATEGORIES,
+            categories=packing.categories,
             segments=SEGMENTS,
             features=packing.features,
             videos_per_shard=options.videos_per_shard,

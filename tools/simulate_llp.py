@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +21,16 @@ from jomold_dist.command_line import command
 from jomold_dist.data.annotations import SplitLabels
 from jomold_dist.data.features import feature_specs
 from jomold_dist.data.writing import SplitSource, Video
-from jomold_dist.errors import raise_together
-from jomold_dist.labels import LLP_CATEGORIES
+from jomold_dist.errors import UserError, raise_together
 from jomold_dist.places import local_path
 from jomold_dist.simulation import (
-    MAX_LABELS,
+    DIFFICULTIES,
     SCENARIOS,
     SPLITS,
     FeatureWorld,
     LabelWorld,
-    evaluation_videos,
+    find_scenario,
+    parse_difficulty,
     unknown_scenario,
 )
 
@@ -44,7 +44,7 @@ TRUTH = f"truth/{HIDDEN}.npz"
 @command
 def main() -> int:
     options = parse_options()
-    world = f"simulated (scenario {options.scenario}, seed {options.seed})"
+    world = f"simulated (scenario {options.scenario}, difficulty {options.difficulty}, seed {options.seed})"
     if options.annotations is None:
         closing = f"{world}: labels, dense labels and all features"
     else:
@@ -60,8 +60,8 @@ def parse_options() -> argparse.Namespace:
         "--videos",
         type=int,
         metavar="N",
-        help=f"videos of the training split (default: {DEFAULT_VIDEOS}); val and test have 0.0649 N and 0.12 N like "
-        "LLP, but at least 200 and 400, and never more than N",
+        help=f"videos of the training split (default: {DEFAULT_VIDEOS}); val and test have the share that they have in "
+        "the scenario's data set (LLP: 0.0649 N and 0.12 N), but at least 200 and 400, and never more than N",
     )
     parser.add_argument("--annotations", type=local_path, metavar="DIR", help="folder of the label files AVVP_*.csv")
     parser.add_argument(
@@ -69,7 +69,14 @@ def parse_options() -> argparse.Namespace:
         default="llp",
         metavar="|".join(SCENARIOS),
         help="llp: each category's own odds of being audible and visible; speech-neutral: the same odds for all "
-        "(default: %(default)s)",
+        "(both: LLP's 25 categories); lfav: LFAV's 35 categories, with audio noise as well; vggsounder: VGGSounder's "
+        "309 categories (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--difficulty",
+        default="easy",
+        metavar="|".join(DIFFICULTIES) + "|A,V",
+        help="how hard features are: factors on the signals of audio and visual (easy: 1,1; default: %(default)s)",
     )
     return parser.parse_args()
 
@@ -80,6 +87,7 @@ class SplitPlan:
 
     name: str
     videos: int
+    max_labels: int
     given: SplitLabels | None
 
     def keys(self, first: int, count: int) -> list[str]:
@@ -88,10 +96,6 @@ class SplitPlan:
             return list(self.given.keys[first : first + count])
         letter = {"train": "r", "val": "v", "test": "t"}[self.name]
         return [f"sim{letter}{number:07d}" for number in range(first, first + count)]
-
-    @property
-    def most_labels(self) -> int:
-        return MAX_LABELS if self.given is None else int(self.given.labels.sum(axis=1).max())
 
 
 class SimulatedVideos:
@@ -141,20 +145,24 @@ class SimulatedVideos:
 def plan(options: argparse.Namespace) -> Packing:
     """What is to be simulated."""
     splits = planned_splits(options)
+    scenario, difficulty = find_scenario(options.scenario), parse_difficulty(options.difficulty)
     labels = LabelWorld(options.scenario, options.seed)
-    features = FeatureWorld(options.seed, len(LLP_CATEGORIES))
+    features = FeatureWorld(options.seed, len(scenario.categories), difficulty)
     videos = {split.name: SimulatedVideos(split, labels, features, options) for split in splits}
     given = {split.name: split.given for split in splits if split.given is not None}
     widths = {channel.name: channel.size for channel in features.channels}
+    hardness = {} if difficulty == DIFFICULTIES["easy"] else {"difficulty": asdict(difficulty)}
     return Packing(
-        name=f"simulated-{options.scenario}",
+        name=f"simulated-{options.scenario}" + (f"-{difficulty}" if hardness else ""),
+        categories=scenario.categories,
         features=feature_specs(widths, options.keep_frames, options.dtype, SEGMENTS),
-        splits=[SplitSource(s.name, videos[s.name], s.most_labels, dense=s.name != HIDDEN) for s in splits],
+        splits=[SplitSource(s.name, videos[s.name], s.max_labels, dense=s.name != HIDDEN) for s in splits],
         recipe={"--videos": options.videos, "labels": labels_digest(given)},
         simulated={
             "scenario": options.scenario,
             "seed": options.seed,
             "labels": "annotations" if given else "statistics",
+            **hardness,
         },
         beside={TRUTH: videos[HIDDEN].write_truth},
     )
@@ -174,12 +182,20 @@ def planned_splits(options: argparse.Namespace) -> list[SplitPlan]:
         problems.append(f"--videos must be from 1 to {MOST_VIDEOS}, not {options.videos}")
     if options.scenario not in SCENARIOS:
         problems.append(unknown_scenario(options.scenario))
+    try:
+        parse_difficulty(options.difficulty)
+    except UserError as error:
+        problems.append(str(error))
     raise_together(problems)
     if options.annotations is None:
+        scenario = find_scenario(options.scenario)
         train = DEFAULT_VIDEOS if options.videos is None else options.videos
-        return [SplitPlan(name, evaluation_videos(name, train) if name != "train" else train, None) for name in SPLITS]
+        videos = {split: scenario.evaluation_videos(split, train) for split in ("val", "test")} | {"train": train}
+        return [SplitPlan(name, videos[name], scenario.max_labels, None) for name in SPLITS]
     given = labelled_splits(options.annotations)
-    return [SplitPlan(name, len(given[name]), given[name]) for name in SPLITS]
+    return [
+        SplitPlan(name, len(given[name]), int(given[name].labels.sum(axis=1).max()), given[name]) for name in SPLITS
+    ]
 
 
 if __name__ == "__main__":

@@ -1,18 +1,26 @@
-"""Worlds like LLP's with a truth that is known: labels from LLP's statistics, features from the truth."""
+"""Worlds with a truth that is known: labels from a data set's statistics, a truth from them, features from that.
 
+What belongs here knows no network, no shards and no files but the tables of statistics that ship.
+"""
+
+from jomold_dist.simulation.difficulty import DIFFICULTIES, Difficulty, parse_difficulty
+from jomold_dist.simulation.draws import SPLITS
 from jomold_dist.simulation.features import Channel, FeatureWorld
-from jomold_dist.simulation.label_sets import MAX_LABELS
-from jomold_dist.simulation.scenario import SCENARIOS, SPLITS, LabelWorld, evaluation_videos, unknown_scenario
+from jomold_dist.simulation.label_world import LabelWorld
+from jomold_dist.simulation.scenario import SCENARIOS, Scenario, find_scenario, unknown_scenario
 from jomold_dist.simulation.statistics import SEGMENTS
 
 __all__ = [
-    "MAX_LABELS",
+    "DIFFICULTIES",
     "SCENARIOS",
     "SEGMENTS",
     "SPLITS",
     "Channel",
+    "Difficulty",
     "FeatureWorld",
     "LabelWorld",
-    "evaluation_videos",
+    "Scenario",
+    "find_scenario",
+    "parse_difficulty",
     "unknown_scenario",
 ]

@@ -11,14 +11,15 @@ Legend: n videos, T segments, C categories, D feature size, K factors of the nui
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
 
-from jomold_dist.simulation.scenario import FEATURES, FRAMES, WORLD, video_generator
+from jomold_dist.simulation.difficulty import EASY, Difficulty
+from jomold_dist.simulation.draws import FEATURES, FRAMES, WORLD, video_generator
 
-DIFFICULTY = 0.6  # sd of the logarithm of a video's clarity
+CLARITY = 0.6  # sd of the logarithm of a video's clarity
 LOUDNESS = 0.3  # sd of the logarithm of an event's loudness, drawn for each modality
 FRAMES_PER_SEGMENT = 8
 _FACTORS = 12  # K
@@ -29,9 +30,10 @@ _FLICKER = 0.5  # how much the frames of a second differ from their mean, at mos
 class Channel:
     """How one feature is made. `modality` is 0 for audio, 1 for visual; `size` is D.
 
-    `active` is the share of the D entries that a prototype touches, `signal` a prototype's norm. The nuisance is a
-    video's own: `factors` and `spread` are the sd per entry of its low-rank and of its independent part. `noise` is
-    the sd per entry that is drawn anew every second. The bias of an entry is drawn once, from N(bias, bias_spread²).
+    `active` is the share of the D entries that a prototype touches, `signal` a prototype's norm where the world is
+    easy. The nuisance is a video's own: `factors` and `spread` are the sd per entry of its low-rank and of its
+    independent part. `noise` is the sd per entry that is drawn anew every second. The bias of an entry is drawn once,
+    from N(bias, bias_spread²).
     """
 
     name: str
@@ -65,9 +67,9 @@ class _Appearance:
 class FeatureWorld:
     """Synthesises features; the prototypes belong to the seed, each video's chance to the video."""
 
-    def __init__(self, seed: int, categories: int, channels: tuple[Channel, ...] = CHANNELS) -> None:
+    def __init__(self, seed: int, categories: int, difficulty: Difficulty = EASY) -> None:
         self.seed = seed
-        self.channels = channels
+        self.channels = channels = tuple(replace(c, signal=c.signal * difficulty.factors[c.modality]) for c in CHANNELS)
         self._appearance = {
             c.name: _appearance(c, categories, np.random.default_rng([seed, number, 0, WORLD]))
             for number, c in enumerate(channels)
@@ -82,7 +84,7 @@ class FeatureWorld:
         chance = np.empty((count, 1 + segments, sum(sizes)), dtype=np.float32)  # row 0: the video's; then the seconds'
         for i in range(count):
             generator = video_generator(self.seed, split, first + i, FEATURES)
-            clarity = DIFFICULTY * generator.standard_normal()
+            clarity = CLARITY * generator.standard_normal()
             loudness[i] = np.exp(clarity + LOUDNESS * generator.standard_normal((2, categories)))
             generator.standard_normal(dtype=np.float32, out=factors[i])
             generator.standard_normal(dtype=np.float32, out=chance[i])

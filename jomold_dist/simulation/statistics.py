@@ -1,4 +1,4 @@
-"""The figures of LLP's public annotations that a simulated world is drawn from (`llp_statistics.json`).
+"""What a world's labels and events are drawn from, whichever data set was counted, and the tables that ship.
 
 Legend: C categories, in the order of the label columns; modality 0 is audio, 1 is visual.
 """
@@ -6,13 +6,12 @@ Legend: C categories, in the order of the label columns; modality 0 is audio, 1 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib import resources
+from typing import Any
 
 import numpy as np
-
-from jomold_dist.labels import LLP_CATEGORIES
 
 SEGMENTS = 10
 MODALITIES = ("audio", "visual")
@@ -20,7 +19,7 @@ MODALITIES = ("audio", "visual")
 
 @dataclass(frozen=True)
 class Odds:
-    """Shares of the labelled videos in which a category is audible, visible, and both; floats or arrays (C,)."""
+    """Shares of the labelled videos in which a category is audible, visible, and both: arrays (C,)."""
 
     audible: np.ndarray
     visible: np.ndarray
@@ -36,68 +35,54 @@ class Odds:
 
 
 @dataclass(frozen=True)
-class SplitStatistics:
-    """One split: its videos, how many of them carry k labels, and the labels per category, int64 (C,)."""
-
-    videos: int
-    sizes: dict[int, int]
-    counts: np.ndarray
-
-
-@dataclass(frozen=True)
-class IntervalStatistics:
-    """One modality's events: how many have k intervals, and how many intervals last k seconds."""
+class IntervalHistograms:
+    """One modality's events: how many have k intervals, and how many intervals last k segments."""
 
     per_event: dict[int, int]
     length: dict[int, int]
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Mapping[str, int]]) -> IntervalHistograms:
+        return cls(integer_keys(data["per_event"]), integer_keys(data["length"]))
 
     @property
     def events(self) -> int:
         return sum(self.per_event.values())
 
+    @property
+    def mean_segments(self) -> float:
+        """Of an event."""
+        return sum(k * n for k, n in self.length.items()) / self.events
+
+    @property
+    def mean_intervals(self) -> float:
+        """Of an event."""
+        return sum(k * n for k, n in self.per_event.items()) / self.events
+
 
 @dataclass(frozen=True)
-class Statistics:
-    """All figures. `pairs` are training videos that carry both categories; `segments` and `intervals` the means (2, C)
-    of one event; `pooled` the odds over the labels of all categories together."""
+class EventStatistics:
+    """When events are heard and seen: the means of one event of each category, `segments` and `intervals` (2, C), and
+    the histograms over all events of a modality."""
 
-    splits: dict[str, SplitStatistics]
-    pairs: dict[tuple[int, int], int]
-    odds: Odds
-    pooled: Odds
     segments: np.ndarray
     intervals: np.ndarray
-    histograms: tuple[IntervalStatistics, IntervalStatistics]
-    overlap_segments: float
+    histograms: tuple[IntervalHistograms, IntervalHistograms]
+
+    def for_any(self, categories: int) -> EventStatistics:
+        """The same for each of so many categories: all have the means of the histograms."""
+        segments = np.array([[h.mean_segments] for h in self.histograms])
+        intervals = np.array([[h.mean_intervals] for h in self.histograms])
+        return EventStatistics(segments.repeat(categories, 1), intervals.repeat(categories, 1), self.histograms)
 
 
-def _integer_keys(counts: dict[str, int]) -> dict[int, int]:
+def integer_keys(counts: Mapping[str, int]) -> dict[int, int]:
+    """JSON has texts for keys."""
     return {int(k): int(v) for k, v in counts.items()}
 
 
-@cache
-def llp_statistics() -> Statistics:
-    """The table that ships with the package, for `LLP_CATEGORIES`."""
-    text = resources.files(__package__).joinpath("llp_statistics.json").read_text(encoding="utf-8")
-    data = json.loads(text)
-    rows = [data["categories"][name] for name in LLP_CATEGORIES.names]
-    odds = Odds(*(np.array([row[key] for row in rows]) for key in ("audible", "visible", "both")))
-    pooled = Odds(*(np.full(len(rows), data["all"][key]) for key in ("audible", "visible", "both")))
-    return Statistics(
-        splits={
-            name: SplitStatistics(split["videos"], _integer_keys(split["sizes"]), np.array(split["counts"]))
-            for name, split in data["splits"].items()
-        },
-        pairs={(LLP_CATEGORIES.index(a), LLP_CATEGORIES.index(b)): count for a, b, count in data["pairs"]},
-        odds=odds,
-        pooled=pooled,
-        segments=np.array([row["segments"] for row in rows]).T,
-        intervals=np.array([row["intervals"] for row in rows]).T,
-        histograms=tuple(  # type: ignore[arg-type]
-            IntervalStatistics(
-                _integer_keys(data["intervals"][m]["per_event"]), _integer_keys(data["intervals"][m]["length"])
-            )
-            for m in MODALITIES
-        ),
-        overlap_segments=data["all"]["overlap_segments"],
-    )
+def read_shipped(name: str) -> dict[str, Any]:
+    """The table `name`_statistics.json that ships with the package."""
+    text = resources.files(__package__).joinpath(f"{name}_statistics.json").read_text(encoding="utf-8")
+    table: dict[str, Any] = json.loads(text)
+    return table

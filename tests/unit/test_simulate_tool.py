@@ -21,7 +21,7 @@ from jomold_dist.data.shards import ShardReader, verify_shards
 from jomold_dist.data.source import read_manifest
 from jomold_dist.labels import LLP_CATEGORIES
 from jomold_dist.simulation import LabelWorld
-from jomold_dist.simulation.statistics import llp_statistics
+from jomold_dist.simulation.llp_statistics import llp_statistics
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "llp"
@@ -57,7 +57,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("simulated") / "small"
     done = simulate(out, "--videos", "60", "--seed", "4", "--videos-per-shard", "25")
     assert done.returncode == 0, done.stderr
-    assert "simulated (scenario llp, seed 4): labels, dense labels and all features" in done.stdout
+    assert "simulated (scenario llp, difficulty easy, seed 4): labels, dense labels and all features" in done.stdout
     return out
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from jomold_dist.errors import UserError
 from jomold_dist.labels import LLP_CATEGORIES
-from jomold_dist.simulation import FeatureWorld, LabelWorld, evaluation_videos, intervals, maximum_entropy
-from jomold_dist.simulation.label_sets import MAX_LABELS, label_sets
-from jomold_dist.simulation.statistics import llp_statistics
+from jomold_dist.simulation import FeatureWorld, LabelWorld, find_scenario, maximum_entropy
+from jomold_dist.simulation.intervals import IntervalWorld, masks
+from jomold_dist.simulation.llp_label_sets import MAX_LABELS, llp_label_sets
+from jomold_dist.simulation.llp_statistics import llp_statistics
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "llp"
 CATEGORIES = len(LLP_CATEGORIES)
@@ -48,7 +49,7 @@ def test_the_maximum_entropy_of_no_constraint_is_even_and_a_constraint_is_met() 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_label_sets_have_the_margins_of_llp(split: str) -> None:
     figures = llp_statistics().splits[split]
-    sets = label_sets(split)
+    sets = llp_label_sets(split)
     probability = np.diff(sets.cumulative, prepend=0.0)
     counts = probability @ sets.members * figures.videos
     # In test, four videos with more than MAX_LABELS labels are cut, so a category may lose a video or two.
@@ -66,7 +67,7 @@ def test_label_sets_have_the_margins_of_llp(split: str) -> None:
 def test_val_and_test_take_over_the_affinities_of_training() -> None:
     cello, violin = (LLP_CATEGORIES.index(name) for name in ("Cello", "Violin_fiddle"))
     for split in ("val", "test"):
-        sets = label_sets(split)
+        sets = llp_label_sets(split)
         probability = np.diff(sets.cumulative, prepend=0.0)
         alone = probability @ sets.members
         together = probability @ (sets.members[:, cello] & sets.members[:, violin])
@@ -112,7 +113,7 @@ def test_odds_of_the_llp_scenario_are_those_of_each_category() -> None:
 
 def test_odds_of_the_speech_neutral_scenario_are_the_same_for_all() -> None:
     videos = 1500
-    odds = LabelWorld("speech-neutral", 0).odds
+    odds = find_scenario("speech-neutral").odds
     assert len(set(odds.audible)) == len(set(odds.visible)) == len(set(odds.both)) == 1
     present = everything_labelled("speech-neutral", videos).any(axis=-1)
     for modality, expected in enumerate([odds.audible[0], odds.visible[0]]):
@@ -133,16 +134,16 @@ def test_intervals_have_the_figures_of_each_category_and_of_llp() -> None:
             runs = [intervals_of(mask) for mask in dense[:, modality, category] if mask.any()]
             segments = np.array([sum(r) for r in runs])
             band = 4.5 * segments.std() / np.sqrt(len(runs)) + 0.05
-            assert segments.mean() == pytest.approx(statistics.segments[modality, category], abs=band)
+            assert segments.mean() == pytest.approx(statistics.events.segments[modality, category], abs=band)
             count = np.array([len(r) for r in runs])
             band = 4.5 * count.std() / np.sqrt(len(runs)) + 0.03
-            assert count.mean() == pytest.approx(statistics.intervals[modality, category], abs=band)
+            assert count.mean() == pytest.approx(statistics.events.intervals[modality, category], abs=band)
 
 
 def test_intervals_of_videos_labelled_like_val_and_test_have_llps_histograms() -> None:
     world = LabelWorld("llp", 9)
     dense = world.truth("test", 0, world.labels("test", 0, 5000))
-    for modality, figures in enumerate(llp_statistics().histograms):
+    for modality, figures in enumerate(llp_statistics().events.histograms):
         runs = [intervals_of(mask) for mask in dense[:, modality].reshape(-1, 10) if mask.any()]
         lengths = np.bincount([n for r in runs for n in r], minlength=11)[1:] / len(runs)
         real = np.array([figures.length[k] for k in range(1, 11)]) / figures.events
@@ -157,12 +158,13 @@ def test_coupling_sound_and_sight_leaves_each_its_own_distribution() -> None:
     category, count = LLP_CATEGORIES.index("Basketball_bounce"), 4000
     generator = np.random.default_rng(0)
     categories = np.full(count, category)
-    heard = intervals.draw_alone(0, categories, generator.random(count))
-    seen = intervals.draw_visual_with(heard, categories, generator.random(count))
-    segments = intervals.masks().sum(axis=1)
-    assert segments[seen].mean() == pytest.approx(llp_statistics().segments[1, category], abs=0.25)
-    overlap = (intervals.masks()[heard] & intervals.masks()[seen]).sum(axis=1).mean()
-    shuffled = (intervals.masks()[heard] & intervals.masks()[generator.permutation(seen)]).sum(axis=1).mean()
+    world = IntervalWorld(llp_statistics().events)
+    heard = world.draw_alone(0, categories, generator.random(count))
+    seen = world.draw_visual_with(heard, categories, generator.random(count))
+    segments = masks().sum(axis=1)
+    assert segments[seen].mean() == pytest.approx(llp_statistics().events.segments[1, category], abs=0.25)
+    overlap = (masks()[heard] & masks()[seen]).sum(axis=1).mean()
+    shuffled = (masks()[heard] & masks()[generator.permutation(seen)]).sum(axis=1).mean()
     assert overlap > shuffled + 1
 
 
@@ -283,7 +285,8 @@ def test_unpooled_frames_average_to_the_pooled_ones() -> None:
 
 
 def test_evaluation_splits_have_llps_share_within_bounds() -> None:
-    sizes = {n: (evaluation_videos("val", n), evaluation_videos("test", n)) for n in (1, 50, 300, 2000, 10000)}
+    videos = find_scenario("llp").evaluation_videos
+    sizes = {n: (videos("val", n), videos("test", n)) for n in (1, 50, 300, 2000, 10000)}
     assert sizes == {1: (1, 1), 50: (50, 50), 300: (200, 300), 2000: (200, 400), 10000: (649, 1200)}
 
 
@@ -308,10 +311,10 @@ def test_the_table_that_ships_has_the_figures_of_llp() -> None:
         assert getattr(table.pooled, odds)[0] == pytest.approx(real["val+test"]["total"][key], abs=1e-4)
     for modality, name in enumerate(("audio", "visual")):
         wanted = [row[f"mean_seg_{name}"] for row in per_class]
-        np.testing.assert_allclose(table.segments[modality], wanted, atol=1e-3)
+        np.testing.assert_allclose(table.events.segments[modality], wanted, atol=1e-3)
         wanted = [row[f"mean_intervals_{name}"] for row in per_class]
-        np.testing.assert_allclose(table.intervals[modality], wanted, atol=1e-3)
+        np.testing.assert_allclose(table.events.intervals[modality], wanted, atol=1e-3)
         figures_of = real["val+test"]["segments"]
-        histogram = table.histograms[modality]
+        histogram = table.events.histograms[modality]
         assert {str(k): v for k, v in histogram.per_event.items()} == figures_of["intervals_hist"][name]
         assert {str(k): v for k, v in histogram.length.items()} == figures_of["interval_len_hist"][name]
