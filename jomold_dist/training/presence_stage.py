@@ -24,6 +24,7 @@ from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.distributed.world import sum_over_ranks
 from jomold_dist.errors import DataError, RunFolderError
 from jomold_dist.files import write_json
+from jomold_dist.labels import MODALITIES
 from jomold_dist.reading import ABSENT, is_there, read_json
 from jomold_dist.training.evidence import FoldEvidence, collect_evidence
 from jomold_dist.training.label_table import LabelPresence, LabelRows, read_label_table, write_label_table
@@ -33,6 +34,8 @@ from jomold_dist.training.stage import Found, Stage, load_trained, results
 logger = logging.getLogger(__name__)
 
 PRESENCE = "presence"
+PATTERNS = ("both", "audio only", "visual only")
+DIGITS = 4
 _UNITS = 1 << 24  # of a probability, in sums that are exact for any order: float32 has no finer ones below 1
 
 
@@ -75,7 +78,11 @@ class FoundPresence(Stage):
         with results(run) as is_main:
             if is_main:
                 write_json(run.folder.mixture, _described(mixture, ratios, run.manifest.categories.names))
+                run.recorder.artifact(run.folder.mixture)
         write_label_table(run, rows)  # last: it marks the stage as done
+        with results(run) as is_main:
+            if is_main:
+                run.recorder.artifact(run.folder.labels)
 
     def read(self, run: Run) -> FoundLabels:
         """DataError if a file is damaged or of another data set; UnreadableError."""
@@ -124,9 +131,26 @@ def _ratios(run: Run, rows: LabelRows) -> np.ndarray:
 
 
 def _described(mixture: Mixture, ratios: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    """What mixture.json holds of each category."""
+    """What mixture.json holds of each category: the shares of its labels that are noise, of the patterns, and of each
+    modality the mean and standard deviation of the probits of present and of absent events."""
+
+    def gaussian(modality: int, state: int, category: int) -> dict[str, float]:
+        parts = {"mean": mixture.mean, "sd": mixture.sd}
+        return {name: round(float(values[modality, state, category]), DIGITS) for name, values in parts.items()}
+
     return {
         "categories": {
-            n: {"noise": {"audio": float(ratios[0, c]), "visual": float(ratios[1, c])}} for c, n in enumerate(names)
+            name: {
+                "noise": {modality: float(ratios[m, c]) for m, modality in enumerate(MODALITIES)},
+                "patterns": {
+                    pattern: round(float(share), DIGITS)
+                    for pattern, share in zip(PATTERNS, mixture.weights[c], strict=True)
+                },
+                **{
+                    modality: {"present": gaussian(m, 1, c), "absent": gaussian(m, 0, c)}
+                    for m, modality in enumerate(MODALITIES)
+                },
+            }
+            for c, name in enumerate(names)
         }
     }
