@@ -12,11 +12,11 @@ import pytest
 import torch
 from ranks import run_ranks
 
-from jomold_dist.denoising.presence import fit_presence
 from jomold_dist.config import Config, DataConfig, TrainConfig
 from jomold_dist.data.folds import folds_of
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.shards import Video
+from jomold_dist.denoising.presence import fit_presence
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.errors import RunFolderError
 from jomold_dist.models.network import Parsing
