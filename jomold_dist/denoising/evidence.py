@@ -25,7 +25,7 @@ BINS = round(2 * LIMIT * BINS_PER_UNIT)
 
 LINEAR_FROM = 0.98
 FEWEST_ABSENTS = 20  # fewer do not show where their 98th percentile is; all categories' absents stand in for them
-LOWEST, HIGHEST = -4.0, 8.0
+LOWEST, HIGHEST = -4.0, 16.0
 """Between these all probits lie. What is farther from the absents' median tells nothing more."""
 
 _MIDDLES = (np.arange(BINS) + 0.5) / BINS_PER_UNIT - LIMIT

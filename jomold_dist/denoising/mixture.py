@@ -2,52 +2,54 @@
 
 The labelled videos of a category are a mixture of three patterns: the event is there in *both* modalities, in *audio
 only*, or in *visual only*. In each modality, probits (`evidence.py`) of present events are one Gaussian, and of absent
-ones another, which lies near N(0, 1), the scale of videos without the label. It may shift: labelled videos that lack
-the event are unlike the others. Expectation and maximisation are closed forms.
+ones another. Where an event is there in both, its two probits are correlated: a faint video is faint in both.
 
-Rare categories have a few dozen labels. So every category's parameters are drawn towards what all share, as if it had
-a few more labels of that kind.
+Absents lie near N(0, 1), the scale of videos without the label, but a little higher: that is found from all categories
+and both modalities together. Rare categories have a few dozen labels, so every category's parameters are drawn towards
+what all share, as if it had some more labels of that kind. Expectation and maximisation are closed forms.
 
 The sums are over cells, counts of labels by the bins of their two probits: exact, whoever had which labels.
 
-Legend: n labels, C categories, S bins of a probit. Modality 0 is audio, 1 is visual; state 0 is absent, 1 is present;
-pattern 0 is both, 1 is audio only, 2 is visual only.
+Legend: n labels, C categories, S bins of a probit, K cells that hold labels. Modality 0 is audio, 1 is visual; state 0
+is absent, 1 is present; pattern 0 is both, 1 is audio only, 2 is visual only.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from jomold_dist.denoising.evidence import HIGHEST, LOWEST
 
-BINS_PER_UNIT = 8
+BINS_PER_UNIT = 4
 STEPS = round((HIGHEST - LOWEST) * BINS_PER_UNIT)  # S
 _MIDDLES = LOWEST + (np.arange(STEPS) + 0.5) / BINS_PER_UNIT
 
-ABSENT_COUNT = 200.0
-PRESENT_COUNT = 2.0
-PATTERN_COUNT = 10.0
-"""How many labels of the common kind each category has beside its own."""
+# How many labels of the common kind each category has beside its own.
+ABSENT_COUNT, PRESENT_COUNT, PRESENT_SD_COUNT, PATTERN_COUNT = 200.0, 10.0, 30.0, 10.0
+ANCHOR_COUNT = 200.0  # how many labels at N(0, 1) all absents have beside their own
+MOST_VOTES = 50.0  # how many labels of a category count at most in what all share
 
 GAP = 0.7  # by which present events lie above absent ones at least
 SMALLEST_SD = 0.3
-FEWEST_VOTES, MOST_VOTES = 1e-9, 50.0  # labels beyond these do not weigh more in what all categories share
-ITERATIONS, TOLERANCE = 300, 1e-5
-FARTHEST = 250.0  # logarithm of a ratio of densities: products of two do not vanish in float64
+STRONGEST = 5.0  # logarithm of how much likelier low evidence makes absence at most: events may be faint
+LARGEST_CORRELATION = 0.6
 
-START_WEIGHTS = (0.6, 0.3, 0.1)
 START_QUANTILE = 0.75  # of a category's probits, where present events are looked for
+START_WEIGHTS = (0.6, 0.3, 0.1)
+ITERATIONS, TOLERANCE = 150, 1e-3
+_LEAST = 1e-9  # instead of 0 where something is divided by a number of labels
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """The parameters of each category, float64. Without labels, a category has those that all share."""
+    """The parameters, float64. A category without labels has what all share."""
 
     weights: np.ndarray  # (C, 3): shares of the patterns
     mean: np.ndarray  # (2, 2, C): by modality and state
-    sd: np.ndarray  # (2, 2, C)
+    sd: np.ndarray  # (2, 2, C); present is at least as wide as absent
+    correlation: np.ndarray  # (): of the probits of events that are there in both
 
     def noise_ratios(self) -> np.ndarray:
         """Shares of labels whose event is not there, float64 (2, C), audio first."""
@@ -68,104 +70,158 @@ def count_cells(category: np.ndarray, audio: np.ndarray, visual: np.ndarray, cat
 
 def fit_mixture(cells: np.ndarray) -> Mixture:
     """The parameters that explain the cells int64 (C, S, S) of all labels. A function of the counts alone."""
-    counts = cells.astype(np.float64)
-    mixture = _start(counts)
-    if not counts.any():
-        return mixture
-    for _ in range(ITERATIONS):
-        before, mixture = mixture, _improved(counts, mixture)
-        if _change(before, mixture) < TOLERANCE:
+    mixture = _start(cells)
+    filled = _Cells.of(cells)
+    for _ in range(ITERATIONS if len(filled.count) else 0):
+        before, mixture = mixture, _improved(filled, mixture)
+        pairs = ((getattr(before, field.name), getattr(mixture, field.name)) for field in fields(Mixture))
+        if max(np.abs(a - b).max() for a, b in pairs) < TOLERANCE:
             break
     return mixture
 
 
 def pattern_probabilities(mixture: Mixture, category: np.ndarray, audio: np.ndarray, visual: np.ndarray) -> np.ndarray:
     """How likely each pattern is for labels of a category (n,) with these probits (n,): float64 (n, 3), sums of 1."""
-    audio_ratio = np.exp(_log_ratio(mixture.mean[0][:, category], mixture.sd[0][:, category], audio))
-    visual_ratio = np.exp(_log_ratio(mixture.mean[1][:, category], mixture.sd[1][:, category], visual))
-    joint = np.stack([audio_ratio * visual_ratio, audio_ratio, visual_ratio], axis=1) * mixture.weights[category]
+    mean, sd = mixture.mean[:, :, category], mixture.sd[:, :, category]
+    heard, seen = (_factors(mean[m], sd[m], probit, mixture.correlation) for m, probit in enumerate((audio, visual)))
+    joint = np.stack(_joint(mixture.weights[category].T, heard, seen, mixture.correlation), axis=1)
     return joint / joint.sum(1, keepdims=True)
 
 
-def _log_ratio(mean: np.ndarray, sd: np.ndarray, probit: np.ndarray) -> np.ndarray:
-    """log p(probit | present) − log p(probit | absent); means and sds (2, …) by state.
+@dataclass(frozen=True)
+class _Factors:
+    """What the density of a pattern takes of one modality's evidence, relative to an absent event's; any shape."""
 
-    Of two Gaussians of unequal width, the wider one wins on both sides. But higher evidence never speaks against
-    presence: beyond the probit where the ratio turns, it stays what it is there.
+    alone: np.ndarray  # if the event is present in this modality only
+    both: np.ndarray  # if it is present in both, without what couples them
+    score: np.ndarray  # distance from the mean of present events, in standard deviations
+
+
+def _factors(mean: np.ndarray, sd: np.ndarray, probit: np.ndarray, correlation: np.ndarray) -> _Factors:
+    """Of probits (…) under means and sds (2, …) by state.
+
+    Of two Gaussians the wider one wins on both sides, and so very low evidence would speak for presence. Evidence below
+    the point where the ratio of densities turns, or where it is exp(−STRONGEST), counts as if it were there.
     """
-    (absent, present), (narrow, wide) = mean, sd**2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        turn = (absent / narrow - present / wide) / (1 / narrow - 1 / wide)
-    probit = np.where(
-        wide > narrow, np.maximum(probit, turn), np.where(wide < narrow, np.minimum(probit, turn), probit)
-    )
-    ratio = (probit - absent) ** 2 / narrow / 2 - (probit - present) ** 2 / wide / 2 + np.log(narrow / wide) / 2
-    return np.clip(ratio, -FARTHEST, FARTHEST)
+    gap, wide = mean[1] - mean[0], sd[1] ** 2
+    square = (1 / sd[0] ** 2 - 1 / wide) / 2  # the logarithm of the ratio is square·x² + slope·x + level, x from absent
+    slope, level = gap / wide, np.log(sd[0] / sd[1]) - gap**2 / wide / 2
+    root = np.sqrt(np.maximum(slope**2 - 4 * square * (level + STRONGEST), 0))
+    with np.errstate(divide="ignore"):
+        lowest = np.maximum(-2 * (level + STRONGEST) / (slope + root), -slope / (2 * square))
+    x = np.maximum(probit - mean[0], lowest)
+    score = (x - gap) / sd[1]
+    alone = (square * x + slope) * x + level
+    return _Factors(np.exp(alone), np.exp(alone - score**2 * (correlation**2 / (1 - correlation**2) / 2)), score)
 
 
-def _start(counts: np.ndarray) -> Mixture:
-    categories = len(counts)
+def _joint(
+    weights: np.ndarray, audio: _Factors, visual: _Factors, correlation: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The density of each pattern, times its weight (3, …), relative to that of two absent events."""
+    coupling = np.exp(audio.score * visual.score * (correlation / (1 - correlation**2)))
+    both = weights[0] / np.sqrt(1 - correlation**2) * (audio.both * visual.both) * coupling
+    return both, weights[1] * audio.alone, weights[2] * visual.alone
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The cells that hold labels: how many, and the place of their rows and columns among those of all categories."""
+
+    count: np.ndarray  # float64 (K,)
+    category: np.ndarray  # (K,)
+    row: np.ndarray  # (K,): of the audio bin, in (C, S)
+    column: np.ndarray  # (K,): of the visual bin, in (C, S)
+    labels: np.ndarray  # float64 (2, C, S): by modality and bin
+
+    @classmethod
+    def of(cls, cells: np.ndarray) -> _Cells:
+        row, visual = np.divmod(np.flatnonzero(cells), STEPS)
+        category = row // STEPS
+        labels = np.stack([cells.sum(2), cells.sum(1)]).astype(np.float64)
+        return cls(cells[cells > 0].astype(np.float64), category, row, category * STEPS + visual, labels)
+
+
+def _start(cells: np.ndarray) -> Mixture:
+    categories = len(cells)
     mean, sd = np.zeros((2, 2, categories)), np.ones((2, 2, categories))
     for modality in range(2):
-        labels = counts.sum(2 - modality)  # (C, S)
-        reached = labels.cumsum(1) >= START_QUANTILE * labels.sum(1, keepdims=True)
+        reached = cells.sum(2 - modality).cumsum(1) >= START_QUANTILE * cells.sum((1, 2))[:, None]
         mean[modality, 1] = np.maximum(_MIDDLES[reached.argmax(1)], GAP)
-    return Mixture(np.tile(START_WEIGHTS, (categories, 1)), mean, sd)
+        sd[modality, 1] = np.maximum(mean[modality, 1] / 2, 1)
+    return Mixture(np.tile(START_WEIGHTS, (categories, 1)), mean, sd, np.zeros(()))
 
 
-def _improved(counts: np.ndarray, mixture: Mixture) -> Mixture:
+def _improved(cells: _Cells, mixture: Mixture) -> Mixture:
     """One step of expectation and maximisation."""
-    labels = counts.sum((1, 2))  # (C,)
+    table = [
+        _factors(mixture.mean[m][:, :, None], mixture.sd[m][:, :, None], _MIDDLES, mixture.correlation)
+        for m in range(2)
+    ]  # (C, S)
     audio, visual = (
-        np.exp(_log_ratio(mixture.mean[m][:, :, None], mixture.sd[m][:, :, None], _MIDDLES)) for m in range(2)
-    )  # (C, S): how much likelier a bin is if present
-    both, audio_only, visual_only = mixture.weights.T[:, :, None]  # (C, 1)
-    if_audio, if_silent = both * visual + audio_only, visual_only * visual  # (C, S) of visual bins
-    share = counts / (audio[:, :, None] * if_audio[:, None] + if_silent[:, None])  # (C, S, S)
-    # Not by products of matrices, whose bits may depend on the number of threads.
-    heard = audio * np.einsum("cij,cj->ci", share, if_audio)
-    on_audio, on_silence = np.einsum("cij,ci->cj", share, audio), share.sum(1)
-    in_both, only_heard, only_seen = both * visual * on_audio, audio_only * on_audio, visual_only * visual * on_silence
-    patterns = np.stack([part.sum(1) for part in (in_both, only_heard, only_seen)], axis=1)  # (C, 3)
+        _Factors(*(getattr(part, field.name).ravel()[place] for field in fields(_Factors)))
+        for part, place in zip(table, (cells.row, cells.column), strict=True)
+    )  # (K,)
+    joint = _joint(mixture.weights.T[:, cells.category], audio, visual, mixture.correlation)
+    share = cells.count / sum(joint)
+    both, audio_only, visual_only = (part * share for part in joint)
 
-    shared = patterns.sum(0) / labels.sum()
-    weights = (patterns + PATTERN_COUNT * shared) / (labels[:, None] + PATTERN_COUNT)
-    present = (heard, in_both + only_seen)
-    gaussians = [_gaussians(there, counts.sum(2 - m) - there, mixture.mean[m]) for m, there in enumerate(present)]
-    mean, sd = (np.stack(part) for part in zip(*gaussians, strict=True))
-    return Mixture(weights, mean, sd)
-
-
-def _gaussians(present: np.ndarray, absent: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means and sds (2, C) of one modality, from so many present and absent labels (C, S) in its bins. Deviations are
-    from the means `before` (2, C)."""
-    absent_count, present_count = np.maximum(absent.sum(1), 0), present.sum(1)
-    absent_mean = _first(absent) / (absent_count + ABSENT_COUNT)
-    absent_variance = (_second(absent, before[0]) + ABSENT_COUNT) / (absent_count + ABSENT_COUNT)
-
-    votes = np.minimum(present_count, MOST_VOTES)
-    own_mean = _first(present) / np.maximum(present_count, FEWEST_VOTES)
-    shared_mean = (votes * own_mean).sum() / max(votes.sum(), FEWEST_VOTES)
-    squares = _second(present, before[1])
-    shared_variance = squares.sum() / max(present_count.sum(), FEWEST_VOTES)
-    present_mean = (_first(present) + PRESENT_COUNT * shared_mean) / (present_count + PRESENT_COUNT)
-    present_mean = np.maximum(present_mean, absent_mean + GAP)
-    present_variance = (squares + PRESENT_COUNT * shared_variance) / (present_count + PRESENT_COUNT)
-
-    variance = np.stack([absent_variance, present_variance])
-    return np.stack([absent_mean, present_mean]), np.maximum(np.sqrt(variance), SMALLEST_SD)
+    shape = cells.labels.shape[1:]
+    heard, seen = (
+        np.bincount(place, both + part, cells.labels[0].size).reshape(shape)
+        for place, part in ((cells.row, audio_only), (cells.column, visual_only))
+    )
+    in_both = np.bincount(cells.category, both, shape[0])
+    patterns = np.stack([in_both, heard.sum(1) - in_both, seen.sum(1) - in_both], axis=1)
+    # Sums, not products of matrices, whose bits may depend on the number of threads.
+    squares = (both * (audio.score**2 + visual.score**2)).sum() / 2
+    correlation = (both * audio.score * visual.score).sum() / max(squares, _LEAST)
+    mean, sd = _gaussians(np.stack([heard, seen]), cells.labels)
+    return Mixture(_weights(patterns), mean, sd, np.clip(correlation, 0, LARGEST_CORRELATION))
 
 
-def _first(labels: np.ndarray) -> np.ndarray:
-    """Sums of the probits of labels (C, S): (C,)."""
-    return (labels * _MIDDLES).sum(1)
+def _weights(patterns: np.ndarray) -> np.ndarray:
+    """Shares of the patterns, from so many labels of each (C, 3)."""
+    labels = patterns.sum(1, keepdims=True)
+    votes = patterns * (np.minimum(labels, MOST_VOTES) / np.maximum(labels, _LEAST))
+    shared = votes.sum(0) / votes.sum()
+    return (patterns + PATTERN_COUNT * shared) / (labels + PATTERN_COUNT)
 
 
-def _second(labels: np.ndarray, around: np.ndarray) -> np.ndarray:
-    """Sums of their squared deviations from a probit (C,): (C,)."""
-    return (labels * (_MIDDLES - around[:, None]) ** 2).sum(1)
+def _gaussians(present: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means and sds (2, 2, C), from the labels (2, C, S) by modality and bin, and so many of them present."""
+    absent = np.maximum(labels - present, 0)
+    counts, sums = (np.stack([part(absent), part(present)]) for part in (_count, _sum))  # by state
+    votes = np.minimum(counts, MOST_VOTES)
+    own = votes / np.maximum(counts, _LEAST)  # what a label counts in what all share
+    absent_votes = votes[0].sum() + ANCHOR_COUNT
+    present_votes = np.maximum(votes[1].sum(1, keepdims=True), _LEAST)
+
+    absent_mean = (sums[0] + ABSENT_COUNT * (own[0] * sums[0]).sum() / absent_votes) / (counts[0] + ABSENT_COUNT)
+    shared = (own[1] * sums[1]).sum(1, keepdims=True) / present_votes
+    present_mean = (sums[1] + PRESENT_COUNT * shared) / (counts[1] + PRESENT_COUNT)
+    mean = np.stack([absent_mean, np.maximum(present_mean, absent_mean + GAP)])
+
+    squares = np.stack([_squares(absent, mean[0]), _squares(present, mean[1])])
+    anchored = ((own[0] * squares[0]).sum() + ANCHOR_COUNT) / absent_votes
+    narrow = (squares[0] + ABSENT_COUNT * anchored) / (counts[0] + ABSENT_COUNT)
+    shared = (own[1] * squares[1]).sum(1, keepdims=True) / present_votes
+    wide = (squares[1] + PRESENT_SD_COUNT * shared) / (counts[1] + PRESENT_SD_COUNT)
+    narrow = np.maximum(narrow, SMALLEST_SD**2)
+    sd = np.sqrt(np.stack([narrow, np.maximum(wide, narrow)]))
+    return mean.swapaxes(0, 1), sd.swapaxes(0, 1)
 
 
-def _change(before: Mixture, after: Mixture) -> float:
-    """The largest difference of two mixtures' parameters."""
-    return max(float(np.abs(getattr(before, n) - getattr(after, n)).max()) for n in ("weights", "mean", "sd"))
+def _count(labels: np.ndarray) -> np.ndarray:
+    """How many labels (2, C, S) there are: (2, C)."""
+    return labels.sum(2)
+
+
+def _sum(labels: np.ndarray) -> np.ndarray:
+    """The sums of their probits: (2, C)."""
+    return (labels * _MIDDLES).sum(2)
+
+
+def _squares(labels: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """The sums of their squared distances from a mean (2, C): (2, C)."""
+    return (labels * (_MIDDLES - mean[:, :, None]) ** 2).sum(2)
