@@ -1,6 +1,7 @@
 """Distributed training with joint-modal label denoising for audio-visual video parsing."""
 
 from jomold_dist.denoising.noise_ratio import NoiseRatios, estimate_noise_ratios
+from jomold_dist.denoising.presence import Presence, fit_presence
 from jomold_dist.denoising.removal import Removal, select_noisy_labels
 from jomold_dist.denoising.warmup import warmup_factor
 from jomold_dist.evaluation.metrics import parsing_scores
@@ -14,9 +15,11 @@ __all__ = [
     "HybridAttentionNetwork",
     "NoiseRatios",
     "Parsing",
+    "Presence",
     "Removal",
     "contrastive_loss",
     "estimate_noise_ratios",
+    "fit_presence",
     "load_network",
     "parsing_scores",
     "select_noisy_labels",

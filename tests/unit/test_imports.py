@@ -43,6 +43,8 @@ FRONT: dict[str, set[str]] = {
 PURE = {
     "jomold_dist.data.plan",
     "jomold_dist.denoising.draws",
+    "jomold_dist.denoising.evidence",
+    "jomold_dist.denoising.mixture",
     "jomold_dist.denoising.ranking",
     "jomold_dist.denoising.reach",
     "jomold_dist.denoising.refinement",

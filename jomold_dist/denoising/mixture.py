@@ -1,0 +1,227 @@
+"""PURE: how likely a label's event is there in each modality, from its evidence in both.
+
+The labelled videos of a category are a mixture of three patterns: the event is there in *both* modalities, in *audio
+only*, or in *visual only*. In each modality, probits (`evidence.py`) of present events are one Gaussian, and of absent
+ones another. Where an event is there in both, its two probits are correlated: a faint video is faint in both.
+
+Absents lie near N(0, 1), the scale of videos without the label, but a little higher: that is found from all categories
+and both modalities together. Rare categories have a few dozen labels, so every category's parameters are drawn towards
+what all share, as if it had some more labels of that kind. Expectation and maximisation are closed forms.
+
+The sums are over cells, counts of labels by the bins of their two probits: exact, whoever had which labels.
+
+Legend: n labels, C categories, S bins of a probit, K cells that hold labels. Modality 0 is audio, 1 is visual; state 0
+is absent, 1 is present; pattern 0 is both, 1 is audio only, 2 is visual only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from jomold_dist.denoising.evidence import HIGHEST, LOWEST
+
+BINS_PER_UNIT = 4
+STEPS = round((HIGHEST - LOWEST) * BINS_PER_UNIT)  # S
+_MIDDLES = LOWEST + (np.arange(STEPS) + 0.5) / BINS_PER_UNIT
+
+# How many labels of the common kind each category has beside its own.
+ABSENT_COUNT, PRESENT_COUNT, PRESENT_SD_COUNT, PATTERN_COUNT = 200.0, 10.0, 30.0, 10.0
+ANCHOR_COUNT = 200.0  # how many labels at N(0, 1) all absents have beside their own
+MOST_VOTES = 50.0  # how many labels of a category count at most in what all share
+
+GAP = 0.7  # by which present events lie above absent ones at least
+SMALLEST_SD = 0.3
+STRONGEST = 5.0  # logarithm of how much likelier low evidence makes absence at most: events may be faint
+LARGEST_CORRELATION = 0.6
+
+START_QUANTILE = 0.75  # of a category's probits, where present events are looked for
+START_WEIGHTS = (0.6, 0.3, 0.1)
+ITERATIONS, TOLERANCE = 150, 1e-3
+_LEAST = 1e-9  # instead of 0 where something is divided by a number of labels
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The parameters, float64. A category without labels has what all share."""
+
+    weights: np.ndarray  # (C, 3): shares of the patterns
+    mean: np.ndarray  # (2, 2, C): by modality and state
+    sd: np.ndarray  # (2, 2, C); present is at least as wide as absent
+    correlation: np.ndarray  # (): of the probits of events that are there in both
+
+    def noise_ratios(self) -> np.ndarray:
+        """Shares of labels whose event is not there, float64 (2, C), audio first."""
+        return np.stack([self.weights[:, 2], self.weights[:, 1]])
+
+
+def count_cells(category: np.ndarray, audio: np.ndarray, visual: np.ndarray, categories: int) -> np.ndarray:
+    """Labels by category (n,) and bins of their audio and visual probits (n,): int64 (C, S, S).
+
+    Counts of parts of a split add up to those of the whole, exactly.
+    """
+    cell = np.asarray(category, dtype=np.int64)
+    for probit in (audio, visual):
+        place = np.clip(np.floor((probit - LOWEST) * BINS_PER_UNIT), 0, STEPS - 1)
+        cell = cell * STEPS + place.astype(np.int64)
+    return np.bincount(cell, minlength=categories * STEPS**2).reshape(categories, STEPS, STEPS)
+
+
+def fit_mixture(cells: np.ndarray) -> Mixture:
+    """The parameters that explain the cells int64 (C, S, S) of all labels. A function of the counts alone."""
+    mixture = _start(cells)
+    filled = _Cells.of(cells)
+    for _ in range(ITERATIONS if len(filled.count) else 0):
+        before, mixture = mixture, _improved(filled, mixture)
+        pairs = ((getattr(before, field.name), getattr(mixture, field.name)) for field in fields(Mixture))
+        if max(np.abs(a - b).max() for a, b in pairs) < TOLERANCE:
+            break
+    return mixture
+
+
+def pattern_probabilities(mixture: Mixture, category: np.ndarray, audio: np.ndarray, visual: np.ndarray) -> np.ndarray:
+    """How likely each pattern is for labels of a category (n,) with these probits (n,): float64 (n, 3), sums of 1."""
+    mean, sd = mixture.mean[:, :, category], mixture.sd[:, :, category]
+    heard, seen = (_factors(mean[m], sd[m], probit, mixture.correlation) for m, probit in enumerate((audio, visual)))
+    joint = np.stack(_joint(mixture.weights[category].T, heard, seen, mixture.correlation), axis=1)
+    return joint / joint.sum(1, keepdims=True)
+
+
+@dataclass(frozen=True)
+class _Factors:
+    """What the density of a pattern takes of one modality's evidence, relative to an absent event's; any shape."""
+
+    alone: np.ndarray  # if the event is present in this modality only
+    both: np.ndarray  # if it is present in both, without what couples them
+    score: np.ndarray  # distance from the mean of present events, in standard deviations
+
+
+def _factors(mean: np.ndarray, sd: np.ndarray, probit: np.ndarray, correlation: np.ndarray) -> _Factors:
+    """Of probits (…) under means and sds (2, …) by state.
+
+    Of two Gaussians the wider one wins on both sides, and so very low evidence would speak for presence. Evidence below
+    the point where the ratio of densities turns, or where it is exp(−STRONGEST), counts as if it were there.
+    """
+    gap, wide = mean[1] - mean[0], sd[1] ** 2
+    square = (1 / sd[0] ** 2 - 1 / wide) / 2  # the logarithm of the ratio is square·x² + slope·x + level, x from absent
+    slope, level = gap / wide, np.log(sd[0] / sd[1]) - gap**2 / wide / 2
+    root = np.sqrt(np.maximum(slope**2 - 4 * square * (level + STRONGEST), 0))
+    with np.errstate(divide="ignore"):
+        lowest = np.maximum(-2 * (level + STRONGEST) / (slope + root), -slope / (2 * square))
+    x = np.maximum(probit - mean[0], lowest)
+    score = (x - gap) / sd[1]
+    alone = (square * x + slope) * x + level
+    return _Factors(np.exp(alone), np.exp(alone - score**2 * (correlation**2 / (1 - correlation**2) / 2)), score)
+
+
+def _joint(
+    weights: np.ndarray, audio: _Factors, visual: _Factors, correlation: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The density of each pattern, times its weight (3, …), relative to that of two absent events."""
+    coupling = np.exp(audio.score * visual.score * (correlation / (1 - correlation**2)))
+    both = weights[0] / np.sqrt(1 - correlation**2) * (audio.both * visual.both) * coupling
+    return both, weights[1] * audio.alone, weights[2] * visual.alone
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The cells that hold labels: how many, and the place of their rows and columns among those of all categories."""
+
+    count: np.ndarray  # float64 (K,)
+    category: np.ndarray  # (K,)
+    row: np.ndarray  # (K,): of the audio bin, in (C, S)
+    column: np.ndarray  # (K,): of the visual bin, in (C, S)
+    labels: np.ndarray  # float64 (2, C, S): by modality and bin
+
+    @classmethod
+    def of(cls, cells: np.ndarray) -> _Cells:
+        row, visual = np.divmod(np.flatnonzero(cells), STEPS)
+        category = row // STEPS
+        labels = np.stack([cells.sum(2), cells.sum(1)]).astype(np.float64)
+        return cls(cells[cells > 0].astype(np.float64), category, row, category * STEPS + visual, labels)
+
+
+def _start(cells: np.ndarray) -> Mixture:
+    categories = len(cells)
+    mean, sd = np.zeros((2, 2, categories)), np.ones((2, 2, categories))
+    for modality in range(2):
+        reached = cells.sum(2 - modality).cumsum(1) >= START_QUANTILE * cells.sum((1, 2))[:, None]
+        mean[modality, 1] = np.maximum(_MIDDLES[reached.argmax(1)], GAP)
+        sd[modality, 1] = np.maximum(mean[modality, 1] / 2, 1)
+    return Mixture(np.tile(START_WEIGHTS, (categories, 1)), mean, sd, np.zeros(()))
+
+
+def _improved(cells: _Cells, mixture: Mixture) -> Mixture:
+    """One step of expectation and maximisation."""
+    table = [
+        _factors(mixture.mean[m][:, :, None], mixture.sd[m][:, :, None], _MIDDLES, mixture.correlation)
+        for m in range(2)
+    ]  # (C, S)
+    audio, visual = (
+        _Factors(*(getattr(part, field.name).ravel()[place] for field in fields(_Factors)))
+        for part, place in zip(table, (cells.row, cells.column), strict=True)
+    )  # (K,)
+    joint = _joint(mixture.weights.T[:, cells.category], audio, visual, mixture.correlation)
+    share = cells.count / sum(joint)
+    both, audio_only, visual_only = (part * share for part in joint)
+
+    shape = cells.labels.shape[1:]
+    heard, seen = (
+        np.bincount(place, both + part, cells.labels[0].size).reshape(shape)
+        for place, part in ((cells.row, audio_only), (cells.column, visual_only))
+    )
+    in_both = np.bincount(cells.category, both, shape[0])
+    patterns = np.stack([in_both, heard.sum(1) - in_both, seen.sum(1) - in_both], axis=1)
+    # Sums, not products of matrices, whose bits may depend on the number of threads.
+    squares = (both * (audio.score**2 + visual.score**2)).sum() / 2
+    correlation = (both * audio.score * visual.score).sum() / max(squares, _LEAST)
+    mean, sd = _gaussians(np.stack([heard, seen]), cells.labels)
+    return Mixture(_weights(patterns), mean, sd, np.clip(correlation, 0, LARGEST_CORRELATION))
+
+
+def _weights(patterns: np.ndarray) -> np.ndarray:
+    """Shares of the patterns, from so many labels of each (C, 3)."""
+    labels = patterns.sum(1, keepdims=True)
+    votes = patterns * (np.minimum(labels, MOST_VOTES) / np.maximum(labels, _LEAST))
+    shared = votes.sum(0) / votes.sum()
+    return (patterns + PATTERN_COUNT * shared) / (labels + PATTERN_COUNT)
+
+
+def _gaussians(present: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means and sds (2, 2, C), from the labels (2, C, S) by modality and bin, and so many of them present."""
+    absent = np.maximum(labels - present, 0)
+    counts, sums = (np.stack([part(absent), part(present)]) for part in (_count, _sum))  # by state
+    votes = np.minimum(counts, MOST_VOTES)
+    own = votes / np.maximum(counts, _LEAST)  # what a label counts in what all share
+    absent_votes = votes[0].sum() + ANCHOR_COUNT
+    present_votes = np.maximum(votes[1].sum(1, keepdims=True), _LEAST)
+
+    absent_mean = (sums[0] + ABSENT_COUNT * (own[0] * sums[0]).sum() / absent_votes) / (counts[0] + ABSENT_COUNT)
+    shared = (own[1] * sums[1]).sum(1, keepdims=True) / present_votes
+    present_mean = (sums[1] + PRESENT_COUNT * shared) / (counts[1] + PRESENT_COUNT)
+    mean = np.stack([absent_mean, np.maximum(present_mean, absent_mean + GAP)])
+
+    squares = np.stack([_squares(absent, mean[0]), _squares(present, mean[1])])
+    anchored = ((own[0] * squares[0]).sum() + ANCHOR_COUNT) / absent_votes
+    narrow = (squares[0] + ABSENT_COUNT * anchored) / (counts[0] + ABSENT_COUNT)
+    shared = (own[1] * squares[1]).sum(1, keepdims=True) / present_votes
+    wide = (squares[1] + PRESENT_SD_COUNT * shared) / (counts[1] + PRESENT_SD_COUNT)
+    narrow = np.maximum(narrow, SMALLEST_SD**2)
+    sd = np.sqrt(np.stack([narrow, np.maximum(wide, narrow)]))
+    return mean.swapaxes(0, 1), sd.swapaxes(0, 1)
+
+
+def _count(labels: np.ndarray) -> np.ndarray:
+    """How many labels (2, C, S) there are: (2, C)."""
+    return labels.sum(2)
+
+
+def _sum(labels: np.ndarray) -> np.ndarray:
+    """The sums of their probits: (2, C)."""
+    return (labels * _MIDDLES).sum(2)
+
+
+def _squares(labels: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """The sums of their squared distances from a mean (2, C): (2, C)."""
+    return (labels * (_MIDDLES - mean[:, :, None]) ** 2).sum(2)
