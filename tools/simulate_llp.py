@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from jomold_dist.data.lfav_labels import read_lfav
-from jomold_dist.data.vggsounder_labels import read_vggsounder
 from packing import SEGMENTS, Packing, labelled_splits, labels_digest, option_problems, packing_parser, run_packer
 
 from jomold_dist.command_line import command
 from jomold_dist.data.annotations import Annotations, SplitLabels, read_annotations
 from jomold_dist.data.features import feature_specs
+from jomold_dist.data.lfav_labels import read_lfav
+from jomold_dist.data.vggsounder_labels import read_vggsounder
 from jomold_dist.data.writing import SplitSource, Video
 from jomold_dist.errors import DataError, UserError, raise_together
 from jomold_dist.places import local_path
@@ -228,6 +228,9 @@ def planned_splits(options: argparse.Namespace) -> list[SplitPlan]:
             f"{options.annotations} has other categories than the scenario {options.scenario}; take the label files as "
             "they were published"
         )
+    empty = [name for name, split in annotations.splits.items() if len(split) == 0]
+    if empty:
+        raise DataError(f"{options.annotations} has no videos for the split {' and '.join(empty)}")
     return [
         SplitPlan(name, len(split), int(split.labels.sum(axis=1).max()), split)
         for name, split in labelled_splits(annotations).items()
