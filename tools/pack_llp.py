@@ -17,7 +17,7 @@ import numpy as np
 from packing import SEGMENTS, Packing, labelled_splits, labels_digest, option_problems, packing_parser, run_packer
 
 from jomold_dist.command_line import command
-from jomold_dist.data.annotations import SplitLabels
+from jomold_dist.data.annotations import SplitLabels, read_annotations
 from jomold_dist.data.features import (
     check_features,
     feature_path,
@@ -52,7 +52,10 @@ def parse_options() -> argparse.Namespace:
 def plan(options: argparse.Namespace) -> Packing:
     """Validates everything that can be checked before features are read."""
     raise_together(option_problems(options))
-    splits = unlabelled_split(options.features) if options.unlabelled else labelled_splits(options.annotations)
+    if options.unlabelled:
+        splits = unlabelled_split(options.features)
+    else:
+        splits = labelled_splits(read_annotations(options.annotations, LLP_CATEGORIES, SEGMENTS))
     widths = check_features(options.features, [key for split in splits.values() for key in split.keys], SEGMENTS)
     if warning := swapped_widths(widths):
         print(f"warning: {warning}")

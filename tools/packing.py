@@ -19,7 +19,7 @@ import numpy as np
 from watching import progress
 
 from jomold_dist.command_line import command_parser
-from jomold_dist.data.annotations import SplitLabels, read_annotations
+from jomold_dist.data.annotations import Annotations, SplitLabels
 from jomold_dist.data.encoding import BadVideosError
 from jomold_dist.data.manifest import DTYPES, FeatureSpec, Manifest
 from jomold_dist.data.repairing import repair_shards
@@ -27,7 +27,7 @@ from jomold_dist.data.source import read_manifest
 from jomold_dist.data.writing import DatasetWriter, SplitSource
 from jomold_dist.errors import PREEMPTED, SUCCESS, DataError, raise_together
 from jomold_dist.files import writing
-from jomold_dist.labels import LLP_CATEGORIES, CategorySet
+from jomold_dist.labels import CategorySet
 from jomold_dist.places import local_path
 from jomold_dist.reading import regular_file
 
@@ -177,21 +177,21 @@ def is_whole_zip(path: Path) -> bool:
         return False
 
 
-def labelled_splits(folder: Path) -> dict[str, SplitLabels]:
+def labelled_splits(annotations: Annotations) -> dict[str, SplitLabels]:
     """The splits of a folder of label files; their harmless defects are printed."""
-    annotations = read_annotations(folder, LLP_CATEGORIES, SEGMENTS)
     for finding in annotations.findings:
         print(f"passed over: {finding}")
     return annotations.splits
 
 
 def labels_digest(splits: dict[str, SplitLabels]) -> str:
-    """Stands for all keys and labels of the splits, weak and dense, in their order."""
+    """Stands for all keys and labels of the splits, weak, dense, and heard or seen, in their order."""
     digest = hashlib.sha256()
     for name, split in splits.items():
         digest.update(repr((name, split.keys, None if split.dense is None else split.dense.shape)).encode())
         digest.update(np.packbits(split.labels).tobytes())
         digest.update(b"" if split.dense is None else np.packbits(split.dense).tobytes())
+        digest.update(b"" if split.present is None else np.packbits(split.present).tobytes())
     return digest.hexdigest()
 
 

@@ -1,16 +1,16 @@
-"""Simulate a data set like LLP, with the hidden truth that real data do not have.
+"""Simulate a data set like LLP, LFAV or VGGSounder, with the hidden truth that real data seldom have.
 
-Labels come from LLP's statistics, which ship with the package, or, with --annotations, from the published label files:
-then all their videos, with their own keys and with the real dense labels in val and test. What of its labels a video
-really shows and sounds, and when, is drawn from the statistics (with --annotations in train alone). Features are
-synthesised from that.
+Labels come from the data set's statistics, which ship with the package, or, with --annotations, from its published
+label files: then all their videos, with their own keys, and whatever truth the files have. What of its labels a video
+really shows and sounds, and when, is drawn from the statistics where the files do not tell. Features are synthesised
+from that.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,10 +18,12 @@ import numpy as np
 from packing import SEGMENTS, Packing, labelled_splits, labels_digest, option_problems, packing_parser, run_packer
 
 from jomold_dist.command_line import command
-from jomold_dist.data.annotations import SplitLabels
+from jomold_dist.data.annotations import Annotations, SplitLabels, read_annotations
 from jomold_dist.data.features import feature_specs
+from jomold_dist.data.lfav_labels import read_lfav
+from jomold_dist.data.vggsounder_labels import read_vggsounder
 from jomold_dist.data.writing import SplitSource, Video
-from jomold_dist.errors import UserError, raise_together
+from jomold_dist.errors import DataError, UserError, raise_together
 from jomold_dist.places import local_path
 from jomold_dist.simulation import (
     DIFFICULTIES,
@@ -41,17 +43,39 @@ HIDDEN = "train"  # the split whose truth is not in its shards
 TRUTH = f"truth/{HIDDEN}.npz"
 
 
+@dataclass(frozen=True)
+class LabelFiles:
+    """How a scenario's published label files are read, and what of a set with them is simulated and what is real."""
+
+    read: Callable[[Path], Annotations]
+    origins: str
+
+
+LABEL_FILES = {
+    "llp": LabelFiles(
+        read_annotations,
+        "all features and the truth of train; real: labels, keys, and the dense labels of val and test",
+    ),
+    "lfav": LabelFiles(
+        read_lfav,
+        "all features, and when events of train are heard and seen; real: labels, keys, which labels are heard and "
+        "seen, and the dense labels of val and test",
+    ),
+    "vggsounder": LabelFiles(
+        read_vggsounder,
+        "all features, and when events are heard and seen; real: labels, keys, and which labels are heard and seen",
+    ),
+}
+
+
 @command
 def main() -> int:
     options = parse_options()
     world = f"simulated (scenario {options.scenario}, difficulty {options.difficulty}, seed {options.seed})"
-    if options.annotations is None:
-        closing = f"{world}: labels, dense labels and all features"
-    else:
-        closing = (
-            f"{world}: all features and the truth of train; real: labels, keys, and the dense labels of val and test"
-        )
-    return run_packer(options, plan, f"hidden truth of {HIDDEN}: {TRUTH}\n{closing}")
+    origins = "labels, dense labels and all features"
+    if options.annotations is not None and options.scenario in LABEL_FILES:
+        origins = LABEL_FILES[options.scenario].origins
+    return run_packer(options, plan, f"hidden truth of {HIDDEN}: {TRUTH}\n{world}: {origins}")
 
 
 def parse_options() -> argparse.Namespace:
@@ -63,7 +87,12 @@ def parse_options() -> argparse.Namespace:
         help=f"videos of the training split (default: {DEFAULT_VIDEOS}); val and test have the share that they have in "
         "the scenario's data set (LLP: 0.0649 N and 0.12 N), but at least 200 and 400, and never more than N",
     )
-    parser.add_argument("--annotations", type=local_path, metavar="DIR", help="folder of the label files AVVP_*.csv")
+    parser.add_argument(
+        "--annotations",
+        type=local_path,
+        metavar="DIR",
+        help="folder of the label files of LLP or of the scenario's data set, as they were published",
+    )
     parser.add_argument(
         "--scenario",
         default="llp",
@@ -135,10 +164,11 @@ class SimulatedVideos:
             count = min(CHUNK, part.stop - first)
             own = slice(first, first + count)
             labels = self._labels.labels(name, first, count) if given is None else given.labels[own]
-            if given is None or given.dense is None:
-                dense = self._labels.truth(name, first, labels)
-            else:
+            if given is not None and given.dense is not None:
                 dense = given.dense[own]
+            else:
+                present = None if given is None or given.present is None else given.present[own]
+                dense = self._labels.truth(name, first, labels, present)
             yield first, self.split.keys(first, count), labels, dense
 
 
@@ -192,9 +222,18 @@ def planned_splits(options: argparse.Namespace) -> list[SplitPlan]:
         train = DEFAULT_VIDEOS if options.videos is None else options.videos
         videos = {split: scenario.evaluation_videos(split, train) for split in ("val", "test")} | {"train": train}
         return [SplitPlan(name, videos[name], scenario.max_labels, None) for name in SPLITS]
-    given = labelled_splits(options.annotations)
+    annotations = LABEL_FILES[options.scenario].read(options.annotations)
+    if annotations.categories != find_scenario(options.scenario).categories:
+        raise DataError(
+            f"{options.annotations} has other categories than the scenario {options.scenario}; take the label files as "
+            "they were published"
+        )
+    empty = [name for name, split in annotations.splits.items() if len(split) == 0]
+    if empty:
+        raise DataError(f"{options.annotations} has no videos for the split {' and '.join(empty)}")
     return [
-        SplitPlan(name, len(given[name]), int(given[name].labels.sum(axis=1).max()), given[name]) for name in SPLITS
+        SplitPlan(name, len(split), int(split.labels.sum(axis=1).max()), split)
+        for name, split in labelled_splits(annotations).items()
     ]
 
 

@@ -99,7 +99,7 @@ class SplitInfo:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The whole data set. `simulated` holds scenario and seed of a simulated set and is None for real data."""
+    """The whole data set. `simulated` tells the world and seed of a simulated set and is None for real data."""
 
     name: str
     segments: int

@@ -129,9 +129,8 @@ def tags_of_data(manifest: Manifest) -> dict[str, str]:
         "jomold_dist": version("jomold_dist"),
     }
     if manifest.simulated is not None:
-        scenario = str(manifest.simulated.get("scenario", "yes"))
-        tags["simulated"] = scenario
-        tags["mlflow.note.content"] = f"Simulated data (scenario {scenario}): these are not results on real videos."
+        tags["simulated"] = str(manifest.simulated.get("scenario", "yes"))
+        tags["mlflow.note.content"] = f"Simulated data ({manifest.name}): these are not results on real videos."
     return tags
 
 

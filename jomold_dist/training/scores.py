@@ -29,7 +29,7 @@ class ScoredData:
         return cls(manifest.name, manifest.digest, manifest.simulated is not None)
 
     def title(self, split: str) -> str:
-        """A split of it, as titles say it; the name of a simulated set tells its scenario."""
+        """A split of it, as titles say it; the name of a simulated set tells its world."""
         return f"{split} of {self.name}" + (", simulated data" if self.simulated else "")
 
 

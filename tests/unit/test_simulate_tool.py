@@ -113,6 +113,65 @@ def test_the_same_seed_gives_the_same_bytes_and_fewer_videos_the_first_of_them(s
         np.testing.assert_array_equal(part.labels(), whole.labels()[:31])
 
 
+def run(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, out: Path, *options: str) -> Manifest:
+    """The tool in this process; the manifest of what it writes."""
+    monkeypatch.setattr(sys, "argv", ["simulate_llp.py", "--out", str(out), *options])
+    assert tool.main() == 0
+    return read_manifest(out)
+
+
+@pytest.mark.parametrize(("scenario", "categories"), [("lfav", 35), ("vggsounder", 309)])
+def test_other_scenarios_bring_their_categories(
+    tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scenario: str, categories: int
+) -> None:
+    out, options = tmp_path / "out", ("--scenario", scenario, "--videos", "20", "--videos-per-shard", "15")
+    manifest = run(tool, monkeypatch, out, *options)
+    assert manifest.name == f"simulated-{scenario}"
+    assert manifest.simulated == {"scenario": scenario, "seed": 0, "labels": "statistics"}
+    assert len(manifest.categories) == categories
+    assert verify_shards(out, manifest) == []
+    view = records(out, manifest, "train")
+    truth = np.load(out / "truth" / "train.npz", allow_pickle=False)["dense"]
+    assert truth.shape == (20, 2, categories, 10)
+    np.testing.assert_array_equal(truth.any(axis=(1, 3)), view.labels())  # nobody labels there what is nowhere
+    np.testing.assert_array_equal(view.labels(), LabelWorld(scenario, 0).labels("train", 0, 20))
+    whole = contents(out)
+    (out / "val" / "shard-000001.tar").unlink()
+    run(tool, monkeypatch, out, *options, "--repair")
+    assert contents(out) == whole
+
+
+def test_a_hard_set_tells_its_difficulty_and_differs_in_its_features_alone(
+    tool: ModuleType, small: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = ("--videos", "60", "--seed", "4", "--videos-per-shard", "25")
+    hard = run(tool, monkeypatch, tmp_path / "hard", *options, "--difficulty", "hard")
+    easy = read_manifest(small)
+    assert (hard.name, easy.name) == ("simulated-llp-hard", "simulated-llp")
+    assert hard.simulated == {**easy.simulated, "difficulty": {"audio": 0.6, "visual": 0.4}}
+    assert (tmp_path / "hard" / "truth" / "train.npz").read_bytes() == (small / "truth" / "train.npz").read_bytes()
+    ours, theirs = records(tmp_path / "hard", hard, "val"), records(small, easy, "val")
+    np.testing.assert_array_equal(ours.dense(), theirs.dense())
+    for name in easy.features:
+        assert ours.feature(name).mean() < theirs.feature(name).mean()
+    as_factors = run(tool, monkeypatch, tmp_path / "factors", *options, "--difficulty", "0.6,0.4")
+    assert as_factors.digest == hard.digest
+    as_easy = run(tool, monkeypatch, tmp_path / "easy", *options, "--difficulty", "1,1")
+    assert as_easy.digest == easy.digest
+
+
+def test_finished_shards_of_another_difficulty_are_not_taken(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, options = tmp_path / "out", ("--videos", "60", "--videos-per-shard", "25")
+    assert stop_after_a_shard(out, signal.SIGKILL, *options).returncode == -signal.SIGKILL
+    monkeypatch.setattr(sys, "argv", ["simulate_llp.py", "--out", str(out), *options, "--difficulty", "hard"])
+    assert tool.main() == 2
+    error = capsys.readouterr().err
+    assert "simulated" in error
+    assert "--restart" in error
+
+
 def test_kept_frames_average_to_the_pooled_ones(small: Path, tmp_path: Path) -> None:
     out = tmp_path / "kept"
     assert simulate(out, "--videos", "3", "--seed", "4", "--keep-frames", "--dtype", "float32").returncode == 0
@@ -214,7 +273,12 @@ def test_annotations_bring_their_labels_keys_and_dense_labels(tmp_path: Path) ->
         (["--seed", "-1"], "--seed must be at least 0"),
         (["--videos-per-shard", "0"], "--videos-per-shard must be at least 1"),
         (["--scenario", "lpl"], "unknown scenario 'lpl' (did you mean 'llp'?)"),
+        (["--difficulty", "hrad"], "unknown difficulty 'hrad' (did you mean 'hard'?)"),
+        (["--difficulty", "0.5"], "two factors on the signals of audio and visual"),
+        (["--difficulty=-1,1"], "must be from 0 to 10"),
         (["--annotations", "nowhere"], "nowhere does not exist"),
+        (["--annotations", "nowhere", "--scenario", "lfav"], "it must hold train_weakly.csv"),
+        (["--annotations", "nowhere", "--scenario", "vggsounder"], "it must hold classes.csv"),
         (["--annotations", "nowhere", "--videos", "5"], "exclude each other"),
         (["--annotations", "nowhere", "--scenario", "speech-neutral"], "the real dense labels of val and test"),
     ],
@@ -238,10 +302,10 @@ def test_bad_input_is_one_message_and_writes_nothing(
 
 
 def test_several_problems_are_named_together(tmp_path: Path) -> None:
-    done = simulate(tmp_path / "out", "--videos", "0", "--seed", "-1", "--scenario", "lpl")
+    done = simulate(tmp_path / "out", "--videos", "0", "--seed", "-1", "--scenario", "lpl", "--difficulty", "x")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    for part in ("3 problems", "--videos", "--seed", "unknown scenario"):
+    for part in ("4 problems", "--videos", "--seed", "unknown scenario", "unknown difficulty"):
         assert part in done.stderr
 
 

@@ -1,0 +1,165 @@
+"""tools/simulate_llp.py with the label files of LFAV and VGGSounder: what is real stays real."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from itertools import count
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.records import RecordView
+from jomold_dist.data.shards import ShardReader, verify_shards
+from jomold_dist.data.source import read_manifest
+from jomold_dist.data.vggsounder_labels import split_of
+from jomold_dist.simulation import find_scenario
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="module")
+def tool() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("simulate_llp", ROOT / "tools" / "simulate_llp.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def set_options(monkeypatch: pytest.MonkeyPatch, scenario: str, annotations: Path, out: Path) -> None:
+    words = ["simulate_llp.py", "--scenario", scenario, "--annotations", str(annotations), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", words)
+
+
+def records(folder: Path, manifest: Manifest, split: str) -> RecordView:
+    info = manifest.split(split)
+    with ShardReader(folder, manifest, split) as reader:
+        parts = [reader.read(i, 0, shard.videos) for i, shard in enumerate(info.shards)]
+    return RecordView(np.concatenate(parts), manifest, info)
+
+
+def tabular(path: Path, header: str, *rows: str) -> None:
+    path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+
+
+def write_lfav(folder: Path) -> Path:
+    """One video a split that barks and is seen to be a car, and in train one that only sounds; a length of 40 s."""
+    folder.mkdir()
+    union = {"train": "train_weakly.csv", "val": "val_weak_av.csv", "test": "test_weak_av.csv"}
+    for split, name in union.items():
+        key = split.ljust(11, "_")
+        more = {"union": ["silent_____\tspeech"], "audio": ["silent_____\tspeech"], "visual": ["silent_____\tsilent"]}
+        if split != "train":
+            more = {part: [] for part in more}
+        tabular(folder / name, "filename\tevent_labels", f"{key}\tdog,car", *more["union"])
+        tabular(folder / f"{split}_audio_weakly.csv", "filename\tevent_labels", f"{key}\tdog", *more["audio"])
+        tabular(folder / f"{split}_visual_weakly.csv", "filename\tevent_labels", f"{key}\tcar", *more["visual"])
+        if split != "train":
+            header = "filename\tonset\toffset\tevent_labels"
+            tabular(folder / f"{split}_audio.csv", header, f"{key}\t8\t20\tdog")
+            tabular(folder / f"{split}_visual.csv", header, f"{key}\t0\t40\tcar")
+    return folder
+
+
+def test_lfav_brings_what_is_heard_and_seen_and_the_dense_labels(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    set_options(monkeypatch, "lfav", write_lfav(tmp_path / "labels"), out)
+    assert tool.main() == 0
+    assert "real: labels, keys, which labels are heard and seen, and the dense labels of val" in capsys.readouterr().out
+    manifest = read_manifest(out)
+    assert manifest.simulated == {"scenario": "lfav", "seed": 0, "labels": "annotations"}
+    dog, car, speech = (manifest.categories.index(name) for name in ("dog", "car", "speech"))
+    view = records(out, manifest, "train")
+    assert view.keys() == ["train______", "silent_____"]
+    assert [np.flatnonzero(row).tolist() for row in view.labels()] == [[car, dog], [speech]]
+    present = np.load(out / "truth" / "train.npz", allow_pickle=False)["dense"].any(axis=-1)
+    assert np.argwhere(present).tolist() == [[0, 0, dog], [0, 1, car], [1, 0, speech]]
+    dense = records(out, manifest, "test").dense()[0]
+    assert dense[0, dog].tolist() == [0, 0, 1, 1, 1, 0, 0, 0, 0, 0]  # seconds 8 to 20 of 40
+    assert dense[1, car].all()
+    assert dense.sum() == 13
+    assert verify_shards(out, manifest) == []
+
+
+def write_vggsounder(folder: Path, splits: tuple[str, ...] = ("train", "val", "test")) -> Path:
+    """Two clips of one id in each of the splits: the first category is heard, the second seen, the third both."""
+    folder.mkdir()
+    names = find_scenario("vggsounder").categories.names
+    tabular(folder / "classes.csv", "index,mid,display_name", *(f'{i},m{i},"{n}"' for i, n in enumerate(names)))
+    keys = {
+        split: next(k for k in (f"clip{n:07d}" for n in count()) if split_of(f"{k}_000010") == split)
+        for split in splits
+    }
+    rows = [
+        f'{key}_{start:06d},"{names[category]}",{modality},False,False,False'
+        for key in keys.values()
+        for start in (10, 200)
+        for category, modality in enumerate(("A", "V", "AV"))
+    ]
+    header = "video_id,label,modality,background_music,static_image,voice_over"
+    tabular(folder / "vggsounder.csv", header, *rows)
+    return folder
+
+
+def test_vggsounder_brings_its_tags_and_the_times_are_drawn(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    set_options(monkeypatch, "vggsounder", write_vggsounder(tmp_path / "labels"), out)
+    assert tool.main() == 0
+    assert "when events are heard and seen; real: labels, keys, and which labels" in capsys.readouterr().out
+    manifest = read_manifest(out)
+    for split in ("train", "val", "test"):
+        view = records(out, manifest, split)
+        assert [(len(key), split_of(key)) for key in view.keys()] == [(18, split)] * 2  # noqa: SIM118 - its own method
+        hidden = split == "train"
+        dense = np.load(out / "truth" / "train.npz", allow_pickle=False)["dense"] if hidden else view.dense()
+        wanted = [[0, 0, 0], [0, 0, 2], [0, 1, 1], [0, 1, 2]]
+        assert np.argwhere(dense.any(axis=-1)).tolist() == wanted + [[1, *rest] for _, *rest in wanted]
+        assert (dense[0] != dense[1]).any()
+    assert verify_shards(out, manifest) == []
+
+
+@pytest.mark.parametrize("damage", ["no videos for the split val and test", "other categories"])
+def test_label_files_that_make_no_set_are_refused(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    folder = write_vggsounder(tmp_path / "labels", ("train",))
+    if damage == "other categories":
+        with (folder / "classes.csv").open("a", encoding="utf-8") as file:
+            file.write("309,m309,singing in the rain\n")
+    set_options(monkeypatch, "vggsounder", folder, tmp_path / "out")
+    assert tool.main() == 2
+    assert damage in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["labels"]
+
+
+@pytest.mark.skipif(
+    not (SHARED / "lfav" / "train_weakly.csv").is_file(), reason="no real label files in ../shared/lfav"
+)
+def test_the_real_lfav_has_the_published_audio_and_visual_labels_as_truth(
+    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_options(monkeypatch, "lfav", SHARED / "lfav", tmp_path / "out")
+    packing = tool.plan(tool.parse_options())
+    path = tmp_path / "train.npz"
+    packing.beside["truth/train.npz"](path)
+    truth = np.load(path, allow_pickle=False)
+    published = {}
+    for modality in ("audio", "visual"):
+        lines = (SHARED / "lfav" / f"train_{modality}_weakly.csv").read_text(encoding="utf-8").splitlines()[1:]
+        fields = [line.replace("\t", ",").split(",") for line in lines]  # some labels are parted by tabs
+        published[modality] = {key: set(labels) for key, *labels in fields}
+    names = packing.categories.names
+    for key, dense in zip(truth["keys"].tolist(), truth["dense"], strict=True):
+        for modality, present in zip(("audio", "visual"), dense.any(axis=-1), strict=True):
+            assert {names[c] for c in np.flatnonzero(present)} == published[modality][key] & set(names), (key, modality)
