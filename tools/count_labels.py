@@ -94,7 +94,9 @@ def event_figures(dense: np.ndarray) -> dict[str, Any]:
     """Of an event, which is a category in one modality of a video: mean segments and intervals per modality and
     category, and histograms over all categories; from dense labels (N, 2, C, T). A category without any event has the
     means of all."""
-    segments, intervals, histograms = [], [], []
+    segments: list[list[float]] = []
+    intervals: list[list[float]] = []
+    histograms = []
     for modality in range(2):
         truth = dense[:, modality].astype(bool)  # (N, C, T)
         runs = event_runs(truth)

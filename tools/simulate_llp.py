@@ -12,7 +12,6 @@ import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from packing import SEGMENTS, Packing, labelled_splits, labels_digest, option_problems, packing_parser, run_packer
@@ -20,6 +19,7 @@ from packing import SEGMENTS, Packing, labelled_splits, labels_digest, option_pr
 from jomold_dist.command_line import command
 from jomold_dist.data.annotations import SplitLabels
 from jomold_dist.data.features import feature_specs
+from jomold_dist.data.truth import truth_name
 from jomold_dist.data.writing import SplitSource, Video
 from jomold_dist.errors import raise_together
 from jomold_dist.labels import LLP_CATEGORIES
@@ -38,7 +38,6 @@ DEFAULT_VIDEOS = 2000
 MOST_VIDEOS = 10_000_000  # the number in a key has seven digits
 CHUNK = 100  # videos synthesised at a time; decides memory and speed, not the data
 HIDDEN = "train"  # the split whose truth is not in its shards
-TRUTH = f"truth/{HIDDEN}.npz"
 
 
 @command
@@ -51,7 +50,7 @@ def main() -> int:
         closing = (
             f"{world}: all features and the truth of train; real: labels, keys, and the dense labels of val and test"
         )
-    return run_packer(options, plan, f"hidden truth of {HIDDEN}: {TRUTH}\n{closing}")
+    return run_packer(options, plan, f"hidden truth of {HIDDEN}: {truth_name(HIDDEN)}\n{closing}")
 
 
 def parse_options() -> argparse.Namespace:
@@ -117,12 +116,10 @@ class SimulatedVideos:
                 own = {name: array[i] for name, array in stored.items()}
                 yield Video(key, own, tuple(np.flatnonzero(labels[i]).tolist()), None if hidden else dense[i])
 
-    def write_truth(self, path: Path) -> None:
-        """The whole split's hidden truth as .npz: keys and dense uint8 (n, 2, C, T)."""
-        chunks = [(keys, dense) for _, keys, _, dense in self._truths(slice(0, len(self)))]
-        keys = np.array([key for keys, _ in chunks for key in keys])
-        with path.open("wb") as file:
-            np.savez_compressed(file, keys=keys, dense=np.concatenate([dense for _, dense in chunks]))
+    def truth(self) -> tuple[list[str], np.ndarray]:
+        """The whole split's hidden truth: keys, and which labels are really heard and seen, bool (n, 2, C)."""
+        chunks = [(keys, dense.any(axis=3)) for _, keys, _, dense in self._truths(slice(0, len(self)))]
+        return [key for keys, _ in chunks for key in keys], np.concatenate([present for _, present in chunks])
 
     def _truths(self, part: slice) -> Iterator[tuple[int, list[str], np.ndarray, np.ndarray]]:
         """Of some videos at a time: the first one's number, keys, labels bool (n, C), truth uint8 (n, 2, C, T)."""
@@ -156,7 +153,7 @@ def plan(options: argparse.Namespace) -> Packing:
             "seed": options.seed,
             "labels": "annotations" if given else "statistics",
         },
-        beside={TRUTH: videos[HIDDEN].write_truth},
+        truths={HIDDEN: videos[HIDDEN].truth},
     )
 
 

@@ -71,15 +71,18 @@ class TableReport:
     def finding(self, rows: Sequence[tuple[int, str]], what: str) -> None:
         """A kind of harmless defect: `rows` holds line and video of every row that has it; none, no finding."""
         if rows:
+            lines_of: dict[str, list[int]] = {}
+            for line, name in rows:
+                lines_of.setdefault(name, []).append(line)
             count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
-            where = some_of(f"{name} (line {line})" for line, name in rows)
+            where = some_of(f"{name} ({_place(lines)})" for name, lines in lines_of.items())
             self.findings.append(f"{self.path.name}: {count} {what}: {where}")
 
     def problems(self) -> list[str]:
         """A message for each problem: file, lines, what."""
         found = []
         for what, lines in self._lines.items():
-            where = f", line{'s' if len(lines) > 1 else ''} {some_of(lines)}" if lines else ""
+            where = f", {_place(lines)}" if lines else ""
             first = "the first: " if len(lines) > 1 else ""
             value = f" ({first}{self._seen[what][:100]!r})" if what in self._seen else ""
             found.append(f"{self.path}{where}: {what}{value}")
@@ -120,6 +123,10 @@ def some_of(values: Iterable[object]) -> str:
     texts = [str(v) for v in values]
     more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
     return ", ".join(texts[:_SHOWN]) + more
+
+
+def _place(lines: Sequence[int]) -> str:
+    return f"line{'s' if len(lines) > 1 else ''} {some_of(lines)}"
 
 
 def _read(report: TableReport) -> str:

@@ -50,7 +50,7 @@ def read_vggsounder(folder: Path) -> Annotations:
     for split in SPLITS:
         keys = tuple(sorted(key for key in present if split_of(key) == split))
         held = np.array([present[key] for key in keys], dtype=bool).reshape(len(keys), 2, len(categories))
-        splits[split] = SplitLabels(keys, keys, held.any(axis=1), None, held)
+        splits[split] = SplitLabels(keys, keys, np.asarray(held.any(axis=1)), None, held)
     return Annotations(categories, 10, splits, tuple(report.findings))
 
 

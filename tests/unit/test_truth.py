@@ -1,4 +1,4 @@
-"""The hidden truth of simulated data, which may come from anybody: one message for any damage, and no bomb goes off."""
+"""The truth of a split, which may come from anybody: one message for any damage, and no bomb goes off."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def simulated(tmp_path: Path) -> tuple[Path, Manifest]:
     (tmp_path / "set" / "truth").mkdir()
     with (tmp_path / "set" / truth_name("train")).open("wb") as file:
         keys = np.array([f"video-{n}" for n in range(17)])
-        np.savez_compressed(file, keys=keys, dense=np.random.default_rng(0).integers(0, 2, (17, 2, 5, 4), np.uint8))
+        np.savez_compressed(file, keys=keys, present=np.random.default_rng(0).integers(0, 2, (17, 2, 5), np.uint8))
     return tmp_path / "set", dataclasses.replace(manifest, simulated={"seed": 0})
 
 
@@ -72,20 +72,20 @@ def header(shape: tuple[int, ...], dtype: str) -> bytes:
     return file.getvalue()
 
 
-KEYS, DENSE = np.array([f"v{n}" for n in range(17)]), np.zeros((17, 2, 5, 4), np.uint8)
+KEYS, PRESENT = np.array([f"v{n}" for n in range(17)]), np.zeros((17, 2, 5), np.uint8)
 BAD_TRUTHS: dict[str, tuple[Callable[[], bytes], str]] = {
     "much more than its header says": (
-        lambda: npz(keys=npy(KEYS), dense=npy(DENSE) + bytes(300_000_000)), "dense does not have 680 bytes"
+        lambda: npz(keys=npy(KEYS), present=npy(PRESENT) + bytes(300_000_000)), "present does not have 170 bytes"
     ),
     "a header that asks for memory": (
-        lambda: npz(keys=npy(KEYS), dense=header((10**12, 2, 5, 4), "|u1")), "dense is uint8 of shape"
+        lambda: npz(keys=npy(KEYS), present=header((10**12, 2, 5), "|u1")), "present is uint8 of shape"
     ),
-    "long keys": (lambda: npz(keys=header((17,), "<U100000000"), dense=npy(DENSE)), "keys is <U100000000"),
-    "objects": (lambda: npz(keys=header((17,), "|O"), dense=npy(DENSE)), "keys is object"),
-    "foreign keys": (lambda: npz(keys=npy(np.array(["ü"] * 17)), dense=npy(DENSE)), "codec can't encode"),
-    "no keys": (lambda: npz(dense=npy(DENSE)), "keys.npy"),
-    "other values": (lambda: npz(keys=npy(KEYS), dense=npy(DENSE + 2)), "other values than 0 and 1"),
-    "of other videos": (lambda: npz(keys=npy(KEYS[:3]), dense=npy(DENSE[:3])), r"keys is <U3 of shape \(3,\)"),
+    "long keys": (lambda: npz(keys=header((17,), "<U100000000"), present=npy(PRESENT)), "keys is <U100000000"),
+    "objects": (lambda: npz(keys=header((17,), "|O"), present=npy(PRESENT)), "keys is object"),
+    "foreign keys": (lambda: npz(keys=npy(np.array(["ü"] * 17)), present=npy(PRESENT)), "codec can't encode"),
+    "no keys": (lambda: npz(present=npy(PRESENT)), "keys.npy"),
+    "other values": (lambda: npz(keys=npy(KEYS), present=npy(PRESENT + 2)), "other values than 0 and 1"),
+    "of other videos": (lambda: npz(keys=npy(KEYS[:3]), present=npy(PRESENT[:3])), r"keys is <U3 of shape \(3,\)"),
 }  # fmt: skip
 
 
@@ -114,4 +114,4 @@ def test_a_truth_that_is_larger_than_it_can_be(
 
 
 def test_the_limit_leaves_room_for_ten_million_videos() -> None:
-    assert truth.MOST_BYTES > 10_000_000 * (2 * 25 * 10 + 4 * 88)
+    assert truth.MOST_BYTES > 10_000_000 * (2 * 527 + 4 * 88)
