@@ -17,6 +17,7 @@ Legend: N videos, C categories, T segments.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -88,12 +89,15 @@ def read_lfav(folder: Path, segments: int = 10) -> Annotations:
         union = TableReport(folder / weak_file)
         of_modality = [TableReport(folder / f"{split}_{modality}_weakly.csv") for modality in MODALITIES]
         weak = parse_weak(union, LFAV_CATEGORIES)
-        present = np.stack([_present(report, union, weak) for report in of_modality], axis=1)
+        own = [_of_modality(report, union, weak) for report in of_modality]
         dense = None
         if split in DENSE_SPLITS:
             dense_reports = [TableReport(folder / f"{split}_{modality}.csv") for modality in MODALITIES]
             dense = _dense(dense_reports, union, weak.filenames, segments)
-            of_modality += dense_reports
+            reports += dense_reports
+            for rows, truth, report in zip(own, dense.swapaxes(0, 1), of_modality, strict=True):
+                report.finding(_with_any(rows, rows.labels & ~truth.any(axis=2)), "with a label that has no event")
+        present = np.stack([rows.labels for rows in own], axis=1)
         splits[split] = SplitLabels(weak.filenames, weak.filenames, weak.labels, dense, present)
         reports += [union, *of_modality]
     between = repeated_over_splits(folder, WEAK_FILES, {name: split.filenames for name, split in splits.items()})
@@ -102,20 +106,26 @@ def read_lfav(folder: Path, segments: int = 10) -> Annotations:
     return Annotations(LFAV_CATEGORIES, segments, splits, findings)
 
 
-def _present(report: TableReport, union: TableReport, weak: WeakRows) -> np.ndarray:
-    """Which of the videos' weak labels, bool (N, C), one modality's weak file has as well."""
+def _of_modality(report: TableReport, union: TableReport, weak: WeakRows) -> WeakRows:
+    """The rows of one modality's weak file in the order of the videos, with those labels that these have."""
     own = parse_weak(report, LFAV_CATEGORIES, _BESIDE)
+    nothing = replace(weak, labels=np.zeros_like(weak.labels))
     if not (report.sound and union.sound):
-        return np.zeros_like(weak.labels)
+        return nothing
     if strangers := sorted(set(own.filenames).symmetric_difference(weak.filenames)):
         report.problem(f"{len(strangers)} videos stand only here or only in {union.path.name}: {some_of(strangers)}")
-        return np.zeros_like(weak.labels)
+        return nothing
     number = {name: i for i, name in enumerate(own.filenames)}
     order = [number[name] for name in weak.filenames]
-    found = own.labels[order]
-    beyond = [(own.lines[order[i]], weak.filenames[i]) for i in np.flatnonzero((found & ~weak.labels).any(axis=1))]
+    found = WeakRows(tuple(own.lines[i] for i in order), weak.filenames, own.labels[order])
+    beyond = _with_any(found, found.labels & ~weak.labels)
     report.finding(beyond, f"with a label that the video does not have in {union.path.name}")
-    return found & weak.labels
+    return replace(found, labels=found.labels & weak.labels)
+
+
+def _with_any(rows: WeakRows, labels: np.ndarray) -> list[tuple[int, str]]:
+    """Line and video of the rows with any of these labels, bool (N, C)."""
+    return [(rows.lines[i], rows.filenames[i]) for i in np.flatnonzero(labels.any(axis=1))]
 
 
 def _dense(reports: Sequence[TableReport], union: TableReport, names: Sequence[str], segments: int) -> np.ndarray:
