@@ -13,14 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jomold_dist.config import DataConfig
+from jomold_dist.config import Config, DataConfig
 from jomold_dist.data import truth
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.source import Folder, source_of
-from jomold_dist.data.truth import read_truth, truth_name
+from jomold_dist.data.shards import DatasetWriter
+from jomold_dist.data.source import Folder, read_manifest, source_of
+from jomold_dist.data.truth import read_truth, truth_name, write_truth
+from jomold_dist.data.verification import verify_data_set
 from jomold_dist.errors import DataError
+from jomold_dist.methods.registry import method_class
 from tests.servers import serving
-from tests.shard_fixtures import write_dataset
+from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, write_dataset
 
 
 @pytest.fixture
@@ -111,6 +114,51 @@ def test_a_truth_that_is_larger_than_it_can_be(
     monkeypatch.setattr(truth, "MOST_BYTES", 100)
     with pytest.raises(DataError, match=r"truth/train.npz would take \d+ bytes, more than 100"):
         read_truth(Folder(folder), manifest, "train")
+
+
+def test_a_real_data_set_may_have_a_truth(tmp_path: Path) -> None:
+    """What a publisher tells of the training labels is packed, found again, verified, and enough for method `true`."""
+    videos = make_videos(9)
+    labels = np.zeros((9, len(CATEGORIES)), dtype=bool)
+    for row, video in zip(labels, videos, strict=True):
+        row[list(video.labels)] = True
+    present = np.stack([labels, labels & (np.arange(5) % 2 == 0)], axis=1)
+    with DatasetWriter(tmp_path, name="x", categories=CATEGORIES, segments=SEGMENTS, features=FEATURES) as writer:
+        writer.write_split("train", videos, max_labels=5, dense=False)
+        writer.write_truth("train", [video.key for video in videos], present)
+        writer.write_split("val", make_videos(3, prefix="w", dense=True), max_labels=5, dense=True)
+        writer.finish()
+    manifest = read_manifest(tmp_path)
+    assert {name: split.truth for name, split in manifest.splits.items()} == {"train": True, "val": False}
+    found = read_truth(Folder(tmp_path), manifest, "train")
+    assert found is not None
+    np.testing.assert_array_equal(found.present, present)
+    assert found.keys.tolist() == [video.key.encode() for video in videos]
+    assert read_truth(Folder(tmp_path), manifest, "val") is None
+    assert verify_data_set(tmp_path, manifest).sound
+    true = method_class("true")
+    config = Config(method="true", data=DataConfig(shards=str(tmp_path)))
+    assert true.problems(config, manifest) == []
+    (tmp_path / truth_name("train")).unlink()
+    assert "has none (truth/train.npz)" in true.problems(config, manifest)[0]
+
+
+def test_a_truth_that_is_not_of_the_videos_is_a_mistake_of_the_packer(tmp_path: Path) -> None:
+    for keys, shape in ((["a"], (2, 2, 5)), (["a", "b"], (2, 2, 5, 10)), (["a", "b"], (2, 1, 5))):
+        with pytest.raises(ValueError, match=r"present is of shape .*, not \(\d, 2, C\)"):
+            write_truth(tmp_path / "x.npz", keys, np.zeros(shape, dtype=bool))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_truth_with_times_is_called_old(simulated: tuple[Path, Manifest]) -> None:
+    folder, manifest = simulated
+    (folder / truth_name("train")).write_bytes(npz(keys=npy(KEYS), dense=npy(np.zeros((17, 2, 5, 4), np.uint8))))
+    with pytest.raises(DataError) as caught:
+        read_truth(Folder(folder), manifest, "train")
+    assert str(caught.value) == (
+        f"{folder}/truth/train.npz is of an older form, with times (dense, not present); make the data set again, or "
+        "remove the file to go on without"
+    )
 
 
 def test_the_limit_leaves_room_for_ten_million_videos() -> None:
