@@ -6,7 +6,7 @@ rows in seconds (<split>_audio.csv, <split>_visual.csv). All are tab-separated; 
 
 The files do not say how long a video lasts. It is taken to end with its last event, the largest offset over both
 modalities; its seconds are shared by the T segments evenly (see `fill_truth`). An offset of more than an hour is a
-slip of the pen: such a row is passed over. (The other offsets end before 1058 s.)
+slip of the pen: such a row is passed over. (All others are at most 1058 s.)
 
 A label of a modality that the video's weak labels do not have is passed over; there are a few, mostly of categories
 that were given up (train, toilet_flush). `silent` is no category: nothing is heard.
