@@ -36,13 +36,14 @@ _MODALITIES = {"A": (True, False), "V": (False, True), "AV": (True, True)}
 
 def read_vggsounder(folder: Path) -> Annotations:
     """Read and validate VGGSounder's label files in `folder`: labels and `present` of all splits, clips in the order of
-    their keys; nothing is dense. Raises DataError with every harmful defect of both files."""
+    their keys; nothing is dense. Raises DataError with every harmful defect of the classes, or else of the labels."""
     folder = Path(folder)
     if problem := folder_problem(folder):
         raise DataError(f"the annotations' folder {folder} {problem}; it must hold {CLASS_FILE} and {LABEL_FILES[0]}")
     classes = TableReport(folder / CLASS_FILE)
-    categories = _read_classes(classes)
+    names = _read_classes(classes)
     raise_together(classes.problems())
+    categories = CategorySet(names)
     report = TableReport(next((p for p in map(folder.joinpath, LABEL_FILES) if p.exists()), folder / LABEL_FILES[0]))
     present = _read_labels(report, categories)
     raise_together(report.problems())
@@ -61,7 +62,7 @@ def split_of(key: str) -> str:
     return next(split for split, end in SPLITS.items() if share < end)
 
 
-def _read_classes(report: TableReport) -> CategorySet:
+def _read_classes(report: TableReport) -> tuple[str, ...]:
     """The categories in the order of their index; what is wrong goes to `report`."""
     names: list[str] = []
     for line, fields in read_rows(report, _CLASS_COLUMNS, ","):
@@ -74,7 +75,7 @@ def _read_classes(report: TableReport) -> CategorySet:
         if not name or name in names:
             report.problem("the name is missing, or stands in an earlier row", line, name)
         names.append(name)
-    return CategorySet(tuple(names) if report.sound else ("unknown",))
+    return tuple(names)
 
 
 def _read_labels(report: TableReport, categories: CategorySet) -> dict[str, np.ndarray]:
