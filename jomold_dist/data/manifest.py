@@ -72,7 +72,8 @@ class ShardInfo:
 @dataclass(frozen=True)
 class SplitInfo:
     """One split. `max_labels` is the most labels that a video has; `dense` tells whether it holds dense labels, `truth`
-    whether a file beside the shards tells which labels are really heard and seen."""
+    whether a file beside the shards of real data tells which labels are really heard and seen; that of simulated data
+    goes without saying."""
 
     name: str
     max_labels: int

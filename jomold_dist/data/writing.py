@@ -199,7 +199,8 @@ class DatasetWriter:
         """Writes the manifest and makes the data set appear at `out`."""
         if not self._splits or self._bad:
             raise DataError("a data set needs at least one split, and all the videos that it was given")
-        splits = {name: replace(split, truth=name in self._true) for name, split in self._splits.items()}
+        told = self._true if self._simulated is None else set()
+        splits = {name: replace(split, truth=name in told) for name, split in self._splits.items()}
         manifest = Manifest(self._name, self._segments, self._categories, self._features, splits, self._simulated)
         for split in self._splits.values():
             if split.dense and (problem := truth_problem(self._dense_positives(split))):
