@@ -24,6 +24,7 @@ from jomold_dist.data.encoding import BadVideosError
 from jomold_dist.data.manifest import DTYPES, FeatureSpec, Manifest
 from jomold_dist.data.repairing import repair_shards
 from jomold_dist.data.source import read_manifest
+from jomold_dist.data.truth import truth_name, write_truth
 from jomold_dist.data.writing import DatasetWriter, SplitSource
 from jomold_dist.errors import PREEMPTED, SUCCESS, DataError, raise_together
 from jomold_dist.files import writing
@@ -43,7 +44,8 @@ or missing shards of a packed data set are written anew, each only if it becomes
 
 @dataclass(frozen=True)
 class Packing:
-    """What is to be packed. `recipe` decides the content; `beside` writes what else the data set holds, by its path."""
+    """What is to be packed. `recipe` decides the content; `truths` makes, by split, which labels are really heard and
+    seen: the keys in the order of the shards, and bool (n, 2, C)."""
 
     name: str
     categories: CategorySet
@@ -51,7 +53,7 @@ class Packing:
     splits: list[SplitSource]
     recipe: dict[str, Any]
     simulated: dict[str, Any] | None = None
-    beside: dict[str, Callable[[Path], None]] = field(default_factory=dict)
+    truths: dict[str, Callable[[], tuple[list[str], np.ndarray]]] = field(default_factory=dict)
 
 
 def packing_parser(description: str | None) -> argparse.ArgumentParser:
@@ -126,8 +128,8 @@ def pack(options: argparse.Namespace, packing: Packing) -> Manifest:
                 except BadVideosError as error:
                     problems += error.problems
         raise_together(problems)
-        for name, write in packing.beside.items():
-            write_beside(writer.aside / name, write)
+        for name, truth in packing.truths.items():
+            writer.write_truth(name, *truth())
         return writer.finish()
 
 
@@ -144,20 +146,20 @@ def repair(options: argparse.Namespace, packing: Packing) -> Manifest:
             simulated=packing.simulated,
             progress=more,
         )
-    torn = [name for name in packing.beside if not is_whole_zip(options.out / name)]
+    torn = [name for name in packing.truths if not is_whole_zip(options.out / truth_name(name))]
     for name in torn:
-        write_beside(options.out / name, packing.beside[name])
-    for name in (*result.rewritten, *torn):
+        repair_truth(options.out / truth_name(name), *packing.truths[name]())
+    for name in (*result.rewritten, *map(truth_name, torn)):
         print(f"written anew: {name}")
     print(f"shards that were whole: {len(result.whole)}, written anew: {len(result.rewritten)}")
     return read_manifest(options.out)
 
 
-def write_beside(path: Path, write: Callable[[Path], None]) -> None:
+def repair_truth(path: Path, keys: list[str], present: np.ndarray) -> None:
     try:
         path.parent.mkdir(exist_ok=True)
         with writing(path) as aside:
-            write(aside)
+            write_truth(aside, keys, present)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}; free some space or choose another folder") from None
 
@@ -185,13 +187,13 @@ def labelled_splits(annotations: Annotations) -> dict[str, SplitLabels]:
 
 
 def labels_digest(splits: dict[str, SplitLabels]) -> str:
-    """Stands for all keys and labels of the splits, weak, dense, and heard or seen, in their order."""
+    """Stands for all keys and labels of the splits, weak, dense and true, in their order."""
     digest = hashlib.sha256()
     for name, split in splits.items():
         digest.update(repr((name, split.keys, None if split.dense is None else split.dense.shape)).encode())
         digest.update(np.packbits(split.labels).tobytes())
-        digest.update(b"" if split.dense is None else np.packbits(split.dense).tobytes())
-        digest.update(b"" if split.present is None else np.packbits(split.present).tobytes())
+        for array in (split.dense, split.present):
+            digest.update(b"" if array is None else np.packbits(array).tobytes())
     return digest.hexdigest()
 
 

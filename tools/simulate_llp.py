@@ -21,6 +21,7 @@ from jomold_dist.command_line import command
 from jomold_dist.data.annotations import Annotations, SplitLabels, read_annotations
 from jomold_dist.data.features import feature_specs
 from jomold_dist.data.lfav_labels import read_lfav
+from jomold_dist.data.truth import truth_name
 from jomold_dist.data.vggsounder_labels import read_vggsounder
 from jomold_dist.data.writing import SplitSource, Video
 from jomold_dist.errors import DataError, UserError, raise_together
@@ -40,7 +41,6 @@ DEFAULT_VIDEOS = 2000
 MOST_VIDEOS = 10_000_000  # the number in a key has seven digits
 CHUNK = 100  # videos synthesised at a time; decides memory and speed, not the data
 HIDDEN = "train"  # the split whose truth is not in its shards
-TRUTH = f"truth/{HIDDEN}.npz"
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def main() -> int:
     origins = "labels, dense labels and all features"
     if options.annotations is not None and options.scenario in LABEL_FILES:
         origins = LABEL_FILES[options.scenario].origins
-    return run_packer(options, plan, f"hidden truth of {HIDDEN}: {TRUTH}\n{world}: {origins}")
+    return run_packer(options, plan, f"hidden truth of {HIDDEN}: {truth_name(HIDDEN)}\n{world}: {origins}")
 
 
 def parse_options() -> argparse.Namespace:
@@ -150,12 +150,10 @@ class SimulatedVideos:
                 own = {name: array[i] for name, array in stored.items()}
                 yield Video(key, own, tuple(np.flatnonzero(labels[i]).tolist()), None if hidden else dense[i])
 
-    def write_truth(self, path: Path) -> None:
-        """The whole split's hidden truth as .npz: keys and dense uint8 (n, 2, C, T)."""
-        chunks = [(keys, dense) for _, keys, _, dense in self._truths(slice(0, len(self)))]
-        keys = np.array([key for keys, _ in chunks for key in keys])
-        with path.open("wb") as file:
-            np.savez_compressed(file, keys=keys, dense=np.concatenate([dense for _, dense in chunks]))
+    def truth(self) -> tuple[list[str], np.ndarray]:
+        """The whole split's hidden truth: keys, and which labels are really heard and seen, bool (n, 2, C)."""
+        chunks = [(keys, dense.any(axis=3)) for _, keys, _, dense in self._truths(slice(0, len(self)))]
+        return [key for keys, _ in chunks for key in keys], np.concatenate([present for _, present in chunks])
 
     def _truths(self, part: slice) -> Iterator[tuple[int, list[str], np.ndarray, np.ndarray]]:
         """Of some videos at a time: the first one's number, keys, labels bool (n, C), truth uint8 (n, 2, C, T)."""
@@ -194,7 +192,7 @@ def plan(options: argparse.Namespace) -> Packing:
             "labels": "annotations" if given else "statistics",
             **hardness,
         },
-        beside={TRUTH: videos[HIDDEN].write_truth},
+        truths={HIDDEN: videos[HIDDEN].truth},
     )
 
 

@@ -12,14 +12,15 @@ Legend: N videos, C categories, T segments.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from jomold_dist.data.dense_labels import DENSE_COLUMNS, is_known, parse_dense, refuse_strangers
-from jomold_dist.data.label_files import TableReport, name_problem, read_rows, some_of, video_key
+from jomold_dist.data.dense_labels import DENSE_COLUMNS, DenseRows, fill_truth, read_events, refuse_strangers
+from jomold_dist.data.label_files import TableReport, video_key
+from jomold_dist.data.weak_labels import parse_weak, repeated_over_splits
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.evaluation.parsing import event_runs
 from jomold_dist.files import writing
@@ -31,7 +32,6 @@ AUDIO_FILE = "AVVP_eval_audio.csv"
 VISUAL_FILE = "AVVP_eval_visual.csv"
 DENSE_SPLITS = ("val", "test")
 
-WEAK_COLUMNS = ("filename", "event_labels")
 PREDICTION_COLUMNS = (*DENSE_COLUMNS, "modality")
 
 
@@ -54,12 +54,17 @@ class DenseLabels:
 
 @dataclass(frozen=True)
 class SplitLabels:
-    """One split's labels: bool (N, C); dense uint8 (N, 2, C, T), audio first, or None where there are none (train)."""
+    """One split's labels: bool (N, C); dense uint8 (N, 2, C, T), audio first, or None where there are none (train).
+
+    `present`, bool (N, 2, C), audio first, tells which labels are really heard and seen at some time, where that is
+    published without times; None where it is not known, or only from the dense labels.
+    """
 
     keys: tuple[str, ...]
     filenames: tuple[str, ...]
     labels: np.ndarray
     dense: np.ndarray | None = None
+    present: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.filenames)
@@ -86,14 +91,14 @@ def read_annotations(
     if problem := folder_problem(folder):
         raise DataError(f"the annotations' folder {folder} {problem}; it must hold {', '.join(WEAK_FILES.values())}, …")
     reports = {split: TableReport(folder / name) for split, name in WEAK_FILES.items()}
-    weak = {split: _parse_weak(report, categories) for split, report in reports.items()}
-    between = _repeated_over_splits(folder, weak)
+    weak = {split: parse_weak(report, categories) for split, report in reports.items()}
+    between = repeated_over_splits(folder, WEAK_FILES, {split: rows.filenames for split, rows in weak.items()})
 
-    names = [name for split in DENSE_SPLITS for name in weak[split][0]]
-    first_of_test = len(weak["val"][0])
+    names = [name for split in DENSE_SPLITS for name in weak[split].filenames]
+    first_of_test = len(weak["val"].filenames)
     places = {WEAK_FILES["val"]: slice(first_of_test), WEAK_FILES["test"]: slice(first_of_test, None)}
     dense_reports = [TableReport(folder / audio_file), TableReport(folder / VISUAL_FILE)]
-    found = [parse_dense(report, categories, names, segments, weak["train"][0]) for report in dense_reports]
+    found = [_parse_dense(report, categories, names, segments, weak["train"].filenames) for report in dense_reports]
     if all(report.sound for report in reports.values()):  # else the videos are not all known
         for report, rows in zip(dense_reports, found, strict=True):
             refuse_strangers(report, rows, names, places)
@@ -103,8 +108,8 @@ def read_annotations(
     everything = [*reports.values(), *dense_reports]
     raise_together([p for report in everything for p in report.problems()] + between)
     splits = {
-        split: SplitLabels(tuple(map(video_key, names)), tuple(names), labels, dense.get(split))
-        for split, (names, labels) in weak.items()
+        split: SplitLabels(tuple(map(video_key, rows.filenames)), rows.filenames, rows.labels, dense.get(split))
+        for split, rows in weak.items()
     }
     return Annotations(categories, segments, splits, tuple(f for report in everything for f in report.findings))
 
@@ -112,9 +117,9 @@ def read_annotations(
 def read_weak_labels(path: Path, categories: CategorySet) -> WeakLabels:
     """Read one weak label file. Raises DataError with every harmful defect, each with its lines."""
     report = TableReport(Path(path))
-    filenames, labels = _parse_weak(report, categories)
+    rows = parse_weak(report, categories)
     raise_together(report.problems())
-    return WeakLabels(tuple(filenames), labels, tuple(report.findings))
+    return WeakLabels(rows.filenames, rows.labels, tuple(report.findings))
 
 
 def read_dense_labels(path: Path, categories: CategorySet, filenames: Sequence[str], segments: int = 10) -> DenseLabels:
@@ -124,7 +129,7 @@ def read_dense_labels(path: Path, categories: CategorySet, filenames: Sequence[s
     every harmful defect, each with its lines.
     """
     report = TableReport(Path(path))
-    found = parse_dense(report, categories, filenames, segments)
+    found = _parse_dense(report, categories, filenames, segments)
     refuse_strangers(report, found, filenames, {})
     raise_together(report.problems())
     return DenseLabels(found.truth, tuple(report.findings))
@@ -152,44 +157,8 @@ def write_dense_labels(
         raise DataError(f"cannot write {path} ({error.strerror}); name a file in a folder that exists") from None
 
 
-def _parse_weak(report: TableReport, categories: CategorySet) -> tuple[list[str], np.ndarray]:
-    """Filenames and labels bool (N, C) of one weak file; what is wrong goes to `report`."""
-    filenames: list[str] = []
-    labels: list[np.ndarray] = []
-    twice: list[str] = []
-    line_of: dict[str, int] = {}
-    for line, fields in read_rows(report, WEAK_COLUMNS):
-        filename = fields[0].strip()
-        if problem := name_problem(filename):
-            report.problem(problem, line, filename)
-            continue
-        if len(fields) > len(WEAK_COLUMNS):
-            report.problem("malformed row, expected a name, a tab, and labels", line, "\t".join(fields))
-            continue
-        named = [name.strip() for field in fields[1:] for name in field.split(",") if name.strip()]
-        if not named:
-            report.problem(f"the video {filename} has no labels", line)
-        if len(set(named)) < len(named):
-            twice.append(filename)
-        earlier = line_of.setdefault(video_key(filename), line)
-        if earlier != line:
-            report.problem(f"the video {video_key(filename)} stands already in line {earlier}", line)
-        filenames.append(filename)
-        labels.append(categories.encode(name for name in named if is_known(report, name, categories, line)))
-    report.finding(twice, "naming a label twice")
-    return filenames, np.array(labels, dtype=bool).reshape(len(filenames), len(categories))
-
-
-def _repeated_over_splits(folder: Path, weak: dict[str, tuple[list[str], np.ndarray]]) -> list[str]:
-    """A problem for every video that stands in more than one split."""
-    home: dict[str, str] = {}
-    shared: dict[tuple[str, str], list[str]] = {}
-    for split, (filenames, _) in weak.items():
-        for key in dict.fromkeys(video_key(name) for name in filenames):
-            first = home.setdefault(key, split)
-            if first != split:
-                shared.setdefault((first, split), []).append(key)
-    return [
-        f"{folder}: {WEAK_FILES[a]} and {WEAK_FILES[b]} share {len(keys)} of their videos: {some_of(keys)}"
-        for (a, b), keys in shared.items()
-    ]
+def _parse_dense(
+    report: TableReport, categories: CategorySet, filenames: Sequence[str], segments: int, others: Iterable[str] = ()
+) -> DenseRows:
+    events = read_events(report, categories, segments)
+    return fill_truth(report, events, (len(categories), segments), filenames, others)

@@ -18,6 +18,17 @@ DENSE_COLUMNS = ("filename", "onset", "offset", "event_labels")
 
 
 @dataclass(frozen=True)
+class Event:
+    """A row of a dense file: what is heard or seen from `onset` until before `offset`, in seconds."""
+
+    line: int
+    filename: str
+    onset: int
+    offset: int
+    category: int
+
+
+@dataclass(frozen=True)
 class DenseRows:
     """What a dense file says of the videos asked for: their truth, bool (N, C, T), and how many rows each has, int64
     (N,); the names in those rows that match no video; and how many rows there are."""
@@ -28,48 +39,76 @@ class DenseRows:
     total: int
 
 
-def parse_dense(
-    report: TableReport, categories: CategorySet, filenames: Sequence[str], segments: int, others: Iterable[str] = ()
-) -> DenseRows:
-    """The truth of the videos `filenames`; what is wrong goes to `report`. The rows of the videos `others` are known
-    and not used."""
-    truth = np.zeros((len(filenames), len(categories), segments), dtype=bool)
-    matched = np.zeros(len(filenames), dtype=np.int64)
-    number = {name: i for i, name in enumerate(filenames)}
-    unused = set(others)
+def read_events(report: TableReport, categories: CategorySet, latest: int) -> list[Event]:
+    """The sound rows of a dense file, with onsets and offsets from 0 to `latest`; what is wrong goes to `report`."""
+    events: list[Event] = []
     seen: set[tuple[str, ...]] = set()
-    of_others: list[str] = []
-    homeless: list[str] = []
-    repeated: list[str] = []
-    void: list[str] = []
-    rows = read_rows(report, DENSE_COLUMNS)
-    for line, fields in rows:
+    void: list[tuple[int, str]] = []
+    repeated: list[tuple[int, str]] = []
+    for line, fields in read_rows(report, DENSE_COLUMNS):
         if len(fields) != len(DENSE_COLUMNS):
             report.problem(f"malformed row, expected the {len(DENSE_COLUMNS)} columns {list(DENSE_COLUMNS)}", line)
             continue
-        filename, *times, category = (field.strip() for field in fields)
-        onset, offset = (_second(report, text, segments, line) for text in times)
+        row = (filename, *times, category) = tuple(field.strip() for field in fields)
+        onset, offset = (_second(report, text, latest, line) for text in times)
         if not is_known(report, category, categories, line) or onset is None or offset is None:
             continue
-        row = (filename, *times, category)
-        if filename in number:
-            truth[number[filename], categories.index(category), onset:offset] = True
-            matched[number[filename]] += 1
-        elif filename in unused:
-            of_others.append(filename)
-        else:
-            homeless.append(filename)
         if row in seen:
-            repeated.append(filename)
+            repeated.append((line, filename))
         seen.add(row)
         if offset <= onset:
-            void.append(filename)
-    names = len(set(homeless))
-    report.finding(homeless, f"matching no video ({names} name{'s' if names > 1 else ''})")
-    report.finding(of_others, "of training videos, of which no dense labels are used")
+            void.append((line, filename))
+        events.append(Event(line, filename, onset, offset, categories.index(category)))
     report.finding(void, "with offset ≤ onset")
     report.finding(repeated, "repeating an earlier row")
-    return DenseRows(truth, matched, tuple(homeless), len(rows))
+    return events
+
+
+def fill_truth(
+    report: TableReport,
+    events: Sequence[Event],
+    shape: tuple[int, int],
+    filenames: Sequence[str],
+    others: Iterable[str] = (),
+    lengths: Mapping[str, int] | None = None,
+) -> DenseRows:
+    """The truth of the videos `filenames`, of `shape` (C, T); what is wrong goes to `report`. The rows of the videos
+    `others` are known and not used.
+
+    A segment is a second, unless `lengths` says how many seconds a video lasts: its T segments then share them evenly,
+    and an event's ends go to the nearest border between segments. An event that is too short for that has the segment
+    of its middle.
+    """
+    categories, segments = shape
+    truth = np.zeros((len(filenames), categories, segments), dtype=bool)
+    matched = np.zeros(len(filenames), dtype=np.int64)
+    number = {name: i for i, name in enumerate(filenames)}
+    unused = set(others)
+    of_others: list[tuple[int, str]] = []
+    homeless: list[tuple[int, str]] = []
+    for event in events:
+        if event.filename in number:
+            length = segments if lengths is None else lengths.get(event.filename, segments)
+            video = number[event.filename]
+            truth[video, event.category, slice(*_segments_of(event, segments, length))] = True
+            matched[video] += 1
+        else:
+            (of_others if event.filename in unused else homeless).append((event.line, event.filename))
+    names = len({name for _, name in homeless})
+    report.finding(homeless, f"matching no video ({names} name{'s' if names > 1 else ''})")
+    report.finding(of_others, "of training videos, of which no dense labels are used")
+    return DenseRows(truth, matched, tuple(name for _, name in homeless), len(events))
+
+
+def _segments_of(event: Event, segments: int, length: int) -> tuple[int, int]:
+    """The first segment of an event and the one after its last, of a video of `length` seconds."""
+    if event.offset <= event.onset:
+        return 0, 0
+    first, end = ((2 * second * segments + length) // (2 * length) for second in (event.onset, event.offset))
+    if first == end:
+        first = min((event.onset + event.offset) * segments // (2 * length), segments - 1)
+        end = first + 1
+    return first, end
 
 
 def refuse_strangers(
@@ -121,12 +160,12 @@ def _both_forms(homeless: Sequence[str], filenames: Sequence[str]) -> str:
     return f"{instance}; are these the dense labels of another data set?"
 
 
-def _second(report: TableReport, text: str, segments: int, line: int) -> int | None:
+def _second(report: TableReport, text: str, latest: int, line: int) -> int | None:
     try:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if value not in range(segments + 1):
-        report.problem(f"onset and offset are whole seconds from 0 to {segments}, not {text!r}", line)
+    if not (0 <= value <= latest and value == int(value)):
+        report.problem(f"onset and offset are whole seconds from 0 to {latest}, not {text!r}", line)
         return None
     return int(value)

@@ -1,4 +1,4 @@
-"""Tab-separated files with a header, how videos are named in them, and a record of everything that is wrong with one.
+"""Tables of labels with a header, how videos are named in them, and a record of everything that is wrong with one.
 
 A video is named `<11-character id>_<start>_<end>`, or by its id alone.
 """
@@ -68,25 +68,29 @@ class TableReport:
         if seen is not None:
             self._seen.setdefault(what, seen)
 
-    def finding(self, names: Sequence[str], what: str) -> None:
-        """A kind of harmless defect: `names` holds the video of every row that has it; none, no finding."""
-        if names:
-            rows = "1 row" if len(names) == 1 else f"{len(names)} rows"
-            self.findings.append(f"{self.path.name}: {rows} {what}: {some_of(dict.fromkeys(names))}")
+    def finding(self, rows: Sequence[tuple[int, str]], what: str) -> None:
+        """A kind of harmless defect: `rows` holds line and video of every row that has it; none, no finding."""
+        if rows:
+            lines_of: dict[str, list[int]] = {}
+            for line, name in rows:
+                lines_of.setdefault(name, []).append(line)
+            count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+            where = some_of(f"{name} ({_place(lines)})" for name, lines in lines_of.items())
+            self.findings.append(f"{self.path.name}: {count} {what}: {where}")
 
     def problems(self) -> list[str]:
         """A message for each problem: file, lines, what."""
         found = []
         for what, lines in self._lines.items():
-            where = f", line{'s' if len(lines) > 1 else ''} {some_of(lines)}" if lines else ""
+            where = f", {_place(lines)}" if lines else ""
             first = "the first: " if len(lines) > 1 else ""
             value = f" ({first}{self._seen[what][:100]!r})" if what in self._seen else ""
             found.append(f"{self.path}{where}: {what}{value}")
         return found
 
 
-def read_rows(report: TableReport, columns: Sequence[str]) -> list[tuple[int, list[str]]]:
-    """The rows below the header of the report's file, with their line numbers, split at tabs.
+def read_rows(report: TableReport, columns: Sequence[str], delimiter: str = "\t") -> list[tuple[int, list[str]]]:
+    """The rows below the header of the report's file, with their line numbers, split at tabs or at `delimiter`.
 
     A field may stand in double quotes, as pandas and spreadsheets write it; it ends in its line. Blank lines are
     skipped. If the file cannot be used at all, the report gets the problem and there are no rows.
@@ -95,7 +99,7 @@ def read_rows(report: TableReport, columns: Sequence[str]) -> list[tuple[int, li
     for number, line in enumerate(_read(report).split("\n"), 1):
         if not line.strip():
             continue
-        fields = _fields(line)
+        fields = _fields(line, delimiter)
         if fields is None:
             report.problem('the double quotes (") round its fields do not pair', number, line)
         else:
@@ -106,7 +110,8 @@ def read_rows(report: TableReport, columns: Sequence[str]) -> list[tuple[int, li
         return []
     number, header = rows.pop(0)
     if [field.strip() for field in header] != list(columns):
-        report.problem(f"the header is {header}, expected the tab-separated columns {list(columns)}", number)
+        separated = "tab-separated" if delimiter == "\t" else f"{delimiter!r}-separated"
+        report.problem(f"the header is {header}, expected the {separated} columns {list(columns)}", number)
         return []
     if not rows and report.sound:
         report.problem("the file is empty below its header")
@@ -118,6 +123,10 @@ def some_of(values: Iterable[object]) -> str:
     texts = [str(v) for v in values]
     more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
     return ", ".join(texts[:_SHOWN]) + more
+
+
+def _place(lines: Sequence[int]) -> str:
+    return f"line{'s' if len(lines) > 1 else ''} {some_of(lines)}"
 
 
 def _read(report: TableReport) -> str:
@@ -137,12 +146,12 @@ def _read(report: TableReport) -> str:
     return ""
 
 
-def _fields(line: str) -> list[str] | None:
+def _fields(line: str, delimiter: str) -> list[str] | None:
     """A line's fields; None if a quote that opens one is not closed."""
     if '"' not in line:
-        return line.split("\t")
+        return line.split(delimiter)
     try:
-        row, *rest = csv.reader([line, _END], delimiter="\t")
+        row, *rest = csv.reader([line, _END], delimiter=delimiter)
     except csv.Error:  # a field of 128 KB
         return None
     return row if rest == [[_END]] else None

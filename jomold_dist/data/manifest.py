@@ -71,13 +71,16 @@ class ShardInfo:
 
 @dataclass(frozen=True)
 class SplitInfo:
-    """One split. `max_labels` is the most labels that a video has; `dense` tells whether it holds dense labels."""
+    """One split. `max_labels` is the most labels that a video has; `dense` tells whether it holds dense labels, `truth`
+    whether a file beside the shards of real data tells which labels are really heard and seen; that of simulated data
+    goes without saying."""
 
     name: str
     max_labels: int
     dense: bool
     record: RecordLayout
     shards: tuple[ShardInfo, ...]
+    truth: bool = False
 
     @cached_property
     def shard_sizes(self) -> np.ndarray:
@@ -151,7 +154,8 @@ class Manifest:
                     f'{", " if place else ""}{{"bytes": {shard.bytes}, "name": {_json(shard.name)}, '
                     f'"positives": {counts}, "sha256": {_json(shard.sha256)}, "videos": {shard.videos}}}'
                 )
-            yield f'], "videos": {split.videos}}}'
+            truth = '"truth": true, ' if split.truth else ""
+            yield f'], {truth}"videos": {split.videos}}}'
         yield f"}}{tail}}}"
 
 

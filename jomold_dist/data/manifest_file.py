@@ -118,14 +118,16 @@ def _split(
     if not name.isidentifier() or len(name.encode()) > _NAME_BYTES:  # it becomes the name of a folder
         raise ValueError(f"split {_SHORT.repr(name)} is not named with letters, digits and '_'")
     most = _whole(split["max_labels"], "max_labels", 0, len(categories))
-    if not isinstance(split["dense"], bool):
-        raise ValueError(f"dense is {_SHORT.repr(split['dense'])}, neither true nor false")
+    dense, truth = split["dense"], split.get("truth", False)
+    for what, value in (("dense", dense), ("truth", truth)):
+        if not isinstance(value, bool):
+            raise ValueError(f"{what} is {_SHORT.repr(value)}, neither true nor false")
     record = _record(name, split, (2, len(categories), segments), most, features)
     shards = tuple(
         _shard(_object(shard, "a shard"), record.bytes, most, categories, lists)
         for shard in _list(split["shards"], "shards")
     )
-    info = SplitInfo(name, most, split["dense"], record, shards)
+    info = SplitInfo(name, most, dense, record, shards, truth)
     if not shards or info.videos != split["videos"]:
         raise ValueError(f"split {name!r} holds {info.videos} videos, not {_SHORT.repr(split['videos'])}")
     return info

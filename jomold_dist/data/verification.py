@@ -128,7 +128,7 @@ def _dense_problems(manifest: Manifest, reports: list[ShardReport]) -> Iterator[
 
 
 def _truth_problems(folder: Path, manifest: Manifest, reports: list[ShardReport]) -> Iterator[Problem]:
-    """The hidden truth of simulated data, where it is there: about the videos of its split, in their order."""
+    """The truth beside the shards, where it is there: about the videos of its split, in their order."""
     for name, split in manifest.splits.items():
         try:
             truth = read_truth(Folder(folder), manifest, name)
@@ -142,8 +142,7 @@ def _truth_problems(folder: Path, manifest: Manifest, reports: list[ShardReport]
 
 def _unknown_files(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     known = {MANIFEST_NAME, *(shard.name for split in manifest.splits.values() for shard in split.shards)}
-    if manifest.simulated is not None:
-        known |= {truth_name(name) for name in manifest.splits}
+    known |= {truth_name(name) for name, split in manifest.splits.items() if split.truth or manifest.simulated}
     unread: list[OSError] = []
     for root, folders, files in os.walk(folder, onerror=unread.append):
         folders[:] = sorted(name for name in folders if name != CACHE_FOLDER)

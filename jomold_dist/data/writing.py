@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from jomold_dist.data.dense_truth import has_positives, truth_problem
 from jomold_dist.data.encoding import ENCODING, BadVideosError, ShardFormat, Video, write_shard
 from jomold_dist.data.manifest import FEATURE_NAMES, MANIFEST_NAME, FeatureSpec, Manifest, ShardInfo, SplitInfo
 from jomold_dist.data.records import DENSE, record_keys, strided
+from jomold_dist.data.truth import truth_name, write_truth
 from jomold_dist.data.workplace import FinishedShard, Workplace
 from jomold_dist.errors import DataError
 from jomold_dist.files import problem_of, sync
@@ -94,6 +95,7 @@ class DatasetWriter:
         self._features = {f: features[f] for f in FEATURE_NAMES if f in features}
         self._simulated, self._videos_per_shard = simulated, videos_per_shard
         self._splits: dict[str, SplitInfo] = {}
+        self._true: set[str] = set()
         self._keys: set[str] = set()
         self._bad = self._finished = False
         self._resumable = recipe is not None
@@ -181,11 +183,25 @@ class DatasetWriter:
         )
         self._splits[split] = SplitInfo(split, max(s.most for s in shards), dense, form.layout, infos)
 
+    def write_truth(self, split: str, keys: Sequence[str], present: np.ndarray) -> None:
+        """Writes which labels of a split are really heard and seen: bool (n, 2, C), audio first, of the videos `keys`
+        in the order of the shards. It is written each time: a writer takes over nothing but shards."""
+        path = self.aside / truth_name(split)
+        try:
+            path.parent.mkdir(exist_ok=True)
+            write_truth(path, keys, present)
+            sync(path)
+        except OSError as error:
+            raise DataError(f"cannot write {problem_of(error)}; free some space or choose another folder") from None
+        self._true.add(split)
+
     def finish(self) -> Manifest:
         """Writes the manifest and makes the data set appear at `out`."""
         if not self._splits or self._bad:
             raise DataError("a data set needs at least one split, and all the videos that it was given")
-        manifest = Manifest(self._name, self._segments, self._categories, self._features, self._splits, self._simulated)
+        told = self._true if self._simulated is None else set()
+        splits = {name: replace(split, truth=name in told) for name, split in self._splits.items()}
+        manifest = Manifest(self._name, self._segments, self._categories, self._features, splits, self._simulated)
         for split in self._splits.values():
             if split.dense and (problem := truth_problem(self._dense_positives(split))):
                 logger.warning("split %r cannot be scored: %s", split.name, problem)

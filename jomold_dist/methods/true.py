@@ -27,13 +27,13 @@ class TruthTaught(Marked):
     def problems(cls, config: Config, manifest: Manifest) -> list[str]:
         source = source_of(config.data)
         try:
-            if manifest.simulated is not None and read_truth(source, manifest, "train") is not None:
+            if read_truth(source, manifest, "train") is not None:
                 return []
         except UserError as error:
             return [str(error)]
         return [
             f"method = 'true' needs the truth of the training labels, and {source} has none ({truth_name('train')}); "
-            "it is known of simulated data only"
+            "it is known of simulated data, and of real data that publish which labels are heard and which are seen"
         ]
 
     @classmethod

@@ -130,7 +130,7 @@ class TrueLabels(MarkedLabels):
             truth = read_truth(run.source, run.manifest, "train")
             if truth is None:
                 raise DataError(f"method true needs the truth of the training labels: {truth_name('train')} is missing")
-        return np.logical_not(truth.dense.any(axis=-1)).swapaxes(0, 1)
+        return np.logical_not(truth.present).swapaxes(0, 1)
 
 
 def read_labels(run: Run, loader: Loader) -> SplitLabels | None:

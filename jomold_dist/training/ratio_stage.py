@@ -144,7 +144,7 @@ def _keep_predictions(run: Run, own: Predictions) -> None:
 
 
 def _true_noise_ratios(run: Run) -> dict[str, list[float]]:
-    """The true ratios of a simulated training split, by column name; nothing where no truth is known."""
+    """The true ratios of the training split, by column name; nothing where no truth is known."""
     present = read_present(run.source, run.manifest)
     if present is None:
         return {}

@@ -12,7 +12,7 @@ import numpy as np
 
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.source import Source
-from jomold_dist.data.truth import read_truth, truth_name
+from jomold_dist.data.truth import REMEDY, read_truth, truth_name
 from jomold_dist.distributed.world import World, gather_to_main
 from jomold_dist.errors import DataError
 from jomold_dist.labels import MODALITIES
@@ -237,17 +237,15 @@ class RemovalRecord:
 
 
 def read_present(source: Source, manifest: Manifest) -> dict[str, np.ndarray] | None:
-    """What a simulated training split really holds: key -> bool (2, C); None where no truth is known."""
+    """What the videos of the training split really hold: key -> bool (2, C); None where no truth is known."""
     truth = read_truth(source, manifest, "train")
     if truth is None:
         return None
-    present = truth.dense.max(axis=-1).astype(bool)
-    if (present.sum(0) > manifest.split("train").positives).any():
+    if (truth.present.sum(0) > manifest.split("train").positives).any():
         raise DataError(
-            f"{source}/{truth_name('train')} is damaged (it has more events than there are labels); simulate the data "
-            "set again, or remove it"
+            f"{source}/{truth_name('train')} is damaged (it has more events than there are labels); {REMEDY}"
         )
-    return dict(zip((key.decode("ascii") for key in truth.keys.tolist()), present, strict=True))
+    return dict(zip((key.decode("ascii") for key in truth.keys.tolist()), truth.present, strict=True))
 
 
 def _alike(array: np.ndarray | None, other: np.ndarray) -> bool:

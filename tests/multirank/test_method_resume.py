@@ -23,7 +23,7 @@ from jomold_dist.config import (
 )
 from jomold_dist.config_methods import EstimatorConfig, LargeLossConfig, RefineConfig, SmallLossConfig, StaticLabels
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.truth import truth_name
+from jomold_dist.data.truth import truth_name, write_truth
 from jomold_dist.distributed.world import open_world
 from jomold_dist.errors import StoppedError
 from jomold_dist.methods.registry import method_class
@@ -31,7 +31,7 @@ from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_removals
 from jomold_dist.training.stages import run_stages
-from tests.shard_fixtures import CATEGORIES, SEGMENTS, write_dataset
+from tests.shard_fixtures import CATEGORIES, write_dataset
 
 RATIOS = {"ratios": "constant", "ratio_constant": 0.4, "static_labels": StaticLabels((), ("Speech",))}
 CASES: dict[str, dict[str, Any]] = {
@@ -67,13 +67,13 @@ def config_of(method: str, data: Path) -> Config:
 def simulated_dataset(folder: Path) -> Manifest:
     """A data set with a hidden truth: every second label is there, in the one modality or the other."""
     manifest, videos = write_dataset(folder, {"train": 25, "val": 6, "test": 6})
-    dense = np.zeros((25, 2, len(CATEGORIES), SEGMENTS), dtype=np.uint8)
+    present = np.zeros((25, 2, len(CATEGORIES)), dtype=bool)
     for number, video in enumerate(videos["train"]):
         for category in video.labels[::2]:
-            dense[number, category % 2, category] = 1
+            present[number, category % 2, category] = True
     truth = folder / truth_name("train")
     truth.parent.mkdir()
-    np.savez(truth, keys=np.array([video.key for video in videos["train"]]), dense=dense)
+    write_truth(truth, [video.key for video in videos["train"]], present)
     return replace(manifest, simulated={"seed": 0})
 
 

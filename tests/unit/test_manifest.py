@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import tracemalloc
@@ -99,6 +100,18 @@ def test_any_json_of_the_same_content_has_the_same_digest(form: dict[str, Any], 
     manifest = make({"train": 5, "val": 2})
     read = read_manifest(put(tmp_path / "set", json.dumps(as_json(manifest), **form)))
     assert (read, read.digest) == (manifest, manifest.digest)
+
+
+def test_a_split_with_a_truth_says_so(tmp_path: Path) -> None:
+    plain = make({"train": 2, "val": 1})
+    splits = {name: dataclasses.replace(split, truth=name == "train") for name, split in plain.splits.items()}
+    manifest = dataclasses.replace(plain, splits=splits)
+    content = as_json(plain)
+    content["splits"]["train"]["truth"] = True
+    assert json.loads("".join(manifest.lines())) == content | {"digest": manifest.digest}
+    assert manifest.digest == hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest() != plain.digest
+    read = read_manifest(put(tmp_path / "set", "".join(manifest.lines())))
+    assert (read, read.splits["train"].truth, read.splits["val"].truth) == (manifest, True, False)
 
 
 def test_the_digest_never_changes() -> None:

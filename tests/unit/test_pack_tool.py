@@ -137,7 +137,7 @@ def test_the_manifest_and_the_summary_tell_what_was_packed(pooled: tuple[Path, s
     assert {name: split.videos for name, split in manifest.splits.items()} == VIDEOS
     assert {name: split.dense for name, split in manifest.splits.items()} == {"train": False, "val": True, "test": True}
     assert manifest.splits["train"].shard_sizes.tolist() == [5, 5, 3]
-    assert "passed over: AVVP_eval_audio.csv: 1 row repeating an earlier row: __val-00000_10_20\n" in text
+    assert "passed over: AVVP_eval_audio.csv: 1 row repeating an earlier row: __val-00000_10_20 (line 9)\n" in text
     labels = sum(1 + i % 3 for i in range(13))
     assert f"train: videos 13, labels {labels}, shards 3, bytes " in text
     assert "test: videos 4, labels 7, with dense labels, shards 1, bytes " in text

@@ -106,22 +106,22 @@ def test_masks_of_another_kind_are_told_as_they_are() -> None:
 def test_the_truth_is_only_asked_for_where_there_can_be_one(tmp_path: Path) -> None:
     file = tmp_path / truth_name("train")
     file.parent.mkdir()
-    dense = np.stack([PRESENT["x"], PRESENT["y"]])[..., None].astype(np.uint8)
-    np.savez(file, keys=np.array(["x", "y"]), dense=dense)
+    present = np.stack([PRESENT["x"], PRESENT["y"]]).astype(np.uint8)
+    np.savez(file, keys=np.array(["x", "y"]), present=present)
     source, simulated = Folder(tmp_path), dataclasses.replace(manifest(), simulated={"seed": 1})
     found = read_present(source, simulated)
     assert found is not None
     assert {key: present.tolist() for key, present in found.items()} == {k: v.tolist() for k, v in PRESENT.items()}
     for other, message in (
-        ({"keys": np.array(["x"]), "dense": dense[:1]}, "of shape"),  # of another data set
-        ({"keys": np.array(["x", "y"]), "dense": np.ones_like(dense)}, "more events than there are labels"),
+        ({"keys": np.array(["x"]), "present": present[:1]}, "of shape"),  # of another data set
+        ({"keys": np.array(["x", "y"]), "present": np.ones_like(present)}, "more events than there are labels"),
     ):
         np.savez(file, **other)
         with pytest.raises(DataError, match=rf"truth/train.npz is damaged \(.*{message}"):
             read_present(source, simulated)
     file.write_bytes(file.read_bytes()[:-30])
     assert read_present(source, manifest()) is None  # a bucket may refuse to tell of files that are not there
-    with pytest.raises(DataError, match=r"truth/train.npz is damaged \(.*simulate the data set again"):
+    with pytest.raises(DataError, match=r"truth/train.npz is damaged \(.*make the data set again"):
         read_present(source, simulated)
     file.unlink()
     assert read_present(source, simulated) is None

@@ -1,4 +1,4 @@
-"""The hidden truth of simulated data, which may come from anybody: one message for any damage, and no bomb goes off."""
+"""The truth of a split, which may come from anybody: one message for any damage, and no bomb goes off."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jomold_dist.config import DataConfig
+from jomold_dist.config import Config, DataConfig
 from jomold_dist.data import truth
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.source import Folder, source_of
-from jomold_dist.data.truth import read_truth, truth_name
+from jomold_dist.data.shards import DatasetWriter
+from jomold_dist.data.source import Folder, read_manifest, source_of
+from jomold_dist.data.truth import read_truth, truth_name, write_truth
+from jomold_dist.data.verification import verify_data_set
 from jomold_dist.errors import DataError
+from jomold_dist.methods.registry import method_class
 from tests.servers import serving
-from tests.shard_fixtures import write_dataset
+from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, write_dataset
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def simulated(tmp_path: Path) -> tuple[Path, Manifest]:
     (tmp_path / "set" / "truth").mkdir()
     with (tmp_path / "set" / truth_name("train")).open("wb") as file:
         keys = np.array([f"video-{n}" for n in range(17)])
-        np.savez_compressed(file, keys=keys, dense=np.random.default_rng(0).integers(0, 2, (17, 2, 5, 4), np.uint8))
+        np.savez_compressed(file, keys=keys, present=np.random.default_rng(0).integers(0, 2, (17, 2, 5), np.uint8))
     return tmp_path / "set", dataclasses.replace(manifest, simulated={"seed": 0})
 
 
@@ -72,20 +75,20 @@ def header(shape: tuple[int, ...], dtype: str) -> bytes:
     return file.getvalue()
 
 
-KEYS, DENSE = np.array([f"v{n}" for n in range(17)]), np.zeros((17, 2, 5, 4), np.uint8)
+KEYS, PRESENT = np.array([f"v{n}" for n in range(17)]), np.zeros((17, 2, 5), np.uint8)
 BAD_TRUTHS: dict[str, tuple[Callable[[], bytes], str]] = {
     "much more than its header says": (
-        lambda: npz(keys=npy(KEYS), dense=npy(DENSE) + bytes(300_000_000)), "dense does not have 680 bytes"
+        lambda: npz(keys=npy(KEYS), present=npy(PRESENT) + bytes(300_000_000)), "present does not have 170 bytes"
     ),
     "a header that asks for memory": (
-        lambda: npz(keys=npy(KEYS), dense=header((10**12, 2, 5, 4), "|u1")), "dense is uint8 of shape"
+        lambda: npz(keys=npy(KEYS), present=header((10**12, 2, 5), "|u1")), "present is uint8 of shape"
     ),
-    "long keys": (lambda: npz(keys=header((17,), "<U100000000"), dense=npy(DENSE)), "keys is <U100000000"),
-    "objects": (lambda: npz(keys=header((17,), "|O"), dense=npy(DENSE)), "keys is object"),
-    "foreign keys": (lambda: npz(keys=npy(np.array(["ü"] * 17)), dense=npy(DENSE)), "codec can't encode"),
-    "no keys": (lambda: npz(dense=npy(DENSE)), "keys.npy"),
-    "other values": (lambda: npz(keys=npy(KEYS), dense=npy(DENSE + 2)), "other values than 0 and 1"),
-    "of other videos": (lambda: npz(keys=npy(KEYS[:3]), dense=npy(DENSE[:3])), r"keys is <U3 of shape \(3,\)"),
+    "long keys": (lambda: npz(keys=header((17,), "<U100000000"), present=npy(PRESENT)), "keys is <U100000000"),
+    "objects": (lambda: npz(keys=header((17,), "|O"), present=npy(PRESENT)), "keys is object"),
+    "foreign keys": (lambda: npz(keys=npy(np.array(["ü"] * 17)), present=npy(PRESENT)), "codec can't encode"),
+    "no keys": (lambda: npz(present=npy(PRESENT)), "keys.npy"),
+    "other values": (lambda: npz(keys=npy(KEYS), present=npy(PRESENT + 2)), "other values than 0 and 1"),
+    "of other videos": (lambda: npz(keys=npy(KEYS[:3]), present=npy(PRESENT[:3])), r"keys is <U3 of shape \(3,\)"),
 }  # fmt: skip
 
 
@@ -113,5 +116,50 @@ def test_a_truth_that_is_larger_than_it_can_be(
         read_truth(Folder(folder), manifest, "train")
 
 
+def test_a_real_data_set_may_have_a_truth(tmp_path: Path) -> None:
+    """What a publisher tells of the training labels is packed, found again, verified, and enough for method `true`."""
+    videos = make_videos(9)
+    labels = np.zeros((9, len(CATEGORIES)), dtype=bool)
+    for row, video in zip(labels, videos, strict=True):
+        row[list(video.labels)] = True
+    present = np.stack([labels, labels & (np.arange(5) % 2 == 0)], axis=1)
+    with DatasetWriter(tmp_path, name="x", categories=CATEGORIES, segments=SEGMENTS, features=FEATURES) as writer:
+        writer.write_split("train", videos, max_labels=5, dense=False)
+        writer.write_truth("train", [video.key for video in videos], present)
+        writer.write_split("val", make_videos(3, prefix="w", dense=True), max_labels=5, dense=True)
+        writer.finish()
+    manifest = read_manifest(tmp_path)
+    assert {name: split.truth for name, split in manifest.splits.items()} == {"train": True, "val": False}
+    found = read_truth(Folder(tmp_path), manifest, "train")
+    assert found is not None
+    np.testing.assert_array_equal(found.present, present)
+    assert found.keys.tolist() == [video.key.encode() for video in videos]
+    assert read_truth(Folder(tmp_path), manifest, "val") is None
+    assert verify_data_set(tmp_path, manifest).sound
+    true = method_class("true")
+    config = Config(method="true", data=DataConfig(shards=str(tmp_path)))
+    assert true.problems(config, manifest) == []
+    (tmp_path / truth_name("train")).unlink()
+    assert "has none (truth/train.npz)" in true.problems(config, manifest)[0]
+
+
+def test_a_truth_that_is_not_of_the_videos_is_a_mistake_of_the_packer(tmp_path: Path) -> None:
+    for keys, shape in ((["a"], (2, 2, 5)), (["a", "b"], (2, 2, 5, 10)), (["a", "b"], (2, 1, 5))):
+        with pytest.raises(ValueError, match=r"present is of shape .*, not \(\d, 2, C\)"):
+            write_truth(tmp_path / "x.npz", keys, np.zeros(shape, dtype=bool))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_truth_with_times_is_called_old(simulated: tuple[Path, Manifest]) -> None:
+    folder, manifest = simulated
+    (folder / truth_name("train")).write_bytes(npz(keys=npy(KEYS), dense=npy(np.zeros((17, 2, 5, 4), np.uint8))))
+    with pytest.raises(DataError) as caught:
+        read_truth(Folder(folder), manifest, "train")
+    assert str(caught.value) == (
+        f"{folder}/truth/train.npz is of an older form, with times (dense, not present); make the data set again, or "
+        "remove the file to go on without"
+    )
+
+
 def test_the_limit_leaves_room_for_ten_million_videos() -> None:
-    assert truth.MOST_BYTES > 10_000_000 * (2 * 25 * 10 + 4 * 88)
+    assert truth.MOST_BYTES > 10_000_000 * (2 * 527 + 4 * 88)

@@ -138,6 +138,7 @@ BAD: list[tuple[str, object, str]] = [
     ("name", 5, "its name is 5"),
     ("simulated", "yes", "simulated is 'yes'"),
     ("splits", [1], "splits is"),
+    ("splits/train/truth", 1, "truth is 1, neither true nor false"),
     ("simulated", "-", "it lacks 'simulated'"),
 ]  # fmt: skip
 

@@ -277,7 +277,7 @@ def test_a_key_that_comes_twice_is_named_with_both_places(tmp_path: Path) -> Non
         (None, ""),
         ("cut", "truth/train.npz is damaged (File is not a zip file)"),
         ("order", "truth/train.npz is not about the videos of its split in their order"),
-        ("shape", "dense is uint8 of shape (9, 2, 5, 3), not of (9, 2, 5, 4)"),
+        ("shape", "present is uint8 of shape (9, 2, 3), not of (9, 2, 5)"),
     ],
 )
 def test_the_hidden_truth_of_simulated_data_is_checked(tmp_path: Path, damage: str | None, message: str) -> None:
@@ -290,8 +290,8 @@ def test_the_hidden_truth_of_simulated_data_is_checked(tmp_path: Path, damage: s
     path = tmp_path / "set" / "truth" / "train.npz"
     path.parent.mkdir()
     keys = np.array([video.key for video in videos])
-    dense = np.zeros((9, 2, 5, 3 if damage == "shape" else 4), np.uint8)
-    np.savez_compressed(path, keys=keys[::-1] if damage == "order" else keys, dense=dense)
+    present = np.zeros((9, 2, 3 if damage == "shape" else 5), np.uint8)
+    np.savez_compressed(path, keys=keys[::-1] if damage == "order" else keys, present=present)
     if damage == "cut":
         os.truncate(path, 100)
     problems = [str(problem) for problem in found(tmp_path / "set")]
@@ -308,8 +308,8 @@ def test_damage_of_the_hidden_truth_of_any_kind_is_one_problem(tmp_path: Path) -
         manifest = writer.finish()
     path = tmp_path / "set" / "truth" / "train.npz"
     path.parent.mkdir()
-    dense = np.random.default_rng(0).integers(0, 2, (9, 2, 5, 4)).astype(np.uint8)
-    np.savez_compressed(path, keys=np.array([video.key for video in videos]), dense=dense)
+    present = np.random.default_rng(0).integers(0, 2, (9, 2, 5)).astype(np.uint8)
+    np.savez_compressed(path, keys=np.array([video.key for video in videos]), present=present)
     sound, draw = path.read_bytes(), np.random.default_rng(1)
     assert verify_data_set(tmp_path / "set", manifest).sound
     for _ in range(200):
@@ -329,7 +329,7 @@ def test_damage_of_the_hidden_truth_of_any_kind_is_one_problem(tmp_path: Path) -
             os.mkfifo(path)
         else:
             with path.open("wb") as file:
-                damage(file, dense)
+                damage(file, present)
         (problem,) = verify_data_set(tmp_path / "set", manifest).problems
         assert problem.problem.startswith(message)
 
