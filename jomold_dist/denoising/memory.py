@@ -24,6 +24,11 @@ class Window:
         """Room for `steps` ≥ 1 steps, the one that is being ranked among them."""
         self._past: deque[Rows] = deque(maxlen=steps - 1)
 
+    @staticmethod
+    def most_bytes(steps: int, rows: int, columns: int) -> int:
+        """The memory that it takes, with so many rows a step, padding included."""
+        return (steps - 1) * rows * (8 + 8 + 4 * columns + 1)
+
     def add(self, rows: Rows) -> None:
         """The rows of a step that was taken; those of the oldest step make room."""
         self._past.append(rows)

@@ -18,13 +18,13 @@ from jomold_dist.config import Config
 from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.denoising.removal import Rows
-from jomold_dist.distributed.world import World
 from jomold_dist.labels import MODALITIES
 from jomold_dist.models.losses import binary_cross_entropy, label_loss, smooth_targets
 from jomold_dist.models.network import Network, Parsing
 from jomold_dist.models.registry import build_network
 
 if TYPE_CHECKING:
+    from jomold_dist.distributed.world import World
     from jomold_dist.training.stage import Stage
 
 

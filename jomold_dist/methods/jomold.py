@@ -13,6 +13,7 @@ from torch import Tensor
 from jomold_dist.config import Config, DenoiseConfig, StaticLabels
 from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import Manifest
+from jomold_dist.denoising.exchange import row_capacity
 from jomold_dist.denoising.memory import Window
 from jomold_dist.denoising.removal import Rows, count_candidates
 from jomold_dist.denoising.warmup import warmup_factor
@@ -54,6 +55,15 @@ class Jomold(RatioMethod):
         videos = manifest.split("train").videos
         steps = {"batch": 1, "window": config.denoise.window_steps, "dataset": videos}
         return min(videos, steps[config.denoise.scope] * config.train.batch_size)
+
+    @classmethod
+    def kept_bytes(cls, config: Config, manifest: Manifest, ranks: int) -> int:
+        denoise, split = config.denoise, manifest.split("train")
+        if denoise.scope == "dataset":
+            return SplitRanking.most_bytes(int(split.positives.sum()))
+        steps = denoise.window_steps if denoise.scope == "window" else 1
+        rows = ranks * row_capacity(config.train.batch_size, ranks, split.max_labels)
+        return Window.most_bytes(steps, rows, cls.columns)
 
     def score(self, network: Network, begun: Any, outputs: Any | None) -> tuple[Tensor, ...]:
         """The ranking pass's probabilities, audio and visual."""

@@ -31,6 +31,13 @@ class SplitRanking:
         self._own: list[tuple[np.ndarray, np.ndarray]] = []  # numbers and losses of this rank's labels, by step
         self._removed = [np.zeros(0, dtype=np.int64) for _ in MODALITIES]  # numbers of labels, ascending
 
+    @staticmethod
+    def most_bytes(labels: int) -> int:
+        """The memory that it takes on rank 0, where so many labels have the table (20 bytes each), the numbers and
+        losses of an epoch (16), and removed labels' numbers (8 in each modality). Others hold their share of an epoch
+        and the removed ones."""
+        return labels * (20 + 16 + 16)
+
     def masks_of(self, batch: Batch) -> Tensor:
         """This rank's labels that are removed, bool (2, b, C), audio first."""
         video, category = batch.labels.numpy().nonzero()

@@ -23,7 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "denoising": {"models", "distributed"},
     "methods, low": {"data", "models", "denoising"},
     "training": {"data", "models", "denoising", "distributed", "evaluation", "methods, low"},
-    "methods": {"data", "models", "denoising", "methods, low", "training"},
+    "methods": {"data", "models", "denoising", "distributed", "methods, low", "training"},
     "tracking": {"data", "models", "distributed", "training"},
     "comparing": {"data", "methods, low", "training"},
     "tuning": {"data", "denoising", "models", "methods", "methods, low", "tracking", "training", "comparing"},
@@ -43,6 +43,7 @@ FRONT: dict[str, set[str]] = {
 PURE = {
     "jomold_dist.data.plan",
     "jomold_dist.denoising.draws",
+    "jomold_dist.denoising.memory",
     "jomold_dist.denoising.ranking",
     "jomold_dist.denoising.reach",
     "jomold_dist.denoising.refinement",
