@@ -106,6 +106,10 @@ class DenoiseConfig:
     """Dropout in the ranking pass (`released`: true)."""
     rule: Literal["joint", "intra"] = "joint"
     """`joint`: a removed label has a high loss in its modality and a low one in the other. `intra`: a high one only."""
+    scope: Literal["batch", "window", "dataset"] = "batch"
+    """What `jomold` ranks together: a batch (the paper), `window_steps` batches, or all training videos (methods.md)."""
+    window_steps: int = number(16, 1)
+    """Optimizer steps that are ranked together with `scope: window`, the present one included."""
     modalities: Literal["both", "audio", "visual"] = "both"
     """The modalities from which labels are removed."""
     ratios: Literal["estimated", "mixture", "constant", "file"] = "estimated"
@@ -151,7 +155,7 @@ class TrainConfig:
     epochs: int = number(25, 1)
     """Epochs of the model. May grow in a run folder: training then goes on from where it ended."""
     batch_size: int = number(128, 1)
-    """Videos in an optimizer batch, over all ranks and micro-batches: the scope of the ranking."""
+    """Videos in an optimizer batch, over all ranks and micro-batches: by default what is ranked together."""
     micro_batch_size: int | None = number(None, 1)
     """Videos that a rank takes through the network at once. None: its whole share of the optimizer batch."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"

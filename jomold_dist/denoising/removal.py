@@ -37,6 +37,30 @@ class Removal(NamedTuple):
     visual: Tensor
 
 
+class Extremes(NamedTuple):
+    """Where each row's losses lie among those of its category, of which k are looked at in a modality: bool (2, N),
+    audio first."""
+
+    highest: Tensor
+    """Among the k highest losses of the modality."""
+    lowest: Tensor
+    """Among the k lowest losses of the other modality."""
+
+    def removal(self, rule: Rule) -> Removal:
+        """What Algorithm 1 removes of these rows."""
+        return Removal(*(self.highest & self.lowest if rule == "joint" else self.highest))
+
+
+def find_extremes(rows: Rows, audio_ratio: Tensor, visual_ratio: Tensor) -> Extremes:
+    """The rows with the highest and the lowest losses of each category: k = trunc(ratio × n) of its n rows, in float64;
+    columns are audio and visual losses, ratios float64 (C,)."""
+    groups = ByCategory.of(rows.category, rows.valid, audio_ratio.numel())
+    rank = torch.stack([groups.rank(loss) for loss in rows.columns.unbind(1)])
+    k = torch.stack([groups.at_rows(groups.share(ratio)) for ratio in (audio_ratio, visual_ratio)])
+    size = groups.count[groups.category]
+    return Extremes((rank >= size - k) & rows.valid, (rank.flip(0) < k) & rows.valid)
+
+
 def remove_rows(rows: Rows, audio_ratio: Tensor, visual_ratio: Tensor, rule: Rule = "joint") -> Removal:
     """Algorithm 1, lines 4–7, on the rows of a whole batch, whose columns are audio and visual losses; ratios float64
     (C,).
@@ -45,20 +69,14 @@ def remove_rows(rows: Rows, audio_ratio: Tensor, visual_ratio: Tensor, rule: Rul
     loss is among the k highest there and among the k lowest in the other modality; `intra` (InMoLD) drops the second
     condition. Both modalities are decided on the labels as they are before any removal.
     """
-    groups = ByCategory.of(rows.category, rows.valid, audio_ratio.numel())
-    audio_rank, visual_rank = (groups.rank(loss) for loss in rows.columns.unbind(1))
-    size = groups.count[groups.category]
-    audio_k, visual_k = (groups.at_rows(groups.share(ratio)) for ratio in (audio_ratio, visual_ratio))
-    audio, visual = audio_rank >= size - audio_k, visual_rank >= size - visual_k
-    if rule == "joint":
-        audio, visual = audio & (visual_rank < audio_k), visual & (audio_rank < visual_k)
-    return Removal(audio & rows.valid, visual & rows.valid)
+    return find_extremes(rows, audio_ratio, visual_ratio).removal(rule)
 
 
-def count_candidates(rows: Rows, audio_ratio: Tensor, visual_ratio: Tensor) -> Tensor:
-    """How many labels of each category Algorithm 1 looks at in each modality, the k of `remove_rows`: int64 (2, C)."""
-    groups = ByCategory.of(rows.category, rows.valid, audio_ratio.numel())
-    return torch.stack([groups.share(audio_ratio), groups.share(visual_ratio)])
+def count_candidates(rows: Rows, extremes: Extremes, categories: int) -> Tensor:
+    """How many labels of each category Algorithm 1 looks at in each modality, those with the highest losses there:
+    int64 (2, C)."""
+    counts = rows.category.new_zeros((2, categories))
+    return counts.scatter_add_(1, rows.category.expand(2, -1), extremes.highest.to(torch.int64))
 
 
 def select_noisy_labels(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from jomold_dist.models.network import Network, Parsing
 from jomold_dist.models.registry import build_network
 
 if TYPE_CHECKING:
+    from jomold_dist.distributed.world import World
     from jomold_dist.training.stage import Stage
 
 
@@ -79,12 +81,15 @@ class Method(ABC):
     """Every label is a target of both modalities, and nothing is removed. A subclass changes what it wants else.
 
     A method takes labels out in one of two ways. With `columns`, each label of the optimizer batch travels to every
-    rank with so many numbers (such as its losses), and `choose` decides over all of them; without, `masks_of` decides
-    on the labels alone.
+    rank with so many numbers (such as its losses), and `choose` decides over all of them; without, or where the method
+    `chooses` not, `masks_of` decides on the labels alone.
+
+    What it is to keep across steps comes in `remember` and `end_epoch`, and goes into checkpoints by `state` and
+    `load_state`.
     """
 
     columns: ClassVar[int] = 0
-    """Numbers that a label carries through the exchange. 0: labels do not travel."""
+    """Numbers of a label, found before each decision. 0: none, and labels do not travel."""
     masks: ClassVar[tuple[Mask, ...]] = tuple(Mask(name, number) for number, name in enumerate(MODALITIES))
     """The sets of labels that it may take out."""
     removes: ClassVar[bool] = False
@@ -118,6 +123,17 @@ class Method(ABC):
         """The config with what the method does not look at set to the defaults, by which runs are known to be alike.
         Each class says so for itself: what it inherits is not asked."""
         return config
+
+    @classmethod
+    def chooses(cls, config: Config) -> bool:
+        """Whether `choose` decides. A method with columns that does not choose has them for `remember`: they stay on
+        the rank of their label, and `masks_of` decides."""
+        return cls.columns > 0
+
+    @classmethod
+    def ranked_videos(cls, config: Config, manifest: Manifest) -> int:
+        """How many videos' labels are ranked together, where the method `truncates`."""
+        return config.train.batch_size
 
     @classmethod
     def network(cls, config: Config, manifest: Manifest) -> Network:
@@ -170,6 +186,28 @@ class Method(ABC):
             video=smooth_targets(labels, 1.0),
         )
         return (targets,)
+
+    def remember(self, batch: Batch, columns: Tensor, rows: Rows, moment: Moment) -> None:  # noqa: B027, as below
+        """What is to be kept of a step that was taken; skipped ones are not told. `columns` (n, K) are those of the
+        labels of this rank's batch, in the order of `batch.labels.nonzero()`, and `rows` those of the whole optimizer
+        batch (none, unless the method chooses)."""
+
+    def end_epoch(self, moment: Moment, world: World) -> None:  # noqa: B027
+        """Collective, after an epoch's last step: what is to be found from what was kept. `moment` is that of the next
+        epoch's first step."""
+
+    def state(self, world: World) -> dict[str, np.ndarray]:
+        """Collective: what brings back what is kept, for rank 0 to write into a checkpoint. It must not depend on the
+        number of ranks, and another number of them may go on from it."""
+        return {}
+
+    def load_state(self, state: Mapping[str, np.ndarray], world: World) -> None:  # noqa: B027
+        """Collective: the inverse of `state`. Rank 0 gets what was written, the others get nothing."""
+
+    @classmethod
+    def kept_bytes(cls, config: Config, manifest: Manifest, ranks: int) -> int:
+        """How much memory what it keeps takes on the rank that has most of it."""
+        return 0
 
     def losses(self, network: Network, outputs: Any, targets: tuple[Targets, ...]) -> dict[str, Tensor]:
         """The terms of the loss, each (b,) and without its factor: means over a video's labels or segments."""

@@ -1,5 +1,5 @@
-"""What noise ratios lead to, told before a model is trained with them: how much of it a batch can reach, and whether
-the estimator that they come from is good enough for its threshold."""
+"""What noise ratios lead to, told before a model is trained with them: how much of the noise the ranking can reach, and
+whether the estimator that they come from is good enough for its threshold."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from jomold_dist.denoising.noise_ratio import NoiseRatios, Predictions, given_ra
 from jomold_dist.denoising.reach import Reach, reach
 from jomold_dist.denoising.separation import lift
 from jomold_dist.labels import MODALITIES
+from jomold_dist.methods.registry import method_class
 from jomold_dist.training.recorder import Cell
 
 COMPARED_BATCHES = (128, 512)  # beside the run's own: the paper's, and one in which most categories of LLP are reached
@@ -32,12 +33,13 @@ class Advice(NamedTuple):
 
 
 def reach_advice(ratios: NoiseRatios, config: Config, manifest: Manifest) -> Advice:
-    """How many categories of each modality a batch can reach, at the run's batch size and at others; a warning if that
-    is not all of them. Ratios of a modality that is not denoised count as 0."""
-    split, own = manifest.split("train"), config.train.batch_size
+    """How many categories of each modality the run's ranking can reach, and one over batches of several sizes; a
+    warning if that is not all of them. Ratios of a modality that is not denoised count as 0."""
+    split, batch = manifest.split("train"), config.train.batch_size
+    own = method_class(config.method).ranked_videos(config, manifest)
     chosen = [m for m in MODALITIES if config.denoise.modalities in (m, "both")]
     values = np.stack([getattr(ratios, m).numpy() * (m in chosen) for m in MODALITIES])  # (2, C)
-    sizes = dict.fromkeys((own, *COMPARED_BATCHES))
+    sizes = dict.fromkeys((own, batch, *COMPARED_BATCHES))
     found = {size: reach(values, split.positives, split.videos, size) for size in sizes}
     table: dict[str, Sequence[Cell]] = {
         "category": [name for name in manifest.categories.names for _ in MODALITIES],
@@ -50,9 +52,13 @@ def reach_advice(ratios: NoiseRatios, config: Config, manifest: Manifest) -> Adv
         return Advice(logging.WARNING, "the noise ratios call no label noise: nothing will be removed", table)
     missed = bool((found[own].noisy & ~found[own].reached).any())
     level = logging.WARNING if missed else logging.INFO
-    told = "; ".join(f"batch {size}: {_counts(each, chosen)}" for size, each in found.items())
-    rest = ". In the others ratio × labels of a batch stays below 1, and next to nothing is removed" if missed else ""
-    return Advice(level, f"noisy categories that a batch reaches: {told}{rest}", table)
+    names = {size: f"batch {size}" for size in sizes}
+    if own > batch:  # only the method that `denoise.scope` is for ranks more than a batch
+        names[own] = f"{config.denoise.scope} of {own:,} videos"
+    told = "; ".join(f"{names[size]}: {_counts(each, chosen)}" for size, each in found.items())
+    whose = f"the {config.denoise.scope}" if own > batch else "a batch"
+    rest = f". In the others ratio × labels of {whose} stays below 1, and next to nothing is removed" if missed else ""
+    return Advice(level, f"noisy categories that the ranking reaches: {told}{rest}", table)
 
 
 def _counts(found: Reach, chosen: Sequence[str]) -> str:
@@ -71,7 +77,7 @@ def forecast_advice(config: Config, manifest: Manifest) -> str:
     if ratios is not None:
         return reach_advice(ratios, config, manifest).text
     return (
-        "noisy categories that a batch reaches: the log tells once the estimator is trained, for a "
+        "noisy categories that the ranking reaches: the log tells once the estimator is trained, for a "
         f"batch of {config.train.batch_size} and others"
     )
 

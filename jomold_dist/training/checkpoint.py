@@ -5,6 +5,7 @@
       best.safetensors        the best epoch's weights so far; absent before the first epoch has been scored
       optimizer.safetensors   "parameter name:state name" -> tensor
       removals.npz            the record of what was removed
+      memory.npz              what the method keeps across steps
       state.json              everything else: position, best score, history, loss sums, digests
       COMPLETE.json           size and SHA-256 of each of them, written last
 
@@ -36,8 +37,8 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 MARKER = "COMPLETE.json"
-MODEL, BEST, OPTIMIZER, REMOVALS, STATE = (
-    "model.safetensors", "best.safetensors", "optimizer.safetensors", "removals.npz", "state.json",
+MODEL, BEST, OPTIMIZER, REMOVALS, MEMORY, STATE = (
+    "model.safetensors", "best.safetensors", "optimizer.safetensors", "removals.npz", "memory.npz", "state.json",
 )  # fmt: skip
 NAME = re.compile(r"(?P<stage>.+)-e(?P<epoch>\d{4,})-s(?P<step>\d{8,})")
 
@@ -52,6 +53,7 @@ class Checkpoint:
     best_weights: Mapping[str, Tensor] | None
     optimizer: Mapping[str, Mapping[str, Tensor]]  # by parameter name, then by name of the state
     removals: Mapping[str, np.ndarray]
+    memory: Mapping[str, np.ndarray]
     state: dict[str, Any]  # as JSON
 
 
@@ -92,8 +94,9 @@ def write_checkpoint(folder: Path, name: str, checkpoint: Checkpoint, save_weigh
             save_weights(aside / BEST, checkpoint.best_weights)
         flat = {f"{p}:{s}": t.contiguous() for p, states in checkpoint.optimizer.items() for s, t in states.items()}
         save_tensors(aside / OPTIMIZER, flat)
-        with (aside / REMOVALS).open("wb") as file:
-            np.savez(file, allow_pickle=False, **checkpoint.removals)
+        for file_name, arrays in ((REMOVALS, checkpoint.removals), (MEMORY, checkpoint.memory)):
+            with (aside / file_name).open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
         (aside / STATE).write_text(json.dumps({"format": FORMAT, **checkpoint.state}), encoding="utf-8")
         files = {path.name: {"bytes": path.stat().st_size, "sha256": _digest(path)} for path in sorted(aside.iterdir())}
         for file_name in files:
@@ -116,12 +119,17 @@ def read_checkpoint(place: Path) -> Checkpoint:
     for name, tensor in read_tensors(place / OPTIMIZER)[1].items():
         parameter, _, kind = name.rpartition(":")
         optimizer.setdefault(parameter, {})[kind] = tensor
-    try:
-        removals = read_arrays(place / REMOVALS)
-    except (*ABSENT, ValueError) as error:
-        raise _damaged(place, REMOVALS, error) from None
+    removals, memory = (_read_npz(place, name) for name in (REMOVALS, MEMORY))
     best = read_tensors(place / BEST)[1] if BEST in files else None
-    return Checkpoint(read_tensors(place / MODEL)[1], best, optimizer, removals, _read_state(place))
+    return Checkpoint(read_tensors(place / MODEL)[1], best, optimizer, removals, memory, _read_state(place))
+
+
+def _read_npz(place: Path, name: str) -> dict[str, np.ndarray]:
+    """The arrays of one of a checkpoint's files. DataError."""
+    try:
+        return read_arrays(place / name)
+    except (*ABSENT, ValueError) as error:
+        raise _damaged(place, name, error) from None
 
 
 def check_checkpoint(place: Path) -> frozenset[str]:
@@ -157,7 +165,7 @@ def _read_marker(place: Path) -> dict[str, tuple[int, str]]:
         files = {str(name): (int(said["bytes"]), str(said["sha256"])) for name, said in marker["files"].items()}
     except (AttributeError, KeyError, TypeError, ValueError):
         raise _other_version(place, f"{MARKER} has another form") from None
-    if missing := {MODEL, OPTIMIZER, REMOVALS, STATE} - files.keys():
+    if missing := {MODEL, OPTIMIZER, REMOVALS, MEMORY, STATE} - files.keys():
         raise _other_version(place, f"it has no {' and no '.join(sorted(missing))}")
     return files
 

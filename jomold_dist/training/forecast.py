@@ -56,10 +56,12 @@ class MemoryForecast:
     """The network that validates, and the best weights so far."""
     read_ahead: int
     """Blocks and batches of the loader, at most."""
+    kept: int
+    """What the method keeps across steps, at most."""
 
     @property
     def training(self) -> int:
-        return self.parameters + self.gradients + self.optimizer + self.copies + self.read_ahead
+        return self.parameters + self.gradients + self.optimizer + self.copies + self.read_ahead + self.kept
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ def _stages(config: Config, manifest: Manifest, ranks: int) -> tuple[StageForeca
     for stage in method_class(config.method).stages(config):
         if isinstance(stage, Trained):
             own = stage.settings(config)
-            sent = sent_bytes(row_capacity(own.train.batch_size, ranks, train.max_labels), stage.method.columns)
+            columns = stage.method.columns if stage.method.chooses(own) else 0
+            sent = sent_bytes(row_capacity(own.train.batch_size, ranks, train.max_labels), columns)
             fold = stage.fold(train.videos)
             videos = train.videos if fold is None else int(fold.count(np.array(train.videos)))
             steps = steps_per_epoch(videos, own.train.batch_size)
@@ -164,6 +167,7 @@ def _memory(config: Config, manifest: Manifest, ranks: int) -> MemoryForecast:
         optimizer=shared(weights.optimizer, 1) + (-(-weights.trained // ranks) if zero else 0),
         copies=2 * weights.all,
         read_ahead=_read_ahead(config, manifest, ranks),
+        kept=method_class(config.method).kept_bytes(config, manifest, ranks),
     )
 
 

@@ -46,6 +46,7 @@ def forecast_report(found: Forecast, config: Config, manifest: Manifest) -> str:
         ["optimizer", amount(memory.optimizer)],
         ["network for validation, best weights", amount(memory.copies)],
         ["read ahead, at most", amount(memory.read_ahead)],
+        *([["kept by the method across steps, at most", amount(memory.kept)]] if memory.kept else []),
         ["together", amount(memory.training)],
     ]
     lines = [
@@ -65,8 +66,8 @@ def forecast_report(found: Forecast, config: Config, manifest: Manifest) -> str:
     lines += ["", markdown_table(["a rank's memory in training", config.train.engine], parts), ""]
     lines.append("Not included in the memory: activations (they grow with the videos a rank takes at once, see")
     lines.append("train.micro_batch_size), the libraries, and what is passed between ranks.")
-    lines.append("A checkpoint also holds the record of removals, some 20 B a removed label;")
-    lines.append(f"{config.checkpoint.keep} are kept, and one more lies there while it is written.")
+    lines.append("A checkpoint also holds the record of removals, some 20 B a removed label, and what a method keeps.")
+    lines.append(f"{config.checkpoint.keep} checkpoints are kept, and one more lies there while it is written.")
     return "\n".join(lines)
 
 

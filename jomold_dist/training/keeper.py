@@ -44,7 +44,13 @@ class Keeper:
         """Where a checkpoint of this moment lies."""
         return self._run.folder.checkpoints / checkpoint_name(self._stage, progress.epoch, progress.step)
 
-    def write(self, progress: Progress, step: Mapping[str, Any], removals: Mapping[str, np.ndarray]) -> str | None:
+    def write(
+        self,
+        progress: Progress,
+        step: Mapping[str, Any],
+        removals: Mapping[str, np.ndarray],
+        memory: Mapping[str, np.ndarray],
+    ) -> str | None:
         """Write a checkpoint and remove old ones; why it could not be written, or None.
 
         One that cannot be written costs nothing that was there before, and training may go on.
@@ -52,7 +58,7 @@ class Keeper:
         place, best = self.place(progress), progress.best
         state = progress.state() | self._origin(progress)
         state |= {name: step[name] for name in STEP_STATE} | {"sums": step["sums"].tolist()}
-        content = Checkpoint(step["weights"], best.weights, step["optimizer"], removals, state)
+        content = Checkpoint(step["weights"], best.weights, step["optimizer"], removals, memory, state)
 
         def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
             epoch = best.epoch + 1 if path.name == BEST else progress.epoch + (progress.step > 0)

@@ -6,6 +6,7 @@ import logging
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -103,9 +104,13 @@ class Training:
                     self._removals.load_state(found.removals)
                 with run.folder.writes():
                     run.folder.write_history(self._stage, found.state["history"] if found else [])
+        memory = found.memory if found is not None else {}
+        if found is not None:  # large ones that rank 0 alone has use for
+            found = replace(found, removals={}, memory={})
         found = broadcast_object(found, run.world)
         if found is None:
             return
+        self._step.method.load_state(memory, run.world)
         state = found.state
         self._step.load_state(
             {
@@ -141,6 +146,8 @@ class Training:
         with agree_on_errors(run.world):
             if run.world.is_main:
                 self._tell(line)
+        steps = self._loader.steps
+        self._step.method.end_epoch(Moment((progress.epoch + 1) * steps, steps), run.world)
         progress.end_epoch()
 
     def finish(self) -> Path:
@@ -235,12 +242,12 @@ class Training:
 
     def _save(self) -> str | None:
         """Collective: a checkpoint of this moment; on every rank, why it could not be written, or None."""
-        step = self._step.state()
+        step, memory = self._step.state(), self._step.method.state(self._run.world)
         self._removals.collect(self._run.world)
         self._run.bad_videos.collect()
         problem = None
         if self._run.world.is_main:
-            problem = self._keeper.write(self.progress, step, self._removals.state())
+            problem = self._keeper.write(self.progress, step, self._removals.state(), memory)
         self._due.taken()
         return broadcast_object(problem, self._run.world)
 

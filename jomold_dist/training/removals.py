@@ -67,16 +67,23 @@ def removed_from_both(labels: Labels, categories: int) -> np.ndarray:
 class RemovalRecord:
     """Collects the removals of one training. Complete on rank 0 after every `collect` and `end_epoch`."""
 
-    def __init__(self, manifest: Manifest, present: Mapping[str, np.ndarray] | None, method: type[Method]) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        present: Mapping[str, np.ndarray] | None,
+        method: type[Method],
+        counts_candidates: bool = True,
+    ) -> None:
         """`present` maps a training video's key to what is really there, bool (2, C), audio first; None: not known.
-        Nothing is gathered of a method that never `removes`."""
+        Nothing is gathered of a method that never `removes`. One that does not choose never looks at a label before it
+        takes it out, and has no candidates to be counted."""
         split = manifest.split("train")
         self._names = manifest.categories.names
         self._labels = split.positives  # (C,)
         self._noise = self._noise_per_category(present)
         self._present = present
         self._masks, self._removes = tuple(method.masks), method.removes
-        self._counts_candidates = method.columns > 0  # one without never looks at a label before it takes it out
+        self._counts_candidates = counts_candidates and method.columns > 0
         self._one_each = [mask.modality for mask in self._masks] == [*range(len(MODALITIES))]
         self._epochs = 0
         self._pending: list[Labels] = []  # of this rank's steps

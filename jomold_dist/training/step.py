@@ -59,6 +59,7 @@ class Decision:
     """What the optimizer batch is trained towards."""
 
     exchanged: Exchanged
+    columns: Tensor  # (n, K): of this rank's labels
     removed: Tensor  # bool (M, n): of this rank's labels
     candidates: Tensor  # int64 (M, C)
     targets: tuple[Targets, ...]
@@ -76,7 +77,7 @@ class TrainStep:
         self._loss_scale = LossScale(network.parameters()) if train.precision == "float16" else None
         self._guard = FiniteGuard(world, self._loss_scale, train.non_finite == "skip")
         self.engine = make_engine(Passes(network, method, stopwatch), world, method.config)
-        self._method, self._world, self._seed, self._stopwatch = method, world, seed, stopwatch
+        self.method, self._world, self._seed, self._stopwatch = method, world, seed, stopwatch
         self.network = network
         self.loss_weights = method.weights(network)
         """The terms of the loss and their factors, in the order of the sums."""
@@ -84,6 +85,7 @@ class TrainStep:
         """Why this rank asked all to end."""
         live = [MODALITIES[mask.modality] in network.modalities for mask in method.masks]
         self._live_masks = None if all(live) else torch.tensor(live, device=world.device)[:, None]  # (M, 1)
+        self._chooses = method.chooses(method.config)
         self._micro_batch = train.micro_batch_size
         self._capacity = capacity
         self._categories = len(method.manifest.categories)
@@ -97,7 +99,8 @@ class TrainStep:
         """
         seed_step(self._seed, moment.step, self._world.rank)
         self.network.train()
-        if int(np.count_nonzero(batch.labels.numpy())) > self._capacity:
+        positives = int(np.count_nonzero(batch.labels.numpy()))
+        if positives > self._capacity:
             self.failure = DataError(
                 f"the {len(batch.labels)} videos {batch.keys[0]} … {batch.keys[-1]} have more than the "
                 f"{self._capacity} labels that the manifest promises at most; pack the data set again"
@@ -106,7 +109,7 @@ class TrainStep:
         here = self._upload(batch)
         parts = self._parts(batch)
         learned = Learned(torch.zeros_like(self._sums), [])
-        ranks = self._method.columns > 0
+        ranks = self.method.columns > 0
         if len(parts) == 1:  # one micro-batch: both passes share what they have in common
             with self.engine.part(last=True):
                 outputs, scored = self._forward(here, parts[0], learn=True, score=ranks)
@@ -123,6 +126,7 @@ class TrainStep:
             raise RuntimeError(f"step {moment.step}: two ranks hold the same video; the order of the data is broken")
         if self._guard.lets_pass(batch, summary, learned, moment.step):
             self._sums += learned.sums
+            self.method.remember(batch, decision.columns[:positives], decision.exchanged.rows, moment)
             self.engine.step(learning_rate)
             return self._report(batch, summary)
         self.engine.skip()
@@ -193,24 +197,25 @@ class TrainStep:
 
     def _decide(self, batch: Batch, here: Upload, scored: tuple[Tensor, ...], moment: Moment, ask: Ask) -> Decision:
         """Collective: what all ranks know, which labels the method takes out, and the targets."""
-        method, rows = self._method, here.rows
+        method, rows = self.method, here.rows
         with self._stopwatch.span("ranking"):
-            columns = None
+            columns = rows.place.new_zeros((len(rows.place), 0), dtype=torch.float32)
             if method.columns:
                 columns = method.columns_of(*(rows.take(values.detach()) for values in scored))
             finite = torch.stack(
                 [f.flatten(1).sum(1, dtype=torch.float32).isfinite() for f in here.features.values()]
             ).all(0)
         with self._stopwatch.span("exchange"):
+            sent = columns if self._chooses else None
             exchanged = exchange_rows(
-                rows, columns, finite, here.position, ask=ask, categories=self._categories, world=self._world
+                rows, sent, finite, here.position, ask=ask, categories=self._categories, world=self._world
             )
         with self._stopwatch.span("ranking"):
             masks = len(method.masks)
             candidates = rows.place.new_zeros((masks, self._categories))
             removed = rows.valid.new_zeros((masks, len(rows.place)))
             whole = None
-            if method.columns:
+            if self._chooses:
                 choice = method.choose(exchanged.rows, moment)
                 candidates, removed = choice.candidates, exchanged.own(choice.masks, self._world.rank)
                 whole = rows.put(removed, here.labels.shape)
@@ -221,11 +226,11 @@ class TrainStep:
             if self._live_masks is not None:
                 removed, whole = removed & self._live_masks, whole & self._live_masks[:, :, None]
             targets = method.targets(batch, here.labels, whole, moment)
-        return Decision(exchanged, removed, candidates, targets)
+        return Decision(exchanged, columns, removed, candidates, targets)
 
     def _learn(self, outputs: Any, decision: Decision, part: slice, learned: Learned) -> None:
         """Adds one micro-batch's gradient of the loss over the whole optimizer batch."""
-        terms = self._method.losses(self.network, outputs, tuple(t.part(part) for t in decision.targets))
+        terms = self.method.losses(self.network, outputs, tuple(t.part(part) for t in decision.targets))
         if terms.keys() != self.loss_weights.keys():
             raise ValueError(
                 f"the loss has the terms {', '.join(terms)}, and weights for {', '.join(self.loss_weights)}"

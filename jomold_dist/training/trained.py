@@ -95,7 +95,7 @@ class Trained(Stage):
             method = self.method(config, run.manifest, found, run.world.device)
             if run.world.is_main and is_model:
                 truth = read_present(run.source, run.manifest)
-        removals = RemovalRecord(run.manifest, truth, self.method)
+        removals = RemovalRecord(run.manifest, truth, self.method, self.method.chooses(config))
         best = fit(run, method, self.weights, self.keep, removals, self.fold(run.manifest.split("train").videos))
         with results(run) as is_main:
             if not is_main:

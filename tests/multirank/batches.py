@@ -12,7 +12,7 @@ import torch
 from jomold_dist.config import Config, DenoiseConfig, LossConfig, ModelConfig, TrainConfig
 from jomold_dist.config_fields import NO_SETTINGS
 from jomold_dist.data.loader import Batch
-from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
+from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, ShardInfo, SplitInfo
 from jomold_dist.data.plan import rank_positions
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.distributed.world import World
@@ -44,9 +44,10 @@ def videos(kind: str) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
 
 
 def manifest() -> Manifest:
-    empty = SplitInfo("train", CATEGORIES, False, RecordLayout(0, {}), ())
+    shard = ShardInfo("train/shard-000000.tar", 67, 0, "", np.zeros(CATEGORIES, dtype=np.int32))
+    split = SplitInfo("train", CATEGORIES, False, RecordLayout(0, {}), (shard,))
     specs = {k: FeatureSpec((SEGMENTS, size), "float32") for k, size in SIZES.items()}
-    return Manifest("made up", SEGMENTS, CategorySet(tuple("abcdef")), specs, {"train": empty})
+    return Manifest("made up", SEGMENTS, CategorySet(tuple("abcdef")), specs, {"train": split})
 
 
 def plain_config(**train: Any) -> Config:
@@ -107,9 +108,11 @@ def take_steps(
     poison: int | None = None,
     settings: Mapping[str, Any] = NO_SETTINGS,
     first: int = 0,
+    epochs: int = 1,
 ) -> dict[str, Any]:
-    """Collective: three optimizer steps, from `first` on, in float64 without dropout, of jomold or what the settings
-    say. Per step: removed labels as (video, mask, category) and the gradient; at the end the parameters."""
+    """Collective: epochs of three optimizer steps, from `first` on, in float64 without dropout, of jomold or what the
+    settings say. Per step of the last epoch: removed labels as (video, mask, category) and the gradient; at the end the
+    parameters."""
     config = plain_config(micro_batch_size=micro_batch, precision="float64", optimizer=optimizer)
     config = replace(config, **settings)
     features, labels = videos(kind)
@@ -124,8 +127,11 @@ def take_steps(
     step.engine.step = keep_gradient  # type: ignore[method-assign]
     if poison is not None:
         features["motion"][poison, 1, 2] = float("nan")
-    for number in range(len(STEPS)):
+    for number in range(epochs * len(STEPS)):
         report = step(own_batch(world, number, features, labels), Moment(first + number, len(STEPS)), 5e-4)
         removed.append(sorted(zip(report.keys, report.mask.tolist(), report.category.tolist(), strict=True)))
+        if (number + 1) % len(STEPS) == 0:
+            step.method.end_epoch(Moment(first + number + 1, len(STEPS)), world)
     parameters = torch.cat([p.detach().flatten() for p in step.network.parameters()])
-    return {"removed": removed, "gradients": gradients, "parameters": parameters}
+    last = slice(-len(STEPS), None)
+    return {"removed": removed[last], "gradients": gradients[last], "parameters": parameters}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ranks import run_ranks
 from safetensors.torch import load_file
 
 from jomold_dist.config import (
@@ -24,7 +26,7 @@ from jomold_dist.config import (
 from jomold_dist.config_methods import EstimatorConfig, LargeLossConfig, RefineConfig, SmallLossConfig, StaticLabels
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.truth import truth_name, write_truth
-from jomold_dist.distributed.world import open_world
+from jomold_dist.distributed.world import World, open_world
 from jomold_dist.errors import StoppedError
 from jomold_dist.methods.registry import method_class
 from jomold_dist.training.run import Run
@@ -34,10 +36,20 @@ from jomold_dist.training.stages import run_stages
 from tests.shard_fixtures import CATEGORIES, write_dataset
 
 RATIOS = {"ratios": "constant", "ratio_constant": 0.4, "static_labels": StaticLabels((), ("Speech",))}
+
+
+def over(**scope: Any) -> dict[str, Any]:
+    """jomold beyond the batch, with an epoch more than one."""
+    denoise = DenoiseConfig(ratios="constant", ratio_constant=0.6, rule="intra", warmup_epochs=None, **scope)
+    return {"method": "jomold", "denoise": denoise, "train": TrainConfig(epochs=3, batch_size=7)}
+
+
 CASES: dict[str, dict[str, Any]] = {
     "han": {"loss": LossConfig(contrastive=0.0, visual_smoothing=0.9)},
     "static": {},
     "jomold": {"denoise": DenoiseConfig(audio_threshold=0.95, visual_threshold=1.0, warmup_epochs=None)},
+    "jomold-window": over(scope="window", window_steps=3),
+    "jomold-dataset": over(scope="dataset"),
     "true": {},
     "coteaching-plus": {"small_loss": SmallLossConfig(gradual_epochs=1.0)},
     "jocor": {"small_loss": SmallLossConfig(gradual_epochs=1.0)},
@@ -52,16 +64,16 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def config_of(method: str, data: Path) -> Config:
-    """Two epochs of four steps."""
+def config_of(case: str, data: Path) -> Config:
+    """Two epochs of four steps, or as the case says."""
     plain = Config(
-        method=method,
+        method=case,
         data=DataConfig(shards=str(data), streams=12),
         estimator=EstimatorConfig(epochs=2),
         train=TrainConfig(epochs=2, batch_size=7),
         checkpoint=CheckpointConfig(every_minutes=None),
     )
-    return replace(plain, **{"denoise": replace(plain.denoise, **RATIOS), **CASES[method]})
+    return replace(plain, **{"denoise": replace(plain.denoise, **RATIOS), **CASES[case]})
 
 
 def simulated_dataset(folder: Path) -> Manifest:
@@ -97,12 +109,13 @@ def run_until_done(config: Config, manifest: Manifest, folder: Path, patience: i
                 stopped.append(run.folder.status.read_text().split('"stage": "')[1].split('"')[0])
 
 
-@pytest.mark.parametrize("method", list(CASES))
+@pytest.mark.parametrize("case", list(CASES))
 def test_a_run_that_is_stopped_again_and_again_ends_the_same(
-    method: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    case: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     manifest = simulated_dataset(tmp_path / "data")
-    config = config_of(method, tmp_path / "data")
+    config = config_of(case, tmp_path / "data")
+    method = config.method
     with caplog.at_level(logging.INFO, "jomold_dist"):
         run_until_done(config, manifest, tmp_path / "calm", 10_000)
     assert ("(kept " in caplog.text) == (method in ("ma", "mixture"))  # the last epoch's weights, whatever its score
@@ -116,8 +129,13 @@ def test_a_run_that_is_stopped_again_and_again_ends_the_same(
     assert set(stopped) >= names
     removed = read_removals(RunFolder(tmp_path / "calm"))["total"]
     assert any(entry["removed"] for entry in removed.values()) == method_class(method).removes
-    for file in (tmp_path / "calm").rglob("*"):
-        other = tmp_path / "shaken" / file.relative_to(tmp_path / "calm")
+    same_runs(tmp_path / "calm", tmp_path / "shaken")
+
+
+def same_runs(calm: Path, shaken: Path) -> None:
+    """Bit for bit the same weights, and the same results."""
+    for file in calm.rglob("*"):
+        other = shaken / file.relative_to(calm)
         if file.suffix == ".safetensors" and file.parent.name == "checkpoints":
             mine, theirs = load_file(file), load_file(other)
             assert mine.keys() == theirs.keys()
@@ -133,3 +151,54 @@ def test_a_run_that_is_stopped_again_and_again_ends_the_same(
             "noise_ratios.json",
         ):
             assert file.read_bytes() == other.read_bytes()
+
+
+BEYOND = ("jomold-window", "jomold-dataset")
+
+
+def takes(world: World, manifest: Manifest, data: Path, folders: dict[str, tuple[int, ...]]) -> list[str]:
+    """Collective: a run for each of these names of folders and each case, stopped after so many looks, again and
+    again; how the last start ended. Every rank draws its dropout alone, so there is none."""
+    said = []
+    for name, stops in folders.items():
+        for case in BEYOND:
+            config = config_of(case, data)
+            model = replace(config.model, attention_dropout=0.0, classifier_dropout=0.0)
+            config = replace(config, model=model, train=replace(config.train, precision="float64"))
+            folder = data.parent / f"{name}-{case}"
+            folder.mkdir(exist_ok=True)
+            for looks in stops:
+                left = iter([False] * looks)
+                asked = partial(next, left, True)
+                run = Run(config, manifest, world, RunFolder(folder), stop_asked=asked)
+                try:
+                    run_stages(run)
+                    said.append("done")
+                except StoppedError as error:
+                    said.append(str(error))
+    return said
+
+
+def test_what_is_kept_across_steps_goes_to_another_number_of_ranks(tmp_path: Path) -> None:
+    """Stopped in the middle of the second epoch on two ranks and of the third on four, and finished by one."""
+    manifest = simulated_dataset(tmp_path / "data")
+    never = (10_000,)
+    two = {"calm": never, "shaken": (9, *never), "moved": (9,)}
+    (said, _) = run_ranks(takes, 2, tmp_path / "two", manifest, tmp_path / "data", two)
+    assert [text.split(":")[-1].split(" of ")[0] for text in said if text != "done"] == [
+        " stopped in epoch 2 after step 3"
+    ] * 4
+    said = run_ranks(takes, 4, tmp_path / "four", manifest, tmp_path / "data", {"moved": (4,)})[0]
+    assert [text.split(":")[-1].split(" of ")[0] for text in said] == [" stopped in epoch 3 after step 2"] * 2
+    with open_world("cpu") as world:
+        assert takes(world, manifest, tmp_path / "data", {"alone": never, "moved": never}) == ["done"] * 4
+    for case in BEYOND:
+        calm, shaken, alone, moved = (tmp_path / f"{name}-{case}" for name in ("calm", "shaken", "alone", "moved"))
+        same_runs(calm, shaken)
+        removed = (alone / "removed_labels.csv").read_text()
+        assert removed.count("\n") > 20
+        weights = load_file(alone / "checkpoints" / "model.safetensors")
+        for other in (calm, moved):
+            assert (other / "removed_labels.csv").read_text() == removed
+            for name, tensor in load_file(other / "checkpoints" / "model.safetensors").items():
+                torch.testing.assert_close(tensor, weights[name], atol=1e-6, rtol=0)

@@ -44,9 +44,10 @@ def content(epoch: int = 0, size: int = 5) -> Checkpoint:
     weights = {"a.weight": torch.randn(size, 3), "a.bias": torch.randn(3)}
     optimizer = {k: {"exp_avg": torch.randn_like(v), "step": torch.tensor(7.0)} for k, v in weights.items()}
     removals = {"label_key": np.array(["x", "ängström"]), "removed": np.arange(4).reshape(2, 2), "none": np.array([])}
+    memory = {"category": np.arange(epoch)}
     best = {k: v + 1 for k, v in weights.items()} if epoch else None
     state = {"owner": OWN, "epoch": epoch, "score": 1 / 3, "low": float("-inf")}
-    return Checkpoint(weights, best, optimizer, removals, state)
+    return Checkpoint(weights, best, optimizer, removals, memory, state)
 
 
 def write(folder: Path, epoch: int, step: int, stage: str = "model", **state: object) -> Path:
@@ -71,6 +72,7 @@ def test_what_is_written_is_read(tmp_path: Path, epoch: int) -> None:
         assert torch.equal(found.optimizer[name]["exp_avg"], written.optimizer[name]["exp_avg"])
     for name, array in written.removals.items():
         np.testing.assert_array_equal(found.removals[name], array)
+    np.testing.assert_array_equal(found.memory["category"], written.memory["category"])
     assert found.state.items() >= written.state.items()
     assert torch.equal(load_file(place / "model.safetensors")["a.bias"], written.weights["a.bias"])
     assert [p.name for p in tmp_path.iterdir()] == [place.name]
@@ -208,7 +210,8 @@ def test_what_may_be_good_is_never_removed(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted(there)
 
 
-FILES = (MARKER, "model.safetensors", "best.safetensors", "optimizer.safetensors", "removals.npz", "state.json")
+ARRAYS = ("removals.npz", "memory.npz")
+FILES = (MARKER, "model.safetensors", "best.safetensors", "optimizer.safetensors", *ARRAYS, "state.json")
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EIO, errno.ESTALE, errno.ENOTCONN])

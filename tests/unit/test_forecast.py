@@ -143,7 +143,7 @@ def test_report_tells_what_a_batch_reaches_where_that_decides(
 ) -> None:
     config = replace(Config(), method=method)
     text = forecast_report(forecast(config, manifest[1], 1, SPLITS), config, manifest[1])
-    assert ("noisy categories that a batch reaches" in text) == told
+    assert ("noisy categories that the ranking reaches" in text) == told
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 
 from jomold_dist.data.plan import EpochPlan
 from jomold_dist.denoising.reach import batch_labels, reach
-from jomold_dist.denoising.removal import Rows, count_candidates
+from jomold_dist.denoising.removal import Rows, count_candidates, find_extremes
 
 
 def by_enumeration(ratio: float, labels: int, videos: int, batch_size: int) -> float:
@@ -58,7 +58,7 @@ def test_expectation_is_what_shuffled_epochs_give_on_the_average() -> None:
         for start in range(0, videos, batch_size):
             position, category = torch.from_numpy(dealt[start : start + batch_size]).nonzero(as_tuple=True)
             rows = Rows(position, category, torch.zeros(len(position), 2), torch.ones(len(position), dtype=torch.bool))
-            counts[epoch] += count_candidates(rows, *torch.from_numpy(ratios)).numpy()
+            counts[epoch] += count_candidates(rows, find_extremes(rows, *torch.from_numpy(ratios)), 3).numpy()
     spread = counts.std(0) / np.sqrt(epochs)
     assert (np.abs(counts.mean(0) - reach(ratios, labels, videos, batch_size).candidates) <= 5 * spread + 1e-9).all()
 

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jomold_dist.denoising.exchange import Exchanged, OwnRows, own_rows, pack_rows, unpack_rows
-from jomold_dist.denoising.removal import Removal, Rows, count_candidates, remove_rows, select_noisy_labels
+from jomold_dist.denoising.removal import (
+    Removal,
+    Rows,
+    count_candidates,
+    find_extremes,
+    remove_rows,
+    select_noisy_labels,
+)
 from jomold_dist.distributed.signals import Ask
 from jomold_dist.models.losses import binary_cross_entropy, smooth_targets
 
@@ -125,7 +132,8 @@ def test_removal_does_not_depend_on_who_holds_the_videos(batch: dict[str, np.nda
     np.testing.assert_array_equal(whole.visual, visual)
     assert int(exchanged.videos) == len(batch["labels"])
     alone = remove_rows(exchanged.rows, ratios[0], ratios[1], "intra")
-    count = count_candidates(exchanged.rows, ratios[0], ratios[1])
+    extremes = find_extremes(exchanged.rows, ratios[0], ratios[1])
+    count = count_candidates(exchanged.rows, extremes, batch["labels"].shape[1])
     for modality, mask in enumerate(alone):  # without the other modality's say, all candidates are removed
         found = np.bincount(exchanged.rows.category[mask], minlength=batch["labels"].shape[1])
         np.testing.assert_array_equal(count[modality], found)
