@@ -78,7 +78,9 @@ class LargeLossConfig:
 class MixtureConfig:
     folds: int = number(2, 2, 16)
     """Into how many parts `mixture` cuts the training videos. Each part is judged by an estimator of its own, which
-    learns the others; all estimators together take folds − 1 times as long as one that learns all."""
+    learns the others; all estimators of a round take together folds − 1 times as long as one that learns all."""
+    rounds: Literal[1, 2] = 2
+    """How often labels are judged: 2 teaches further estimators by what the first ones have found, and asks them."""
     targets: Literal["weighted", "soft", "hard"] = "weighted"
     """What labels are trained towards. weighted: 1 or 0, whichever is the likelier, with the weight |2P − 1|; soft: the
     probability P that the label is really there; hard: 1 or 0."""

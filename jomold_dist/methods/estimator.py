@@ -1,26 +1,14 @@
-"""The noise estimator: a network trained on all labels without cross-modal attention, for methods with noise ratios."""
+"""The noise estimator: a network trained on all labels without cross-modal attention, from which noise is known."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
-
-import torch
 
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.denoising.noise_ratio import NoiseRatios, denoised, read_noise_ratios
-from jomold_dist.errors import UserError
-from jomold_dist.methods.base import Method
 from jomold_dist.methods.han import Han
 from jomold_dist.models.network import Network
 from jomold_dist.models.registry import build_network
-from jomold_dist.training.presence_stage import FoundPresence
-from jomold_dist.training.ratio_stage import NOISE_RATIOS, EstimatedRatios, FoundRatios, PresenceRatios
-from jomold_dist.training.stage import Stage
-from jomold_dist.training.trained import Trained
 
 ESTIMATOR = "estimator"
 """Its stage and its weights."""
@@ -45,60 +33,3 @@ def estimator_settings(config: Config) -> Config:
     return replace(
         config, loss=loss, train=replace(config.train, epochs=own.epochs, batch_size=config.estimator_batch_size)
     )
-
-
-def ratio_stages(config: Config) -> tuple[Stage, ...]:
-    """What leaves noise ratios, as `denoise.ratios` says."""
-    if config.denoise.ratios == "estimated":
-        return (Trained(ESTIMATOR, Estimator, ESTIMATOR, estimator_settings), EstimatedRatios(ESTIMATOR))
-    if config.denoise.ratios == "mixture":
-        return presence_stages(config)
-    return (FoundRatios(),)
-
-
-def presence_stages(config: Config) -> tuple[Stage, ...]:
-    """What leaves, without any θ, how likely each label is really there, and noise ratios: estimators that have each
-    not learnt one fold of the videos judge it."""
-    folds = config.mixture.folds
-    names = [f"{ESTIMATOR}-{number}" for number in range(folds)]
-    trained = [
-        Trained(name, Estimator, name, estimator_settings, keep="last", unseen=(number, folds))
-        for number, name in enumerate(names)
-    ]
-    return (*trained, FoundPresence(names), PresenceRatios())
-
-
-def ratios_found(config: Config, found: Mapping[str, Any]) -> NoiseRatios:
-    """What those stages have left; 0 in a modality from which `denoise.modalities` lets nothing be removed."""
-    ratios: NoiseRatios = found[NOISE_RATIOS]
-    return denoised(ratios, config.denoise.modalities)
-
-
-class RatioMethod(Method):
-    """What methods with noise ratios share: they estimate or read them, train one model, and need both modalities."""
-
-    removes = True
-    both_modalities = True
-    truncates = True
-
-    def __init__(self, config: Config, manifest: Manifest, found: Mapping[str, Any], device: torch.device) -> None:
-        super().__init__(config, manifest, found, device)
-        self._ratios = torch.stack(list(ratios_found(config, found))).to(device)  # float64 (2, C), audio first
-
-    @classmethod
-    def stages(cls, config: Config) -> tuple[Stage, ...]:
-        return (*ratio_stages(config), Trained("train", cls))
-
-    @classmethod
-    def problems(cls, config: Config, manifest: Manifest) -> list[str]:
-        return ratio_problems(config, manifest)
-
-
-def ratio_problems(config: Config, manifest: Manifest) -> list[str]:
-    """What is wrong with the file that noise ratios come from."""
-    if config.denoise.ratio_file is not None:
-        try:
-            read_noise_ratios(Path(config.denoise.ratio_file), manifest.categories.names)
-        except UserError as error:
-            return [str(error)]
-    return []

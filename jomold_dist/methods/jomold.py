@@ -20,7 +20,7 @@ from jomold_dist.denoising.warmup import warmup_factor
 from jomold_dist.distributed.world import World, broadcast_object
 from jomold_dist.methods.base import Choice, Moment
 from jomold_dist.methods.essential import essential_ratios, without_sections
-from jomold_dist.methods.estimator import RatioMethod
+from jomold_dist.methods.ratios import RatioMethod
 from jomold_dist.methods.split_ranking import SplitRanking
 from jomold_dist.models.network import Network
 

@@ -1,10 +1,15 @@
-"""Labels are judged once, unseen, and a network is trained on what they are likely to be."""
+"""Labels are judged unseen, and a network is trained on what they are likely to be.
+
+Estimators that have each not learnt one fold of the videos judge its labels, and a mixture turns what they say into
+probabilities (`denoising/mixture.py`). A second round of estimators, taught by these instead of the labels, judges
+better than the first.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -15,35 +20,32 @@ from jomold_dist.data.manifest import Manifest
 from jomold_dist.labels import MODALITIES
 from jomold_dist.methods.base import Method, Moment, Targets
 from jomold_dist.methods.essential import without_sections
-from jomold_dist.methods.estimator import presence_stages
+from jomold_dist.methods.estimator import ESTIMATOR, Estimator, estimator_settings
 from jomold_dist.models.losses import smooth_targets
-from jomold_dist.training.presence_stage import PRESENCE
+from jomold_dist.models.network import Network
+from jomold_dist.training.presence_stage import PRESENCE, FoundPresence
+from jomold_dist.training.ratio_stage import PresenceRatios
 from jomold_dist.training.stage import Stage
 from jomold_dist.training.trained import Trained
 
+FIRST = f"{PRESENCE}-1"
+"""What the first of two rounds leaves."""
 
-class MixtureTaught(Method):
-    """Cross-fitted estimators judge every label in each modality, a mixture turns what they say into the probability P
-    that it is there, and the model learns that: as `mixture.targets` says. A label with P below one half counts as
-    removed. The whole video's labels stay."""
+
+class Taught(Method):
+    """Learns the probability P that a label is there, as `mixture.targets` says. A label with P below one half counts
+    as removed. The whole video's labels stay."""
 
     removes = True
     both_modalities = True
+    taught_by: ClassVar[str] = PRESENCE
+    """The stage whose probabilities it learns."""
 
     def __init__(self, config: Config, manifest: Manifest, found: Mapping[str, Any], device: torch.device) -> None:
         super().__init__(config, manifest, found, device)
-        self._presence = found[PRESENCE].labels
+        self._presence = found[self.taught_by].labels
         chosen = config.denoise.modalities
         self._kept = [number for number, name in enumerate(MODALITIES) if chosen not in (name, "both")]
-
-    @classmethod
-    def stages(cls, config: Config) -> tuple[Stage, ...]:
-        return (*presence_stages(config), Trained("train", cls))
-
-    @classmethod
-    def essential(cls, config: Config) -> Config:
-        plain = replace(without_sections(config), mixture=config.mixture)
-        return replace(plain, denoise=DenoiseConfig(modalities=config.denoise.modalities))
 
     def probabilities(self, batch: Batch, labels: Tensor) -> Tensor:
         """That labels are really there, float32 (2, b, C); 0 where there is none, 1 in a modality that keeps all."""
@@ -65,3 +67,54 @@ class MixtureTaught(Method):
             return (replace(targets, audio=audio, visual=smooth_targets(visual, smoothing)),)
         audio_weight, visual_weight = torch.where(labels, (2 * probability - 1).abs(), 1.0)
         return (replace(targets, audio_weight=audio_weight, visual_weight=visual_weight),)
+
+
+class UnseenEstimator(Taught):
+    """An estimator of the second round."""
+
+    taught_by = FIRST
+
+    @classmethod
+    def stages(cls, config: Config) -> tuple[Stage, ...]:
+        return ()  # of a run of its own there is none
+
+    @classmethod
+    def network(cls, config: Config, manifest: Manifest) -> Network:
+        return Estimator.network(config, manifest)
+
+
+class Mixture(Taught):
+    """The model is taught by the last round's probabilities."""
+
+    @classmethod
+    def stages(cls, config: Config) -> tuple[Stage, ...]:
+        return (*presence_stages(config), Trained("train", cls))
+
+    @classmethod
+    def essential(cls, config: Config) -> Config:
+        plain = replace(without_sections(config), mixture=config.mixture)
+        return replace(plain, denoise=DenoiseConfig(modalities=config.denoise.modalities))
+
+
+def presence_stages(config: Config) -> tuple[Stage, ...]:
+    """What leaves, without any θ, how likely each label is really there, and noise ratios."""
+    if config.mixture.rounds == 1:
+        return (*_round(config, Estimator, ESTIMATOR, PRESENCE), PresenceRatios())
+    first = _round(config, Estimator, f"{ESTIMATOR}-1", FIRST)
+    return (*first, *_round(config, UnseenEstimator, f"{ESTIMATOR}-2", PRESENCE), PresenceRatios())
+
+
+def _round(config: Config, method: type[Method], name: str, left: str) -> tuple[Stage, ...]:
+    """Estimators of this name and of all folds, and what they leave."""
+    folds = range(config.mixture.folds)
+    trained = [
+        Trained(f"{name}-{k}", method, f"{name}-{k}", fold_settings, keep="last", unseen=(k, len(folds))) for k in folds
+    ]
+    return (*trained, FoundPresence([stage.weights for stage in trained], left))
+
+
+def fold_settings(config: Config) -> Config:
+    """The config of the training of one fold's estimator: it learns K − 1 of K folds, in batches that are smaller by as
+    much, so that it takes as many steps as an estimator of all videos."""
+    own, folds = estimator_settings(config), config.mixture.folds
+    return replace(own, train=replace(own.train, batch_size=-(-own.train.batch_size * (folds - 1) // folds)))

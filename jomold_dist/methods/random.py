@@ -5,8 +5,8 @@ from __future__ import annotations
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.methods.essential import only_ratios
-from jomold_dist.methods.estimator import ratio_problems, ratio_stages
 from jomold_dist.methods.marked import Marked
+from jomold_dist.methods.ratios import ratio_problems, ratio_stages
 from jomold_dist.training.marked_labels import RandomLabels
 from jomold_dist.training.stage import Stage
 from jomold_dist.training.trained import Trained

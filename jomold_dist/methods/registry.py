@@ -22,7 +22,7 @@ METHODS = {
     "coteaching-plus": "jomold_dist.methods.coteaching:CoteachingPlus",
     "jocor": "jomold_dist.methods.jocor:Jocor",
     "ma": "jomold_dist.methods.ma:Ma",
-    "mixture": "jomold_dist.methods.mixture:MixtureTaught",
+    "mixture": "jomold_dist.methods.mixture:Mixture",
     "true": "jomold_dist.methods.true:TruthTaught",
     "random": "jomold_dist.methods.random:Random",
     "large-loss": "jomold_dist.methods.large_loss:LargeLoss",

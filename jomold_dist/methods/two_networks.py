@@ -14,7 +14,7 @@ from jomold_dist.data.manifest import Manifest
 from jomold_dist.denoising.warmup import warmup_factor
 from jomold_dist.methods.base import Moment, Targets
 from jomold_dist.methods.essential import only_ratios
-from jomold_dist.methods.estimator import RatioMethod
+from jomold_dist.methods.ratios import RatioMethod
 from jomold_dist.models.losses import smooth_targets
 from jomold_dist.models.network import Network
 from jomold_dist.models.pair import Pair

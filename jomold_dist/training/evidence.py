@@ -52,8 +52,8 @@ def collect_evidence(run: Run, network: Network, fold: Fold, batch_size: int) ->
             finite = logits.isfinite().all(2).all(0)
             strange += [key for key, good in zip(batch.keys, finite.tolist(), strict=True) if not good]
             labels = batch.labels.to(device, non_blocking=True)
-            for counts, logit in zip(absents, logits, strict=True):
-                counts.add(logit[finite], labels[finite])
+            for modality, logit in zip(absents, logits, strict=True):
+                modality.add(logit[finite], labels[finite])
             place, category = (labels & finite[:, None]).nonzero(as_tuple=True)
             place, category, logit = place.cpu(), category.cpu(), logits[:, place, category].T.cpu()
             buffer.add(batch.index[place], category, logit)

@@ -86,9 +86,9 @@ class LabelPresence(NamedTuple):
         return result
 
 
-def write_label_table(run: Run, own: LabelRows) -> None:
-    """Collective: the labels of all ranks as the run's labels.parquet, which rank 0 writes piece by piece."""
-    names, path = run.manifest.categories.names, run.folder.labels
+def write_label_table(run: Run, own: LabelRows, path: Path) -> None:
+    """Collective: the labels of all ranks as one file, which rank 0 writes piece by piece."""
+    names = run.manifest.categories.names
     schema = _schema(run.manifest.digest)
     with ExitStack() as stack:
         with results(run) as is_main:

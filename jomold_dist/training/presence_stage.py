@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from jomold_dist.data.folds import folds_of
 from jomold_dist.denoising.evidence import probits
 from jomold_dist.denoising.mixture import Mixture, count_cells, fit_mixture, pattern_probabilities
 from jomold_dist.denoising.noise_ratio import NoiseRatios
-from jomold_dist.distributed.world import sum_over_ranks
+from jomold_dist.distributed.world import broadcast_object, sum_over_ranks
 from jomold_dist.errors import DataError, RunFolderError
 from jomold_dist.files import write_json
 from jomold_dist.labels import MODALITIES
@@ -48,18 +49,23 @@ class FoundLabels(NamedTuple):
 
 class FoundPresence(Stage):
     """Leaves mixture.json and labels.parquet, from the estimators whose weights have these names: that of number k has
-    not learnt fold k."""
+    not learnt fold k. Of an earlier round, called `presence-1`, it leaves mixture-1.json and labels-1.parquet."""
 
-    name = PRESENCE
+    def __init__(self, weights: Sequence[str], name: str = PRESENCE) -> None:
+        self.weights, self.name = tuple(weights), name
+        self._round = name.removeprefix(PRESENCE)
 
-    def __init__(self, weights: Sequence[str]) -> None:
-        self.weights = tuple(weights)
+    def _labels(self, run: Run) -> Path:
+        return run.folder.labels(self._round)
+
+    def _mixture(self, run: Run) -> Path:
+        return run.folder.mixture(self._round)
 
     def passes(self, config: Config) -> tuple[int, int]:
         return 1, config.estimator_batch_size
 
     def is_done(self, run: Run) -> bool:
-        if not is_there(run.folder.labels):
+        if not is_there(self._labels(run)):
             return False
         try:
             self.read(run)
@@ -77,17 +83,17 @@ class FoundPresence(Stage):
         ratios = _ratios(run, rows)
         with results(run) as is_main:
             if is_main:
-                write_json(run.folder.mixture, _described(mixture, ratios, run.manifest.categories.names))
-                run.recorder.artifact(run.folder.mixture)
-        write_label_table(run, rows)  # last: it marks the stage as done
+                write_json(self._mixture(run), _described(mixture, ratios, run.manifest.categories.names))
+                run.recorder.artifact(self._mixture(run))
+        write_label_table(run, rows, self._labels(run))  # last: it marks the stage as done
         with results(run) as is_main:
             if is_main:
-                run.recorder.artifact(run.folder.labels)
+                run.recorder.artifact(self._labels(run))
 
     def read(self, run: Run) -> FoundLabels:
         """DataError if a file is damaged or of another data set; UnreadableError."""
-        manifest, path = run.manifest, run.folder.mixture
-        labels = read_label_table(run.folder.labels, manifest.digest, manifest.split("train").videos)
+        manifest, path = run.manifest, self._mixture(run)
+        labels = read_label_table(self._labels(run), manifest.digest, manifest.split("train").videos)
         try:
             categories = read_json(path)["categories"]
             ratios = [
@@ -110,9 +116,12 @@ def judge_labels(run: Run, evidence: Sequence[FoldEvidence]) -> tuple[Mixture, L
         probit = np.stack(placed).astype(np.float32)
         parts.append(LabelRows(own.video, own.key, own.category, number, own.logit, probit, np.zeros_like(probit)))
     rows = LabelRows.joined(parts)
-    cells = torch.from_numpy(count_cells(rows.category, *rows.probit, categories)).to(world.device)
-    mixture = fit_mixture(sum_over_ranks(cells, world).cpu().numpy())
-    patterns = pattern_probabilities(mixture, rows.category, *rows.probit)  # (n, 3): both, audio only, visual only
+    audio, visual = rows.probit
+    cells = torch.from_numpy(count_cells(rows.category, audio, visual, categories)).to(world.device)
+    cells = sum_over_ranks(cells, world)
+    # numpy's exp differs in its last bit between kinds of processor: one of them decides
+    mixture: Mixture = broadcast_object(fit_mixture(cells.cpu().numpy()) if world.is_main else None, world)
+    patterns = pattern_probabilities(mixture, rows.category, audio, visual)  # (n, 3): both, audio only, visual only
     rows.probability[:] = patterns[:, 0] + patterns[:, 1], patterns[:, 0] + patterns[:, 2]
     np.clip(rows.probability, 0, 1, out=rows.probability)
     return mixture, rows

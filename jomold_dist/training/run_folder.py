@@ -56,15 +56,14 @@ class RunFolder:
         """The labels that a stage has marked for removal, where the method has such a stage."""
         return self.path / "refined_labels.npz"
 
-    @property
-    def labels(self) -> Path:
-        """Every training label with its evidence and its probabilities, where the method finds them."""
-        return self.path / "labels.parquet"
+    def labels(self, round_name: str = "") -> Path:
+        """Every training label with its evidence and its probabilities, where the method finds them: the last ones, or
+        those of an earlier round."""
+        return self.path / f"labels{round_name}.parquet"
 
-    @property
-    def mixture(self) -> Path:
+    def mixture(self, round_name: str = "") -> Path:
         """The fitted mixture of each category, by which these probabilities were found."""
-        return self.path / "mixture.json"
+        return self.path / f"mixture{round_name}.json"
 
     @property
     def history(self) -> Path:

@@ -146,16 +146,16 @@ def test_a_file_that_is_not_of_this_run_is_told(
         run = Run(Config(), data[1], world, RunFolder(tmp_path))
         stage = FoundPresence(["0", "1"])
         assert not stage.is_done(run)
-        run.folder.labels.write_bytes(one_rank["labels.parquet"])
+        run.folder.labels().write_bytes(one_rank["labels.parquet"])
         with pytest.raises(RunFolderError, match=r"mixture.json cannot be used"):
             stage.is_done(run)
-        run.folder.mixture.write_bytes(one_rank["mixture.json"])
+        run.folder.mixture().write_bytes(one_rank["mixture.json"])
         assert stage.is_done(run)
         for damage in (b"PAR1 but not much more", one_rank["labels.parquet"][:-100]):
-            run.folder.labels.write_bytes(damage)
+            run.folder.labels().write_bytes(damage)
             with pytest.raises(RunFolderError, match=r"labels.parquet cannot be used.*move the file away"):
                 stage.is_done(run)
-        run.folder.labels.write_bytes(one_rank["labels.parquet"])
+        run.folder.labels().write_bytes(one_rank["labels.parquet"])
         other = Run(Config(), replace(data[1], name="another"), world, RunFolder(tmp_path))
         with pytest.raises(RunFolderError, match="it is of another data set"):
             stage.is_done(other)

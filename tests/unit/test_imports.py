@@ -25,7 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "training": {"data", "models", "denoising", "distributed", "evaluation", "methods, low"},
     "methods": {"data", "models", "denoising", "distributed", "methods, low", "training"},
     "tracking": {"data", "models", "distributed", "training"},
-    "comparing": {"data", "methods, low", "training"},
+    "comparing": {"data", "denoising", "methods, low", "training"},
     "tuning": {"data", "denoising", "models", "methods", "methods, low", "tracking", "training", "comparing"},
 }
 LOW_METHODS = {"jomold_dist.methods.base", "jomold_dist.methods.registry"}
@@ -65,6 +65,7 @@ OWNERS: dict[str, set[str]] = {
     "deepspeed": {"jomold_dist.distributed.deepspeed_config", "jomold_dist.distributed.deepspeed_engine"},
     "optuna": {"jomold_dist.tuning.space"},
     "fsspec": {"jomold_dist.data.remote"},
+    "pyarrow": {"jomold_dist.training.label_table"},
 }
 
 
