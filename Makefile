@@ -17,7 +17,7 @@ help: ## this list
 
 env: $(STAMP) ## the environment in .venv (nothing to do when it is up to date)
 
-run: $(STAMP) ## simulate 2000 videos, train four methods on two ranks, and compare them
+run: $(STAMP) ## simulate 1500 videos, train five methods on two ranks, and compare them
 	$(PY) launchers/quickstart.py
 
 test: lint ## lint, types and the tests that CI runs

@@ -18,7 +18,7 @@ from torch import Tensor
 from jomold_dist.config import Config, DenoiseConfig, LossConfig
 from jomold_dist.config_fields import Tree
 from jomold_dist.config_files import load_config
-from jomold_dist.config_methods import LargeLossConfig, RefineConfig, SmallLossConfig
+from jomold_dist.config_methods import LargeLossConfig, MixtureConfig, RefineConfig, SmallLossConfig
 from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
 from jomold_dist.denoising.noise_ratio import NoiseRatios
@@ -209,12 +209,14 @@ LOOKS_AT = {  # of the sections of single methods
     "true": (),
     "random": ("estimator",),
     "large-loss": ("large_loss",),
+    "mixture": ("estimator", "mixture"),
 }
 OTHERS = {
     "estimator": replace(PAPER.estimator, epochs=3),
     "small_loss": SmallLossConfig(gradual_epochs=2.0),
     "refine": RefineConfig(epochs=3),
     "large_loss": LargeLossConfig(growth=0.2),
+    "mixture": MixtureConfig(folds=3),
 }
 
 
@@ -225,7 +227,8 @@ def test_runs_that_differ_in_what_a_method_does_not_look_at_are_alike(method: st
         differs = essential(replace(plain, **{section: settings})) != essential(plain)
         assert differs == (section in LOOKS_AT[method]), section
     given = replace(plain, denoise=DenoiseConfig(ratios="constant", ratio_constant=0.2))
-    assert essential(replace(given, estimator=OTHERS["estimator"])) == essential(given)  # type: ignore[arg-type]
+    same = essential(replace(given, estimator=OTHERS["estimator"])) == essential(given)  # type: ignore[arg-type]
+    assert same == (method != "mixture")  # which has estimators wherever noise ratios come from
     assert essential(replace(plain, recipe="released")) == essential(plain)
 
 

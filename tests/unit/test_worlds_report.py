@@ -1,0 +1,59 @@
+"""The same methods on several data sets, side by side."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jomold_dist.comparing.worlds import ratio_errors, worlds_report
+from jomold_dist.config_files import load_config
+from jomold_dist.errors import DataError
+from jomold_dist.training.run_folder import RunFolder
+from tests.run_fixtures import DATA, finished_run, write_run
+
+OTHER = replace(DATA, name="other", manifest="1" * 64)
+SCORES = {"han": 50.0, "jomold": 60.0, "true": 70.0}
+
+
+def cells(text: str, row: str) -> list[str]:
+    (line,) = [line for line in text.splitlines() if line.startswith(f"| {row} ")]
+    return [cell.strip() for cell in line.strip("|").split("|")][1:]
+
+
+def test_each_data_set_is_compared_with_its_own_controls(tmp_path: Path) -> None:
+    paths = []
+    for number, data in enumerate((OTHER, DATA)):
+        for method, score in SCORES.items():
+            for seed in range(2):
+                config = load_config(None, [f"method={method}", f"run.seed={seed}"])
+                score_here = score + 5 * number * (method == "jomold") + seed
+                folder = tmp_path / data.name / f"{method}-{seed}"
+                paths.append(finished_run(folder, config, score_here, data=data))
+    text = worlds_report([*paths, tmp_path], ["segment_type"])
+    assert cells(text, "row") == ["other", "tiny"]
+    assert cells(text, "han") == ["50.5 ± 0.7", "50.5 ± 0.7"]
+    assert cells(text, "jomold") == ["60.5 ± 0.7 (50.0 ± 0.0)", "65.5 ± 0.7 (75.0 ± 0.0)"]
+    assert "- tiny: Fewer than 5 seeds carry no claim" in text
+    assert f"no run's folder: {tmp_path}" in text
+
+
+def test_without_a_run_there_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no finished run"):
+        worlds_report([tmp_path], ["segment_type"])
+
+
+def test_errors_of_noise_ratios_are_over_the_categories_with_labels(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", 50)
+    folder = RunFolder(tmp_path / "run")
+    removals = json.loads(folder.removals.read_text())
+    # audio .1 and 0 of 4/40 and 0/10 noise; visual .5 and .25 of 16/40 and 2/10
+    assert ratio_errors(folder, removals) == pytest.approx((0.0, 0.075))
+    removals["categories"]["Dog"]["visual"]["labels"] = 0
+    assert ratio_errors(folder, removals) == pytest.approx((0.0, 0.1))
+    del removals["categories"]["Speech"]["audio"]["noise"]
+    assert ratio_errors(folder, removals) is None
+    folder.noise_ratios.unlink()
+    assert ratio_errors(folder, removals) is None
