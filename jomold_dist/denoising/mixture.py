@@ -27,12 +27,12 @@ STEPS = round((HIGHEST - LOWEST) * BINS_PER_UNIT)  # S
 _MIDDLES = LOWEST + (np.arange(STEPS) + 0.5) / BINS_PER_UNIT
 
 # How many labels of the common kind each category has beside its own.
-ABSENT_COUNT, PRESENT_COUNT, PRESENT_SD_COUNT, PATTERN_COUNT = 200.0, 10.0, 30.0, 10.0
+ABSENT_COUNT, PRESENT_COUNT, PRESENT_SD_COUNT, PATTERN_COUNT = 200.0, 20.0, 30.0, 10.0
 ANCHOR_COUNT = 200.0  # how many labels at N(0, 1) all absents have beside their own
 MOST_VOTES = 50.0  # how many labels of a category count at most in what all share
 
-GAP = 0.7  # by which present events lie above absent ones at least
-SMALLEST_SD = 0.3
+SMALLEST_GAP = 0.1  # by which present events lie above absent ones at least
+SMALLEST_SD, SMALLEST_WIDENING = 0.3, 0.1
 STRONGEST = 5.0  # logarithm of how much likelier low evidence makes absence at most: events may be faint
 LARGEST_CORRELATION = 0.6
 
@@ -147,7 +147,7 @@ def _start(cells: np.ndarray) -> Mixture:
     mean, sd = np.zeros((2, 2, categories)), np.ones((2, 2, categories))
     for modality in range(2):
         reached = cells.sum(2 - modality).cumsum(1) >= START_QUANTILE * cells.sum((1, 2))[:, None]
-        mean[modality, 1] = np.maximum(_MIDDLES[reached.argmax(1)], GAP)
+        mean[modality, 1] = np.maximum(_MIDDLES[reached.argmax(1)], SMALLEST_GAP)
         sd[modality, 1] = np.maximum(mean[modality, 1] / 2, 1)
     return Mixture(np.tile(START_WEIGHTS, (categories, 1)), mean, sd, np.zeros(()))
 
@@ -176,40 +176,47 @@ def _improved(cells: _Cells, mixture: Mixture) -> Mixture:
     # Sums, not products of matrices, whose bits may depend on the number of threads.
     squares = (both * (audio.score**2 + visual.score**2)).sum() / 2
     correlation = (both * audio.score * visual.score).sum() / max(squares, _LEAST)
-    mean, sd = _gaussians(np.stack([heard, seen]), cells.labels)
-    return Mixture(_weights(patterns), mean, sd, np.clip(correlation, 0, LARGEST_CORRELATION))
 
-
-def _weights(patterns: np.ndarray) -> np.ndarray:
-    """Shares of the patterns, from so many labels of each (C, 3)."""
     labels = patterns.sum(1, keepdims=True)
     votes = patterns * (np.minimum(labels, MOST_VOTES) / np.maximum(labels, _LEAST))
     shared = votes.sum(0) / votes.sum()
-    return (patterns + PATTERN_COUNT * shared) / (labels + PATTERN_COUNT)
+    weights = (patterns + PATTERN_COUNT * shared) / (labels + PATTERN_COUNT)
+    mean, sd = _gaussians(np.stack([heard, seen]), cells.labels, 1 - shared[[2, 1]])
+    return Mixture(weights, mean, sd, np.clip(correlation, 0, LARGEST_CORRELATION))
 
 
-def _gaussians(present: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means and sds (2, 2, C), from the labels (2, C, S) by modality and bin, and so many of them present."""
+def _gaussians(present: np.ndarray, labels: np.ndarray, presence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means and sds (2, 2, C), from the labels (2, C, S) by modality and bin, and so many of them present. `presence`
+    (2,) are the shares of all labels that are present.
+
+    An estimator learns some categories well and others hardly at all. So the present events of a category are drawn to
+    where all categories' lie, and to where they must lie if its labels were as noisy as all: half way between the two.
+    They are the wider the farther they are from absent ones, and where they do not differ, evidence tells nothing.
+    """
     absent = np.maximum(labels - present, 0)
     counts, sums = (np.stack([part(absent), part(present)]) for part in (_count, _sum))  # by state
     votes = np.minimum(counts, MOST_VOTES)
     own = votes / np.maximum(counts, _LEAST)  # what a label counts in what all share
-    absent_votes = votes[0].sum() + ANCHOR_COUNT
-    present_votes = np.maximum(votes[1].sum(1, keepdims=True), _LEAST)
+    absent_votes, present_votes = votes[0].sum() + ANCHOR_COUNT, votes[1].sum(1, keepdims=True) + _LEAST
 
     absent_mean = (sums[0] + ABSENT_COUNT * (own[0] * sums[0]).sum() / absent_votes) / (counts[0] + ABSENT_COUNT)
     shared = (own[1] * sums[1]).sum(1, keepdims=True) / present_votes
-    present_mean = (sums[1] + PRESENT_COUNT * shared) / (counts[1] + PRESENT_COUNT)
-    mean = np.stack([absent_mean, np.maximum(present_mean, absent_mean + GAP)])
+    labelled = sums.sum(0) / np.maximum(counts.sum(0), _LEAST)
+    apart = absent_mean + (labelled - absent_mean) / np.maximum(presence[:, None], _LEAST)
+    common = np.where(counts.sum(0) > 0, (shared + apart) / 2, shared)
+    present_mean = (sums[1] + PRESENT_COUNT * common) / (counts[1] + PRESENT_COUNT)
+    mean = np.stack([absent_mean, np.maximum(present_mean, absent_mean + SMALLEST_GAP)])
 
     squares = np.stack([_squares(absent, mean[0]), _squares(present, mean[1])])
     anchored = ((own[0] * squares[0]).sum() + ANCHOR_COUNT) / absent_votes
     narrow = (squares[0] + ABSENT_COUNT * anchored) / (counts[0] + ABSENT_COUNT)
-    shared = (own[1] * squares[1]).sum(1, keepdims=True) / present_votes
-    wide = (squares[1] + PRESENT_SD_COUNT * shared) / (counts[1] + PRESENT_SD_COUNT)
     narrow = np.maximum(narrow, SMALLEST_SD**2)
-    sd = np.sqrt(np.stack([narrow, np.maximum(wide, narrow)]))
-    return mean.swapaxes(0, 1), sd.swapaxes(0, 1)
+    distance = (mean[1] - mean[0]) ** 2
+    widening = (own[1] * squares[1] - votes[1] * narrow).sum(1, keepdims=True)
+    widening /= (votes[1] * distance).sum(1, keepdims=True) + _LEAST
+    common = narrow + np.maximum(widening, SMALLEST_WIDENING**2) * distance
+    wide = np.maximum((squares[1] + PRESENT_SD_COUNT * common) / (counts[1] + PRESENT_SD_COUNT), narrow)
+    return mean.swapaxes(0, 1), np.sqrt(np.stack([narrow, wide])).swapaxes(0, 1)
 
 
 def _count(labels: np.ndarray) -> np.ndarray:
