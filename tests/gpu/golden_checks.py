@@ -109,8 +109,8 @@ def check_presence(device: torch.device) -> None:
     for count in counts:
         count.add(logits[0].to(count.counts.device), labels.to(count.counts.device))
     assert torch.equal(counts[0].counts, counts[1].counts.cpu())
-    expected = fit_presence(*logits.unbind(), labels)
-    found = fit_presence(*logits.to(device).unbind(), labels.to(device))
+    expected = fit_presence(logits[0], logits[1], labels)
+    found = fit_presence(logits[0].to(device), logits[1].to(device), labels.to(device))
     assert found.audio.device.type == device.type
     assert torch.equal(found.patterns.cpu(), expected.patterns)
 
