@@ -40,6 +40,7 @@ START_QUANTILE = 0.75  # of a category's probits, where present events are looke
 START_WEIGHTS = (0.6, 0.3, 0.1)
 ITERATIONS, TOLERANCE = 150, 1e-3
 _LEAST = 1e-9  # instead of 0 where something is divided by a number of labels
+_TINY = 1e-300  # and where a logarithm is taken
 
 
 @dataclass(frozen=True)
@@ -83,45 +84,45 @@ def fit_mixture(cells: np.ndarray) -> Mixture:
 def pattern_probabilities(mixture: Mixture, category: np.ndarray, audio: np.ndarray, visual: np.ndarray) -> np.ndarray:
     """How likely each pattern is for labels of a category (n,) with these probits (n,): float64 (n, 3), sums of 1."""
     mean, sd = mixture.mean[:, :, category], mixture.sd[:, :, category]
-    heard, seen = (_factors(mean[m], sd[m], probit, mixture.correlation) for m, probit in enumerate((audio, visual)))
-    joint = np.stack(_joint(mixture.weights[category].T, heard, seen, mixture.correlation), axis=1)
-    return joint / joint.sum(1, keepdims=True)
+    heard, seen = (_evidence(mean[m], sd[m], probit) for m, probit in enumerate((audio, visual)))
+    return _probabilities(mixture.weights[category].T, heard, seen, mixture.correlation).T
 
 
 @dataclass(frozen=True)
-class _Factors:
-    """What the density of a pattern takes of one modality's evidence, relative to an absent event's; any shape."""
+class _Evidence:
+    """What one modality says of labels, or of bins; any shape."""
 
-    alone: np.ndarray  # if the event is present in this modality only
-    both: np.ndarray  # if it is present in both, without what couples them
-    score: np.ndarray  # distance from the mean of present events, in standard deviations
+    ratio: np.ndarray  # log p(probit | present) − log p(probit | absent)
+    score: np.ndarray  # the probit's distance from the mean of present events, in standard deviations
 
 
-def _factors(mean: np.ndarray, sd: np.ndarray, probit: np.ndarray, correlation: np.ndarray) -> _Factors:
+def _evidence(mean: np.ndarray, sd: np.ndarray, probit: np.ndarray) -> _Evidence:
     """Of probits (…) under means and sds (2, …) by state.
 
     Of two Gaussians the wider one wins on both sides, and so very low evidence would speak for presence. Evidence below
-    the point where the ratio of densities turns, or where it is exp(−STRONGEST), counts as if it were there.
+    the point where the ratio turns, or where it is −STRONGEST, counts as if it were there.
     """
     gap, wide = mean[1] - mean[0], sd[1] ** 2
-    square = (1 / sd[0] ** 2 - 1 / wide) / 2  # the logarithm of the ratio is square·x² + slope·x + level, x from absent
+    square = (1 / sd[0] ** 2 - 1 / wide) / 2  # the ratio is square·x² + slope·x + level, x from absent's mean
     slope, level = gap / wide, np.log(sd[0] / sd[1]) - gap**2 / wide / 2
     root = np.sqrt(np.maximum(slope**2 - 4 * square * (level + STRONGEST), 0))
     with np.errstate(divide="ignore"):
         lowest = np.maximum(-2 * (level + STRONGEST) / (slope + root), -slope / (2 * square))
     x = np.maximum(probit - mean[0], lowest)
-    score = (x - gap) / sd[1]
-    alone = (square * x + slope) * x + level
-    return _Factors(np.exp(alone), np.exp(alone - score**2 * (correlation**2 / (1 - correlation**2) / 2)), score)
+    return _Evidence((square * x + slope) * x + level, (x - gap) / sd[1])
 
 
-def _joint(
-    weights: np.ndarray, audio: _Factors, visual: _Factors, correlation: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The density of each pattern, times its weight (3, …), relative to that of two absent events."""
-    coupling = np.exp(audio.score * visual.score * (correlation / (1 - correlation**2)))
-    both = weights[0] / np.sqrt(1 - correlation**2) * (audio.both * visual.both) * coupling
-    return both, weights[1] * audio.alone, weights[2] * visual.alone
+def _probabilities(weights: np.ndarray, audio: _Evidence, visual: _Evidence, correlation: np.ndarray) -> np.ndarray:
+    """How likely each pattern is, (3, K), by its weight (3, K) and the evidence (K,) of both modalities."""
+    audio_only, visual_only = audio.ratio, visual.ratio
+    coupling = correlation / (1 - correlation**2)
+    apart = (audio.score**2 + visual.score**2) * (correlation / 2)
+    both = (
+        audio.ratio + visual.ratio + coupling * (audio.score * visual.score - apart) - np.log1p(-(correlation**2)) / 2
+    )
+    logarithm = np.stack([both, audio_only, visual_only]) + np.log(np.maximum(weights, _TINY))
+    joint = np.exp(logarithm - logarithm.max(0))
+    return joint / joint.sum(0)
 
 
 @dataclass(frozen=True)
@@ -154,17 +155,13 @@ def _start(cells: np.ndarray) -> Mixture:
 
 def _improved(cells: _Cells, mixture: Mixture) -> Mixture:
     """One step of expectation and maximisation."""
-    table = [
-        _factors(mixture.mean[m][:, :, None], mixture.sd[m][:, :, None], _MIDDLES, mixture.correlation)
-        for m in range(2)
-    ]  # (C, S)
+    tables = [_evidence(mixture.mean[m][:, :, None], mixture.sd[m][:, :, None], _MIDDLES) for m in range(2)]  # (C, S)
     audio, visual = (
-        _Factors(*(getattr(part, field.name).ravel()[place] for field in fields(_Factors)))
-        for part, place in zip(table, (cells.row, cells.column), strict=True)
+        _Evidence(table.ratio.ravel()[place], table.score.ravel()[place])
+        for table, place in zip(tables, (cells.row, cells.column), strict=True)
     )  # (K,)
-    joint = _joint(mixture.weights.T[:, cells.category], audio, visual, mixture.correlation)
-    share = cells.count / sum(joint)
-    both, audio_only, visual_only = (part * share for part in joint)
+    weights = mixture.weights.T[:, cells.category]
+    both, audio_only, visual_only = cells.count * _probabilities(weights, audio, visual, mixture.correlation)
 
     shape = cells.labels.shape[1:]
     heard, seen = (

@@ -274,3 +274,16 @@ def test_without_labels_there_is_a_mixture_all_the_same() -> None:
     mixture = fit_mixture(np.zeros((2, STEPS, STEPS), dtype=np.int64))
     assert pattern_probabilities(mixture, np.array([], dtype=int), np.array([]), np.array([])).shape == (0, 3)
     np.testing.assert_allclose(mixture.weights.sum(1), 1)
+
+
+def test_extreme_evidence_of_very_many_labels() -> None:
+    """Where narrow Gaussians lie far apart, densities are beyond what float64 holds."""
+    cells = np.zeros((2, STEPS, STEPS), dtype=np.int64)
+    cells[0, 16, 16] = cells[0, 17, STEPS - 1] = cells[0, STEPS - 1, 17] = cells[0, STEPS - 1, STEPS - 1] = 10**9
+    cells[1, 0, 0] = 1
+    mixture = fit_mixture(cells)
+    probit = np.array([LOWEST, 0.0, HIGHEST])
+    audio, visual = (side.ravel() for side in np.meshgrid(probit, probit))
+    patterns = pattern_probabilities(mixture, np.zeros(9, dtype=np.int64), audio, visual)
+    assert np.isfinite(patterns).all()
+    np.testing.assert_allclose(patterns[[5, 7, 8]], [[0, 1, 0], [0, 0, 1], [1, 0, 0]], atol=0.01)
