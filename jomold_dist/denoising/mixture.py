@@ -27,12 +27,12 @@ STEPS = round((HIGHEST - LOWEST) * BINS_PER_UNIT)  # S
 _MIDDLES = LOWEST + (np.arange(STEPS) + 0.5) / BINS_PER_UNIT
 
 # How many labels of the common kind each category has beside its own.
-ABSENT_COUNT, PRESENT_COUNT, PRESENT_SD_COUNT, PATTERN_COUNT = 200.0, 10.0, 30.0, 10.0
+ABSENT_COUNT, PRESENT_COUNT, PRESENT_SD_COUNT, PATTERN_COUNT = 200.0, 20.0, 30.0, 10.0
 ANCHOR_COUNT = 200.0  # how many labels at N(0, 1) all absents have beside their own
 MOST_VOTES = 50.0  # how many labels of a category count at most in what all share
 
-GAP = 0.7  # by which present events lie above absent ones at least
-SMALLEST_SD = 0.3
+SMALLEST_GAP = 0.1  # by which present events lie above absent ones at least
+SMALLEST_SD, SMALLEST_WIDENING = 0.3, 0.1
 STRONGEST = 5.0  # logarithm of how much likelier low evidence makes absence at most: events may be faint
 LARGEST_CORRELATION = 0.6
 
@@ -40,6 +40,7 @@ START_QUANTILE = 0.75  # of a category's probits, where present events are looke
 START_WEIGHTS = (0.6, 0.3, 0.1)
 ITERATIONS, TOLERANCE = 150, 1e-3
 _LEAST = 1e-9  # instead of 0 where something is divided by a number of labels
+_TINY = 1e-300  # and where a logarithm is taken
 
 
 @dataclass(frozen=True)
@@ -83,45 +84,45 @@ def fit_mixture(cells: np.ndarray) -> Mixture:
 def pattern_probabilities(mixture: Mixture, category: np.ndarray, audio: np.ndarray, visual: np.ndarray) -> np.ndarray:
     """How likely each pattern is for labels of a category (n,) with these probits (n,): float64 (n, 3), sums of 1."""
     mean, sd = mixture.mean[:, :, category], mixture.sd[:, :, category]
-    heard, seen = (_factors(mean[m], sd[m], probit, mixture.correlation) for m, probit in enumerate((audio, visual)))
-    joint = np.stack(_joint(mixture.weights[category].T, heard, seen, mixture.correlation), axis=1)
-    return joint / joint.sum(1, keepdims=True)
+    heard, seen = (_evidence(mean[m], sd[m], probit) for m, probit in enumerate((audio, visual)))
+    return _probabilities(mixture.weights[category].T, heard, seen, mixture.correlation).T
 
 
 @dataclass(frozen=True)
-class _Factors:
-    """What the density of a pattern takes of one modality's evidence, relative to an absent event's; any shape."""
+class _Evidence:
+    """What one modality says of labels, or of bins; any shape."""
 
-    alone: np.ndarray  # if the event is present in this modality only
-    both: np.ndarray  # if it is present in both, without what couples them
-    score: np.ndarray  # distance from the mean of present events, in standard deviations
+    ratio: np.ndarray  # log p(probit | present) − log p(probit | absent)
+    score: np.ndarray  # the probit's distance from the mean of present events, in standard deviations
 
 
-def _factors(mean: np.ndarray, sd: np.ndarray, probit: np.ndarray, correlation: np.ndarray) -> _Factors:
+def _evidence(mean: np.ndarray, sd: np.ndarray, probit: np.ndarray) -> _Evidence:
     """Of probits (…) under means and sds (2, …) by state.
 
     Of two Gaussians the wider one wins on both sides, and so very low evidence would speak for presence. Evidence below
-    the point where the ratio of densities turns, or where it is exp(−STRONGEST), counts as if it were there.
+    the point where the ratio turns, or where it is −STRONGEST, counts as if it were there.
     """
     gap, wide = mean[1] - mean[0], sd[1] ** 2
-    square = (1 / sd[0] ** 2 - 1 / wide) / 2  # the logarithm of the ratio is square·x² + slope·x + level, x from absent
+    square = (1 / sd[0] ** 2 - 1 / wide) / 2  # the ratio is square·x² + slope·x + level, x from absent's mean
     slope, level = gap / wide, np.log(sd[0] / sd[1]) - gap**2 / wide / 2
     root = np.sqrt(np.maximum(slope**2 - 4 * square * (level + STRONGEST), 0))
     with np.errstate(divide="ignore"):
         lowest = np.maximum(-2 * (level + STRONGEST) / (slope + root), -slope / (2 * square))
     x = np.maximum(probit - mean[0], lowest)
-    score = (x - gap) / sd[1]
-    alone = (square * x + slope) * x + level
-    return _Factors(np.exp(alone), np.exp(alone - score**2 * (correlation**2 / (1 - correlation**2) / 2)), score)
+    return _Evidence((square * x + slope) * x + level, (x - gap) / sd[1])
 
 
-def _joint(
-    weights: np.ndarray, audio: _Factors, visual: _Factors, correlation: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The density of each pattern, times its weight (3, …), relative to that of two absent events."""
-    coupling = np.exp(audio.score * visual.score * (correlation / (1 - correlation**2)))
-    both = weights[0] / np.sqrt(1 - correlation**2) * (audio.both * visual.both) * coupling
-    return both, weights[1] * audio.alone, weights[2] * visual.alone
+def _probabilities(weights: np.ndarray, audio: _Evidence, visual: _Evidence, correlation: np.ndarray) -> np.ndarray:
+    """How likely each pattern is, (3, K), by its weight (3, K) and the evidence (K,) of both modalities."""
+    audio_only, visual_only = audio.ratio, visual.ratio
+    coupling = correlation / (1 - correlation**2)
+    apart = (audio.score**2 + visual.score**2) * (correlation / 2)
+    both = (
+        audio.ratio + visual.ratio + coupling * (audio.score * visual.score - apart) - np.log1p(-(correlation**2)) / 2
+    )
+    logarithm = np.stack([both, audio_only, visual_only]) + np.log(np.maximum(weights, _TINY))
+    joint = np.exp(logarithm - logarithm.max(0))
+    return joint / joint.sum(0)
 
 
 @dataclass(frozen=True)
@@ -147,24 +148,20 @@ def _start(cells: np.ndarray) -> Mixture:
     mean, sd = np.zeros((2, 2, categories)), np.ones((2, 2, categories))
     for modality in range(2):
         reached = cells.sum(2 - modality).cumsum(1) >= START_QUANTILE * cells.sum((1, 2))[:, None]
-        mean[modality, 1] = np.maximum(_MIDDLES[reached.argmax(1)], GAP)
+        mean[modality, 1] = np.maximum(_MIDDLES[reached.argmax(1)], SMALLEST_GAP)
         sd[modality, 1] = np.maximum(mean[modality, 1] / 2, 1)
     return Mixture(np.tile(START_WEIGHTS, (categories, 1)), mean, sd, np.zeros(()))
 
 
 def _improved(cells: _Cells, mixture: Mixture) -> Mixture:
     """One step of expectation and maximisation."""
-    table = [
-        _factors(mixture.mean[m][:, :, None], mixture.sd[m][:, :, None], _MIDDLES, mixture.correlation)
-        for m in range(2)
-    ]  # (C, S)
+    tables = [_evidence(mixture.mean[m][:, :, None], mixture.sd[m][:, :, None], _MIDDLES) for m in range(2)]  # (C, S)
     audio, visual = (
-        _Factors(*(getattr(part, field.name).ravel()[place] for field in fields(_Factors)))
-        for part, place in zip(table, (cells.row, cells.column), strict=True)
+        _Evidence(table.ratio.ravel()[place], table.score.ravel()[place])
+        for table, place in zip(tables, (cells.row, cells.column), strict=True)
     )  # (K,)
-    joint = _joint(mixture.weights.T[:, cells.category], audio, visual, mixture.correlation)
-    share = cells.count / sum(joint)
-    both, audio_only, visual_only = (part * share for part in joint)
+    weights = mixture.weights.T[:, cells.category]
+    both, audio_only, visual_only = cells.count * _probabilities(weights, audio, visual, mixture.correlation)
 
     shape = cells.labels.shape[1:]
     heard, seen = (
@@ -176,40 +173,47 @@ def _improved(cells: _Cells, mixture: Mixture) -> Mixture:
     # Sums, not products of matrices, whose bits may depend on the number of threads.
     squares = (both * (audio.score**2 + visual.score**2)).sum() / 2
     correlation = (both * audio.score * visual.score).sum() / max(squares, _LEAST)
-    mean, sd = _gaussians(np.stack([heard, seen]), cells.labels)
-    return Mixture(_weights(patterns), mean, sd, np.clip(correlation, 0, LARGEST_CORRELATION))
 
-
-def _weights(patterns: np.ndarray) -> np.ndarray:
-    """Shares of the patterns, from so many labels of each (C, 3)."""
     labels = patterns.sum(1, keepdims=True)
     votes = patterns * (np.minimum(labels, MOST_VOTES) / np.maximum(labels, _LEAST))
     shared = votes.sum(0) / votes.sum()
-    return (patterns + PATTERN_COUNT * shared) / (labels + PATTERN_COUNT)
+    weights = (patterns + PATTERN_COUNT * shared) / (labels + PATTERN_COUNT)
+    mean, sd = _gaussians(np.stack([heard, seen]), cells.labels, 1 - shared[[2, 1]])
+    return Mixture(weights, mean, sd, np.clip(correlation, 0, LARGEST_CORRELATION))
 
 
-def _gaussians(present: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means and sds (2, 2, C), from the labels (2, C, S) by modality and bin, and so many of them present."""
+def _gaussians(present: np.ndarray, labels: np.ndarray, presence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means and sds (2, 2, C), from the labels (2, C, S) by modality and bin, and so many of them present. `presence`
+    (2,) are the shares of all labels that are present.
+
+    An estimator learns some categories well and others hardly at all. So the present events of a category are drawn to
+    where all categories' lie, and to where they must lie if its labels were as noisy as all: half way between the two.
+    They are the wider the farther they are from absent ones, and where they do not differ, evidence tells nothing.
+    """
     absent = np.maximum(labels - present, 0)
     counts, sums = (np.stack([part(absent), part(present)]) for part in (_count, _sum))  # by state
     votes = np.minimum(counts, MOST_VOTES)
     own = votes / np.maximum(counts, _LEAST)  # what a label counts in what all share
-    absent_votes = votes[0].sum() + ANCHOR_COUNT
-    present_votes = np.maximum(votes[1].sum(1, keepdims=True), _LEAST)
+    absent_votes, present_votes = votes[0].sum() + ANCHOR_COUNT, votes[1].sum(1, keepdims=True) + _LEAST
 
     absent_mean = (sums[0] + ABSENT_COUNT * (own[0] * sums[0]).sum() / absent_votes) / (counts[0] + ABSENT_COUNT)
     shared = (own[1] * sums[1]).sum(1, keepdims=True) / present_votes
-    present_mean = (sums[1] + PRESENT_COUNT * shared) / (counts[1] + PRESENT_COUNT)
-    mean = np.stack([absent_mean, np.maximum(present_mean, absent_mean + GAP)])
+    labelled = sums.sum(0) / np.maximum(counts.sum(0), _LEAST)
+    apart = absent_mean + (labelled - absent_mean) / np.maximum(presence[:, None], _LEAST)
+    common = np.where(counts.sum(0) > 0, (shared + apart) / 2, shared)
+    present_mean = (sums[1] + PRESENT_COUNT * common) / (counts[1] + PRESENT_COUNT)
+    mean = np.stack([absent_mean, np.maximum(present_mean, absent_mean + SMALLEST_GAP)])
 
     squares = np.stack([_squares(absent, mean[0]), _squares(present, mean[1])])
     anchored = ((own[0] * squares[0]).sum() + ANCHOR_COUNT) / absent_votes
     narrow = (squares[0] + ABSENT_COUNT * anchored) / (counts[0] + ABSENT_COUNT)
-    shared = (own[1] * squares[1]).sum(1, keepdims=True) / present_votes
-    wide = (squares[1] + PRESENT_SD_COUNT * shared) / (counts[1] + PRESENT_SD_COUNT)
     narrow = np.maximum(narrow, SMALLEST_SD**2)
-    sd = np.sqrt(np.stack([narrow, np.maximum(wide, narrow)]))
-    return mean.swapaxes(0, 1), sd.swapaxes(0, 1)
+    distance = (mean[1] - mean[0]) ** 2
+    widening = (own[1] * squares[1] - votes[1] * narrow).sum(1, keepdims=True)
+    widening /= (votes[1] * distance).sum(1, keepdims=True) + _LEAST
+    common = narrow + np.maximum(widening, SMALLEST_WIDENING**2) * distance
+    wide = np.maximum((squares[1] + PRESENT_SD_COUNT * common) / (counts[1] + PRESENT_SD_COUNT), narrow)
+    return mean.swapaxes(0, 1), np.sqrt(np.stack([narrow, wide])).swapaxes(0, 1)
 
 
 def _count(labels: np.ndarray) -> np.ndarray:

@@ -57,9 +57,10 @@ def _evidence(logit: Tensor, labels: np.ndarray, video: np.ndarray, category: np
     if np.isnan(values).any():
         row, column = np.argwhere(np.isnan(values))[0].tolist()
         raise ValueError(f"the {modality} logit of video {row} in category {column} is NaN")
-    scaled = np.empty_like(values)
-    for column in range(values.shape[1]):
-        scaled[:, column] = _in_units(values[:, column], labels[:, column])
+    by_category = np.ascontiguousarray(values.T)
+    for column, row in enumerate(by_category):
+        row[:] = _in_units(row, labels[:, column])
+    scaled = by_category.T
     counts = AbsentCounts(values.shape[1], torch.device("cpu"))
     counts.add(torch.from_numpy(scaled), torch.from_numpy(labels))
     return probits(counts.counts.numpy(), scaled[video, category], category)

@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
 from golden import SEED, figures, network, videos
 from golden_table1 import SIZES, inputs, load
 
-from jomold_dist import estimate_noise_ratios, parsing_scores, select_noisy_labels, threshold_parsing
+from jomold_dist import estimate_noise_ratios, fit_presence, parsing_scores, select_noisy_labels, threshold_parsing
+from jomold_dist.denoising.evidence import AbsentCounts
 from jomold_dist.models.losses import binary_cross_entropy, contrastive_loss, smooth_targets
 from jomold_dist.models.stpn import Stpn
 from jomold_dist.models.talnet import TalNet
@@ -99,6 +100,21 @@ def check_metrics(device: torch.device) -> None:
     assert on_device == parsing_scores(audio, visual, *truth)
 
 
+def check_presence(device: torch.device) -> None:
+    """Counts of absents, and posteriors: the CPU's, bit for bit."""
+    random = torch.Generator().manual_seed(SEED)
+    labels = torch.rand(300, 5, generator=random) < 0.3
+    logits = torch.randn(2, 300, 5, generator=random) * 3 + 4 * labels
+    counts = [AbsentCounts(5, place) for place in (torch.device("cpu"), device)]
+    for count in counts:
+        count.add(logits[0].to(count.counts.device), labels.to(count.counts.device))
+    assert torch.equal(counts[0].counts, counts[1].counts.cpu())
+    expected = fit_presence(logits[0], logits[1], labels)
+    found = fit_presence(logits[0].to(device), logits[1].to(device), labels.to(device))
+    assert found.audio.device.type == device.type
+    assert torch.equal(found.patterns.cpu(), expected.patterns)
+
+
 def check_single_modality_systems(device: torch.device) -> None:
     """One that is recurrent, and one of two streams."""
     expected = figures("table1_systems")
@@ -121,5 +137,6 @@ CHECKS = (
     check_removals_with_mixed_devices,
     check_noise_ratios,
     check_metrics,
+    check_presence,
     check_single_modality_systems,
 )

@@ -45,14 +45,14 @@ def plain_fit(labels: Labels, categories: int) -> Mixture:
     """`fit_mixture` label by label and category by category, without cells."""
     members = [[(a, v) for k, a, v in zip(*labels, strict=True) if k == c] for c in range(categories)]
     weights = [list(module.START_WEIGHTS) for _ in members]
-    mean = [[[0.0, module.GAP] for _ in members] for _ in range(2)]  # by modality, category, state
+    mean = [[[0.0, module.SMALLEST_GAP] for _ in members] for _ in range(2)]  # by modality, category, state
     sd = [[[1.0, 1.0] for _ in members] for _ in range(2)]
     correlation = 0.0
     for c, own in enumerate(members):
         for m in range(2):
             if own:
                 mean[m][c][1] = max(
-                    sorted(x[m] for x in own)[math.ceil(module.START_QUANTILE * len(own)) - 1], module.GAP
+                    sorted(x[m] for x in own)[math.ceil(module.START_QUANTILE * len(own)) - 1], module.SMALLEST_GAP
                 )
                 sd[m][c][1] = max(mean[m][c][1] / 2, 1)
     for _ in range(module.ITERATIONS):
@@ -92,34 +92,40 @@ def plain_fit(labels: Labels, categories: int) -> Mixture:
             ]
             for m in range(2)
         ]
-        anchor = module.ANCHOR_COUNT
         everywhere = [parts[m][c][0] for m in range(2) for c in range(categories)]
-        low = plain_shared(everywhere, [0.0] * len(everywhere), 1, anchor, 0.0)
+        low = plain_shared(everywhere, 1, [0.0] * len(everywhere), module.ANCHOR_COUNT, 0.0)
         new_mean = [[[0.0, 0.0] for _ in members] for _ in range(2)]
         for m in range(2):
-            high = plain_shared([parts[m][c][1] for c in range(categories)], [0.0] * categories, 1, 0.0, 0.0)
-            for c in range(categories):
-                lowest = plain_mean(parts[m][c][0], low, module.ABSENT_COUNT)
-                new_mean[m][c] = [
-                    lowest,
-                    max(plain_mean(parts[m][c][1], high, module.PRESENT_COUNT), lowest + module.GAP),
-                ]
-        around = [new_mean[m][c][0] for m in range(2) for c in range(categories)]
-        narrow = plain_shared(everywhere, around, 2, anchor, 1.0)
+            high = plain_shared([parts[m][c][1] for c in range(categories)], 1, [0.0] * categories)
+            for c, own in enumerate(members):
+                absent = plain_mean(parts[m][c][0], low, module.ABSENT_COUNT)
+                middle = sum(x[m] for x in own) / max(len(own), 1)
+                apart = absent + (middle - absent) / (1 - shared[2 - m])
+                present = plain_mean(parts[m][c][1], (high + apart) / 2 if own else high, module.PRESENT_COUNT)
+                new_mean[m][c] = [absent, max(present, absent + module.SMALLEST_GAP)]
+        middles = [new_mean[m][c][0] for m in range(2) for c in range(categories)]
+        narrow = plain_shared(everywhere, 2, middles, module.ANCHOR_COUNT, 1.0)
         for m in range(2):
-            around = [new_mean[m][c][1] for c in range(categories)]
-            wide = plain_shared([parts[m][c][1] for c in range(categories)], around, 2, 0.0, 0.0)
+            variances = []
             for c in range(categories):
-                pairs = zip(parts[m][c], new_mean[m][c], (narrow, wide), strict=True)
-                counts = (module.ABSENT_COUNT, module.PRESENT_SD_COUNT)
-                new = [
-                    math.sqrt(
-                        (sum(w * (z - middle) ** 2 for w, z in part) + k * common) / (sum(w for w, _ in part) + k)
-                    )
-                    for (part, middle, common), k in zip(pairs, counts, strict=True)
-                ]
-                new[0] = max(new[0], module.SMALLEST_SD)
-                new[1] = max(new)
+                few = module.ABSENT_COUNT
+                absent = plain_mean([(w, (z - new_mean[m][c][0]) ** 2) for w, z in parts[m][c][0]], narrow, few)
+                variances.append(max(absent, module.SMALLEST_SD**2))
+            top = below = 0.0
+            for c in range(categories):
+                count = sum(w for w, _ in parts[m][c][1])
+                if count > 0:
+                    vote = min(count, module.MOST_VOTES)
+                    own_variance = sum(w * (z - new_mean[m][c][1]) ** 2 for w, z in parts[m][c][1]) / count
+                    top += vote * (own_variance - variances[c])
+                    below += vote * (new_mean[m][c][1] - new_mean[m][c][0]) ** 2
+            widening = max(top / below, module.SMALLEST_WIDENING**2)
+            for c in range(categories):
+                absent, present = new_mean[m][c]
+                squares = [(w, (z - present) ** 2) for w, z in parts[m][c][1]]
+                common = variances[c] + widening * (present - absent) ** 2
+                wide = max(plain_mean(squares, common, module.PRESENT_SD_COUNT), variances[c])
+                new = [math.sqrt(variances[c]), math.sqrt(wide)]
                 before, now = mean[m][c] + sd[m][c], new_mean[m][c] + new
                 change = max(change, *(abs(a - b) for a, b in zip(before, now, strict=True)))
                 mean[m][c], sd[m][c] = new_mean[m][c], new
@@ -134,10 +140,10 @@ def plain_mean(part: list[tuple[float, float]], common: float, count: float) -> 
 
 
 def plain_shared(
-    parts: list[list[tuple[float, float]]], around: list[float], power: int, count: float, anchor: float
+    parts: list[list[tuple[float, float]]], power: int, around: list[float], count: float = 0.0, anchor: float = 0.0
 ) -> float:
     """The mean of a power of the distances from `around`, every category with so many votes as it has labels, up to
-    MOST_VOTES."""
+    MOST_VOTES; and `count` votes for the anchor."""
     top, votes = count * anchor, count
     for part, middle in zip(parts, around, strict=True):
         labels = sum(w for w, _ in part)
@@ -268,3 +274,16 @@ def test_without_labels_there_is_a_mixture_all_the_same() -> None:
     mixture = fit_mixture(np.zeros((2, STEPS, STEPS), dtype=np.int64))
     assert pattern_probabilities(mixture, np.array([], dtype=int), np.array([]), np.array([])).shape == (0, 3)
     np.testing.assert_allclose(mixture.weights.sum(1), 1)
+
+
+def test_extreme_evidence_of_very_many_labels() -> None:
+    """Where narrow Gaussians lie far apart, densities are beyond what float64 holds."""
+    cells = np.zeros((2, STEPS, STEPS), dtype=np.int64)
+    cells[0, 16, 16] = cells[0, 17, STEPS - 1] = cells[0, STEPS - 1, 17] = cells[0, STEPS - 1, STEPS - 1] = 10**9
+    cells[1, 0, 0] = 1
+    mixture = fit_mixture(cells)
+    probit = np.array([LOWEST, 0.0, HIGHEST])
+    audio, visual = (side.ravel() for side in np.meshgrid(probit, probit))
+    patterns = pattern_probabilities(mixture, np.zeros(9, dtype=np.int64), audio, visual)
+    assert np.isfinite(patterns).all()
+    np.testing.assert_allclose(patterns[[5, 7, 8]], [[0, 1, 0], [0, 0, 1], [1, 0, 0]], atol=0.01)

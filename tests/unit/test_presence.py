@@ -152,7 +152,7 @@ def test_a_category_that_is_never_heard() -> None:
     visual[silent, 0] = visual[there[1, :, 0], 0].repeat(10)[: int(silent.sum())]
     presence = fit_presence(audio, visual, labels)
     assert_sensible(presence, labels)
-    assert presence.audio[silent, 0].mean() < 0.25
+    assert presence.audio[silent, 0].mean() < 0.5  # it might as well not have been learnt
     assert presence.visual[silent, 0].mean() > 0.9
 
 
