@@ -159,6 +159,32 @@ def test_killed_at_twenty_moments(tiny: Tiny, tmp_path: Path, size: int, overrid
     kill_and_resume(tiny, tmp_path, size, 20, *overrides, "estimator.epochs=3", "train.epochs=20")
 
 
+ESTIMATORS = ("estimator-1-0", "estimator-1-1", "estimator-2-0", "estimator-2-1")
+TABLES = ("labels-1.parquet", "mixture-1.json", "labels.parquet", "mixture.json")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 2])
+def test_mixture_killed_in_each_of_its_stages(tiny: Tiny, tmp_path: Path, size: int) -> None:
+    """In the middle of each training, and as soon as each round has judged the labels."""
+    settings = ("--config", tiny.config, *DROPOUT, "method=mixture", "estimator.epochs=3", "train.epochs=3")
+    calm, shaken, log = tmp_path / "calm", tmp_path / "shaken", tmp_path / "log.txt"
+    finish(size, log, *settings, f"run.dir={calm}")
+    log.write_text("")
+    for stage in (*ESTIMATORS[:2], "presence-1", *ESTIMATORS[2:], "presence", "model"):
+        job = start(size, log, *settings, f"run.dir={shaken}", *EVERY_STEP)
+        if stage.startswith("presence"):
+            mixture = shaken / stage.replace("presence", "mixture")
+            killed = kill_when(job, mixture.with_name(f"{mixture.name}.json").exists)
+        else:
+            killed = kill_when(job, reached(shaken, 2, stage))
+        assert killed, log.read_text()
+    finish(size, log, *settings, f"run.dir={shaken}")
+    for stage in (*ESTIMATORS, "model"):
+        assert f"{stage}: going on in epoch" in log.read_text()
+    same_results(shaken, calm, (*ESTIMATORS, "model"), TABLES)
+
+
 CHAINS = {
     "ranks": ((1, "ddp"), (2, "ddp"), (4, "ddp"), (1, "ddp")),
     "engines": ((2, "ddp"), (2, "deepspeed"), (2, "ddp")),
