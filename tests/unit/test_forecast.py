@@ -115,7 +115,7 @@ def test_what_jomold_keeps_across_steps(manifest: tuple[Path, Manifest]) -> None
     whole = torch.zeros(rows, dtype=torch.int64)
     step = Rows(whole, whole, torch.zeros(rows, 2), whole > 0)
     kept = {scope: each.memory.kept for scope, each in found.items()}
-    assert kept == {"batch": 0, "window": 4 * sum(c.nbytes for c in step), "dataset": 52 * int(train.positives.sum())}
+    assert kept == {"batch": 0, "window": 4 * sum(c.nbytes for c in step), "dataset": 122 * int(train.positives.sum())}
     sent = {scope: each.stages[-2].sent for scope, each in found.items()}
     assert sent["dataset"] == 16 < sent["batch"] == sent["window"]  # a header and no rows
 
