@@ -33,8 +33,8 @@ class SplitRanking:
 
     @staticmethod
     def most_bytes(labels: int) -> int:
-        """The memory that it takes on rank 0 at most, for so many labels: 20 bytes each in the table, 16 for the numbers
-        and losses of an epoch, 8 in each modality for the numbers of removed labels, and some 70 while the losses are
+        """The memory that it takes on rank 0 at most, for so many labels: 20 bytes each in the table, 16 for number and
+        losses of an epoch, 8 in each modality for the numbers of removed labels, and some 70 while the losses are
         added. The others hold their share of an epoch and the removed labels."""
         return labels * (20 + 16 + 16 + 70)
 
