@@ -107,7 +107,7 @@ class DenoiseConfig:
     rule: Literal["joint", "intra"] = "joint"
     """`joint`: a removed label has a high loss in its modality and a low one in the other. `intra`: a high one only."""
     scope: Literal["batch", "window", "dataset"] = "batch"
-    """What `jomold` ranks together: a batch (the paper), `window_steps` batches, or all training videos."""
+    """What `jomold` ranks together: a batch (the paper), `window_steps` batches, or the training split (methods.md)."""
     window_steps: int = number(16, 1)
     """Optimizer steps that are ranked together with `scope: window`, the present one included."""
     modalities: Literal["both", "audio", "visual"] = "both"

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from jomold_dist.denoising.removal import Extremes, Removal, Rows, Rule, find_extremes, remove_rows
+from jomold_dist.denoising.removal import Extremes, Rows, Rule, find_extremes, remove_rows
 
 
 class Window:
@@ -91,13 +92,18 @@ class LabelLosses:
     ) -> tuple[np.ndarray, np.ndarray]:
         """The numbers of the labels that Algorithm 1 removes from audio and from visual targets, ascending, by their
         mean losses among all labels of the split's so many videos; ratios float64 (C,) on the CPU. Equal means are
-        ordered by video."""
-        category, video = np.divmod(self._label, videos)
-        mean = torch.from_numpy(self._sum / self._epochs[:, None].astype(np.float32))
-        everything = torch.ones(len(mean), dtype=torch.bool)
-        rows = Rows(torch.from_numpy(video), torch.from_numpy(category), mean, everything)
-        removed: Removal = remove_rows(rows, audio_ratio, visual_ratio, rule)
-        return self._label[removed.audio.numpy()], self._label[removed.visual.numpy()]
+        ordered by video. A category is ranked at a time, to need little more memory than the table."""
+        bounds = self._label.searchsorted(np.arange(len(audio_ratio) + 1) * videos).tolist()
+        removed: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+        for category, (start, stop) in enumerate(pairwise(bounds)):
+            part, own = slice(start, stop), slice(category, category + 1)
+            mean = torch.from_numpy(self._sum[part] / self._epochs[part, None].astype(np.float32))
+            order, nothing = torch.arange(stop - start), torch.zeros(stop - start, dtype=torch.int64)
+            rows = Rows(order, nothing, mean, nothing == 0)
+            for found, mask in zip(removed, remove_rows(rows, audio_ratio[own], visual_ratio[own], rule), strict=True):
+                found.append(self._label[part][mask.numpy()])
+        audio, visual = (np.concatenate(found) for found in removed)
+        return audio, visual
 
     def state(self) -> dict[str, np.ndarray]:
         """What brings it back."""

@@ -172,8 +172,8 @@ class Method(ABC):
         raise NotImplementedError(f"{type(self).__name__} has columns but no choose")
 
     def masks_of(self, batch: Batch, labels: Tensor, moment: Moment) -> Tensor | None:
-        """The labels that are taken out without a look at losses: bool (M, b, C), or None for none. `labels` (b, C) are
-        the batch's on the method's device."""
+        """The labels that are taken out without a look at the batch's other labels: bool (M, b, C), or None for none.
+        `labels` (b, C) are the batch's on the method's device."""
         return None
 
     def targets(self, batch: Batch, labels: Tensor, removed: Tensor, moment: Moment) -> tuple[Targets, ...]:

@@ -33,10 +33,10 @@ class SplitRanking:
 
     @staticmethod
     def most_bytes(labels: int) -> int:
-        """The memory that it takes on rank 0, where so many labels have the table (20 bytes each), the numbers and
-        losses of an epoch (16), and removed labels' numbers (8 in each modality). Others hold their share of an epoch
-        and the removed ones."""
-        return labels * (20 + 16 + 16)
+        """The memory that it takes on rank 0 at most, for so many labels: 20 bytes each in the table, 16 for number and
+        losses of an epoch, 8 in each modality for the numbers of removed labels, and some 70 while the losses are
+        added. The others hold their share of an epoch and the removed labels."""
+        return labels * (20 + 16 + 16 + 70)
 
     def masks_of(self, batch: Batch) -> Tensor:
         """This rank's labels that are removed, bool (2, b, C), audio first."""

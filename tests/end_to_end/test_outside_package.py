@@ -9,18 +9,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Tiny
 from launchers_help import ENVIRONMENT, ROOT, command
 
 MODULE = '''
-"""A linear network of both modalities, and a method that forgets the labels of the largest audio losses."""
+"""A linear network of both modalities, and a method that forgets the labels of the largest audio losses, and counts the
+videos that it has learnt from."""
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from jomold_dist.distributed.world import sum_over_ranks
 from jomold_dist.methods.base import Choice, Mask, Method, Targets
 from jomold_dist.methods.registry import register_method
 from jomold_dist.models.network import FeatureSizes, Network, Parsing
@@ -64,6 +68,7 @@ class Quietest(Method):
     masks = (Mask("loud", 0),)
     removes = True
     both_modalities = True
+    seen = 0  # of this rank, since all ranks' were counted together; of rank 0, also those
 
     @classmethod
     def stages(cls, config: Any) -> tuple[Trained, ...]:
@@ -83,6 +88,18 @@ class Quietest(Method):
 
     def targets(self, batch: Any, labels: Tensor, removed: Tensor, moment: Any) -> tuple[Targets, ...]:
         return super().targets(batch, labels, torch.cat([removed, torch.zeros_like(removed)]), moment)
+
+    def remember(self, batch: Any, columns: Tensor, rows: Any, moment: Any) -> None:
+        assert len(columns) == int(batch.labels.sum())
+        self.seen += len(batch.keys)
+
+    def state(self, world: Any) -> dict[str, np.ndarray]:
+        total = int(sum_over_ranks(torch.tensor(self.seen), world))
+        self.seen = total if world.is_main else 0
+        return {"seen": np.array(total)}
+
+    def load_state(self, state: Any, world: Any) -> None:
+        self.seen = int(state["seen"]) if world.is_main else 0
 '''
 
 
@@ -118,6 +135,8 @@ def test_it_trains_resumes_and_predicts(tiny: Tiny, tmp_path: Path) -> None:
     }
     assert {row["modality"] for row in csv.DictReader((run / "removed_labels.csv").open())} == {"loud"}
     assert ", loud " in done.stdout
+    newest = max((run / "checkpoints").glob("model-*"))
+    assert np.load(newest / "memory.npz")["seen"] == 2 * len(tiny.videos["train"])
     tool = [sys.executable, str(ROOT / "tools" / "compare_runs.py"), str(run)]
     compared = subprocess.run(tool, env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert compared.returncode == 0, compared.stderr

@@ -112,7 +112,7 @@ def take_steps(
 ) -> dict[str, Any]:
     """Collective: epochs of three optimizer steps, from `first` on, in float64 without dropout, of jomold or what the
     settings say. Per step of the last epoch: removed labels as (video, mask, category) and the gradient; at the end the
-    parameters."""
+    parameters, and what the method keeps (rank 0)."""
     config = plain_config(micro_batch_size=micro_batch, precision="float64", optimizer=optimizer)
     config = replace(config, **settings)
     features, labels = videos(kind)
@@ -134,4 +134,5 @@ def take_steps(
             step.method.end_epoch(Moment(first + number + 1, len(STEPS)), world)
     parameters = torch.cat([p.detach().flatten() for p in step.network.parameters()])
     last = slice(-len(STEPS), None)
-    return {"removed": removed[last], "gradients": gradients[last], "parameters": parameters}
+    kept = step.method.state(world)
+    return {"removed": removed[last], "gradients": gradients[last], "parameters": parameters, "kept": kept}

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from batches import STEPS, plain_config, take_steps
+from batches import STEPS, plain_config, take_steps, videos
 from ranks import run_ranks
 
 from jomold_dist.config import DenoiseConfig
@@ -91,6 +92,9 @@ def test_every_split_of_a_batch_gives_the_same_step(
             for rank in ranks:
                 error = (rank["gradients"][step] - whole["gradients"][step]).norm() / whole["gradients"][step].norm()
                 assert float(error) < 1e-12, (micro, case, step)
+        for name, kept in whole["kept"].items():
+            if kept.dtype == np.int64:  # positions, categories, numbers of labels
+                np.testing.assert_array_equal(ranks[0]["kept"][name], kept)
         for rank in ranks:
             tolerance = 1e-11 * (10 if "dataset" in case else 1)  # after twice as many steps
             torch.testing.assert_close(rank["parameters"], whole["parameters"], atol=tolerance, rtol=tolerance)
@@ -100,6 +104,19 @@ def test_every_split_of_a_batch_gives_the_same_step(
 def test_something_is_taken_out_of_every_mask(case: str, one_rank: dict[str, dict[str, Any]]) -> None:
     masks = {mask for step in range(3) for _, mask, _ in one_rank[case]["removed"][step]}
     assert masks == set(range(4 if case.startswith("coteaching") else 2))
+
+
+@pytest.mark.parametrize("name", ["window", "dataset"])
+def test_of_a_skipped_step_nothing_is_kept(name: str) -> None:
+    train = replace(plain_config().train, non_finite="skip", precision="float64")
+    with open_world("cpu") as world:
+        kept = take_steps(world, 24, poison=30, settings=scope(name) | {"train": train})["kept"]  # the second step
+    labels = videos("plain")[1]
+    if name == "window":
+        assert kept["sizes"].tolist() == [int(labels[start:stop].sum()) for start, stop in (STEPS[0], STEPS[2])]
+    else:
+        assert set(kept["label"] % 67) == {n for n in range(67) if labels[n].any()} - set(range(*STEPS[1]))
+        assert (kept["epochs"] == 1).all()
 
 
 def poisoned(world: World) -> str:

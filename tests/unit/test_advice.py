@@ -68,6 +68,22 @@ def test_where_all_is_reached_it_is_told_without_a_warning() -> None:
     assert "next to nothing" not in advice.text
 
 
+def test_a_larger_scope_is_told_beside_the_batch() -> None:
+    small = manifest(np.array([2000, 200, 100]), ("a", "b", "c"))
+    found = ratios([0.0, 0.1, 0.0], [0.9, 0.1, 0.0])
+    window = reach_advice(found, config(32, scope="window", window_steps=4), small)
+    assert ": window of 128 videos: audio 1 of 1 (" in window.text
+    assert "; batch 32: audio 0 of 1 (" in window.text
+    assert window.table["candidates_batch_128"] == reach_advice(found, config(128), small).table["candidates_batch_128"]
+    whole = reach_advice(found, config(32, scope="dataset"), small)
+    assert whole.level == logging.INFO
+    assert ": dataset of 4,000 videos: audio 1 of 1 (100% of their labels), visual 2 of 2 (100% of" in whole.text
+    rare = reach_advice(ratios([0.0] * 3, [0.9, 0.001, 0.01]), config(32, scope="window", window_steps=2), small)
+    assert "ratio × labels of the window stays below 1" in rare.text
+    other = replace(config(32, scope="dataset"), method="jocor")  # whose ranking is over the batch, whatever it says
+    assert ": batch 32: " in reach_advice(found, other, small).text
+
+
 def test_a_modality_that_is_not_denoised_is_not_told() -> None:
     small = manifest(np.array([2000, 200, 100]), ("a", "b", "c"))
     found = ratios([0.5, 0.5, 0.5], [0.01, 0.0, 0.0])

@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
+<<<<<<< HEAD
 from jomold_dist.config import Config, DataConfig, DeepSpeedConfig, TrainConfig
 from jomold_dist.config_methods import EstimatorConfig
+=======
+from jomold_dist.config import Config, DataConfig, DeepSpeedConfig, DenoiseConfig, EstimatorConfig, TrainConfig
+>>>>>>> scope
 from jomold_dist.data.loader import Loader
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.resident import ResidentSplit, resident_bytes
 from jomold_dist.denoising.exchange import own_rows, pack_rows, row_capacity, sent_bytes
+from jomold_dist.denoising.removal import Rows
 from jomold_dist.distributed.signals import Ask
 from jomold_dist.models.registry import build_network
 from jomold_dist.training.forecast import MemoryForecast, forecast
@@ -102,6 +107,22 @@ def memory_of(manifest: Manifest, ranks: int, stage: int | None = None, **train:
         deepspeed = DeepSpeedConfig(zero_stage=stage)  # type: ignore[arg-type]
         config = replace(config, train=replace(config.train, engine="deepspeed"), deepspeed=deepspeed)
     return forecast(config, manifest, ranks, SPLITS).memory
+
+
+def test_what_jomold_keeps_across_steps(manifest: tuple[Path, Manifest]) -> None:
+    found = {}
+    for scope in ("batch", "window", "dataset"):
+        config = replace(make_config(), denoise=DenoiseConfig(scope=scope, window_steps=5))  # type: ignore[arg-type]
+        found[scope] = forecast(config, manifest[1], 4, SPLITS)
+        assert ("kept by the method" in forecast_report(found[scope], config, manifest[1])) == (scope != "batch")
+    train = manifest[1].split("train")
+    rows = 4 * row_capacity(48, 4, train.max_labels)
+    whole = torch.zeros(rows, dtype=torch.int64)
+    step = Rows(whole, whole, torch.zeros(rows, 2), whole > 0)
+    kept = {scope: each.memory.kept for scope, each in found.items()}
+    assert kept == {"batch": 0, "window": 4 * sum(c.nbytes for c in step), "dataset": 122 * int(train.positives.sum())}
+    sent = {scope: each.stages[-2].sent for scope, each in found.items()}
+    assert sent["dataset"] == 16 < sent["batch"] == sent["window"]  # a header and no rows
 
 
 def test_memory_of_parameters_and_optimizer(manifest: tuple[Path, Manifest]) -> None:

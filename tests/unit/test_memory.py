@@ -121,6 +121,19 @@ def test_what_a_window_holds_is_bounded() -> None:
     assert window.state()["columns"].shape == (3, 2)
 
 
+def test_a_window_stays_on_its_device_and_asks_it_for_nothing() -> None:
+    """torch's meta device has no data: to mix it with the CPU's, or to ask for a value, is an error."""
+    ratio = torch.zeros(3, dtype=torch.float64, device="meta")
+    window = Window(3)
+    for _ in range(4):
+        number = torch.zeros(7, dtype=torch.int64, device="meta")
+        rows = Rows(number, number, torch.zeros(7, 2, device="meta"), number > 0)
+        extremes = window.find_extremes(rows, ratio, ratio)
+        assert extremes.highest.shape == extremes.lowest.shape == (2, 7)
+        assert extremes.highest.device.type == "meta"
+        window.add(rows)
+
+
 VIDEOS = 30
 
 

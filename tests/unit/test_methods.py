@@ -291,6 +291,15 @@ def test_how_the_best_epoch_is_chosen_is_nothing_to_a_method_that_keeps_the_last
         assert (essential(other) == essential(plain)) == alike
 
 
+def test_a_scope_counts_for_jomold_and_a_window_s_length_for_windows() -> None:
+    def settings(method: str, **scope: Any) -> Config:
+        return essential(replace(PAPER, method=method, denoise=replace(PAPER.denoise, **scope)))
+
+    assert settings("jomold", window_steps=4) == settings("jomold") != settings("jomold", scope="dataset")
+    assert settings("jomold", scope="window", window_steps=4) != settings("jomold", scope="window")
+    assert settings("jocor", scope="window", window_steps=4) == settings("jocor")
+
+
 class LooksAtMore(Han):
     """A user's: `han`, with settings that `han` does not look at."""
 
