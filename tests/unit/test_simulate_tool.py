@@ -132,9 +132,9 @@ def test_other_scenarios_bring_their_categories(
     assert len(manifest.categories) == categories
     assert verify_shards(out, manifest) == []
     view = records(out, manifest, "train")
-    truth = np.load(out / "truth" / "train.npz", allow_pickle=False)["dense"]
-    assert truth.shape == (20, 2, categories, 10)
-    np.testing.assert_array_equal(truth.any(axis=(1, 3)), view.labels())  # nobody labels there what is nowhere
+    truth = np.load(out / "truth" / "train.npz", allow_pickle=False)["present"]
+    assert truth.shape == (20, 2, categories)
+    np.testing.assert_array_equal(truth.any(axis=1), view.labels())  # nobody labels there what is nowhere
     np.testing.assert_array_equal(view.labels(), LabelWorld(scenario, 0).labels("train", 0, 20))
     whole = contents(out)
     (out / "val" / "shard-000001.tar").unlink()
