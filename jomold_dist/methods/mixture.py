@@ -2,7 +2,7 @@
 
 Estimators that have each not learnt one fold of the videos judge its labels, and a mixture turns what they say into
 probabilities (`denoising/mixture.py`). A second round of estimators, taught by these instead of the labels, judges
-better than the first.
+better than the first, and both together best.
 """
 
 from __future__ import annotations
@@ -101,16 +101,16 @@ def presence_stages(config: Config) -> tuple[Stage, ...]:
     if config.mixture.rounds == 1:
         return (*_round(config, Estimator, ESTIMATOR, PRESENCE), PresenceRatios())
     first = _round(config, Estimator, f"{ESTIMATOR}-1", FIRST)
-    return (*first, *_round(config, UnseenEstimator, f"{ESTIMATOR}-2", PRESENCE), PresenceRatios())
+    return (*first, *_round(config, UnseenEstimator, f"{ESTIMATOR}-2", PRESENCE, earlier=FIRST), PresenceRatios())
 
 
-def _round(config: Config, method: type[Method], name: str, left: str) -> tuple[Stage, ...]:
-    """Estimators of this name and of all folds, and what they leave."""
+def _round(config: Config, method: type[Method], name: str, left: str, earlier: str | None = None) -> tuple[Stage, ...]:
+    """Estimators of this name and of all folds, and what they leave, together with what an earlier round has left."""
     folds = range(config.mixture.folds)
     trained = [
         Trained(f"{name}-{k}", method, f"{name}-{k}", fold_settings, keep="last", unseen=(k, len(folds))) for k in folds
     ]
-    return (*trained, FoundPresence([stage.weights for stage in trained], left))
+    return (*trained, FoundPresence([stage.weights for stage in trained], left, earlier))
 
 
 def fold_settings(config: Config) -> Config:

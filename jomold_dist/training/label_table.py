@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jomold_dist.distributed.world import gather_to_main
+from jomold_dist.distributed.world import broadcast_object, gather_to_main
 from jomold_dist.errors import DataError
 from jomold_dist.files import writing
+from jomold_dist.labels import MODALITIES, CategorySet
 from jomold_dist.reading import ABSENT, reading, regular_file
 from jomold_dist.training.run import Run
 from jomold_dist.training.stage import results
@@ -44,7 +45,7 @@ class LabelRows:
     logit: np.ndarray
     """That estimator's, float32 (2, n)."""
     probit: np.ndarray
-    """The logit's place among the videos without the label, float32 (2, n)."""
+    """The logit's place among the videos without the label, the mean over all rounds so far, float32 (2, n)."""
     probability: np.ndarray
     """That the label is really there, float32 (2, n)."""
 
@@ -102,6 +103,32 @@ def write_label_table(run: Run, own: LabelRows, path: Path) -> None:
                     writer.write_table(_table(LabelRows.joined(parts), names, schema))
         with results(run):
             stack.close()
+
+
+def read_probits(run: Run, path: Path, own: LabelRows) -> np.ndarray:
+    """Collective: the probits float32 (2, n) that an earlier table of this run has of these labels, NaN where it has
+    none. Rank 0 reads it piece by piece."""
+    categories, found = len(run.manifest.categories), np.full_like(own.probit, np.nan)
+    label = own.video * categories + own.category  # ascending
+    with ExitStack() as stack:
+        with results(run) as is_main:
+            pieces = pq.ParquetFile(stack.enter_context(path.open("rb"))) if is_main else None
+        for number in range(broadcast_object(pieces.num_row_groups if pieces else None, run.world)):
+            with results(run):
+                read = _piece(pieces, number, run.manifest.categories) if pieces else None
+            earlier, probit = broadcast_object(read, run.world)
+            place = np.searchsorted(label, earlier)
+            known = np.flatnonzero(np.take(label, place, mode="clip") == earlier) if len(label) else place[:0]
+            found[:, place[known]] = probit[:, known]
+    return found
+
+
+def _piece(pieces: pq.ParquetFile, number: int, categories: CategorySet) -> tuple[np.ndarray, np.ndarray]:
+    """Of one row group: each label's video × C + category, int64 (n,), and its probits float32 (2, n)."""
+    table = pieces.read_row_group(number, columns=["video", "category", "audio_probit", "visual_probit"])
+    category = np.array([categories.index(name) for name in table.column("category").to_pylist()], dtype=np.int64)
+    probit = np.stack([table.column(f"{name}_probit").to_numpy() for name in MODALITIES])
+    return table.column("video").to_numpy() * len(categories) + category, probit
 
 
 def _schema(manifest_digest: str) -> pa.Schema:

@@ -28,7 +28,7 @@ from jomold_dist.files import write_json
 from jomold_dist.labels import MODALITIES
 from jomold_dist.reading import ABSENT, is_there, read_json
 from jomold_dist.training.evidence import FoldEvidence, collect_evidence
-from jomold_dist.training.label_table import LabelPresence, LabelRows, read_label_table, write_label_table
+from jomold_dist.training.label_table import LabelPresence, LabelRows, read_label_table, read_probits, write_label_table
 from jomold_dist.training.run import Run
 from jomold_dist.training.stage import Found, Stage, load_trained, results
 
@@ -49,11 +49,13 @@ class FoundLabels(NamedTuple):
 
 class FoundPresence(Stage):
     """Leaves mixture.json and labels.parquet, from the estimators whose weights have these names: that of number k has
-    not learnt fold k. Of an earlier round, called `presence-1`, it leaves mixture-1.json and labels-1.parquet."""
+    not learnt fold k. Of the first of two rounds, `presence-1`, it leaves mixture-1.json and labels-1.parquet; the
+    second goes by the mean of both rounds' probits, which is better than either."""
 
-    def __init__(self, weights: Sequence[str], name: str = PRESENCE) -> None:
+    def __init__(self, weights: Sequence[str], name: str = PRESENCE, earlier: str | None = None) -> None:
         self.weights, self.name = tuple(weights), name
         self._round = name.removeprefix(PRESENCE)
+        self._earlier = None if earlier is None else earlier.removeprefix(PRESENCE)
 
     def _labels(self, run: Run) -> Path:
         return run.folder.labels(self._round)
@@ -79,7 +81,11 @@ class FoundPresence(Stage):
         for weights, fold in zip(self.weights, folds, strict=True):
             network = load_trained(run, run.folder.weights(weights))
             evidence.append(collect_evidence(run, network, fold, run.config.estimator_batch_size))
-        mixture, rows = judge_labels(run, evidence)
+        rows = placed_labels(run, evidence)
+        if self._earlier is not None:
+            before = read_probits(run, run.folder.labels(self._earlier), rows)
+            rows.probit[:] = np.where(np.isnan(before), rows.probit, (before + rows.probit) / 2)
+        mixture = judge_labels(run, rows)
         ratios = _ratios(run, rows)
         with results(run) as is_main:
             if is_main:
@@ -104,18 +110,22 @@ class FoundPresence(Stage):
         return FoundLabels(labels, NoiseRatios(*torch.tensor(ratios, dtype=torch.float64)))
 
 
-def judge_labels(run: Run, evidence: Sequence[FoldEvidence]) -> tuple[Mixture, LabelRows]:
-    """Collective: the mixture of each category over all ranks' labels, and this rank's labels with what follows for
-    them."""
-    world, categories = run.world, len(run.manifest.categories)
-    absents = sum_over_ranks(torch.stack([e.absents for e in evidence]), world).cpu().numpy()  # (K, 2, C, bins)
+def placed_labels(run: Run, evidence: Sequence[FoldEvidence]) -> LabelRows:
+    """Collective: this rank's labels, each placed among the absents of all ranks by the estimator that judged it."""
+    absents = sum_over_ranks(torch.stack([e.absents for e in evidence]), run.world).cpu().numpy()  # (K, 2, C, bins)
     parts = []
     for fold, (own, counts) in enumerate(zip(evidence, absents, strict=True)):
         placed = [probits(count, logit, own.category) for count, logit in zip(counts, own.logit, strict=True)]
         number = np.full(len(own.video), fold, dtype=np.int8)
         probit = np.stack(placed).astype(np.float32)
         parts.append(LabelRows(own.video, own.key, own.category, number, own.logit, probit, np.zeros_like(probit)))
-    rows = LabelRows.joined(parts)
+    return LabelRows.joined(parts)
+
+
+def judge_labels(run: Run, rows: LabelRows) -> Mixture:
+    """Collective: the mixture of each category over all ranks' labels; what follows for this rank's labels is put into
+    their probabilities."""
+    world, categories = run.world, len(run.manifest.categories)
     audio, visual = rows.probit
     cells = torch.from_numpy(count_cells(rows.category, audio, visual, categories)).to(world.device)
     cells = sum_over_ranks(cells, world)
@@ -124,7 +134,7 @@ def judge_labels(run: Run, evidence: Sequence[FoldEvidence]) -> tuple[Mixture, L
     patterns = pattern_probabilities(mixture, rows.category, audio, visual)  # (n, 3): both, audio only, visual only
     rows.probability[:] = patterns[:, 0] + patterns[:, 1], patterns[:, 0] + patterns[:, 2]
     np.clip(rows.probability, 0, 1, out=rows.probability)
-    return mixture, rows
+    return mixture
 
 
 def _ratios(run: Run, rows: LabelRows) -> np.ndarray:

@@ -28,6 +28,7 @@ from jomold_dist.training.run_folder import RunFolder
 from tests.shard_fixtures import write_dataset
 
 VIDEOS, CATEGORIES, FOLDS = 203, 5, 3
+FILES = ("labels.parquet", "mixture.json", "labels-2.parquet", "mixture-2.json")
 
 
 def judge(audio: np.ndarray, frames: np.ndarray, turn: int) -> np.ndarray:
@@ -60,11 +61,12 @@ def stage_left(world: World, data: Path, manifest: Manifest, folder: Path) -> di
         run.folder.path.mkdir(parents=True)
     stage = FoundPresence([str(fold) for fold in range(FOLDS)])
     stage.do(run, {})
+    FoundPresence([str(fold + 1) for fold in range(FOLDS)], "presence-2", earlier="presence").do(run, {})
     if not world.is_main:
         return {}
     assert stage.is_done(run)
     left = stage.read(run)
-    files = {name: (run.folder.path / name).read_bytes() for name in ("labels.parquet", "mixture.json")}
+    files = {name: (run.folder.path / name).read_bytes() for name in FILES}
     return files | {"first": left.labels.first, "probability": left.labels.probability, "ratios": left.ratios}
 
 
@@ -93,8 +95,8 @@ def test_every_number_of_ranks_finds_the_same(
     size: int, data: tuple[Path, Manifest, list[Video]], one_rank: dict[str, Any], tmp_path: Path
 ) -> None:
     main, *_ = run_ranks(stage_left, size, tmp_path, *data[:2], tmp_path)
-    assert main["labels.parquet"] == one_rank["labels.parquet"]
-    assert main["mixture.json"] == one_rank["mixture.json"]
+    for name in FILES:
+        assert main[name] == one_rank[name], name
 
 
 def test_the_table_names_every_label_with_its_own_evidence(
@@ -115,6 +117,23 @@ def test_the_table_names_every_label_with_its_own_evidence(
         assert [row["audio"], row["visual"]] == p.tolist()
         verdict = {(True, True): "both", (True, False): "audio only", (False, True): "visual only"}
         assert row["verdict"] == verdict[row["audio"] >= 0.5, row["visual"] >= 0.5]
+
+
+def test_a_second_round_goes_by_the_mean_of_both(
+    data: tuple[Path, Manifest, list[Video]], one_rank: dict[str, Any], runs: Path
+) -> None:
+    config = Config(data=replace(DataConfig(), shards=str(data[0]), streams=12), train=TrainConfig(batch_size=8))
+    with pytest.MonkeyPatch.context() as patch, open_world("cpu") as world:
+        patch.setattr(presence_stage, "load_trained", lambda run, weights: Made(int(weights.stem)))
+        run = Run(config, data[1], world, RunFolder(runs / "run-1"))
+        FoundPresence([str(fold + 1) for fold in range(FOLDS)], "presence-alone").do(run, {})
+    names = ("labels.parquet", "labels-alone.parquet", "labels-2.parquet")
+    first, second, both = (pq.read_table(runs / "run-1" / name).to_pydict() for name in names)
+    assert [first[name] for name in ("key", "category", "fold")] == [both[n] for n in ("key", "category", "fold")]
+    assert first["audio_probit"] != second["audio_probit"]
+    for name in ("audio_probit", "visual_probit"):
+        mean = (np.array(first[name], np.float32) + np.array(second[name], np.float32)) / 2
+        np.testing.assert_array_equal(np.array(both[name], np.float32), mean)
 
 
 def test_ratios_are_the_shares_that_are_not_there(

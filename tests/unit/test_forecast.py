@@ -9,12 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-<<<<<<< HEAD
-from jomold_dist.config import Config, DataConfig, DeepSpeedConfig, TrainConfig
+from jomold_dist.config import Config, DataConfig, DeepSpeedConfig, DenoiseConfig, TrainConfig
 from jomold_dist.config_methods import EstimatorConfig
-=======
-from jomold_dist.config import Config, DataConfig, DeepSpeedConfig, DenoiseConfig, EstimatorConfig, TrainConfig
->>>>>>> scope
 from jomold_dist.data.loader import Loader
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.resident import ResidentSplit, resident_bytes
