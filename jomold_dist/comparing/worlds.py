@@ -59,13 +59,21 @@ def _by_data_set(paths: Sequence[Path]) -> Mapping[str, list[Path]]:
     return found
 
 
+def _names(comparison: Comparison) -> dict[str, str]:
+    """What the rows of a data set are called here, where their settings differ from those on others: by their methods,
+    where there is one of each."""
+    methods = [row.method for row in comparison.rows]
+    return {row.name: row.method if methods.count(row.method) == 1 else row.name for row in comparison.rows}
+
+
 def _scores(found: Sequence[Comparison], score: str) -> Table:
     cells: Cells = defaultdict(dict)
     for comparison in found:
+        names = _names(comparison)
         for compared in comparison.compared:
             gap = compared.gap(score)
             mean = spread(values(compared.row, score))
-            cells[compared.row.name][comparison.data.name] = mean if gap == "-" else f"{mean} ({gap})"
+            cells[names[compared.row.name]][comparison.data.name] = mean if gap == "-" else f"{mean} ({gap})"
     caption = (
         f"{heading(score)} on test, in percent, mean ± standard deviation over seeds; in brackets the gap closed in "
         "percent, (row − han) / (true − han) by seed, with its 95 % interval"
@@ -77,12 +85,13 @@ def _ratio_errors(found: Sequence[Comparison]) -> Table:
     """How far noise ratios are from the true ones, where these are known."""
     cells: Cells = defaultdict(dict)
     for comparison in found:
+        names = _names(comparison)
         for row in comparison.rows:
             errors = [error for error in (ratio_errors(run.folder, run.removals) for run in row.runs) if error]
             for number, modality in enumerate(MODALITIES):
                 if errors:
                     text = spread([error[number] for error in errors], 3)
-                    cells[f"{row.name}, {modality}"][comparison.data.name] = text
+                    cells[f"{names[row.name]}, {modality}"][comparison.data.name] = text
     caption = "Noise ratios: mean absolute error over the categories that have labels, mean ± standard deviation"
     return _table(caption, "noise ratios", cells, found)
 

@@ -40,6 +40,19 @@ def test_each_data_set_is_compared_with_its_own_controls(tmp_path: Path) -> None
     assert f"no run's folder: {tmp_path}" in text
 
 
+def test_settings_name_a_row_only_where_its_method_has_several(tmp_path: Path) -> None:
+    paths = []
+    for data, extra in ((OTHER, "Speech"), (DATA, "Dog")):
+        config = load_config(None, ["method=static", f"denoise.static_labels.visual=[{extra}]"])
+        paths.append(finished_run(tmp_path / f"{data.name}-static", config, 40.0, data=data))
+    for rule in ("joint", "intra"):
+        config = load_config(None, [f"denoise.rule={rule}"])
+        paths.append(finished_run(tmp_path / rule, config, 60.0, data=DATA))
+    text = worlds_report(paths, ["segment_type"])
+    assert cells(text, "static") == ["40.0", "40.0"]
+    assert cells(text, "jomold, denoise.rule=intra") == ["-", "60.0"]
+
+
 def test_without_a_run_there_is_no_table(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no finished run"):
         worlds_report([tmp_path], ["segment_type"])
