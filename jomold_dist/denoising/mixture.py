@@ -28,13 +28,13 @@ _MIDDLES = LOWEST + (np.arange(STEPS) + 0.5) / BINS_PER_UNIT
 
 # How many labels of the common kind each category has beside its own.
 ABSENT_COUNT, PRESENT_COUNT, PRESENT_SD_COUNT, PATTERN_COUNT = 200.0, 20.0, 30.0, 10.0
-ANCHOR_COUNT = 200.0  # how many labels at N(0, 1) all absents have beside their own
+ANCHOR_COUNT = 200.0  # how many labels at N(0, 1) all absents have beside their own, and uncorrelated ones all present
 MOST_VOTES = 50.0  # how many labels of a category count at most in what all share
 
 SMALLEST_GAP = 0.1  # by which present events lie above absent ones at least
 SMALLEST_SD, SMALLEST_WIDENING = 0.3, 0.1
 STRONGEST = 5.0  # logarithm of how much likelier low evidence makes absence at most: events may be faint
-LARGEST_CORRELATION = 0.6
+LARGEST_CORRELATION, FARTHEST = 0.6, 3.0  # standard deviations: what lies farther is not coupled more
 
 START_QUANTILE = 0.75  # of a category's probits, where present events are looked for
 START_WEIGHTS = (0.6, 0.3, 0.1)
@@ -85,7 +85,7 @@ def pattern_probabilities(mixture: Mixture, category: np.ndarray, audio: np.ndar
     """How likely each pattern is for labels of a category (n,) with these probits (n,): float64 (n, 3), sums of 1."""
     mean, sd = mixture.mean[:, :, category], mixture.sd[:, :, category]
     heard, seen = (_evidence(mean[m], sd[m], probit) for m, probit in enumerate((audio, visual)))
-    return _probabilities(mixture.weights[category].T, heard, seen, mixture.correlation).T
+    return _probabilities(_logarithm(mixture.weights)[:, category], heard, seen, mixture.correlation).T
 
 
 @dataclass(frozen=True)
@@ -109,20 +109,25 @@ def _evidence(mean: np.ndarray, sd: np.ndarray, probit: np.ndarray) -> _Evidence
     with np.errstate(divide="ignore"):
         lowest = np.maximum(-2 * (level + STRONGEST) / (slope + root), -slope / (2 * square))
     x = np.maximum(probit - mean[0], lowest)
-    return _Evidence((square * x + slope) * x + level, (x - gap) / sd[1])
+    return _Evidence((square * x + slope) * x + level, np.clip((x - gap) / sd[1], -FARTHEST, FARTHEST))
 
 
-def _probabilities(weights: np.ndarray, audio: _Evidence, visual: _Evidence, correlation: np.ndarray) -> np.ndarray:
-    """How likely each pattern is, (3, K), by its weight (3, K) and the evidence (K,) of both modalities."""
-    audio_only, visual_only = audio.ratio, visual.ratio
+def _logarithm(weights: np.ndarray) -> np.ndarray:
+    """Of the patterns' weights (C, 3), by pattern: (3, C)."""
+    return np.log(np.maximum(weights.T, _TINY))
+
+
+def _probabilities(prior: np.ndarray, audio: _Evidence, visual: _Evidence, correlation: np.ndarray) -> np.ndarray:
+    """How likely each pattern is, (3, K), by the logarithm of its weight (3, K) and both modalities' evidence (K,)."""
     coupling = correlation / (1 - correlation**2)
     apart = (audio.score**2 + visual.score**2) * (correlation / 2)
     both = (
         audio.ratio + visual.ratio + coupling * (audio.score * visual.score - apart) - np.log1p(-(correlation**2)) / 2
     )
-    logarithm = np.stack([both, audio_only, visual_only]) + np.log(np.maximum(weights, _TINY))
-    joint = np.exp(logarithm - logarithm.max(0))
-    return joint / joint.sum(0)
+    joint = prior + np.stack([both, audio.ratio, visual.ratio])
+    joint -= np.maximum(np.maximum(joint[0], joint[1]), joint[2])
+    np.exp(joint, out=joint)
+    return joint / (joint[0] + joint[1] + joint[2])
 
 
 @dataclass(frozen=True)
@@ -160,8 +165,8 @@ def _improved(cells: _Cells, mixture: Mixture) -> Mixture:
         _Evidence(table.ratio.ravel()[place], table.score.ravel()[place])
         for table, place in zip(tables, (cells.row, cells.column), strict=True)
     )  # (K,)
-    weights = mixture.weights.T[:, cells.category]
-    both, audio_only, visual_only = cells.count * _probabilities(weights, audio, visual, mixture.correlation)
+    prior = _logarithm(mixture.weights)[:, cells.category]
+    both, audio_only, visual_only = cells.count * _probabilities(prior, audio, visual, mixture.correlation)
 
     shape = cells.labels.shape[1:]
     heard, seen = (
@@ -172,7 +177,7 @@ def _improved(cells: _Cells, mixture: Mixture) -> Mixture:
     patterns = np.stack([in_both, heard.sum(1) - in_both, seen.sum(1) - in_both], axis=1)
     # Sums, not products of matrices, whose bits may depend on the number of threads.
     squares = (both * (audio.score**2 + visual.score**2)).sum() / 2
-    correlation = (both * audio.score * visual.score).sum() / max(squares, _LEAST)
+    correlation = (both * audio.score * visual.score).sum() / (squares + ANCHOR_COUNT)
 
     labels = patterns.sum(1, keepdims=True)
     votes = patterns * (np.minimum(labels, MOST_VOTES) / np.maximum(labels, _LEAST))

@@ -66,7 +66,9 @@ def plain_fit(labels: Labels, categories: int) -> Mixture:
             for share, x in zip(shares[c], own, strict=True)
         ]
         squares = sum(w * (a * a + v * v) for w, a, v in scores) / 2
-        after = min(max(sum(w * a * v for w, a, v in scores) / squares, 0), module.LARGEST_CORRELATION)
+        after = min(
+            max(sum(w * a * v for w, a, v in scores) / (squares + module.ANCHOR_COUNT), 0), module.LARGEST_CORRELATION
+        )
         change, correlation = abs(after - correlation), after
 
         votes = [min(len(own), module.MOST_VOTES) for own in members]
@@ -175,7 +177,8 @@ def plain_lowest(mean: tuple[float, float], sd: tuple[float, float]) -> float:
 
 
 def plain_score(mean: list[float], sd: list[float], x: float) -> float:
-    return (max(x, plain_lowest(tuple(mean), tuple(sd))) - mean[1]) / sd[1]
+    score = (max(x, plain_lowest(tuple(mean), tuple(sd))) - mean[1]) / sd[1]
+    return min(max(score, -module.FARTHEST), module.FARTHEST)
 
 
 def plain_patterns(mixture: Mixture, c: int, label: tuple[float, float]) -> list[float]:
@@ -185,9 +188,9 @@ def plain_patterns(mixture: Mixture, c: int, label: tuple[float, float]) -> list
     x = [max(label[m], plain_lowest(tuple(mean[m]), tuple(sd[m]))) for m in range(2)]
     absent = [NormalDist(mean[m][0], sd[m][0]).pdf(x[m]) for m in range(2)]
     present = [NormalDist(mean[m][1], sd[m][1]).pdf(x[m]) for m in range(2)]
-    a, v = ((x[m] - mean[m][1]) / sd[m][1] for m in range(2))
-    together = math.exp(-(a * a - 2 * r * a * v + v * v) / 2 / (1 - r * r))
-    together /= 2 * math.pi * sd[0][1] * sd[1][1] * math.sqrt(1 - r * r)
+    a, v = (plain_score(mean[m], sd[m], label[m]) for m in range(2))
+    together = math.exp((a * a + v * v) / 2 - (a * a - 2 * r * a * v + v * v) / 2 / (1 - r * r)) / math.sqrt(1 - r * r)
+    together *= present[0] * present[1]
     joint = [weights[0] * together, weights[1] * present[0] * absent[1], weights[2] * absent[0] * present[1]]
     return [part / sum(joint) for part in joint]
 
