@@ -1,4 +1,5 @@
-"""The same methods on several data sets: one table a score, and how well noise ratios were estimated.
+"""The same methods on several data sets: one table a score, how rightly labels were removed, and how well noise ratios
+were estimated.
 
 Runs are compared within a data set only; the tables put the comparisons side by side.
 """
@@ -8,11 +9,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 
 import numpy as np
 
 from jomold_dist.comparing.cautions import few_seeds
-from jomold_dist.comparing.paired import values
+from jomold_dist.comparing.paired import mask_names, values
 from jomold_dist.comparing.rows import Comparison, compare_runs
 from jomold_dist.denoising.noise_ratio import read_noise_ratios
 from jomold_dist.errors import UserError
@@ -21,7 +23,7 @@ from jomold_dist.reading import is_there
 from jomold_dist.score_names import heading
 from jomold_dist.tables import Table, spread
 from jomold_dist.training.run_folder import RunFolder
-from jomold_dist.training.run_reading import read_scores
+from jomold_dist.training.run_reading import QUALITY, read_scores
 
 Cells = dict[str, dict[str, str]]
 """Cells by row and data set."""
@@ -32,14 +34,14 @@ def worlds_report(paths: Sequence[Path], scores: Sequence[str]) -> str:
     found = [compare_runs(members) for members in _by_data_set(paths).values()]
     found.sort(key=lambda comparison: comparison.data.name)
     tables = [_scores(found, score) for score in scores]
-    tables += [table for table in (_ratio_errors(found),) if table.rows]
+    tables += [table for table in (_removals(found), _ratio_errors(found)) if table.rows]
     told = [
         f"{comparison.data.name}: {text}"
         for comparison in found
         for text in (few_seeds(comparison.rows), *comparison.notes)
         if text
     ]
-    return "\n\n".join([*(table.markdown() for table in tables), *(f"- {text}" for text in told)])
+    return "\n\n".join([*(table.markdown() for table in tables), "\n".join(f"- {text}" for text in told)]).rstrip()
 
 
 def _by_data_set(paths: Sequence[Path]) -> Mapping[str, list[Path]]:
@@ -72,13 +74,29 @@ def _scores(found: Sequence[Comparison], score: str) -> Table:
         names = _names(comparison)
         for compared in comparison.compared:
             gap = compared.gap(score)
-            mean = spread(values(compared.row, score))
-            cells[names[compared.row.name]][comparison.data.name] = mean if gap == "-" else f"{mean} ({gap})"
+            text = spread(values(compared.row, score))
+            cells[names[compared.row.name]][comparison.data.name] = text if gap == "-" else f"{text} ({gap})"
     caption = (
         f"{heading(score)} on test, in percent, mean ± standard deviation over seeds; in brackets the gap closed in "
         "percent, (row − han) / (true − han) by seed, with its 95 % interval"
     )
     return _table(caption, "row", cells, found)
+
+
+def _removals(found: Sequence[Comparison]) -> Table:
+    """How rightly labels were removed, where the truth is known."""
+    cells: Cells = defaultdict(dict)
+    for comparison in found:
+        names = _names(comparison)
+        for row in comparison.rows:
+            for mask in mask_names([row]):
+                entries = [removals["total"][mask] for removals in row.removals.values()]
+                shares = [[100 * e[k] for e in entries if e.get(k) is not None] for k in QUALITY]
+                if all(shares):
+                    text = " / ".join(f"{mean(values):.0f}" for values in shares)
+                    cells[f"{names[row.name]}, {mask}"][comparison.data.name] = text
+    caption = "Removed labels, over all epochs: precision / recall against the truth, in percent, means over seeds"
+    return _table(caption, "removed by", cells, found)
 
 
 def _ratio_errors(found: Sequence[Comparison]) -> Table:

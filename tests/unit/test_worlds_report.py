@@ -58,6 +58,16 @@ def test_without_a_run_there_is_no_table(tmp_path: Path) -> None:
         worlds_report([tmp_path], ["segment_type"])
 
 
+def test_how_rightly_labels_are_removed_is_told_where_the_truth_is_known(tmp_path: Path) -> None:
+    config = load_config(None, [])
+    folder = RunFolder(finished_run(tmp_path / "run", config, 60.0, removed=10))
+    assert "precision / recall" not in worlds_report([folder.path], ["segment_type"])
+    removals = json.loads(folder.removals.read_text())
+    removals["total"]["visual"] |= {"precision": 0.75, "recall": 0.5}
+    folder.removals.write_text(json.dumps(removals))
+    assert cells(worlds_report([folder.path], ["segment_type"]), "jomold, visual") == ["75 / 50"]
+
+
 def test_errors_of_noise_ratios_are_over_the_categories_with_labels(tmp_path: Path) -> None:
     write_run(tmp_path / "run", 50)
     folder = RunFolder(tmp_path / "run")
