@@ -27,6 +27,7 @@ BENCHMARKS = (
     "bench_plan",
     "bench_checkpoint",
     "bench_train",
+    "bench_mixture",
     "measure_shuffle",
     "check_processors",
     "check_gpu",
@@ -35,10 +36,12 @@ BENCHMARKS = (
 
 @dataclass(frozen=True)
 class Places:
-    """What the commands work on: a packed set, label and feature files, a config, a finished run and a sweep."""
+    """What the commands work on: a packed set, label and feature files, labels with tags as VGGSounder has them, a
+    config, a finished run and a sweep."""
 
     shards: Path
     annotations: Path
+    tags: Path
     features: Path
     config: Path
     run: Path
@@ -72,6 +75,8 @@ def all_commands(places: Places) -> dict[str, list[str]]:
         "simulate_llp": ["simulate_llp", "--videos", "3", "--out", f"{p.scratch / 'simulated'}"],
         "verify_shards": ["verify_shards", f"{p.shards}", "--report", f"{p.scratch / 'report.json'}"],
         "compare_runs": ["compare_runs", f"{p.run}"],
+        "compare_worlds": ["compare_worlds", f"{p.run}"],
+        "count_labels": ["count_labels", "vggsounder", f"{p.tags}", f"{p.scratch / 'table.json'}"],
         "tabulate_sweep": ["tabulate_sweep", f"{p.sweep}", "--out", f"{p.scratch / 'tables'}"],
         "document_settings": ["document_settings", "--check"],
         **{name: [name, "--help"] for name in BENCHMARKS},

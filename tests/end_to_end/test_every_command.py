@@ -30,6 +30,12 @@ FOLDERS = ("pack_llp", "simulate_llp", "tabulate_sweep")
 def inputs(tiny: Tiny, finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Places:
     folder = tmp_path_factory.mktemp("inputs")
     publish(folder)
+    tags = folder / "tags"
+    tags.mkdir()
+    (tags / "classes.csv").write_text("index,mid,display_name\n0,vgg_0,wind\n")
+    header = "video_id,label,modality,background_music,static_image,voice_over"
+    clips = [f"abcdefghij{n}_000010,wind,{'AV' if n % 2 else 'A'},False,False,False" for n in range(9)]
+    (tags / "vggsounder.csv").write_text("\n".join([header, *clips]) + "\n")
     sweep_config = folder / "sweep.yaml"
     settings = {
         "base": str(tiny.config),
@@ -38,7 +44,7 @@ def inputs(tiny: Tiny, finished: Finished, tmp_path_factory: pytest.TempPathFact
     sweep_config.write_text(yaml.safe_dump(settings))
     run_folder = shutil.copytree(finished.folder, folder / "run")
     return Places(
-        tiny.shards, folder / "annotations", folder / "features", tiny.config, run_folder,
+        tiny.shards, folder / "annotations", tags, folder / "features", tiny.config, run_folder,
         write_sweep(folder / "sweep"), sweep_config, folder / "nowhere",
     )  # fmt: skip
 
