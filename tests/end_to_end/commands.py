@@ -20,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Those that only measure or write the docs. The first three take minutes; they are started with --help.
+# Those that only measure or write the docs (judge_labels has a test of its own). The first three take minutes; they are started with --help.
 BENCHMARKS = (
     "bench_exchange",
     "bench_loader",
@@ -28,6 +28,7 @@ BENCHMARKS = (
     "bench_checkpoint",
     "bench_train",
     "bench_mixture",
+    "judge_labels",
     "measure_shuffle",
     "check_processors",
     "check_gpu",
