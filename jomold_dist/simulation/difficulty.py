@@ -29,7 +29,12 @@ class Difficulty:
 
 
 EASY = Difficulty(1.0, 1.0)
-DIFFICULTIES = {"easy": EASY, "hard": Difficulty(0.6, 0.4)}
+DIFFICULTIES = {
+    "easy": EASY,
+    "hard": Difficulty(0.6, 0.4),
+    # HAN as published, trained on LLP's real labels with such features, scores what it scores on LLP: docs/data.md.
+    "calibrated": Difficulty(0.43, 0.185),
+}
 
 
 def parse_difficulty(text: str) -> Difficulty:
