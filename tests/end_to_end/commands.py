@@ -20,7 +20,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Those that only measure or write the docs (judge_labels has a test of its own). The first three take minutes; they are started with --help.
+# Those that only measure or write the docs; judge_labels has a test of its own. All are started with --help: the first
+# three take minutes.
 BENCHMARKS = (
     "bench_exchange",
     "bench_loader",
