@@ -62,7 +62,7 @@ def test_settings_that_differ_between_data_sets_are_told(tmp_path: Path) -> None
             paths.append(finished_run(tmp_path / f"{data.name}-{method}", load_config(None, settings), data=data))
     text = worlds_report(paths, ["segment_type"])
     assert "- not set alike on all data sets: train.epochs (of han)" in text
-    assert "static_labels" not in text
+    assert "(of static" not in text
 
 
 def test_data_sets_of_one_name_have_columns_of_their_own(tmp_path: Path) -> None:
