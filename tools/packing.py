@@ -84,7 +84,11 @@ def option_problems(options: argparse.Namespace) -> list[str]:
     return problems
 
 
-def run_packer(options: argparse.Namespace, plan: Callable[[argparse.Namespace], Packing], closing: str = "") -> int:
+def run_packer(
+    options: argparse.Namespace,
+    plan: Callable[[argparse.Namespace], Packing],
+    closing: Callable[[argparse.Namespace], str] = lambda options: "",
+) -> int:
     """Packs or repairs what `plan` makes of the options, prints a summary ending with `closing`; the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("jomold_dist").setLevel(logging.INFO)
@@ -92,8 +96,8 @@ def run_packer(options: argparse.Namespace, plan: Callable[[argparse.Namespace],
         packing = plan(options)
         manifest = repair(options, packing) if options.repair else pack(options, packing)
     summarise(manifest)
-    if closing:
-        print(closing)
+    if said := closing(options):
+        print(said)
     print(f"{'repaired' if options.repair else 'written to'} {options.out}")
     return SUCCESS
 

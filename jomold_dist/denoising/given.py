@@ -26,5 +26,5 @@ def check_given(labels: Tensor, **others: Tensor) -> None:
     wrong = (labels != 0) & (labels != 1)  # also true for NaN
     if wrong.any():
         video, category = wrong.nonzero()[0].tolist()
-        value = labels[video, category].item()
-        raise ValueError(f"the label of video {video} in category {category} is {value:g}; labels are 0 or 1")
+        seen = labels[video, category].item()
+        raise ValueError(f"the label of video {video} in category {category} is {seen:g}; labels are 0 or 1")

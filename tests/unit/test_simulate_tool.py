@@ -319,6 +319,16 @@ def test_an_out_folder_that_holds_something_is_left_as_it_is(tmp_path: Path) -> 
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_label_files_of_another_scenario_are_recognised(tmp_path: Path) -> None:
+    folder = write_annotations(tmp_path / "labels")
+    done = simulate(tmp_path / "out", "--annotations", str(folder), "--scenario", "lfav")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: {folder} looks like the label files of --scenario llp (AVVP_train.csv), not of --scenario lfav "
+        "(train_weakly.csv is not there)\n"
+    )
+
+
 def test_damaged_annotations_are_named_and_nothing_is_written(tmp_path: Path) -> None:
     folder = write_annotations(tmp_path / "labels")
     (folder / WEAK_FILES["train"]).write_text("filename\tevent_labels\ntrain0______0_10\tSpech\n", encoding="utf-8")
