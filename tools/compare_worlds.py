@@ -1,4 +1,5 @@
-"""Compare the same methods over several data sets: scores, gaps closed, and the errors of noise ratios.
+"""Compare the same methods over several data sets: scores, gaps closed, one row minus the others, and the
+errors of noise ratios.
 
     python tools/compare_worlds.py runs/worlds/*/* --score segment_type segment_visual
 
@@ -26,8 +27,11 @@ def main() -> int:
     parser.add_argument(
         "--score", nargs="+", choices=SCORE_NAMES, default=DEFAULT, help=f"a table each (default: {' '.join(DEFAULT)})"
     )
+    parser.add_argument(
+        "--row", metavar="NAME", help="the row whose differences from the others are shown (default: mixture, if any)"
+    )
     asked = parser.parse_args()
-    print(worlds_report(asked.runs, asked.score))
+    print(worlds_report(asked.runs, asked.score, asked.row))
     return SUCCESS
 
 

@@ -7,7 +7,6 @@ import hashlib
 import logging
 import signal
 import sys
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,17 +19,17 @@ from watching import progress
 
 from jomold_dist.command_line import command_parser
 from jomold_dist.data.annotations import Annotations, SplitLabels
+from jomold_dist.data.damage import DamagedError
 from jomold_dist.data.encoding import BadVideosError
 from jomold_dist.data.manifest import DTYPES, FeatureSpec, Manifest
 from jomold_dist.data.repairing import repair_shards
-from jomold_dist.data.source import read_manifest
-from jomold_dist.data.truth import truth_name, write_truth
+from jomold_dist.data.source import Folder, read_manifest
+from jomold_dist.data.truth import read_truth, truth_name, write_truth
 from jomold_dist.data.writing import DatasetWriter, SplitSource
 from jomold_dist.errors import PREEMPTED, SUCCESS, DataError, raise_together
 from jomold_dist.files import writing
 from jomold_dist.labels import CategorySet
 from jomold_dist.places import local_path
-from jomold_dist.reading import regular_file
 
 SEGMENTS = 10
 
@@ -85,7 +84,11 @@ def option_problems(options: argparse.Namespace) -> list[str]:
     return problems
 
 
-def run_packer(options: argparse.Namespace, plan: Callable[[argparse.Namespace], Packing], closing: str = "") -> int:
+def run_packer(
+    options: argparse.Namespace,
+    plan: Callable[[argparse.Namespace], Packing],
+    closing: Callable[[argparse.Namespace], str] = lambda options: "",
+) -> int:
     """Packs or repairs what `plan` makes of the options, prints a summary ending with `closing`; the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("jomold_dist").setLevel(logging.INFO)
@@ -93,8 +96,8 @@ def run_packer(options: argparse.Namespace, plan: Callable[[argparse.Namespace],
         packing = plan(options)
         manifest = repair(options, packing) if options.repair else pack(options, packing)
     summarise(manifest)
-    if closing:
-        print(closing)
+    if said := closing(options):
+        print(said)
     print(f"{'repaired' if options.repair else 'written to'} {options.out}")
     return SUCCESS
 
@@ -146,13 +149,14 @@ def repair(options: argparse.Namespace, packing: Packing) -> Manifest:
             simulated=packing.simulated,
             progress=more,
         )
-    torn = [name for name in packing.truths if not is_whole_zip(options.out / truth_name(name))]
+    manifest = read_manifest(options.out)
+    torn = [name for name in packing.truths if not is_truth_whole(options.out, manifest, name)]
     for name in torn:
         repair_truth(options.out / truth_name(name), *packing.truths[name]())
     for name in (*result.rewritten, *map(truth_name, torn)):
         print(f"written anew: {name}")
     print(f"shards that were whole: {len(result.whole)}, written anew: {len(result.rewritten)}")
-    return read_manifest(options.out)
+    return manifest
 
 
 def repair_truth(path: Path, keys: list[str], present: np.ndarray) -> None:
@@ -164,18 +168,11 @@ def repair_truth(path: Path, keys: list[str], present: np.ndarray) -> None:
         raise DataError(f"cannot write {path}: {error.strerror}; free some space or choose another folder") from None
 
 
-def is_whole_zip(path: Path) -> bool:
-    """Whether the file is there and sound. DataError if it cannot be read: then it may be."""
+def is_truth_whole(folder: Path, manifest: Manifest, split: str) -> bool:
+    """Whether the truth of a split is there, and can be used. DataError if it cannot be read: then it may be."""
     try:
-        with zipfile.ZipFile(regular_file(path)) as file:
-            return file.testzip() is None
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise DataError(
-            f"cannot read {path}: {error.strerror}; make it readable, or remove it to have it written anew"
-        ) from None
-    except Exception:  # whatever zipfile and zlib raise for damage
+        return read_truth(Folder(folder), manifest, split) is not None
+    except DamagedError:
         return False
 
 

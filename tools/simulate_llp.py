@@ -48,21 +48,26 @@ class LabelFiles:
     """How a scenario's published label files are read, and what of a set with them is simulated and what is real."""
 
     read: Callable[[Path], Annotations]
+    telling: str
+    """A file that only this kind has."""
     origins: str
 
 
 LABEL_FILES = {
     "llp": LabelFiles(
         read_annotations,
+        "AVVP_train.csv",
         "all features and the truth of train; real: labels, keys, and the dense labels of val and test",
     ),
     "lfav": LabelFiles(
         read_lfav,
+        "train_weakly.csv",
         "all features, and when events of train are heard and seen; real: labels, keys, which labels are heard and "
         "seen, and the dense labels of val and test",
     ),
     "vggsounder": LabelFiles(
         read_vggsounder,
+        "classes.csv",
         "all features, and when events are heard and seen; real: labels, keys, and which labels are heard and seen",
     ),
 }
@@ -71,11 +76,17 @@ LABEL_FILES = {
 @command
 def main() -> int:
     options = parse_options()
-    world = f"simulated (scenario {options.scenario}, difficulty {options.difficulty}, seed {options.seed})"
+    return run_packer(options, plan, closing)
+
+
+def closing(options: argparse.Namespace) -> str:
+    """What is said of a set that is written."""
+    difficulty = parse_difficulty(options.difficulty)
+    world = f"simulated (scenario {options.scenario}, difficulty {difficulty}, seed {options.seed})"
     origins = "labels, dense labels and all features"
-    if options.annotations is not None and options.scenario in LABEL_FILES:
+    if options.annotations is not None:
         origins = LABEL_FILES[options.scenario].origins
-    return run_packer(options, plan, f"hidden truth of {HIDDEN}: {truth_name(HIDDEN)}\n{world}: {origins}")
+    return f"which labels of {HIDDEN} are really heard and seen: {truth_name(HIDDEN)}\n{world}: {origins}"
 
 
 def parse_options() -> argparse.Namespace:
@@ -220,6 +231,7 @@ def planned_splits(options: argparse.Namespace) -> list[SplitPlan]:
         train = DEFAULT_VIDEOS if options.videos is None else options.videos
         videos = {split: scenario.evaluation_videos(split, train) for split in ("val", "test")} | {"train": train}
         return [SplitPlan(name, videos[name], scenario.max_labels, None) for name in SPLITS]
+    check_label_files(options)
     annotations = LABEL_FILES[options.scenario].read(options.annotations)
     if annotations.categories != find_scenario(options.scenario).categories:
         raise DataError(
@@ -233,6 +245,17 @@ def planned_splits(options: argparse.Namespace) -> list[SplitPlan]:
         SplitPlan(name, len(split), int(split.labels.sum(axis=1).max()), split)
         for name, split in labelled_splits(annotations).items()
     ]
+
+
+def check_label_files(options: argparse.Namespace) -> None:
+    """DataError where the folder holds the label files of another scenario."""
+    there = [name for name, files in LABEL_FILES.items() if (options.annotations / files.telling).is_file()]
+    if there and options.scenario not in there:
+        raise DataError(
+            f"{options.annotations} looks like the label files of --scenario {there[0]} "
+            f"({LABEL_FILES[there[0]].telling}), not of --scenario {options.scenario} "
+            f"({LABEL_FILES[options.scenario].telling} is not there)"
+        )
 
 
 if __name__ == "__main__":

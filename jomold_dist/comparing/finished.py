@@ -52,8 +52,16 @@ class FinishedRun:
 
 
 def read_finished(paths: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
+    """As `read_folders`; DataError, too, if there is no run."""
+    runs, notes = read_folders(paths)
+    if not runs:
+        raise DataError("there is no finished run among these folders", *notes)
+    return runs, notes
+
+
+def read_folders(paths: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
     """The finished runs, each once, and what is to be said of the other folders. DataError tells of all that cannot be
-    read, or if there is no run."""
+    read."""
     runs: list[FinishedRun] = []
     problems, notes, no_runs = [], [], []
     seen: dict[str, Path] = {}
@@ -83,8 +91,6 @@ def read_finished(paths: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
     if no_runs:
         notes.append(f"no run's folder: {', '.join(no_runs)}")
     raise_together(problems)
-    if not runs:
-        raise DataError("there is no finished run among these folders", *notes)
     return runs, notes
 
 

@@ -76,6 +76,12 @@ def compare_runs(paths: Sequence[Path]) -> Comparison:
     data sets, and for two results of one config and seed."""
     runs, notes = read_finished(paths)
     _check_data(runs)
+    return compare_finished(runs, notes)
+
+
+def compare_finished(runs: Sequence[FinishedRun], notes: list[str]) -> Comparison:
+    """Finished runs on one data set as rows; to `notes` is added what else is to be said. DataError for two results of
+    one config and seed."""
     members: dict[str, dict[int, FinishedRun]] = {}
     problems = []
     for run in runs:

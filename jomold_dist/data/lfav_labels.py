@@ -98,6 +98,8 @@ def read_lfav(folder: Path, segments: int = 10) -> Annotations:
             for rows, truth, report in zip(own, dense.swapaxes(0, 1), of_modality, strict=True):
                 report.finding(_with_any(rows, rows.labels & ~truth.any(axis=2)), "with a label that has no event")
         present = np.stack([rows.labels for rows in own], axis=1)
+        nowhere = _with_any(weak, weak.labels & ~present.any(axis=1))
+        union.finding(nowhere, "with a label that neither modality has")
         splits[split] = SplitLabels(weak.filenames, weak.filenames, weak.labels, dense, present)
         reports += [union, *of_modality]
     between = repeated_over_splits(folder, WEAK_FILES, {name: split.filenames for name, split in splits.items()})

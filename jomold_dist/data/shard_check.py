@@ -51,6 +51,8 @@ class ShardReport:
     problems: list[Problem] = field(default_factory=list)
     keys: np.ndarray = field(default_factory=lambda: np.zeros(0, "S1"))
     numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    labels: np.ndarray | None = None
+    """Their labels, uint8 (n, ⌈C / 8⌉), eight in a byte; None where there is no truth to compare them with."""
     without_checksum: int = 0
     unreadable: bool = False
     """Whether it could not be read to its end. It may be sound."""
@@ -116,7 +118,7 @@ def _verify_videos(
     """Reads the shard's records, a piece at a time, and notes what is wrong with them."""
     size = split.record.bytes
     piece = np.empty((max(1, PIECE // size), size), dtype=np.uint8)
-    keys, numbers, most = [], [], 0
+    keys, numbers, packed, most = [], [], [], 0
     positives = np.zeros(len(manifest.categories), dtype=np.int64)
     dense_positives = np.zeros(2, dtype=bool)
     for first in range(0, shard.videos, len(piece)):
@@ -136,6 +138,8 @@ def _verify_videos(
         view = RecordView(sound, manifest, split)
         labels = view.labels()
         positives += labels.sum(axis=0)
+        if split.truth or manifest.simulated is not None:
+            packed.append(np.packbits(labels, axis=1))
         most = max(most, int(labels.sum(axis=1).max(initial=0)))
         if split.dense:
             dense_positives |= has_positives(view.dense())
@@ -143,6 +147,7 @@ def _verify_videos(
         numbers.append(first + rows)
         report.without_checksum += int((~check.has_checksum(records)).sum())
     report.keys, report.numbers = np.concatenate(keys), np.concatenate(numbers)
+    report.labels = np.concatenate(packed) if packed else None
     if len(report.numbers) == shard.videos:
         report.most = most
         report.positives = dense_positives if split.dense else None

@@ -27,7 +27,7 @@ from jomold_dist.errors import DataError
 
 MOST_BYTES = 16 << 30  # of a split's truth in memory; that of ten million videos and 527 categories takes 14 GB
 
-REMEDY = "make the data set again, or remove the file to go on without"
+REMEDY = "the command that packed the data set writes it anew with --repair; or remove the file to go on without"
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -45,7 +45,8 @@ def truth_name(split: str) -> str:
 
 
 def write_truth(path: Path, keys: Sequence[str], present: np.ndarray) -> None:
-    """Writes the truth of a split: its keys in the order of the shards, and `present` bool (n, 2, C), audio first."""
+    """Writes the truth of a split: its keys in the order of the shards, and `present` bool (n, 2, C), audio first.
+    ValueError for another shape."""
     if present.ndim != 3 or present.shape[:2] != (len(keys), 2):
         raise ValueError(f"present is of shape {present.shape}, not ({len(keys)}, 2, C)")
     with path.open("wb") as file:
@@ -53,7 +54,8 @@ def write_truth(path: Path, keys: Sequence[str], present: np.ndarray) -> None:
 
 
 def read_truth(source: Source, manifest: Manifest, split: str) -> Truth | None:
-    """The truth of a split; None where none is known. DataError if it cannot be read, DamagedError if it is damaged.
+    """The truth of a split; None where none is known. DataError if it cannot be read, DamagedError if it is damaged
+    or of an older form.
 
     A real data set is asked for it only if its manifest says that it is there: a bucket may refuse to tell of files
     that are not.
@@ -74,7 +76,7 @@ def read_truth(source: Source, manifest: Manifest, split: str) -> Truth | None:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             keys = _array(archive, "keys", "U", (videos,)).astype(f"S{MAX_KEY}")  # ASCII, or this raises
             if "present.npy" not in archive.namelist() and "dense.npy" in archive.namelist():
-                raise DataError(f"{source}/{name} is of an older form, with times (dense, not present); {REMEDY}")
+                raise DamagedError(f"{source}/{name} is of an older form, with times (dense, not present); {REMEDY}")
             present = _array(archive, "present", "u", shape)
         if (present > 1).any():
             raise ValueError("it holds other values than 0 and 1")

@@ -1,7 +1,7 @@
 """Checking a whole data set: every shard against the manifest, every video for itself, keys over all splits.
 
-What stays in memory is a key a video, to find those that come twice. Hashing, checksums and most of numpy run outside
-Python's lock, so threads are enough.
+What stays in memory is a key a video, to find those that come twice, and its labels, where there is a truth of them.
+Hashing, checksums and most of numpy run outside Python's lock, so threads are enough.
 """
 
 from __future__ import annotations
@@ -128,16 +128,34 @@ def _dense_problems(manifest: Manifest, reports: list[ShardReport]) -> Iterator[
 
 
 def _truth_problems(folder: Path, manifest: Manifest, reports: list[ShardReport]) -> Iterator[Problem]:
-    """The truth beside the shards, where it is there: about the videos of its split, in their order."""
+    """The truth beside the shards, where it is there: about the videos of its split, in their order, and of nothing but
+    their labels."""
     for name, split in manifest.splits.items():
         try:
             truth = read_truth(Folder(folder), manifest, name)
         except DataError as error:
             yield Problem(str(error), name)
             continue
-        stored = np.concatenate([report.keys for report in reports if report.split == name])
-        if truth is not None and len(stored) == split.videos and not np.array_equal(stored, truth.keys):
+        if truth is None:
+            if split.truth:
+                yield Problem(f"{truth_name(name)} is missing, and the manifest says that it is there", name)
+            continue
+        own = [report for report in reports if report.split == name]
+        stored = np.concatenate([report.keys for report in own])
+        if len(stored) != split.videos:
+            continue
+        if not np.array_equal(stored, truth.keys):
             yield Problem(f"{truth_name(name)} is not about the videos of its split in their order", name)
+            continue
+        labels = np.concatenate([report.labels for report in own if report.labels is not None])
+        beyond = np.packbits(truth.present.any(axis=1), axis=1) & ~labels
+        if len(videos := np.flatnonzero(beyond.any(axis=1))):
+            first = stored[videos[0]].decode()
+            yield Problem(
+                f"{truth_name(name)} tells of events that are no labels of their video, in {len(videos)} videos; the "
+                f"first is {first}",
+                name,
+            )
 
 
 def _unknown_files(folder: Path, manifest: Manifest) -> Iterator[Problem]:

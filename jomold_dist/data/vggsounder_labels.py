@@ -52,7 +52,10 @@ def read_vggsounder(folder: Path) -> Annotations:
         keys = tuple(sorted(key for key in present if split_of(key) == split))
         held = np.array([present[key] for key in keys], dtype=bool).reshape(len(keys), 2, len(categories))
         splits[split] = SplitLabels(keys, keys, np.asarray(held.any(axis=1)), None, held)
-    return Annotations(categories, 10, splits, tuple(report.findings))
+    taken = (
+        [] if report.path.name == LABEL_FILES[0] else [f"{LABEL_FILES[0]} is not there, {report.path.name} is taken"]
+    )
+    return Annotations(categories, 10, splits, (*taken, *report.findings))
 
 
 def split_of(key: str) -> str:

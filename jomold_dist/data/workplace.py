@@ -236,3 +236,18 @@ def _difference(former: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> 
 
 def _count(shards: int) -> str:
     return "1 shard" if shards == 1 else f"{shards} shards"
+
+
+def check_free(out: Path) -> None:
+    """DataError if a data set cannot appear at `out`."""
+    try:
+        with os.scandir(out) as entries:
+            free = next(entries, None) is None
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        free = False
+    except OSError as error:
+        raise DataError(f"cannot read {out}: {error.strerror}; choose another folder") from None
+    if not free:
+        raise DataError(f"{out} exists and is not an empty folder; remove it or choose another one")

@@ -23,7 +23,7 @@ from jomold_dist.data.encoding import ENCODING, BadVideosError, ShardFormat, Vid
 from jomold_dist.data.manifest import FEATURE_NAMES, MANIFEST_NAME, FeatureSpec, Manifest, ShardInfo, SplitInfo
 from jomold_dist.data.records import DENSE, record_keys, strided
 from jomold_dist.data.truth import truth_name, write_truth
-from jomold_dist.data.workplace import FinishedShard, Workplace
+from jomold_dist.data.workplace import FinishedShard, Workplace, check_free
 from jomold_dist.errors import DataError
 from jomold_dist.files import problem_of, sync
 from jomold_dist.labels import CategorySet
@@ -106,7 +106,7 @@ class DatasetWriter:
             )
         self._workplace = Workplace(out)
         try:
-            _check_free(self._workplace.out)
+            check_free(self._workplace.out)
             said = self._workplace.begin(None if recipe is None else {**self._form(), **recipe}, restart=restart)
         except BaseException:
             self._workplace.close(keep=self._workplace.holds_work())
@@ -185,7 +185,17 @@ class DatasetWriter:
 
     def write_truth(self, split: str, keys: Sequence[str], present: np.ndarray) -> None:
         """Writes which labels of a split are really heard and seen: bool (n, 2, C), audio first, of the videos `keys`
-        in the order of the shards. It is written each time: a writer takes over nothing but shards."""
+        in the order of the shards. It is written each time: a writer takes over nothing but shards.
+
+        DataError unless the split is written, and these are its videos and the data set's categories.
+        """
+        if split not in self._splits:
+            raise DataError(f"the truth of split {split!r} can be written only after its videos")
+        shape = (len(keys), 2, len(self._categories))
+        if present.shape != shape:
+            raise DataError(f"the truth of split {split!r} must be of shape {shape}, not {present.shape}")
+        if list(keys) != self._stored_keys(self._splits[split]):
+            raise DataError(f"the keys of the truth of split {split!r} must be those of its videos, in their order")
         path = self.aside / truth_name(split)
         try:
             path.parent.mkdir(exist_ok=True)
@@ -228,6 +238,14 @@ class DatasetWriter:
             found |= has_positives(strided(records, offset, shape, "uint8"))
             if found.all():
                 break
+        return found
+
+    def _stored_keys(self, split: SplitInfo) -> list[str]:
+        """The keys of a split, in the order of its shards."""
+        found: list[str] = []
+        for shard in split.shards:
+            records = np.memmap(self.aside / shard.name, mode="r", shape=(shard.videos, split.record.bytes))
+            found += record_keys(records, split.record)
         return found
 
     def _form(self) -> dict[str, Any]:
@@ -277,18 +295,3 @@ class DatasetWriter:
         shard = FinishedShard(name, len(made.keys), made.bytes, made.sha256, made.positives, made.most, source)
         self._workplace.add(shard)
         return shard
-
-
-def _check_free(out: Path) -> None:
-    """DataError if a data set cannot appear at `out`."""
-    try:
-        with os.scandir(out) as entries:
-            free = next(entries, None) is None
-    except FileNotFoundError:
-        return
-    except NotADirectoryError:
-        free = False
-    except OSError as error:
-        raise DataError(f"cannot read {out}: {error.strerror}; choose another folder") from None
-    if not free:
-        raise DataError(f"{out} exists and is not an empty folder; remove it or choose another one")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from jomold_dist.config import DenoiseConfig
+from jomold_dist.denoising.given import check_given
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.files import writing
 from jomold_dist.reading import ABSENT, read_arrays, read_json
@@ -131,8 +132,12 @@ def estimate_noise_ratios(
     A label counts as noise if its probability over the category's mean probability (over all N videos) is below the
     threshold. `visual_scale` multiplies the visual probability but not its mean. `mean_batch_size` replaces the exact
     mean by the unweighted mean of the means of consecutive batches, as the released code has it. A category without
-    positives gets 0. Probabilities are brought to the labels' device. ValueError for what is no probability.
+    positives gets 0. Probabilities are brought to the labels' device.
+
+    ValueError for what is no probability, shapes that do not fit, and labels that are not 0 or 1; TypeError for what is
+    no dense tensor of real numbers.
     """
+    check_given(labels, audio_prob=audio_prob, visual_prob=visual_prob)
     audio_prob, visual_prob = audio_prob.to(labels.device), visual_prob.to(labels.device)
     sums = ProbabilitySums(len(labels), labels.shape[1], mean_batch_size, labels.device)
     sums.add(torch.arange(len(labels), device=labels.device), audio_prob, visual_prob)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from jomold_dist.denoising.evidence import LINEAR_FROM, AbsentCounts, probits
+from jomold_dist.denoising.given import check_given
 from jomold_dist.denoising.mixture import Mixture, count_cells, fit_mixture, pattern_probabilities
 from jomold_dist.labels import MODALITIES
 
@@ -27,16 +29,16 @@ class Presence(NamedTuple):
 def fit_presence(audio_logit: Tensor, visual_logit: Tensor, labels: Tensor) -> Presence:
     """Posteriors of labels (N, C), multi-hot, from the logits (N, C) of any model: on the device of `labels`.
 
-    The model should not have trained on these videos with these labels, or it will have learnt the noise, too. Only
-    the order of logits and their distances within a category and modality matter, not their scale: other numbers that
-    grow with the evidence, also ±inf, do as well. Of a category that every video has, or all but a few, less is known,
-    as there are no videos without it to compare with. ValueError for shapes that do not fit, and for NaN.
+    The model should not have trained on these videos with these labels, or it will have learnt the noise, too. Give
+    logits, and of probabilities torch.logit: within a category and modality the distances between the numbers matter,
+    up to a factor and a shift, and those of probabilities say much less, so that more labels are judged wrongly. ±inf
+    does no harm. Of a category that every video has, or all but a few, less is known, as there are no videos without it
+    to compare with.
+
+    ValueError for shapes that do not fit, NaN, and labels that are not 0 or 1; TypeError for what is no dense tensor of
+    real numbers. Warns where the logits of a modality seem to be probabilities.
     """
-    if not audio_logit.shape == visual_logit.shape == labels.shape or labels.dim() != 2:
-        raise ValueError(
-            f"audio_logit {tuple(audio_logit.shape)}, visual_logit {tuple(visual_logit.shape)} and labels "
-            f"{tuple(labels.shape)} must have one shape (videos, categories)"
-        )
+    check_given(labels, audio_logit=audio_logit, visual_logit=visual_logit)
     given = labels.detach().cpu().bool().numpy()
     video, category = np.nonzero(given)
     audio, visual = (
@@ -57,6 +59,12 @@ def _evidence(logit: Tensor, labels: np.ndarray, video: np.ndarray, category: np
     if np.isnan(values).any():
         row, column = np.argwhere(np.isnan(values))[0].tolist()
         raise ValueError(f"the {modality} logit of video {row} in category {column} is NaN")
+    if values.size and values.min() >= 0 and values.max() <= 1 and values.min() < values.max():
+        warnings.warn(
+            f"all {modality} logits lie in [0, 1], as probabilities do; fit_presence wants logits: give torch.logit of "
+            "probabilities",
+            stacklevel=4,
+        )
     by_category = np.ascontiguousarray(values.T)
     for column, row in enumerate(by_category):
         row[:] = _in_units(row, labels[:, column])

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from jomold_dist.denoising.given import check_given
 from jomold_dist.denoising.ranking import ByCategory
 
 Rule = Literal["joint", "intra"]
@@ -90,13 +91,10 @@ def select_noisy_labels(
     """The labels of one whole batch that Algorithm 1 removes: Removal of bool (B, C).
 
     Losses (B, C) are compared as float32, of the positives only; `labels` (B, C) is multi-hot; ratios (C,) lie in
-    [0, 1]. Equal losses are ordered by row. ValueError for shapes or ratios that do not fit.
+    [0, 1]. Equal losses are ordered by row. ValueError for shapes or ratios that do not fit, and for
+    labels that are not 0 or 1; TypeError for what is no dense tensor of real numbers.
     """
-    if not audio_loss.shape == visual_loss.shape == labels.shape or labels.dim() != 2:
-        raise ValueError(
-            f"audio_loss {tuple(audio_loss.shape)}, visual_loss {tuple(visual_loss.shape)} and labels "
-            f"{tuple(labels.shape)} must have one shape (videos, categories)"
-        )
+    check_given(labels, audio_loss=audio_loss, visual_loss=visual_loss)
     for name, ratio in (("audio_ratio", audio_ratio), ("visual_ratio", visual_ratio)):
         if ratio.shape != labels.shape[1:]:
             raise ValueError(f"{name} has shape {tuple(ratio.shape)}, expected ({labels.shape[1]},)")

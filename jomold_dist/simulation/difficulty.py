@@ -25,7 +25,7 @@ class Difficulty:
     def __str__(self) -> str:
         """Its name, or its factors."""
         names = (name for name, named in DIFFICULTIES.items() if named == self)
-        return next(names, f"{self.audio:g},{self.visual:g}")
+        return next(names, ",".join(repr(factor).removesuffix(".0") for factor in self.factors))
 
 
 EASY = Difficulty(1.0, 1.0)

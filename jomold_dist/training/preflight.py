@@ -25,6 +25,7 @@ from jomold_dist.methods.registry import method_class
 from jomold_dist.models.network import Network, feature_sizes
 from jomold_dist.models.weights import WeightsInfo
 from jomold_dist.score_names import score_names
+from jomold_dist.training.removals import read_present
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.trained import MODEL, Trained
 
@@ -111,6 +112,7 @@ def inspect_run(config: Config, ranks: int) -> Manifest:
     raise_together(_problems(config, manifest, ranks) or problems_of_shards(config, source, manifest, SPLITS))
     if not source.is_remote:  # a look would fill the cache
         raise_together(problems_of_truth(source, manifest))
+        read_present(source, manifest)
     RunFolder(Path(config.run.dir)).check(config, manifest.digest)
     return manifest
 

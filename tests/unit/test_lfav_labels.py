@@ -104,6 +104,13 @@ def test_no_event_is_lost_nor_moved_by_more_than_half_a_segment(times: tuple[int
         assert on.tolist() == list(range(onset, offset))
 
 
+def test_a_training_label_that_neither_modality_has_is_told(tmp_path: Path) -> None:
+    replaced = {"train_audio_weakly.csv": [WEAK, f"{TRAIN}\tspeech", f"{OTHER}\tsilent"]}
+    replaced |= {"train_visual_weakly.csv": [WEAK, f"{TRAIN}\tspeech", f"{OTHER}\tdog"]}
+    (finding,) = read_lfav(lfav(tmp_path, {}, replaced)).findings[:1]
+    assert finding == f"train_weakly.csv: 1 row with a label that neither modality has: {TRAIN} (line 2)"
+
+
 def test_harmless_defects_are_counted_and_named_with_their_lines(tmp_path: Path) -> None:
     more = {
         "val_audio.csv": [f"{VAL}\t7\t7\tspeech", f"{VAL}\t0\t52\tspeech"],

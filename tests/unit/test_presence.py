@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import jomold_dist
-from jomold_dist import Presence, fit_presence
+from jomold_dist import Presence, estimate_noise_ratios, fit_presence, select_noisy_labels
 
 PATTERNS = ((True, True), (True, False), (False, True))
 
@@ -101,6 +104,43 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
         fit_presence(torch.zeros(5, 3), torch.zeros(5, 3), torch.zeros(5, 4))
     with pytest.raises(ValueError, match="must have one shape"):
         fit_presence(torch.zeros(5), torch.zeros(5), torch.zeros(5))
+
+
+def test_probabilities_are_told_and_logits_are_not() -> None:
+    audio, visual, labels, _ = simulated(30)
+    with pytest.warns(UserWarning, match="all visual logits lie in") as warned:
+        fit_presence(audio, visual.sigmoid(), labels)
+    assert [warning.filename for warning in warned] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit_presence(audio, visual, labels)
+        fit_presence(torch.zeros(30, 4), torch.ones(30, 4), labels)  # logits of a network that has learnt nothing
+
+
+@pytest.mark.parametrize("value", [0.3, -1.0, 7.0, torch.nan])
+def test_labels_are_0_or_1(value: float) -> None:
+    audio, visual, labels, _ = simulated(30)
+    labels = labels.float()
+    labels[7, 2] = value
+    nothing = torch.zeros(4)
+    for call in (
+        lambda: fit_presence(audio, visual, labels),
+        lambda: estimate_noise_ratios(audio.sigmoid(), visual.sigmoid(), labels, 0.6, 1.8),
+        lambda: select_noisy_labels(audio, visual, labels, nothing, nothing),
+    ):
+        with pytest.raises(ValueError, match=f"the label of video 7 in category 2 is {value:g}; labels are 0 or 1"):
+            call()
+
+
+@pytest.mark.parametrize("change", [Tensor.numpy, Tensor.tolist, Tensor.to_sparse, lambda tensor: tensor + 1j, type])
+def test_what_is_no_dense_tensor_of_real_numbers_is_refused(change: Callable[[Tensor], Tensor]) -> None:
+    audio, visual, labels, _ = simulated(30)
+    with pytest.raises(TypeError, match="audio_logit must be a"):
+        fit_presence(change(audio), visual, labels)
+    with pytest.raises(TypeError, match="visual_prob must be a"):
+        estimate_noise_ratios(audio.sigmoid(), change(visual), labels, 0.6, 1.8)
+    with pytest.raises(TypeError, match="labels must be a"):
+        select_noisy_labels(audio, visual, change(labels.float()), torch.zeros(4), torch.zeros(4))
 
 
 def every_video_has_it(labels: Tensor) -> None:

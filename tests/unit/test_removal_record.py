@@ -121,7 +121,7 @@ def test_the_truth_is_only_asked_for_where_there_can_be_one(tmp_path: Path) -> N
             read_present(source, simulated)
     file.write_bytes(file.read_bytes()[:-30])
     assert read_present(source, manifest()) is None  # a bucket may refuse to tell of files that are not there
-    with pytest.raises(DataError, match=r"truth/train.npz is damaged \(.*make the data set again"):
+    with pytest.raises(DataError, match=r"truth/train.npz is damaged \(.*--repair"):
         read_present(source, simulated)
     file.unlink()
     assert read_present(source, simulated) is None

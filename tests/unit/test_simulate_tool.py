@@ -224,7 +224,8 @@ def test_killed_and_stopped_it_ends_with_the_same_bytes_and_repairs_them(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
     (out / "train" / "shard-000001.tar").unlink()
-    os.truncate(out / "truth" / "train.npz", 50)
+    keys = np.load(out / "truth" / "train.npz")["keys"]
+    np.savez(out / "truth" / "train.npz", keys=keys, dense=np.zeros((60, 2, 25, 10), np.uint8))  # an older version's
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--repair"])
     assert tool.main() == 0
     assert "written anew: train/shard-000001.tar\nwritten anew: truth/train.npz\n" in capsys.readouterr().out
@@ -316,6 +317,16 @@ def test_an_out_folder_that_holds_something_is_left_as_it_is(tmp_path: Path) -> 
     assert done.returncode == 2
     assert "not an empty folder" in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_label_files_of_another_scenario_are_recognised(tmp_path: Path) -> None:
+    folder = write_annotations(tmp_path / "labels")
+    done = simulate(tmp_path / "out", "--annotations", str(folder), "--scenario", "lfav")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"error: {folder} looks like the label files of --scenario llp (AVVP_train.csv), not of --scenario lfav "
+        "(train_weakly.csv is not there)\n"
+    )
 
 
 def test_damaged_annotations_are_named_and_nothing_is_written(tmp_path: Path) -> None:

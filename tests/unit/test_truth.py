@@ -139,7 +139,14 @@ def test_a_real_data_set_may_have_a_truth(tmp_path: Path) -> None:
     true = method_class("true")
     config = Config(method="true", data=DataConfig(shards=str(tmp_path)))
     assert true.problems(config, manifest) == []
-    (tmp_path / truth_name("train")).unlink()
+    path = tmp_path / truth_name("train")
+    path.unlink()
+    write_truth(path, [video.key for video in videos], np.roll(present, 1, axis=0))
+    (problem,) = verify_data_set(tmp_path, manifest).problems
+    assert "events that are no labels of their video, in " in problem.problem
+    path.unlink()
+    (problem,) = verify_data_set(tmp_path, manifest).problems
+    assert problem.problem == "truth/train.npz is missing, and the manifest says that it is there"
     assert "has none (truth/train.npz)" in true.problems(config, manifest)[0]
 
 
@@ -150,14 +157,38 @@ def test_a_truth_that_is_not_of_the_videos_is_a_mistake_of_the_packer(tmp_path: 
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("split", "change", "categories", "message"),
+    [
+        ("train", lambda keys: keys[::-1], 5, "must be those of its videos, in their order"),
+        ("train", lambda keys: keys[:3], 5, "must be those of its videos, in their order"),
+        ("train", lambda keys: ["ü", *keys[1:]], 5, "must be those of its videos, in their order"),
+        ("train", lambda keys: keys, 7, r"must be of shape \(9, 2, 5\), not \(9, 2, 7\)"),
+        ("val", lambda keys: keys, 5, "can be written only after its videos"),
+        ("../x", lambda keys: keys, 5, "can be written only after its videos"),
+    ],
+)
+def test_a_writer_takes_no_other_truth_than_that_of_its_videos(
+    tmp_path: Path, split: str, change: Callable[[list[str]], list[str]], categories: int, message: str
+) -> None:
+    videos = make_videos(9)
+    keys = change([video.key for video in videos])
+    form = {"categories": CATEGORIES, "segments": SEGMENTS, "features": FEATURES, "videos_per_shard": 4}
+    with DatasetWriter(tmp_path / "set", name="x", **form) as writer:  # type: ignore[arg-type]
+        writer.write_split("train", videos, max_labels=5, dense=False)
+        with pytest.raises(DataError, match=message):
+            writer.write_truth(split, keys, np.zeros((len(keys), 2, categories), dtype=bool))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_truth_with_times_is_called_old(simulated: tuple[Path, Manifest]) -> None:
     folder, manifest = simulated
     (folder / truth_name("train")).write_bytes(npz(keys=npy(KEYS), dense=npy(np.zeros((17, 2, 5, 4), np.uint8))))
     with pytest.raises(DataError) as caught:
         read_truth(Folder(folder), manifest, "train")
     assert str(caught.value) == (
-        f"{folder}/truth/train.npz is of an older form, with times (dense, not present); make the data set again, or "
-        "remove the file to go on without"
+        f"{folder}/truth/train.npz is of an older form, with times (dense, not present); the command that "
+        "packed the data set writes it anew with --repair; or remove the file to go on without"
     )
 
 

@@ -207,9 +207,10 @@ def test_a_difficulty_that_is_none_is_named(text: str, told: str) -> None:
 
 
 def test_a_difficulty_is_told_by_its_name_or_its_factors() -> None:
-    assert [str(parse_difficulty(text)) for text in ("hard", "0.6,0.4", "1.0,1", "0.55,0.30")] == [
+    assert [str(parse_difficulty(text)) for text in ("hard", "0.6,0.4", "1.0,1", "0.55,0.30", "0.61234567,2")] == [
         "hard",
         "hard",
         "easy",
         "0.55,0.3",
+        "0.61234567,2",
     ]
