@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from jomold_dist.methods.registry import essential, method_class
 from jomold_dist.training.label_table import LabelPresence
 from jomold_dist.training.presence_stage import FoundLabels, FoundPresence
 from jomold_dist.training.trained import Trained
+from jomold_dist.tuning.rows import Cell
+from jomold_dist.tuning.trials import trials_of
 
 LABELS = torch.tensor([[True, False, True], [False, False, False], [True, True, False], [False, True, False]])
 INDEX = torch.tensor([5, 2, 0, 4])
@@ -125,6 +128,28 @@ def test_other_methods_may_take_its_noise_ratios() -> None:
     config = Config(denoise=DenoiseConfig(ratios="mixture"))
     names = [stage.name for stage in method_class("jomold").stages(config)]
     assert names[-3:] == ["presence", "noise_ratios", "train"]
-    three, soft = (replace(config, mixture=m) for m in (MixtureConfig(folds=3), MixtureConfig(targets="soft")))
-    assert essential(three) != essential(config)
-    assert essential(soft) == essential(config)
+
+
+ONE_ROUND = MixtureConfig(rounds=1)
+
+
+@pytest.mark.parametrize(
+    ("plain", "other", "counts"),
+    [
+        (MixtureConfig(), MixtureConfig(folds=3), True),
+        (MixtureConfig(), ONE_ROUND, True),
+        (MixtureConfig(), MixtureConfig(targets="soft"), True),
+        (MixtureConfig(), MixtureConfig(targets="hard"), True),
+        (ONE_ROUND, replace(ONE_ROUND, targets="soft"), False),  # whose estimators learn the labels as they are
+    ],
+)
+@pytest.mark.parametrize("method", ["jomold", "random", "jocor"])
+def test_what_decides_the_ratios_tells_runs_apart(
+    method: str, plain: MixtureConfig, other: MixtureConfig, counts: bool
+) -> None:
+    config = Config(method=method, denoise=DenoiseConfig(ratios="mixture"))
+    configs = [replace(config, mixture=mixture) for mixture in (plain, other)]
+    assert (essential(configs[0]) != essential(configs[1])) == counts
+    cells = [Cell(str(number), 0, each) for number, each in enumerate(configs)]
+    trials = trials_of(cells, "digest", Path("trials"))
+    assert [trial.config.mixture for trial in trials] == [plain, other][: 1 + counts]
