@@ -12,7 +12,7 @@ import pytest
 import torch
 from ranks import run_ranks
 
-from jomold_dist.config import Config, DataConfig, TrainConfig
+from jomold_dist.config import Config, DataConfig, DenoiseConfig, TrainConfig
 from jomold_dist.data.folds import folds_of
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.shards import Video
@@ -23,6 +23,7 @@ from jomold_dist.models.network import Parsing
 from jomold_dist.training import label_table, presence_stage
 from jomold_dist.training.evidence import rounded_logits
 from jomold_dist.training.presence_stage import FoundPresence
+from jomold_dist.training.ratio_stage import PresenceRatios
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
 from tests.shard_fixtures import write_dataset
@@ -178,3 +179,16 @@ def test_a_file_that_is_not_of_this_run_is_told(
         other = Run(Config(), replace(data[1], name="another"), world, RunFolder(tmp_path))
         with pytest.raises(RunFolderError, match="it is of another data set"):
             stage.is_done(other)
+
+
+def test_its_noise_ratios_are_compared_with_no_file(
+    data: tuple[Path, Manifest, list[Video]], runs: Path, one_rank: dict[str, Any]
+) -> None:
+    """`denoise.ratios` is for other methods: a run that names a file goes on all the same."""
+    with open_world("cpu") as world:
+        config = Config(method="mixture", denoise=DenoiseConfig(ratios="file", ratio_file="no-such-file.json"))
+        run = Run(config, data[1], world, RunFolder(runs / "run-1"))
+        stage = PresenceRatios()
+        stage.do(run, {"presence": FoundPresence([]).read(run)})
+        assert stage.is_done(run)
+        assert torch.equal(stage.read(run).audio, one_rank["ratios"].audio)
