@@ -91,6 +91,10 @@ class Mixture(Taught):
         return (*presence_stages(config), Trained("train", cls))
 
     @classmethod
+    def problems(cls, config: Config, manifest: Manifest) -> list[str]:
+        return presence_problems(config, manifest)
+
+    @classmethod
     def essential(cls, config: Config) -> Config:
         plain = replace(without_sections(config), mixture=config.mixture)
         return replace(plain, denoise=DenoiseConfig(modalities=config.denoise.modalities))
@@ -102,6 +106,17 @@ def presence_stages(config: Config) -> tuple[Stage, ...]:
         return (*_round(config, Estimator, ESTIMATOR, PRESENCE), PresenceRatios())
     first = _round(config, Estimator, f"{ESTIMATOR}-1", FIRST)
     return (*first, *_round(config, UnseenEstimator, f"{ESTIMATOR}-2", PRESENCE, earlier=FIRST), PresenceRatios())
+
+
+def presence_problems(config: Config, manifest: Manifest) -> list[str]:
+    """What keeps these stages from judging the data set's labels."""
+    folds, videos = config.mixture.folds, manifest.split("train").videos
+    if folds <= videos:
+        return []
+    return [
+        f"mixture.folds = {folds} cuts the {videos} training videos of {config.data.shards} into more parts than there "
+        "are videos: take fewer folds"
+    ]
 
 
 def _round(config: Config, method: type[Method], name: str, left: str, earlier: str | None = None) -> tuple[Stage, ...]:

@@ -13,7 +13,7 @@ import torch
 from jomold_dist.config import Config, DenoiseConfig, LossConfig, TrainConfig
 from jomold_dist.config_methods import EstimatorConfig, MixtureConfig
 from jomold_dist.data.loader import Batch
-from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
+from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, ShardInfo, SplitInfo
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.labels import CategorySet
 from jomold_dist.methods.base import Moment, Targets
@@ -153,3 +153,14 @@ def test_what_decides_the_ratios_tells_runs_apart(
     cells = [Cell(str(number), 0, each) for number, each in enumerate(configs)]
     trials = trials_of(cells, "digest", Path("trials"))
     assert [trial.config.mixture for trial in trials] == [plain, other][: 1 + counts]
+
+
+@pytest.mark.parametrize(("videos", "folds", "told"), [(2, 3, True), (3, 3, False), (9, 16, True)])
+def test_more_folds_than_videos_are_told_beforehand(videos: int, folds: int, told: bool) -> None:
+    split = replace(manifest().split("train"), shards=(ShardInfo("a", videos, 0, "", np.zeros(3)),))
+    few = replace(manifest(), splits={"train": split})
+    for config in (Config(method="mixture"), Config(denoise=DenoiseConfig(ratios="mixture")), Config()):
+        own = replace(config, mixture=MixtureConfig(folds=folds))
+        problems = method_class(own.method).problems(own, few)
+        assert len(problems) == (told and config != Config())
+        assert all(f"mixture.folds = {folds} cuts the {videos} training videos" in problem for problem in problems)
