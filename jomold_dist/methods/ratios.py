@@ -25,7 +25,7 @@ def ratio_stages(config: Config) -> tuple[Stage, ...]:
     if config.denoise.ratios == "estimated":
         return (Trained(ESTIMATOR, Estimator, ESTIMATOR, estimator_settings), EstimatedRatios(ESTIMATOR))
     if config.denoise.ratios == "mixture":
-        return presence_stages(config)
+        return presence_stages(config, last_reader=NOISE_RATIOS)
     return (FoundRatios(),)
 
 
