@@ -1,5 +1,6 @@
 """Distributed training with joint-modal label denoising for audio-visual video parsing."""
 
+from jomold_dist.denoising.mixture import MixtureParameters
 from jomold_dist.denoising.noise_ratio import NoiseRatios, estimate_noise_ratios
 from jomold_dist.denoising.presence import Presence, fit_presence
 from jomold_dist.denoising.removal import Removal, select_noisy_labels
@@ -13,6 +14,7 @@ from jomold_dist.training.loading import load_network
 __all__ = [
     "FeatureSizes",
     "HybridAttentionNetwork",
+    "MixtureParameters",
     "NoiseRatios",
     "Parsing",
     "Presence",

@@ -39,7 +39,8 @@ class EstimatorConfig:
     """Videos in an optimizer batch of the estimator. None: `train.batch_size`."""
     keep_predictions: bool = False
     """Keep the estimator's probabilities of all training labels in the run's folder, for noise ratios at other
-    thresholds."""
+    thresholds. Of the one estimator of `denoise.ratios` = estimated; what those of a mixture say is always kept, in
+    labels.parquet."""
     loss: EstimatorLossConfig = field(default_factory=EstimatorLossConfig)
     """Loss weights of the estimator."""
 
@@ -78,7 +79,9 @@ class LargeLossConfig:
 class MixtureConfig:
     folds: int = number(2, 2, 16)
     """Into how many parts `mixture` cuts the training videos. Each part is judged by an estimator of its own, which
-    learns the others; all estimators of a round take together folds − 1 times as long as one that learns all."""
+    learns the others, in as many steps as one of all videos and in smaller batches. All estimators of a round take
+    together folds − 1 times as long as that one where time goes with videos, and longer where every step costs alike,
+    up to folds times."""
     rounds: Literal[1, 2] = 2
     """How often labels are judged: 2 teaches further estimators by what the first ones have found, and asks them."""
     targets: Literal["weighted", "soft", "hard"] = "weighted"

@@ -44,17 +44,13 @@ _TINY = 1e-300  # and where a logarithm is taken
 
 
 @dataclass(frozen=True)
-class Mixture:
+class MixtureParameters:
     """The parameters, float64. A category without labels has what all share."""
 
     weights: np.ndarray  # (C, 3): shares of the patterns
     mean: np.ndarray  # (2, 2, C): by modality and state
     sd: np.ndarray  # (2, 2, C); present is at least as wide as absent
     correlation: np.ndarray  # (): of the probits of events that are there in both
-
-    def noise_ratios(self) -> np.ndarray:
-        """Shares of labels whose event is not there, float64 (2, C), audio first."""
-        return np.stack([self.weights[:, 2], self.weights[:, 1]])
 
 
 def count_cells(category: np.ndarray, audio: np.ndarray, visual: np.ndarray, categories: int) -> np.ndarray:
@@ -69,19 +65,21 @@ def count_cells(category: np.ndarray, audio: np.ndarray, visual: np.ndarray, cat
     return np.bincount(cell, minlength=categories * STEPS**2).reshape(categories, STEPS, STEPS)
 
 
-def fit_mixture(cells: np.ndarray) -> Mixture:
+def fit_mixture(cells: np.ndarray) -> MixtureParameters:
     """The parameters that explain the cells int64 (C, S, S) of all labels. A function of the counts alone."""
     mixture = _start(cells)
     filled = _Cells.of(cells)
     for _ in range(ITERATIONS if len(filled.count) else 0):
         before, mixture = mixture, _improved(filled, mixture)
-        pairs = ((getattr(before, field.name), getattr(mixture, field.name)) for field in fields(Mixture))
+        pairs = ((getattr(before, field.name), getattr(mixture, field.name)) for field in fields(MixtureParameters))
         if max(np.abs(a - b).max() for a, b in pairs) < TOLERANCE:
             break
     return mixture
 
 
-def pattern_probabilities(mixture: Mixture, category: np.ndarray, audio: np.ndarray, visual: np.ndarray) -> np.ndarray:
+def pattern_probabilities(
+    mixture: MixtureParameters, category: np.ndarray, audio: np.ndarray, visual: np.ndarray
+) -> np.ndarray:
     """How likely each pattern is for labels of a category (n,) with these probits (n,): float64 (n, 3), sums of 1."""
     mean, sd = mixture.mean[:, :, category], mixture.sd[:, :, category]
     heard, seen = (_evidence(mean[m], sd[m], probit) for m, probit in enumerate((audio, visual)))
@@ -148,17 +146,17 @@ class _Cells:
         return cls(cells[cells > 0].astype(np.float64), category, row, category * STEPS + visual, labels)
 
 
-def _start(cells: np.ndarray) -> Mixture:
+def _start(cells: np.ndarray) -> MixtureParameters:
     categories = len(cells)
     mean, sd = np.zeros((2, 2, categories)), np.ones((2, 2, categories))
     for modality in range(2):
         reached = cells.sum(2 - modality).cumsum(1) >= START_QUANTILE * cells.sum((1, 2))[:, None]
         mean[modality, 1] = np.maximum(_MIDDLES[reached.argmax(1)], SMALLEST_GAP)
         sd[modality, 1] = np.maximum(mean[modality, 1] / 2, 1)
-    return Mixture(np.tile(START_WEIGHTS, (categories, 1)), mean, sd, np.zeros(()))
+    return MixtureParameters(np.tile(START_WEIGHTS, (categories, 1)), mean, sd, np.zeros(()))
 
 
-def _improved(cells: _Cells, mixture: Mixture) -> Mixture:
+def _improved(cells: _Cells, mixture: MixtureParameters) -> MixtureParameters:
     """One step of expectation and maximisation."""
     tables = [_evidence(mixture.mean[m][:, :, None], mixture.sd[m][:, :, None], _MIDDLES) for m in range(2)]  # (C, S)
     audio, visual = (
@@ -184,7 +182,7 @@ def _improved(cells: _Cells, mixture: Mixture) -> Mixture:
     shared = votes.sum(0) / votes.sum()
     weights = (patterns + PATTERN_COUNT * shared) / (labels + PATTERN_COUNT)
     mean, sd = _gaussians(np.stack([heard, seen]), cells.labels, 1 - shared[[2, 1]])
-    return Mixture(weights, mean, sd, np.clip(correlation, 0, LARGEST_CORRELATION))
+    return MixtureParameters(weights, mean, sd, np.clip(correlation, 0, LARGEST_CORRELATION))
 
 
 def _gaussians(present: np.ndarray, labels: np.ndarray, presence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from jomold_dist.denoising.evidence import LINEAR_FROM, AbsentCounts, probits
 from jomold_dist.denoising.given import check_given
-from jomold_dist.denoising.mixture import Mixture, count_cells, fit_mixture, pattern_probabilities
+from jomold_dist.denoising.mixture import MixtureParameters, count_cells, fit_mixture, pattern_probabilities
 from jomold_dist.labels import MODALITIES
 
 _FARTHEST = 1e300  # differences of such numbers are finite
@@ -23,7 +23,7 @@ class Presence(NamedTuple):
     audio: Tensor  # (N, C): audible
     visual: Tensor  # (N, C): visible
     patterns: Tensor  # (N, C, 3): both, audio only, visual only; they sum to 1
-    parameters: Mixture
+    parameters: MixtureParameters
 
 
 def fit_presence(audio_logit: Tensor, visual_logit: Tensor, labels: Tensor) -> Presence:

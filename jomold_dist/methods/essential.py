@@ -33,7 +33,7 @@ def without_sections(config: Config) -> Config:
         small_loss=SmallLossConfig(),
         refine=RefineConfig(),
         large_loss=LargeLossConfig(),
-        mixture=MixtureConfig(folds=config.mixture.folds) if config.denoise.ratios == "mixture" else MixtureConfig(),
+        mixture=_of_ratios(config.mixture) if config.denoise.ratios == "mixture" else MixtureConfig(),
     )
     try:
         reads = vars(network_class(config.model.network)).get("reads", OF_NETWORKS)
@@ -43,6 +43,11 @@ def without_sections(config: Config) -> Config:
         if name not in reads:
             plain = _as_by_default(plain, Config(), name)
     return plain
+
+
+def _of_ratios(mixture: MixtureConfig) -> MixtureConfig:
+    """What decides the noise ratios that a mixture leaves: `targets` are those of the second round's estimators."""
+    return mixture if mixture.rounds == 2 else replace(mixture, targets=MixtureConfig.targets)
 
 
 def _as_by_default(here: T, default: T, name: str) -> T:

@@ -17,6 +17,7 @@ from torch import Tensor
 from jomold_dist.config import Config, DenoiseConfig
 from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import Manifest
+from jomold_dist.denoising.label_probabilities import LabelProbabilities
 from jomold_dist.labels import MODALITIES
 from jomold_dist.methods.base import Method, Moment, Targets
 from jomold_dist.methods.essential import without_sections
@@ -88,7 +89,16 @@ class Mixture(Taught):
 
     @classmethod
     def stages(cls, config: Config) -> tuple[Stage, ...]:
-        return (*presence_stages(config), Trained("train", cls))
+        return (*presence_stages(config, last_reader="train"), Trained("train", cls))
+
+    @classmethod
+    def kept_bytes(cls, config: Config, manifest: Manifest, ranks: int) -> int:
+        split = manifest.split("train")
+        return LabelProbabilities.bytes_of(int(split.positives.sum()), split.videos)
+
+    @classmethod
+    def problems(cls, config: Config, manifest: Manifest) -> list[str]:
+        return presence_problems(config, manifest)
 
     @classmethod
     def essential(cls, config: Config) -> Config:
@@ -96,21 +106,37 @@ class Mixture(Taught):
         return replace(plain, denoise=DenoiseConfig(modalities=config.denoise.modalities))
 
 
-def presence_stages(config: Config) -> tuple[Stage, ...]:
-    """What leaves, without any θ, how likely each label is really there, and noise ratios."""
+def presence_stages(config: Config, last_reader: str) -> tuple[Stage, ...]:
+    """What leaves, without any θ, how likely each label is really there, and noise ratios. `last_reader` is the last
+    stage that asks for single labels."""
+    ratios = PresenceRatios()
     if config.mixture.rounds == 1:
-        return (*_round(config, Estimator, ESTIMATOR, PRESENCE), PresenceRatios())
-    first = _round(config, Estimator, f"{ESTIMATOR}-1", FIRST)
-    return (*first, *_round(config, UnseenEstimator, f"{ESTIMATOR}-2", PRESENCE, earlier=FIRST), PresenceRatios())
+        return (*_round(config, Estimator, ESTIMATOR, PRESENCE, last_reader), ratios)
+    second = _round(config, UnseenEstimator, f"{ESTIMATOR}-2", PRESENCE, last_reader, earlier=FIRST)
+    *_, last_estimator, _ = second
+    return (*_round(config, Estimator, f"{ESTIMATOR}-1", FIRST, last_estimator.name), *second, ratios)
 
 
-def _round(config: Config, method: type[Method], name: str, left: str, earlier: str | None = None) -> tuple[Stage, ...]:
+def presence_problems(config: Config, manifest: Manifest) -> list[str]:
+    """What keeps these stages from judging the data set's labels."""
+    folds, videos = config.mixture.folds, manifest.split("train").videos
+    if folds <= videos:
+        return []
+    return [
+        f"mixture.folds = {folds} cuts the {videos} training videos of {config.data.shards} into more parts than there "
+        "are videos: take fewer folds"
+    ]
+
+
+def _round(
+    config: Config, method: type[Method], name: str, left: str, last_reader: str, earlier: str | None = None
+) -> tuple[Stage, ...]:
     """Estimators of this name and of all folds, and what they leave, together with what an earlier round has left."""
     folds = range(config.mixture.folds)
     trained = [
         Trained(f"{name}-{k}", method, f"{name}-{k}", fold_settings, keep="last", unseen=(k, len(folds))) for k in folds
     ]
-    return (*trained, FoundPresence([stage.weights for stage in trained], left, earlier))
+    return (*trained, FoundPresence([stage.weights for stage in trained], left, earlier, last_reader))
 
 
 def fold_settings(config: Config) -> Config:

@@ -14,7 +14,7 @@ from jomold_dist.denoising.noise_ratio import NoiseRatios, denoised, read_noise_
 from jomold_dist.errors import UserError
 from jomold_dist.methods.base import Method
 from jomold_dist.methods.estimator import ESTIMATOR, Estimator, estimator_settings
-from jomold_dist.methods.mixture import presence_stages
+from jomold_dist.methods.mixture import presence_problems, presence_stages
 from jomold_dist.training.ratio_stage import NOISE_RATIOS, EstimatedRatios, FoundRatios
 from jomold_dist.training.stage import Stage
 from jomold_dist.training.trained import Trained
@@ -25,7 +25,7 @@ def ratio_stages(config: Config) -> tuple[Stage, ...]:
     if config.denoise.ratios == "estimated":
         return (Trained(ESTIMATOR, Estimator, ESTIMATOR, estimator_settings), EstimatedRatios(ESTIMATOR))
     if config.denoise.ratios == "mixture":
-        return presence_stages(config)
+        return presence_stages(config, last_reader=NOISE_RATIOS)
     return (FoundRatios(),)
 
 
@@ -56,7 +56,9 @@ class RatioMethod(Method):
 
 
 def ratio_problems(config: Config, manifest: Manifest) -> list[str]:
-    """What is wrong with the file that noise ratios come from."""
+    """What is wrong with the file that noise ratios come from, or keeps them from being found."""
+    if config.denoise.ratios == "mixture":
+        return presence_problems(config, manifest)
     if config.denoise.ratio_file is not None:
         try:
             read_noise_ratios(Path(config.denoise.ratio_file), manifest.categories.names)

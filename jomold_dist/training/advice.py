@@ -109,7 +109,7 @@ def estimator_advice(
             f"{modality} probability of the others, so that equation 1 calls most of these labels noise, whatever is "
             f"there (mean noise ratio {ratio[weak].mean():.2f}, of all {ratio.mean():.2f}). Training may end below "
             f"han. Train the estimator longer (estimator.epochs = {config.estimator.epochs}) or in smaller batches "
-            f"(estimator.batch_size = {config.estimator_batch_size}), lower the threshold, or give the ratios "
-            "(denoise.ratios=constant or file)"
+            f"(estimator.batch_size = {config.estimator_batch_size}), lower the threshold, give the ratios "
+            "(denoise.ratios=constant or file), or find them without one (denoise.ratios=mixture)"
         )
     return warnings

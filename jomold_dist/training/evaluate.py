@@ -112,11 +112,7 @@ def predict_labels(
     rows = ColumnBuffer()
     strange: list[str] = []
     for batch, parsing in parse_videos(network, batches, world.device):
-        audio, visual = parsing.audio_prob, parsing.visual_prob
-        assert audio is not None  # methods with noise ratios refuse other networks
-        assert visual is not None
-        finite = torch.isfinite(audio).all(1) & torch.isfinite(visual).all(1)
-        strange += [key for key, good in zip(batch.keys, finite.tolist(), strict=True) if not good]
+        audio, visual, finite = finite_predictions(batch, parsing, strange)
         sums.add(batch.index.to(world.device, non_blocking=True)[finite], audio[finite], visual[finite])
         video, category = (batch.labels.to(world.device, non_blocking=True) & finite[:, None]).nonzero(as_tuple=True)
         category = category.to(torch.int32)
@@ -129,6 +125,17 @@ def predict_labels(
         raise error
     category, audio, visual = rows.columns()
     return Predictions(category, audio, visual, *sums.means())
+
+
+def finite_predictions(batch: Batch, parsing: Parsing, strange: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+    """The audio and visual probabilities (b, C) of a batch, and which of its videos have nothing but finite ones, bool
+    (b,). The keys of the others are added to `strange`."""
+    audio, visual = parsing.audio_prob, parsing.visual_prob
+    assert audio is not None  # methods that judge labels by both modalities refuse other networks
+    assert visual is not None
+    finite = torch.isfinite(audio).all(1) & torch.isfinite(visual).all(1)
+    strange += [key for key, good in zip(batch.keys, finite.tolist(), strict=True) if not good]
+    return audio, visual, finite
 
 
 def _refuse_without_truth(counts: Tensor) -> None:

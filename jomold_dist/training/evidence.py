@@ -16,10 +16,13 @@ from jomold_dist.denoising.evidence import AbsentCounts
 from jomold_dist.models.losses import CLAMP
 from jomold_dist.models.network import Network
 from jomold_dist.training.columns import ColumnBuffer
-from jomold_dist.training.evaluate import parse_videos, refuse_non_finite
+from jomold_dist.training.evaluate import finite_predictions, parse_videos, refuse_non_finite
 from jomold_dist.training.run import Run
 
-STEPS_OF_ONE = 4096  # logits are rounded: a matrix product of other sizes has other last bits, which decide nothing so
+STEPS_OF_ONE = 4096
+"""Logits are rounded to steps of 1/4096. From equal logits everything that follows is equal, on any number of ranks.
+Batches of other sizes, or other kernels, may give a probability another last bit. That moves a logit that lies at the
+border of two steps, and one whose probability is so near 1 that its last bit is more than a step; no others."""
 
 
 class FoldEvidence(NamedTuple):
@@ -35,22 +38,23 @@ class FoldEvidence(NamedTuple):
     """float32 (2, n)."""
     absents: Tensor
     """Histograms of the logits of the videos without a label, int64 (2, C, bins)."""
+    judged: int
+    """How many videos the estimator has looked at, with labels or without."""
 
 
 def collect_evidence(run: Run, network: Network, fold: Fold, batch_size: int) -> FoldEvidence:
     """Collective: the evidence of this rank's videos in the fold. Raises on every rank: NonFiniteError, which names
     videos whose prediction is NaN or infinity, unless `train.non_finite` lets them be left out."""
-    device, categories = run.world.device, len(run.manifest.categories)
+    device, categories, judged = run.world.device, len(run.manifest.categories), 0
     buffer, absents = ColumnBuffer(), [AbsentCounts(categories, device) for _ in range(2)]
-    keys: list[np.ndarray] = []
+    buffer.add(torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), torch.zeros(0, 2))
+    keys = [np.zeros(0, dtype="S1")]  # what a rank without labels has
     strange: list[str] = []
     with run.loader("train", False, batch_size, fold) as loader:
         for batch, parsing in parse_videos(network, run.batches(loader), device):
-            assert parsing.audio_prob is not None  # the method refuses other networks
-            assert parsing.visual_prob is not None
-            logits = rounded_logits(torch.stack([parsing.audio_prob, parsing.visual_prob]))  # (2, b, C)
-            finite = logits.isfinite().all(2).all(0)
-            strange += [key for key, good in zip(batch.keys, finite.tolist(), strict=True) if not good]
+            audio, visual, finite = finite_predictions(batch, parsing, strange)
+            judged += int(finite.sum())
+            logits = rounded_logits(torch.stack([audio, visual]))  # (2, b, C)
             labels = batch.labels.to(device, non_blocking=True)
             for modality, logit in zip(absents, logits, strict=True):
                 modality.add(logit[finite], labels[finite])
@@ -61,7 +65,7 @@ def collect_evidence(run: Run, network: Network, fold: Fold, batch_size: int) ->
     refuse_non_finite(strange, run.world, run.config.train.non_finite == "skip")
     video, category, logit = buffer.columns()
     counts = torch.stack([each.counts for each in absents])
-    return FoldEvidence(video.numpy(), np.concatenate(keys), category.numpy(), logit.T.numpy(), counts)
+    return FoldEvidence(video.numpy(), np.concatenate(keys), category.numpy(), logit.T.numpy(), counts, judged)
 
 
 def rounded_logits(probability: Tensor) -> Tensor:

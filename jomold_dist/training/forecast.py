@@ -121,10 +121,9 @@ def _stages(config: Config, manifest: Manifest, ranks: int) -> tuple[StageForeca
             checkpoint = _checkpoint_bytes(stage.method, own, manifest)
             found.append(StageForecast(stage.name, own.train.epochs, steps, sent, checkpoint))
         else:
-            passes, batch = stage.passes(config)
-            found.append(
-                StageForecast(stage.name, max(passes, 1), steps_per_epoch(train.videos, batch) if passes else 0)
-            )
+            passes, _ = stage.passes(config)
+            steps = stage.steps(config, train.videos) if passes else 0
+            found.append(StageForecast(stage.name, max(passes, 1), steps))
     evaluation = steps_per_epoch(manifest.split("test").videos, config.train.batch_size)
     return (*found, StageForecast("evaluation", 1, evaluation))
 

@@ -34,11 +34,12 @@ NAMED_AT_MOST = 8
 
 
 class Keeper:
-    """Writes and reads the checkpoints of a stage. `network` is of the trained one's form."""
+    """Writes and reads the checkpoints of a stage that trains on so many videos. `network` is of the trained one's
+    form."""
 
-    def __init__(self, run: Run, stage: str, epochs: int, batch_size: int, network: Network) -> None:
+    def __init__(self, run: Run, stage: str, epochs: int, batch_size: int, videos: int, network: Network) -> None:
         self._run, self._stage, self._epochs, self._batch_size = run, stage, epochs, batch_size
-        self._network = network
+        self._videos, self._network = videos, network
 
     def place(self, progress: Progress) -> Path:
         """Where a checkpoint of this moment lies."""
@@ -118,11 +119,10 @@ class Keeper:
         run, mlflow = self._run, None
         with suppress(OSError, ValueError):  # trouble with tracking never stops training
             mlflow = json.loads((run.folder.path / "mlflow.json").read_text(encoding="utf-8"))
-        videos = run.manifest.split("train").videos
         return {
             "owner": run.owner,
             "mlflow": mlflow,
             "ranks": run.world.size,
             "engine": run.config.train.engine,
-            "videos": progress.epoch * videos + min(progress.step * self._batch_size, videos),
+            "videos": progress.epoch * self._videos + min(progress.step * self._batch_size, self._videos),
         }

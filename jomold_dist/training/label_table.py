@@ -1,26 +1,27 @@
 """labels.parquet of a run: every label of the training split, with the evidence for it and what was made of it.
 
 Rows are in the order of the videos in the split, and of the categories within a video.
-Legend: L labels of the split, N videos, n labels of this rank; modality 0 is audio, 1 is visual.
+Legend: n labels of this rank; modality 0 is audio, 1 is visual.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jomold_dist.distributed.world import broadcast_object, gather_to_main
+from jomold_dist.denoising.label_probabilities import LabelProbabilities
+from jomold_dist.distributed.world import agree_on_errors, broadcast_object, gather_to_main
 from jomold_dist.errors import DataError
 from jomold_dist.files import writing
 from jomold_dist.labels import MODALITIES, CategorySet
-from jomold_dist.reading import ABSENT, reading, regular_file
+from jomold_dist.reading import reading, regular_file
 from jomold_dist.training.run import Run
 from jomold_dist.training.stage import results
 
@@ -62,31 +63,6 @@ class LabelRows:
         return cls(**{name: column[..., order] for name, column in columns.items()})
 
 
-class LabelPresence(NamedTuple):
-    """What is known of the labels of a split, by video."""
-
-    first: np.ndarray
-    """int64 (N + 1,): video i has the labels first[i] … first[i + 1] − 1, its categories ascending."""
-    probability: np.ndarray
-    """float32 (L, 2): that the label is really there."""
-
-    def of(self, index: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The probabilities of the labels bool (b, C) of the videos with these numbers, float32 (2, b, C); 0 where
-        there is no label, and 1 of a video that the estimators did not get. ValueError if a video has other labels."""
-        count = labels.sum(1)
-        known = self.first[index + 1] - self.first[index]
-        if ((known > 0) & (known != count)).any():
-            raise ValueError(f"video {index[(known > 0) & (known != count)][0]} of the split has other labels now")
-        video, category = np.nonzero(labels)
-        place = np.arange(len(video)) - np.repeat(np.cumsum(count) - count, count)  # the label's among its video's
-        found = np.ones((len(video), 2), dtype=np.float32)
-        there = known[video] > 0
-        found[there] = self.probability[(self.first[index[video]] + place)[there]]
-        result = np.zeros((2, *labels.shape), dtype=np.float32)
-        result[:, video, category] = found.T
-        return result
-
-
 def write_label_table(run: Run, own: LabelRows, path: Path) -> None:
     """Collective: the labels of all ranks as one file, which rank 0 writes piece by piece."""
     names = run.manifest.categories.names
@@ -107,15 +83,15 @@ def write_label_table(run: Run, own: LabelRows, path: Path) -> None:
 
 def read_probits(run: Run, path: Path, own: LabelRows) -> np.ndarray:
     """Collective: the probits float32 (2, n) that an earlier table of this run has of these labels, NaN where it has
-    none. Rank 0 reads it piece by piece."""
-    categories, found = len(run.manifest.categories), np.full_like(own.probit, np.nan)
-    label = own.video * categories + own.category  # ascending
+    none. Rank 0 reads it piece by piece. DataError, UnreadableError, or one of ABSENT, on every rank."""
+    categories, found = run.manifest.categories, np.full_like(own.probit, np.nan)
+    label = own.video * len(categories) + own.category  # ascending
     with ExitStack() as stack:
-        with results(run) as is_main:
-            pieces = pq.ParquetFile(stack.enter_context(path.open("rb"))) if is_main else None
+        with agree_on_errors(run.world):
+            pieces = stack.enter_context(_opened(path)) if run.world.is_main else None
         for number in range(broadcast_object(pieces.num_row_groups if pieces else None, run.world)):
-            with results(run):
-                read = _piece(pieces, number, run.manifest.categories) if pieces else None
+            with agree_on_errors(run.world):
+                read = _probits_of_piece(path, pieces, number, categories) if pieces else None
             earlier, probit = broadcast_object(read, run.world)
             place = np.searchsorted(label, earlier)
             known = np.flatnonzero(np.take(label, place, mode="clip") == earlier) if len(label) else place[:0]
@@ -123,12 +99,37 @@ def read_probits(run: Run, path: Path, own: LabelRows) -> np.ndarray:
     return found
 
 
-def _piece(pieces: pq.ParquetFile, number: int, categories: CategorySet) -> tuple[np.ndarray, np.ndarray]:
+def _probits_of_piece(
+    path: Path, pieces: pq.ParquetFile, number: int, categories: CategorySet
+) -> tuple[np.ndarray, np.ndarray]:
     """Of one row group: each label's video × C + category, int64 (n,), and its probits float32 (2, n)."""
-    table = pieces.read_row_group(number, columns=["video", "category", "audio_probit", "visual_probit"])
-    category = np.array([categories.index(name) for name in table.column("category").to_pylist()], dtype=np.int64)
-    probit = np.stack([table.column(f"{name}_probit").to_numpy() for name in MODALITIES])
-    return table.column("video").to_numpy() * len(categories) + category, probit
+    with _as_damage(path):
+        table = pieces.read_row_group(number, columns=["video", "category", "audio_probit", "visual_probit"])
+        column = table.column("category").combine_chunks()
+        column_of = np.array([categories.index(name) for name in column.dictionary.to_pylist()], dtype=np.int64)
+        category = column_of[column.indices.to_numpy()]
+        probit = np.stack([table.column(f"{name}_probit").to_numpy() for name in MODALITIES])
+        return table.column("video").to_numpy() * len(categories) + category, probit
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """The file, of which row groups are read one by one. DataError; UnreadableError; those of ABSENT."""
+    with ExitStack() as stack:
+        with reading(path):
+            file = stack.enter_context(regular_file(path).open("rb"))
+        with _as_damage(path):
+            pieces = pq.ParquetFile(file)
+        yield pieces
+
+
+@contextmanager
+def _as_damage(path: Path) -> Iterator[None]:
+    """Tells of what pyarrow makes of changed bytes as a DataError."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise DataError(f"the labels {path} cannot be used: {error}") from None
 
 
 def _schema(manifest_digest: str) -> pa.Schema:
@@ -156,25 +157,33 @@ def _table(rows: LabelRows, names: Sequence[str], schema: pa.Schema) -> pa.Table
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def read_label_table(path: Path, manifest_digest: str, videos: int) -> LabelPresence:
-    """The probabilities in a labels.parquet of a data set with this digest and so many training videos.
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file. UnreadableError; those of ABSENT."""
+    with reading(path), regular_file(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_label_table(path: Path, manifest_digest: str, videos: int) -> LabelProbabilities:
+    """The probabilities in a labels.parquet of a data set with this digest and so many training videos, read piece by
+    piece.
 
     DataError if it is damaged or of another data set; UnreadableError; those of ABSENT.
     """
-    try:
-        with reading(path):
-            content = regular_file(path).read_bytes()
-        table = pq.read_table(pa.BufferReader(content), columns=list(NEEDED))
-        if (table.schema.metadata or {}).get(_MANIFEST) != manifest_digest.encode():
+    count, last, at = np.zeros(videos + 1, dtype=np.int64), 0, 0
+    with _opened(path) as pieces, _as_damage(path):
+        if (pieces.schema_arrow.metadata or {}).get(_MANIFEST) != manifest_digest.encode():
             raise ValueError("it is of another data set")
-        video, audio, visual = (table.column(name).to_numpy() for name in NEEDED)
-        if len(video) and not (video[0] >= 0 and video[-1] < videos and (np.diff(video) >= 0).all()):
-            raise ValueError("it is of other videos")
-        probability = np.stack([audio, visual], axis=1).astype(np.float32)
+        probability = np.empty((pieces.metadata.num_rows, 2), dtype=np.float32)
+        for number in range(pieces.num_row_groups):
+            table = pieces.read_row_group(number, columns=list(NEEDED))
+            video, *both = (table.column(name).to_numpy() for name in NEEDED)
+            if len(video):
+                if not (video[0] >= last and video[-1] < videos and (np.diff(video) >= 0).all()):
+                    raise ValueError("it is of other videos")
+                last = video[-1]
+            np.add.at(count, video + 1, 1)
+            probability[at : at + len(video)] = np.stack(both, axis=1)
+            at += len(video)
         if not ((probability >= 0) & (probability <= 1)).all():
             raise ValueError("it holds what is no probability")
-    except ABSENT:
-        raise
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"the labels {path} cannot be used: {error}") from None
-    return LabelPresence(np.searchsorted(video, np.arange(videos + 1)), probability)
+    return LabelProbabilities(np.cumsum(count), probability)

@@ -89,7 +89,7 @@ class Training:
         )
         self._judge = judge.to(world.device, next(self._step.network.parameters()).dtype)
         self._judge.compute_dtype = COMPUTE_DTYPES[train.precision]
-        self._keeper = Keeper(run, stage, train.epochs, train.batch_size, self._judge)
+        self._keeper = Keeper(run, stage, train.epochs, train.batch_size, loader.videos, self._judge)
         self.progress = Progress()
         self._due = Due(config.checkpoint)
         self._failure: DataError | None = None

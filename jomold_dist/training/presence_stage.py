@@ -2,7 +2,7 @@
 
 Estimators have been trained, each without one fold of the videos. Here each judges its fold; their logits become
 probits by the scale of each estimator and category, and one mixture a category says what they mean. All that crosses
-ranks are counts, so the result is the same for any number of them, as far as the logits are.
+ranks are counts, so the result is the same for any number of them wherever the logits are.
 
 Legend: n labels of this rank's videos, C categories, K folds; modality 0 is audio, 1 is visual.
 """
@@ -19,8 +19,10 @@ import torch
 
 from jomold_dist.config import Config
 from jomold_dist.data.folds import folds_of
+from jomold_dist.data.plan import steps_per_epoch
 from jomold_dist.denoising.evidence import probits
-from jomold_dist.denoising.mixture import Mixture, count_cells, fit_mixture, pattern_probabilities
+from jomold_dist.denoising.label_probabilities import LabelProbabilities
+from jomold_dist.denoising.mixture import MixtureParameters, count_cells, fit_mixture, pattern_probabilities
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.distributed.world import broadcast_object, sum_over_ranks
 from jomold_dist.errors import DataError, RunFolderError
@@ -28,7 +30,7 @@ from jomold_dist.files import write_json
 from jomold_dist.labels import MODALITIES
 from jomold_dist.reading import ABSENT, is_there, read_json
 from jomold_dist.training.evidence import FoldEvidence, collect_evidence
-from jomold_dist.training.label_table import LabelPresence, LabelRows, read_label_table, read_probits, write_label_table
+from jomold_dist.training.label_table import LabelRows, digest_of, read_label_table, read_probits, write_label_table
 from jomold_dist.training.run import Run
 from jomold_dist.training.stage import Found, Stage, load_trained, results
 
@@ -43,17 +45,27 @@ _UNITS = 1 << 24  # of a probability, in sums that are exact for any order: floa
 class FoundLabels(NamedTuple):
     """What the stage has left: the labels by video, and the share of each category's labels that is not there."""
 
-    labels: LabelPresence
+    labels: LabelProbabilities
     ratios: NoiseRatios
 
 
 class FoundPresence(Stage):
-    """Leaves mixture.json and labels.parquet, from the estimators whose weights have these names: that of number k has
-    not learnt fold k. Of the first of two rounds, `presence-1`, it leaves mixture-1.json and labels-1.parquet; the
-    second goes by the mean of both rounds' probits, which is better than either."""
+    """Leaves labels.parquet, and mixture.json, which tells whose both are.
 
-    def __init__(self, weights: Sequence[str], name: str = PRESENCE, earlier: str | None = None) -> None:
-        self.weights, self.name = tuple(weights), name
+    It asks the estimators whose weights have these names: that of number k has not learnt fold k. Of the first of two
+    rounds, `presence-1`, it leaves labels-1.parquet and mixture-1.json; the second goes by the mean of both rounds'
+    probits, which is better than either. While it judges, a rank holds the evidence of its own videos; what it has
+    left takes 8 bytes a label and 8 a video on every rank, until its last reader is done.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[str],
+        name: str = PRESENCE,
+        earlier: str | None = None,
+        last_reader: str | None = None,
+    ) -> None:
+        self.weights, self.name, self.last_reader = tuple(weights), name, last_reader
         self._round = name.removeprefix(PRESENCE)
         self._earlier = None if earlier is None else earlier.removeprefix(PRESENCE)
 
@@ -66,13 +78,17 @@ class FoundPresence(Stage):
     def passes(self, config: Config) -> tuple[int, int]:
         return 1, config.estimator_batch_size
 
+    def steps(self, config: Config, videos: int) -> int:
+        folds = [int(fold.count(np.array(videos))) for fold in folds_of(videos, len(self.weights))]
+        return sum(steps_per_epoch(count, self.passes(config)[1]) for count in folds)
+
     def is_done(self, run: Run) -> bool:
-        if not is_there(self._labels(run)):
+        if not is_there(self._mixture(run)) or not is_there(self._labels(run)):
             return False
         try:
             self.read(run)
         except DataError as error:
-            raise RunFolderError(f"{error}; move the file away, and it is made anew") from None
+            raise RunFolderError(f"{error}; move {self._mixture(run)} away, and both are made anew") from None
         return True
 
     def do(self, run: Run, found: Found) -> None:
@@ -81,6 +97,7 @@ class FoundPresence(Stage):
         for weights, fold in zip(self.weights, folds, strict=True):
             network = load_trained(run, run.folder.weights(weights))
             evidence.append(collect_evidence(run, network, fold, run.config.estimator_batch_size))
+        _refuse_unjudged(run, evidence)
         rows = placed_labels(run, evidence)
         if self._earlier is not None:
             before = read_probits(run, run.folder.labels(self._earlier), rows)
@@ -89,25 +106,51 @@ class FoundPresence(Stage):
         ratios = _ratios(run, rows)
         with results(run) as is_main:
             if is_main:
-                write_json(self._mixture(run), _described(mixture, ratios, run.manifest.categories.names))
-                run.recorder.artifact(self._mixture(run))
-        write_label_table(run, rows, self._labels(run))  # last: it marks the stage as done
+                self._mixture(run).unlink(missing_ok=True)  # of a table that is gone
+        write_label_table(run, rows, self._labels(run))
         with results(run) as is_main:
             if is_main:
                 run.recorder.artifact(self._labels(run))
+                whose = {"owner": run.owner, "labels": digest_of(self._labels(run))}
+                described = whose | _described(mixture, ratios, run.manifest.categories.names)
+                write_json(self._mixture(run), described)  # last: it marks the stage as done
+                run.recorder.artifact(self._mixture(run))
 
     def read(self, run: Run) -> FoundLabels:
-        """DataError if a file is damaged or of another data set; UnreadableError."""
+        """DataError if a file is damaged or of another run; UnreadableError."""
         manifest, path = run.manifest, self._mixture(run)
-        labels = read_label_table(self._labels(run), manifest.digest, manifest.split("train").videos)
         try:
-            categories = read_json(path)["categories"]
-            ratios = [
-                [float(categories[n]["noise"][m]) for n in manifest.categories.names] for m in ("audio", "visual")
-            ]
+            found = read_json(path)
+            owner, digest, categories = found["owner"], found["labels"], found["categories"]
+            ratios = [[float(categories[n]["noise"][m]) for n in manifest.categories.names] for m in MODALITIES]
+            if not all(0 <= ratio <= 1 for ratio in (*ratios[0], *ratios[1])):
+                raise ValueError("a share of noise is not between 0 and 1")
+            same = digest_of(self._labels(run)) == digest
         except (*ABSENT, KeyError, TypeError, ValueError) as error:
             raise DataError(f"the mixture {path} cannot be used: {error!r}") from None
+        if owner != run.owner:
+            raise DataError(f"{path} belongs to another config, data set or version of the canonical order")
+        if not same:
+            raise DataError(f"the labels {self._labels(run)} are not those that {path} was written with")
+        labels = read_label_table(self._labels(run), manifest.digest, manifest.split("train").videos)
         return FoundLabels(labels, NoiseRatios(*torch.tensor(ratios, dtype=torch.float64)))
+
+
+def _refuse_unjudged(run: Run, evidence: Sequence[FoldEvidence]) -> None:
+    """Collective: DataError on every rank if there is a fold of which no video could be judged; a warning that tells
+    how many labels could not."""
+    own = torch.tensor([[e.judged for e in evidence], [len(e.video) for e in evidence]], device=run.world.device)
+    videos, labels = sum_over_ranks(own, run.world).tolist()
+    if empty := [fold for fold, count in enumerate(videos) if not count]:
+        error = DataError(
+            f"there is no video to judge labels by in {len(empty)} of {len(videos)} folds of the training split: each "
+            "is damaged, or its prediction is not finite"
+        )
+        error.agreed = True
+        raise error
+    total = int(run.manifest.split("train").positives.sum())
+    if run.world.is_main and (lacking := total - sum(labels)):
+        logger.warning("%d of %d training labels could not be judged: they count as they are", lacking, total)
 
 
 def placed_labels(run: Run, evidence: Sequence[FoldEvidence]) -> LabelRows:
@@ -122,7 +165,7 @@ def placed_labels(run: Run, evidence: Sequence[FoldEvidence]) -> LabelRows:
     return LabelRows.joined(parts)
 
 
-def judge_labels(run: Run, rows: LabelRows) -> Mixture:
+def judge_labels(run: Run, rows: LabelRows) -> MixtureParameters:
     """Collective: the mixture of each category over all ranks' labels; what follows for this rank's labels is put into
     their probabilities."""
     world, categories = run.world, len(run.manifest.categories)
@@ -130,7 +173,7 @@ def judge_labels(run: Run, rows: LabelRows) -> Mixture:
     cells = torch.from_numpy(count_cells(rows.category, audio, visual, categories)).to(world.device)
     cells = sum_over_ranks(cells, world)
     # numpy's exp differs in its last bit between kinds of processor: one of them decides
-    mixture: Mixture = broadcast_object(fit_mixture(cells.cpu().numpy()) if world.is_main else None, world)
+    mixture: MixtureParameters = broadcast_object(fit_mixture(cells.cpu().numpy()) if world.is_main else None, world)
     patterns = pattern_probabilities(mixture, rows.category, audio, visual)  # (n, 3): both, audio only, visual only
     rows.probability[:] = patterns[:, 0] + patterns[:, 1], patterns[:, 0] + patterns[:, 2]
     np.clip(rows.probability, 0, 1, out=rows.probability)
@@ -149,7 +192,7 @@ def _ratios(run: Run, rows: LabelRows) -> np.ndarray:
     return np.where(labels > 0, 1 - there / np.maximum(labels, 1), 0.0).clip(0, 1)
 
 
-def _described(mixture: Mixture, ratios: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+def _described(mixture: MixtureParameters, ratios: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     """What mixture.json holds of each category: the shares of its labels that are noise, of the patterns, and of each
     modality the mean and standard deviation of the probits of present and of absent events."""
 

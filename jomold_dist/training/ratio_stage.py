@@ -41,23 +41,27 @@ class FoundRatios(Stage):
     name = NOISE_RATIOS
 
     def is_done(self, run: Run) -> bool:
-        """Whether the run has its noise ratios. RunFolderError if they are damaged or of other categories, or if the
-        file that they came from has others now; UnreadableError."""
-        denoise, names = run.config.denoise, run.manifest.categories.names
+        """Whether the run has its noise ratios. RunFolderError if they are damaged or of other categories, or if what
+        they came from has others now; UnreadableError."""
         if not is_there(run.folder.noise_ratios):
             return False
         try:
             own = self.read(run)
         except DataError as error:
             raise RunFolderError(f"{error}; move the file away, and it is made anew") from None
+        self.check(run, own)
+        return True
+
+    def check(self, run: Run, own: NoiseRatios) -> None:
+        """RunFolderError if the file that the config names has other ratios than the run's own."""
+        denoise = run.config.denoise
         if denoise.ratios == "file":
-            given = read_noise_ratios(Path(str(denoise.ratio_file)), names)
+            given = read_noise_ratios(Path(str(denoise.ratio_file)), run.manifest.categories.names)
             if not all(torch.equal(one, other) for one, other in zip(own, given, strict=True)):
                 raise RunFolderError(
                     f"denoise.ratio_file {denoise.ratio_file} has other ratios than {run.folder.noise_ratios}, which "
                     "this run has begun with. Choose another run.dir"
                 )
-        return True
 
     def read(self, run: Run) -> NoiseRatios:
         return read_noise_ratios(run.folder.noise_ratios, run.manifest.categories.names)
@@ -111,6 +115,9 @@ class PresenceRatios(FoundRatios):
     def find(self, run: Run, found: Found) -> tuple[NoiseRatios, list[str]]:
         ratios: NoiseRatios = found[PRESENCE].ratios
         return ratios, []
+
+    def check(self, run: Run, own: NoiseRatios) -> None:
+        """They come from no file, whatever `denoise.ratios` tells other methods."""
 
 
 def _estimate(run: Run, weights: str) -> tuple[NoiseRatios, list[str]]:

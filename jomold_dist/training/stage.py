@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jomold_dist.config import Config
+from jomold_dist.data.plan import steps_per_epoch
 from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object
 from jomold_dist.models.network import Network
 from jomold_dist.models.weights import load_model
@@ -24,6 +25,8 @@ class Stage(ABC):
 
     name: str
     """As status.json and MLflow call it, and how later stages find what it left."""
+    last_reader: str | None = None
+    """The last stage that looks at what it leaves: then the ranks drop it. None: they hold it to the end."""
 
     @abstractmethod
     def is_done(self, run: Run) -> bool:
@@ -40,6 +43,10 @@ class Stage(ABC):
     def passes(self, config: Config) -> tuple[int, int]:
         """How often it runs a network over the training videos without training, and in batches of how many."""
         return 0, config.train.batch_size
+
+    def steps(self, config: Config, videos: int) -> int:
+        """In how many batches it runs once over so many training videos."""
+        return steps_per_epoch(videos, self.passes(config)[1])
 
 
 @contextmanager

@@ -35,6 +35,8 @@ def run_stages(run: Run, until: str | None = None) -> Evaluation | None:
         _take(run, stage, found)
         if stage.name == until:
             return None
+        for read in [each.name for each in stages if each.last_reader == stage.name]:
+            found.pop(read, None)
         with agree_on_errors(run.world):
             left = stage.read(run) if run.world.is_main else None
         found[stage.name] = broadcast_object(left, run.world)

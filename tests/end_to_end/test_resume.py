@@ -166,7 +166,7 @@ TABLES = ("labels-1.parquet", "mixture-1.json", "labels.parquet", "mixture.json"
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2])
 def test_mixture_killed_in_each_of_its_stages(tiny: Tiny, tmp_path: Path, size: int) -> None:
-    """In the middle of each training, and as soon as each round has judged the labels."""
+    """In the middle of each training, and as soon as each round begins to judge the labels."""
     settings = ("--config", tiny.config, *DROPOUT, "method=mixture", "estimator.epochs=3", "train.epochs=3")
     calm, shaken, log = tmp_path / "calm", tmp_path / "shaken", tmp_path / "log.txt"
     finish(size, log, *settings, f"run.dir={calm}")
@@ -174,8 +174,7 @@ def test_mixture_killed_in_each_of_its_stages(tiny: Tiny, tmp_path: Path, size: 
     for stage in (*ESTIMATORS[:2], "presence-1", *ESTIMATORS[2:], "presence", "model"):
         job = start(size, log, *settings, f"run.dir={shaken}", *EVERY_STEP)
         if stage.startswith("presence"):
-            mixture = shaken / stage.replace("presence", "mixture")
-            killed = kill_when(job, mixture.with_name(f"{mixture.name}.json").exists)
+            killed = kill_when(job, lambda begun=f'"stage": "{stage}"': begun in (shaken / "status.json").read_text())
         else:
             killed = kill_when(job, reached(shaken, 2, stage))
         assert killed, log.read_text()

@@ -14,13 +14,13 @@ from jomold_dist.config_fields import NO_SETTINGS
 from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, ShardInfo, SplitInfo
 from jomold_dist.data.plan import rank_positions
+from jomold_dist.denoising.label_probabilities import LabelProbabilities
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.distributed.world import World
 from jomold_dist.labels import CategorySet
 from jomold_dist.methods.base import Moment
 from jomold_dist.methods.registry import method_class
 from jomold_dist.models.registry import build_network
-from jomold_dist.training.label_table import LabelPresence
 from jomold_dist.training.presence_stage import FoundLabels
 from jomold_dist.training.step import TrainStep
 from jomold_dist.training.stopwatch import Stopwatch
@@ -67,7 +67,7 @@ def made_presence(labels: torch.Tensor) -> FoundLabels:
     first = np.concatenate([[0], np.cumsum(judged.sum(1))])
     probability = np.random.default_rng(7).random((first[-1], 2)).astype(np.float32)
     zeros = torch.zeros(CATEGORIES, dtype=torch.float64)
-    return FoundLabels(LabelPresence(first, probability), NoiseRatios(zeros, zeros))
+    return FoundLabels(LabelProbabilities(first, probability), NoiseRatios(zeros, zeros))
 
 
 def make_step(world: World, config: Config, cross_modal: bool = True, labels: torch.Tensor | None = None) -> TrainStep:

@@ -6,15 +6,18 @@ import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from jomold_dist.config import Config, DataConfig, DeepSpeedConfig, DenoiseConfig, TrainConfig
 from jomold_dist.config_methods import EstimatorConfig
+from jomold_dist.data.folds import folds_of
 from jomold_dist.data.loader import Loader
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.resident import ResidentSplit, resident_bytes
 from jomold_dist.denoising.exchange import own_rows, pack_rows, row_capacity, sent_bytes
+from jomold_dist.denoising.label_probabilities import LabelProbabilities
 from jomold_dist.denoising.removal import Rows
 from jomold_dist.distributed.signals import Ask
 from jomold_dist.models.registry import build_network
@@ -119,6 +122,19 @@ def test_what_jomold_keeps_across_steps(manifest: tuple[Path, Manifest]) -> None
     assert kept == {"batch": 0, "window": 4 * sum(c.nbytes for c in step), "dataset": 122 * int(train.positives.sum())}
     sent = {scope: each.stages[-2].sent for scope, each in found.items()}
     assert sent["dataset"] == 16 < sent["batch"] == sent["window"]  # a header and no rows
+
+
+@pytest.mark.parametrize("method", ["mixture", "jomold"])
+def test_what_probabilities_of_labels_take(method: str, manifest: tuple[Path, Manifest]) -> None:
+    config = replace(make_config(), method=method, denoise=DenoiseConfig(ratios="mixture"))
+    found, train = forecast(config, manifest[1], 4, SPLITS), manifest[1].split("train")
+    labels = int(train.positives.sum())
+    first = np.zeros(train.videos + 1, dtype=np.int64)
+    held = LabelProbabilities(first, np.zeros((labels, 2), dtype=np.float32))
+    assert found.memory.kept == (first.nbytes + held.probability.nbytes if method == "mixture" else 0)
+    (last,) = (stage for stage in found.stages if stage.name == "presence")
+    folds = [int(fold.count(np.array(train.videos))) for fold in folds_of(train.videos, 2)]
+    assert last.steps == sum(-(-fold // config.estimator_batch_size) for fold in folds)
 
 
 def test_memory_of_parameters_and_optimizer(manifest: tuple[Path, Manifest]) -> None:

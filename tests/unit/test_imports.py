@@ -45,6 +45,7 @@ PURE = {
     "jomold_dist.denoising.draws",
     "jomold_dist.denoising.evidence",
     "jomold_dist.denoising.given",
+    "jomold_dist.denoising.label_probabilities",
     "jomold_dist.denoising.mixture",
     "jomold_dist.denoising.memory",
     "jomold_dist.denoising.ranking",

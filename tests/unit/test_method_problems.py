@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from jomold_dist.config import Config, DeepSpeedConfig, DenoiseConfig, ModelConfig, TrainConfig
-from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
+from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, ShardInfo, SplitInfo
 from jomold_dist.labels import CategorySet
 from jomold_dist.methods.han import Han
 from jomold_dist.methods.registry import METHODS
@@ -23,7 +24,7 @@ SPECS = {
     "frames": FeatureSpec((8, 4), "float32"),
     "motion": FeatureSpec((4, 2), "float32"),
 }
-SPLIT = SplitInfo("train", 3, False, RecordLayout(0, {}), ())
+SPLIT = SplitInfo("train", 3, False, RecordLayout(0, {}), (ShardInfo("a", 9, 0, "", np.zeros(3)),))
 MANIFEST = Manifest("made up", 4, CategorySet(("a", "b", "c")), SPECS, {"train": SPLIT}, {"scenario": "llp"})
 ONE_MODALITY = {"talnet": "segment_audio", "cmcs": "segment_visual", "stpn": "segment_visual"}
 GIVEN = DenoiseConfig(ratios="constant", ratio_constant=0.2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,22 @@ import torch
 from jomold_dist.config import Config, DenoiseConfig, LossConfig, TrainConfig
 from jomold_dist.config_methods import EstimatorConfig, MixtureConfig
 from jomold_dist.data.loader import Batch
-from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
+from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, ShardInfo, SplitInfo
+from jomold_dist.denoising.label_probabilities import LabelProbabilities
 from jomold_dist.denoising.noise_ratio import NoiseRatios
+from jomold_dist.errors import RunFolderError
 from jomold_dist.labels import CategorySet
 from jomold_dist.methods.base import Moment, Targets
 from jomold_dist.methods.registry import essential, method_class
-from jomold_dist.training.label_table import LabelPresence
 from jomold_dist.training.presence_stage import FoundLabels, FoundPresence
+from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.trained import Trained
+from jomold_dist.tuning.rows import Cell
+from jomold_dist.tuning.trials import trials_of
 
 LABELS = torch.tensor([[True, False, True], [False, False, False], [True, True, False], [False, True, False]])
 INDEX = torch.tensor([5, 2, 0, 4])
-PRESENCE = LabelPresence(
+PRESENCE = LabelProbabilities(
     first=np.array([0, 2, 2, 2, 3, 3, 5]),  # video 3 has a label, which is in no batch here; video 4 was not judged
     probability=np.array([[1.0, 0.25], [0.375, 1.0], [0.5, 0.5], [0.75, 0.125], [0.0, 1.0]], dtype=np.float32),
 )
@@ -121,10 +126,59 @@ def test_each_round_asks_its_own_estimators(rounds: int) -> None:
     assert [stage.name for stage in stages][-2:] == ["noise_ratios", "train"]
 
 
+@pytest.mark.parametrize(("method", "last"), [("mixture", "train"), ("jomold", "noise_ratios")])
+def test_what_is_known_of_labels_is_held_as_long_as_it_is_looked_at(method: str, last: str) -> None:
+    config = Config(method=method, denoise=DenoiseConfig(ratios="mixture"))
+    readers = {stage.name: stage.last_reader for stage in method_class(method).stages(config) if stage.last_reader}
+    assert readers == {"presence-1": "estimator-2-1", "presence": last}
+
+
 def test_other_methods_may_take_its_noise_ratios() -> None:
     config = Config(denoise=DenoiseConfig(ratios="mixture"))
     names = [stage.name for stage in method_class("jomold").stages(config)]
     assert names[-3:] == ["presence", "noise_ratios", "train"]
-    three, soft = (replace(config, mixture=m) for m in (MixtureConfig(folds=3), MixtureConfig(targets="soft")))
-    assert essential(three) != essential(config)
-    assert essential(soft) == essential(config)
+
+
+ONE_ROUND = MixtureConfig(rounds=1)
+
+
+@pytest.mark.parametrize(
+    ("plain", "other", "counts"),
+    [
+        (MixtureConfig(), MixtureConfig(folds=3), True),
+        (MixtureConfig(), ONE_ROUND, True),
+        (MixtureConfig(), MixtureConfig(targets="soft"), True),
+        (MixtureConfig(), MixtureConfig(targets="hard"), True),
+        (ONE_ROUND, replace(ONE_ROUND, targets="soft"), False),  # whose estimators learn the labels as they are
+    ],
+)
+@pytest.mark.parametrize("method", ["jomold", "random", "jocor"])
+def test_what_decides_the_ratios_tells_runs_apart(
+    method: str, plain: MixtureConfig, other: MixtureConfig, counts: bool
+) -> None:
+    config = Config(method=method, denoise=DenoiseConfig(ratios="mixture"))
+    configs = [replace(config, mixture=mixture) for mixture in (plain, other)]
+    assert (essential(configs[0]) != essential(configs[1])) == counts
+    cells = [Cell(str(number), 0, each) for number, each in enumerate(configs)]
+    trials = trials_of(cells, "digest", Path("trials"))
+    assert [trial.config.mixture for trial in trials] == [plain, other][: 1 + counts]
+
+
+@pytest.mark.parametrize(("videos", "folds", "told"), [(2, 3, True), (3, 3, False), (9, 16, True)])
+def test_more_folds_than_videos_are_told_beforehand(videos: int, folds: int, told: bool) -> None:
+    split = replace(manifest().split("train"), shards=(ShardInfo("a", videos, 0, "", np.zeros(3)),))
+    few = replace(manifest(), splits={"train": split})
+    for config in (Config(method="mixture"), Config(denoise=DenoiseConfig(ratios="mixture")), Config()):
+        own = replace(config, mixture=MixtureConfig(folds=folds))
+        problems = method_class(own.method).problems(own, few)
+        assert len(problems) == (told and config != Config())
+        assert all(f"mixture.folds = {folds} cuts the {videos} training videos" in problem for problem in problems)
+
+
+def test_a_run_keeps_its_folds(tmp_path: Path) -> None:
+    config, folder = Config(method="mixture"), RunFolder(tmp_path / "run")
+    with folder.claimed(config, "digest"):
+        pass
+    folder.check(config, "digest")
+    with pytest.raises(RunFolderError, match=r"another config: mixture.folds was 2 and is 3\. Choose another run.dir"):
+        folder.check(replace(config, mixture=MixtureConfig(folds=3)), "digest")
