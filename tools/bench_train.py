@@ -23,12 +23,14 @@ from jomold_dist.command_line import command, command_parser
 from jomold_dist.config import Config, TrainConfig
 from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
+from jomold_dist.denoising.label_probabilities import LabelProbabilities
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.labels import LLP_CATEGORIES
 from jomold_dist.methods.base import Moment
 from jomold_dist.methods.registry import method_class
 from jomold_dist.tables import markdown_table
+from jomold_dist.training.presence_stage import FoundLabels
 from jomold_dist.training.step import TrainStep
 from jomold_dist.training.stopwatch import Stopwatch
 
@@ -94,12 +96,14 @@ def make_step(method: str, precision: str, videos: int, world: World) -> TrainSt
 
 
 def earlier_results() -> dict[str, Any]:
-    """What the stages before training leave, by their names: noise ratios like those estimated on LLP, and an eighth of
-    all labels marked."""
+    """What the stages before training leave, by their names: noise ratios like those estimated on LLP, an eighth of all
+    labels marked, and no label judged."""
     categories, random = len(LLP_CATEGORIES), np.random.default_rng(1)
-    ratios = torch.tensor([[0.05], [0.3]], dtype=torch.float64).expand(2, categories)
+    ratios = NoiseRatios(*torch.tensor([[0.05], [0.3]], dtype=torch.float64).expand(2, categories))
+    unjudged = LabelProbabilities(np.zeros(MOST_VIDEOS + 1, dtype=np.int64), np.zeros((0, 2), dtype=np.float32))
     marked = random.random((2, MOST_VIDEOS, categories)) < 1 / 8
-    return {"noise_ratios": NoiseRatios(*ratios), "labels": np.packbits(marked, axis=2)}
+    presence = FoundLabels(unjudged, ratios)
+    return {"noise_ratios": ratios, "labels": np.packbits(marked, axis=2), "presence": presence}
 
 
 def llp_manifest() -> Manifest:

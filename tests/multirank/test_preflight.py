@@ -59,7 +59,7 @@ def find_ratios(world: World, configs: list[Config], folder: Path) -> list[float
     """Collective: each rank with a config of its own; what rank 0 has left."""
     config = configs[world.rank]
     run = Run(config, prepare_run(config, world), world, RunFolder(folder))
-    stage = FoundRatios("estimator")
+    stage = FoundRatios()
     stage.do(run, {})
     return stage.read(run).audio.tolist() if world.is_main else []
 

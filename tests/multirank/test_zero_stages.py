@@ -40,9 +40,9 @@ def config_of(system: str, stage: int | None) -> Config:
 def train(world: World, system: str, stage: int | None) -> dict[str, torch.Tensor]:
     """Collective: the weights after a few steps."""
     torch.manual_seed(1)
-    step = make_step(world, config_of(system, stage))
-    step.network.apply(without_dropout)
     features, labels = videos("plain")
+    step = make_step(world, config_of(system, stage), labels=labels)
+    step.network.apply(without_dropout)
     for number in range(STEPS):
         batch = own_batch(world, number, {k: v.float() for k, v in features.items()}, labels)
         step(batch, Moment(number, STEPS), RATE)
