@@ -10,7 +10,8 @@ import torch
 
 from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import FeatureSpec, Manifest
-from jomold_dist.data.shards import DatasetWriter, Video
+from jomold_dist.data.records import RecordView
+from jomold_dist.data.shards import DatasetWriter, ShardReader, Video
 from jomold_dist.labels import CategorySet
 
 SEGMENTS = 4
@@ -83,3 +84,11 @@ def assert_same_batch(one: Batch, other: Batch) -> None:
     for mine, theirs in pairs:
         assert mine.dtype == theirs.dtype
         assert torch.equal(mine, theirs)
+
+
+def read_records(folder: Path, manifest: Manifest, split: str) -> RecordView:
+    """All videos of a packed split, in the manifest's order."""
+    info = manifest.split(split)
+    with ShardReader(folder, manifest, split) as reader:
+        parts = [reader.read(i, 0, shard.videos) for i, shard in enumerate(info.shards)]
+    return RecordView(np.concatenate(parts), manifest, info)

@@ -147,11 +147,11 @@ def test_harmless_defects_are_counted_and_named_with_their_lines(tmp_path: Path)
 
 
 BAD = {
-    "unknown category": ({"train_audio_weakly.csv": ["xxxxxxxxxx1\tspeach"]}, "line 4: unknown category 'speach' (did"),
-    "no label": ({"train_weakly.csv": ["xxxxxxxxxx1\t"]}, "line 4: the video xxxxxxxxxx1 has no labels"),
-    "lost character": ({"train_weakly.csv": ["xxxxxxxxx\t"]}, "no name of the form|has no labels"),
+    "unknown category": ({"train_audio_weakly.csv": ["strange0001\tspeach"]}, "line 4: unknown category 'speach' (did"),
+    "no label": ({"train_weakly.csv": ["strange0001\t"]}, "line 4: the video strange0001 has no labels"),
+    "lost character": ({"train_weakly.csv": ["strange01\t"]}, "no name of the form|has no labels"),
     "only here": (
-        {"val_audio_weakly.csv": ["xxxxxxxxxx1\tdog"]},
+        {"val_audio_weakly.csv": ["strange0001\tdog"]},
         "1 videos stand only here or only in",
     ),
     "in two splits": ({name: [f"{TRAIN}\tdog"] for name in SOUND if "test" in name and "weak" in name}, "share 1 of"),
@@ -171,7 +171,7 @@ def test_a_harmful_defect_stops(case: str, tmp_path: Path) -> None:
 
 
 def test_all_harmful_defects_come_in_one_message(tmp_path: Path) -> None:
-    folder = lfav(tmp_path, {"train_weakly.csv": ["xxxxxxxxxx1\tcow"], "val_audio.csv": [f"{VAL}\t-1\t5\tspeech"]})
+    folder = lfav(tmp_path, {"train_weakly.csv": ["strange0001\tcow"], "val_audio.csv": [f"{VAL}\t-1\t5\tspeech"]})
     (folder / "test_visual_weakly.csv").unlink()
     text = refusal(folder)
     assert text.startswith("3 problems:")

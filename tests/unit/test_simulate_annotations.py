@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from itertools import count
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import simulate_llp
 
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.records import RecordView
-from jomold_dist.data.shards import ShardReader, verify_shards
+from jomold_dist.data.shards import verify_shards
 from jomold_dist.data.source import read_manifest
 from jomold_dist.data.vggsounder_labels import split_of
 from jomold_dist.simulation import find_scenario
+from tests.shard_fixtures import read_records
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
 
 
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("simulate_llp", ROOT / "tools" / "simulate_llp.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
 def set_options(monkeypatch: pytest.MonkeyPatch, scenario: str, annotations: Path, out: Path) -> None:
     words = ["simulate_llp.py", "--scenario", scenario, "--annotations", str(annotations), "--out", str(out)]
     monkeypatch.setattr(sys, "argv", words)
-
-
-def records(folder: Path, manifest: Manifest, split: str) -> RecordView:
-    info = manifest.split(split)
-    with ShardReader(folder, manifest, split) as reader:
-        parts = [reader.read(i, 0, shard.videos) for i, shard in enumerate(info.shards)]
-    return RecordView(np.concatenate(parts), manifest, info)
 
 
 def tabular(path: Path, header: str, *rows: str) -> None:
@@ -69,21 +49,21 @@ def write_lfav(folder: Path) -> Path:
 
 
 def test_lfav_brings_what_is_heard_and_seen_and_the_dense_labels(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     set_options(monkeypatch, "lfav", write_lfav(tmp_path / "labels"), out)
-    assert tool.main() == 0
+    assert simulate_llp.main() == 0
     assert "real: labels, keys, which labels are heard and seen, and the dense labels of val" in capsys.readouterr().out
     manifest = read_manifest(out)
     assert manifest.simulated == {"scenario": "lfav", "seed": 0, "labels": "annotations"}
     dog, car, speech = (manifest.categories.index(name) for name in ("dog", "car", "speech"))
-    view = records(out, manifest, "train")
+    view = read_records(out, manifest, "train")
     assert view.keys() == ["train______", "silent_____"]
     assert [np.flatnonzero(row).tolist() for row in view.labels()] == [[car, dog], [speech]]
     present = np.load(out / "truth" / "train.npz", allow_pickle=False)["present"]
     assert np.argwhere(present).tolist() == [[0, 0, dog], [0, 1, car], [1, 0, speech]]
-    dense = records(out, manifest, "test").dense()[0]
+    dense = read_records(out, manifest, "test").dense()[0]
     assert dense[0, dog].tolist() == [0, 0, 1, 1, 1, 0, 0, 0, 0, 0]  # seconds 8 to 20 of 40
     assert dense[1, car].all()
     assert dense.sum() == 13
@@ -111,15 +91,15 @@ def write_vggsounder(folder: Path, splits: tuple[str, ...] = ("train", "val", "t
 
 
 def test_vggsounder_brings_its_tags_and_the_times_are_drawn(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     set_options(monkeypatch, "vggsounder", write_vggsounder(tmp_path / "labels"), out)
-    assert tool.main() == 0
+    assert simulate_llp.main() == 0
     assert "when events are heard and seen; real: labels, keys, and which labels" in capsys.readouterr().out
     manifest = read_manifest(out)
     for split in ("train", "val", "test"):
-        view = records(out, manifest, split)
+        view = read_records(out, manifest, split)
         assert [(len(key), split_of(key)) for key in view.keys()] == [(18, split)] * 2  # noqa: SIM118 - its own method
         if split == "train":
             present = np.load(out / "truth" / "train.npz", allow_pickle=False)["present"]
@@ -133,14 +113,14 @@ def test_vggsounder_brings_its_tags_and_the_times_are_drawn(
 
 @pytest.mark.parametrize("damage", ["no videos for the split val and test", "other categories"])
 def test_label_files_that_make_no_set_are_refused(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
     folder = write_vggsounder(tmp_path / "labels", ("train",))
     if damage == "other categories":
         with (folder / "classes.csv").open("a", encoding="utf-8") as file:
             file.write("309,m309,singing in the rain\n")
     set_options(monkeypatch, "vggsounder", folder, tmp_path / "out")
-    assert tool.main() == 2
+    assert simulate_llp.main() == 2
     assert damage in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["labels"]
 
@@ -149,10 +129,10 @@ def test_label_files_that_make_no_set_are_refused(
     not (SHARED / "lfav" / "train_weakly.csv").is_file(), reason="no real label files in ../shared/lfav"
 )
 def test_the_real_lfav_has_the_published_audio_and_visual_labels_as_truth(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_options(monkeypatch, "lfav", SHARED / "lfav", tmp_path / "out")
-    packing = tool.plan(tool.parse_options())
+    packing = simulate_llp.plan(simulate_llp.parse_options())
     keys, truth = packing.truths["train"]()
     published = {}
     for modality in ("audio", "visual"):

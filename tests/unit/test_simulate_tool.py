@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+import simulate_llp
 
 from jomold_dist.data.annotations import AUDIO_FILE, VISUAL_FILE, WEAK_FILES
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.records import RecordView
-from jomold_dist.data.shards import ShardReader, verify_shards
+from jomold_dist.data.shards import verify_shards
 from jomold_dist.data.source import read_manifest
 from jomold_dist.labels import LLP_CATEGORIES
 from jomold_dist.simulation import LabelWorld
 from jomold_dist.simulation.llp_statistics import llp_statistics
+from tests.shard_fixtures import read_records
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "llp"
@@ -31,25 +30,6 @@ def simulate(out: Path, *options: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(ROOT / "tools" / "simulate_llp.py"), "--out", str(out), *options]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
-
-
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("simulate_llp", ROOT / "tools" / "simulate_llp.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-def records(folder: Path, manifest: Manifest, split: str) -> RecordView:
-    """All videos of a split, in the manifest's order."""
-    info = manifest.split(split)
-    with ShardReader(folder, manifest, split) as reader:
-        parts = [reader.read(i, 0, shard.videos) for i, shard in enumerate(info.shards)]
-    return RecordView(np.concatenate(parts), manifest, info)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +59,7 @@ def test_the_data_set_is_whole_and_says_that_it_is_simulated(small: Path) -> Non
 
 def test_keys_are_simulated_ids_and_unique_over_the_splits(small: Path) -> None:
     manifest = read_manifest(small)
-    views = [records(small, manifest, split) for split in manifest.splits]
+    views = [read_records(small, manifest, split) for split in manifest.splits]
     keys = [key for view in views for key in view.keys()]  # noqa: SIM118 - a method of its own
     assert len(set(keys)) == len(keys) == 180
     assert all(len(key) == 11 and key.startswith("sim") for key in keys)
@@ -88,7 +68,7 @@ def test_keys_are_simulated_ids_and_unique_over_the_splits(small: Path) -> None:
 def test_the_truth_belongs_to_the_labels(small: Path) -> None:
     manifest = read_manifest(small)
     truth = np.load(small / "truth" / "train.npz", allow_pickle=False)
-    view = records(small, manifest, "train")
+    view = read_records(small, manifest, "train")
     assert truth["keys"].tolist() == view.keys()
     assert '"truth"' not in (small / "manifest.json").read_text()  # it goes without saying: digests stay what they were
     assert truth["present"].shape == (60, 2, 25)
@@ -96,7 +76,7 @@ def test_the_truth_belongs_to_the_labels(small: Path) -> None:
     assert not (truth["present"].any(axis=1) & ~view.labels()).any()
     assert truth["present"].any(axis=(1, 2)).mean() > 0.9
     for split in ("val", "test"):
-        view = records(small, manifest, split)
+        view = read_records(small, manifest, split)
         assert not (view.dense().any(axis=(1, 3)) & ~view.labels()).any()
         assert view.dense().any()
 
@@ -107,67 +87,67 @@ def test_the_same_seed_gives_the_same_bytes_and_fewer_videos_the_first_of_them(s
     assert simulate(tmp_path / "fewer", "--videos", "31", "--seed", "4").returncode == 0
     fewer, more = read_manifest(tmp_path / "fewer"), read_manifest(small)
     for split in ("train", "val"):
-        part, whole = records(tmp_path / "fewer", fewer, split), records(small, more, split)
+        part, whole = read_records(tmp_path / "fewer", fewer, split), read_records(small, more, split)
         for name in fewer.features:
             np.testing.assert_array_equal(part.feature(name), whole.feature(name)[:31])
         assert part.keys() == whole.keys()[:31]
         np.testing.assert_array_equal(part.labels(), whole.labels()[:31])
 
 
-def run(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, out: Path, *options: str) -> Manifest:
+def run(monkeypatch: pytest.MonkeyPatch, out: Path, *options: str) -> Manifest:
     """The tool in this process; the manifest of what it writes."""
     monkeypatch.setattr(sys, "argv", ["simulate_llp.py", "--out", str(out), *options])
-    assert tool.main() == 0
+    assert simulate_llp.main() == 0
     return read_manifest(out)
 
 
 @pytest.mark.parametrize(("scenario", "categories"), [("lfav", 35), ("vggsounder", 309)])
 def test_other_scenarios_bring_their_categories(
-    tool: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scenario: str, categories: int
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scenario: str, categories: int
 ) -> None:
     out, options = tmp_path / "out", ("--scenario", scenario, "--videos", "20", "--videos-per-shard", "15")
-    manifest = run(tool, monkeypatch, out, *options)
+    manifest = run(monkeypatch, out, *options)
     assert manifest.name == f"simulated-{scenario}"
     assert manifest.simulated == {"scenario": scenario, "seed": 0, "labels": "statistics"}
     assert len(manifest.categories) == categories
     assert verify_shards(out, manifest) == []
-    view = records(out, manifest, "train")
+    view = read_records(out, manifest, "train")
     truth = np.load(out / "truth" / "train.npz", allow_pickle=False)["present"]
     assert truth.shape == (20, 2, categories)
     np.testing.assert_array_equal(truth.any(axis=1), view.labels())  # nobody labels there what is nowhere
     np.testing.assert_array_equal(view.labels(), LabelWorld(scenario, 0).labels("train", 0, 20))
     whole = contents(out)
     (out / "val" / "shard-000001.tar").unlink()
-    run(tool, monkeypatch, out, *options, "--repair")
+    run(monkeypatch, out, *options, "--repair")
     assert contents(out) == whole
 
 
 def test_a_hard_set_tells_its_difficulty_and_differs_in_its_features_alone(
-    tool: ModuleType, small: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    small: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     options = ("--videos", "60", "--seed", "4", "--videos-per-shard", "25")
-    hard = run(tool, monkeypatch, tmp_path / "hard", *options, "--difficulty", "hard")
+    hard = run(monkeypatch, tmp_path / "hard", *options, "--difficulty", "hard")
     easy = read_manifest(small)
     assert (hard.name, easy.name) == ("simulated-llp-hard", "simulated-llp")
     assert hard.simulated == {**easy.simulated, "difficulty": {"audio": 0.6, "visual": 0.4}}
     assert (tmp_path / "hard" / "truth" / "train.npz").read_bytes() == (small / "truth" / "train.npz").read_bytes()
-    ours, theirs = records(tmp_path / "hard", hard, "val"), records(small, easy, "val")
+    ours, theirs = read_records(tmp_path / "hard", hard, "val"), read_records(small, easy, "val")
     np.testing.assert_array_equal(ours.dense(), theirs.dense())
     for name in easy.features:
         assert ours.feature(name).mean() < theirs.feature(name).mean()
-    as_factors = run(tool, monkeypatch, tmp_path / "factors", *options, "--difficulty", "0.6,0.4")
+    as_factors = run(monkeypatch, tmp_path / "factors", *options, "--difficulty", "0.6,0.4")
     assert as_factors.digest == hard.digest
-    as_easy = run(tool, monkeypatch, tmp_path / "easy", *options, "--difficulty", "1,1")
+    as_easy = run(monkeypatch, tmp_path / "easy", *options, "--difficulty", "1,1")
     assert as_easy.digest == easy.digest
 
 
 def test_finished_shards_of_another_difficulty_are_not_taken(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, options = tmp_path / "out", ("--videos", "60", "--videos-per-shard", "25")
     assert stop_after_a_shard(out, signal.SIGKILL, *options).returncode == -signal.SIGKILL
     monkeypatch.setattr(sys, "argv", ["simulate_llp.py", "--out", str(out), *options, "--difficulty", "hard"])
-    assert tool.main() == 2
+    assert simulate_llp.main() == 2
     error = capsys.readouterr().err
     assert "simulated" in error
     assert "--restart" in error
@@ -179,8 +159,8 @@ def test_kept_frames_average_to_the_pooled_ones(small: Path, tmp_path: Path) -> 
     manifest = read_manifest(out)
     assert manifest.features["frames"].shape == (80, 2048)
     assert manifest.features["frames"].dtype == "float32"
-    means = records(out, manifest, "train").feature("frames").reshape(3, 10, 8, 2048).mean(axis=2)
-    pooled = records(small, read_manifest(small), "train").feature("frames")[:3].astype(np.float32)
+    means = read_records(out, manifest, "train").feature("frames").reshape(3, 10, 8, 2048).mean(axis=2)
+    pooled = read_records(small, read_manifest(small), "train").feature("frames")[:3].astype(np.float32)
     np.testing.assert_allclose(means, pooled, rtol=1e-3, atol=1e-4)
 
 
@@ -203,7 +183,6 @@ def stop_after_a_shard(out: Path, number: int, *options: str) -> subprocess.Comp
 
 
 def test_killed_and_stopped_it_ends_with_the_same_bytes_and_repairs_them(
-    tool: ModuleType,
     small: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -218,7 +197,7 @@ def test_killed_and_stopped_it_ends_with_the_same_bytes_and_repairs_them(
     assert "the same command goes on after them" in stopped.stderr
     assert "Traceback" not in stopped.stderr
     monkeypatch.setattr(sys, "argv", ["simulate_llp.py", "--out", str(out), *options])
-    assert tool.main() == 0
+    assert simulate_llp.main() == 0
     assert "that an earlier start has finished" in caplog.text
     assert contents(out) == contents(small)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -227,7 +206,7 @@ def test_killed_and_stopped_it_ends_with_the_same_bytes_and_repairs_them(
     keys = np.load(out / "truth" / "train.npz")["keys"]
     np.savez(out / "truth" / "train.npz", keys=keys, dense=np.zeros((60, 2, 25, 10), np.uint8))  # an older version's
     monkeypatch.setattr(sys, "argv", [*sys.argv, "--repair"])
-    assert tool.main() == 0
+    assert simulate_llp.main() == 0
     assert "written anew: train/shard-000001.tar\nwritten anew: truth/train.npz\n" in capsys.readouterr().out
     assert contents(out) == contents(small)
 
@@ -256,10 +235,10 @@ def test_annotations_bring_their_labels_keys_and_dense_labels(tmp_path: Path) ->
     assert "real: labels, keys, and the dense labels of val and test" in done.stdout
     manifest = read_manifest(tmp_path / "out")
     assert manifest.simulated == {"scenario": "llp", "seed": 0, "labels": "annotations"}
-    assert records(tmp_path / "out", manifest, "train").keys() == ["train0_____", "train1_____"]
+    assert read_records(tmp_path / "out", manifest, "train").keys() == ["train0_____", "train1_____"]
     expected = [LLP_CATEGORIES.encode(["Speech", "Dog"]), LLP_CATEGORIES.encode(["Cello"])]
-    np.testing.assert_array_equal(records(tmp_path / "out", manifest, "train").labels(), expected)
-    dense = records(tmp_path / "out", manifest, "test").dense()
+    np.testing.assert_array_equal(read_records(tmp_path / "out", manifest, "train").labels(), expected)
+    dense = read_records(tmp_path / "out", manifest, "test").dense()
     wanted = np.zeros((2, 2, 25, 10), dtype=np.uint8)
     wanted[0, :, LLP_CATEGORIES.index("Dog"), 2:7] = 1
     wanted[1, :, LLP_CATEGORIES.index("Banjo"), 2:7] = 1
@@ -286,7 +265,6 @@ def test_annotations_bring_their_labels_keys_and_dense_labels(tmp_path: Path) ->
     ],
 )
 def test_bad_input_is_one_message_and_writes_nothing(
-    tool: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -295,7 +273,7 @@ def test_bad_input_is_one_message_and_writes_nothing(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["simulate_llp.py", "--out", str(tmp_path / "out"), *options])
     try:
-        code = tool.main()
+        code = simulate_llp.main()
     except SystemExit as end:  # argparse's own
         code = end.code
     assert code == 2
@@ -339,9 +317,9 @@ def test_damaged_annotations_are_named_and_nothing_is_written(tmp_path: Path) ->
 
 
 @pytest.mark.skipif(not (SHARED / WEAK_FILES["train"]).is_file(), reason="no real label files in ../shared/llp")
-def test_the_real_label_files_are_planned_whole(tool: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_label_files_are_planned_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["simulate_llp.py", "--out", "unused", "--annotations", str(SHARED)])
-    train, val, test = tool.planned_splits(tool.parse_options())
+    train, val, test = simulate_llp.planned_splits(simulate_llp.parse_options())
     assert [(split.name, split.videos) for split in (train, val, test)] == [
         ("train", 10000),
         ("val", 649),
