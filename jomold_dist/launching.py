@@ -7,13 +7,12 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
-from tqdm import tqdm
 
 from jomold_dist.command_line import PrintError, exit_code, say
 from jomold_dist.config import Config, DistributedConfig
@@ -130,8 +129,3 @@ def plain_logging(name: str = "", level: int = logging.INFO) -> None:
         force=True,
     )
     logging.getLogger("jomold_dist").setLevel(level)
-
-
-def progress_bar(items: Iterable[Any], total: int, description: str) -> Iterable[Any]:
-    """A bar on stderr where a person watches, nothing otherwise."""
-    return tqdm(items, total=total, desc=description, leave=False, disable=not sys.stderr.isatty())

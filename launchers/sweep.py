@@ -1,55 +1,8 @@
-"""Train what a sweep file asks for, on Ray Tune, and tabulate it.
-
-    python launchers/sweep.py --config configs/sweeps/table2b.yaml train.epochs=4
-
-Started again, it trains only what is missing. With --dry-run nothing is trained or written: settings and data are
-checked, and what would be trained is printed. Exit codes: 0 all trained, 1 some trials failed, 2 a mistake in the
-settings, 75 stopped on request.
-"""
-
-from __future__ import annotations
+"""`jomold sweep`, for who types launchers/sweep.py: see jomold_dist/commands/sweep.py."""
 
 import sys
-import time
-from pathlib import Path
 
-from jomold_dist.command_line import command, config_parser, say, tell
-from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS
-from jomold_dist.launching import plain_logging
-from jomold_dist.stopping import sigterm_as_ctrl_c
-from jomold_dist.tuning.config import load_sweep
-from jomold_dist.tuning.plan import plan_sweep
-
-
-@command
-def main() -> int:
-    parser = config_parser(__doc__)
-    parser.add_argument("--dry-run", action="store_true", help="check everything and print what would be trained")
-    asked = parser.parse_intermixed_args()
-    plain_logging()
-    try:
-        with sigterm_as_ctrl_c():
-            return sweep(asked.config, asked.overrides, asked.dry_run)
-    except KeyboardInterrupt:
-        say("interrupted; the same command goes on")
-        return PREEMPTED
-
-
-def sweep(config: Path, overrides: list[str], dry_run: bool) -> int:
-    """Plan it and, unless that is all, run it; the exit code."""
-    plan = plan_sweep(config, overrides, load_sweep(config, overrides))
-    print(plan.summary(), flush=True)
-    if dry_run:
-        return SUCCESS
-    from jomold_dist.tuning.sweep import run_sweep  # imports Ray, which takes seconds
-
-    return FAILURE if run_sweep(plan, tell_progress) else SUCCESS
-
-
-def tell_progress(text: str) -> None:
-    """A line of the sweep's progress. One that cannot be printed ends no trial."""
-    tell(f"{time.strftime('%H:%M:%S')} {text}")
-
+from jomold_dist.commands.sweep import main
 
 if __name__ == "__main__":
     sys.exit(main())

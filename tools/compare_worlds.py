@@ -1,39 +1,8 @@
-"""Compare the same methods over several data sets: scores, gaps closed, one row minus the others, and the
-errors of noise ratios.
-
-    python tools/compare_worlds.py runs/worlds/*/* --score segment_type segment_visual
-
-Within a data set, rows are those of compare_runs.py, paired by seed with the runs of `han` and `true` there. Folders
-that hold no finished run are left out, with a line each.
-"""
-
-from __future__ import annotations
+"""`jomold compare-worlds`, for who types tools/compare_worlds.py: see jomold_dist/commands/compare_worlds.py."""
 
 import sys
 
-from jomold_dist.command_line import command, command_parser
-from jomold_dist.comparing.worlds import worlds_report
-from jomold_dist.errors import SUCCESS
-from jomold_dist.places import local_path
-from jomold_dist.score_names import SCORE_NAMES
-
-DEFAULT = ("segment_type", "segment_visual", "segment_audio")
-
-
-@command
-def main() -> int:
-    parser = command_parser(__doc__)
-    parser.add_argument("runs", nargs="+", type=local_path, help="folders of finished runs")
-    parser.add_argument(
-        "--score", nargs="+", choices=SCORE_NAMES, default=DEFAULT, help=f"a table each (default: {' '.join(DEFAULT)})"
-    )
-    parser.add_argument(
-        "--row", metavar="NAME", help="the row whose differences from the others are shown (default: mixture, if any)"
-    )
-    asked = parser.parse_args()
-    print(worlds_report(asked.runs, asked.score, asked.row))
-    return SUCCESS
-
+from jomold_dist.commands.compare_worlds import main
 
 if __name__ == "__main__":
     sys.exit(main())

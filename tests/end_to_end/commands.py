@@ -56,7 +56,8 @@ class Places:
 def scripts() -> set[str]:
     """The names of all scripts that are commands."""
     files = [*ROOT.glob("launchers/*.py"), *ROOT.glob("tools/*.py")]
-    return {file.stem for file in files if "\n@command\n" in file.read_text(encoding="utf-8")}
+    marks = ("\n@command\n", "import main\n")  # the command itself, or a page that leads to it
+    return {file.stem for file in files if any(mark in file.read_text(encoding="utf-8") for mark in marks)}
 
 
 def all_commands(places: Places) -> dict[str, list[str]]:

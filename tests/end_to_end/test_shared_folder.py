@@ -17,8 +17,8 @@ import pytest
 import yaml
 from launchers_help import run_here
 
-from launchers.evaluate import main as evaluate
-from launchers.train import main as train
+from jomold_dist.commands.evaluate import main as evaluate
+from jomold_dist.commands.train import main as train
 from tests.shard_fixtures import write_dataset
 
 ANNA, BERT, GROUP = 61001, 61002, 61003

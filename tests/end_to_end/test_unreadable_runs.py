@@ -17,7 +17,7 @@ from launchers_help import Outcome, files_below, run_here
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from launchers.start import recorded_exit_code
+from jomold_dist.commands.start import recorded_exit_code
 from tests.unreadable import unreadable
 
 Capture = pytest.CaptureFixture[str]

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import verify_shards
 
+from jomold_dist.commands import verify as verify_shards
 from jomold_dist.config import ModelConfig
 from jomold_dist.data.dense_truth import has_positives, truth_problem
 from jomold_dist.data.loader import Loader

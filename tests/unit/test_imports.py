@@ -27,6 +27,10 @@ ROOMS: dict[str, set[str]] = {
     "tracking": {"data", "models", "distributed", "training"},
     "comparing": {"data", "denoising", "methods, low", "training"},
     "tuning": {"data", "denoising", "models", "methods", "methods, low", "tracking", "training", "comparing"},
+    "commands": {
+        *("simulation", "evaluation", "distributed", "data", "denoising", "models", "methods, low"),
+        *("training", "tracking", "comparing", "tuning"),
+    },
 }
 LOW_METHODS = {"jomold_dist.methods.base", "jomold_dist.methods.registry"}
 

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import simulate_llp
 
+from jomold_dist.commands import simulate as simulate_llp
 from jomold_dist.config import Config, DataConfig
 from jomold_dist.config_files import dump_config
 from jomold_dist.data.source import as_source, read_manifest

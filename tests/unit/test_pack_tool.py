@@ -16,9 +16,9 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-import pack_llp
 import pytest
 
+from jomold_dist.commands import pack_llp
 from jomold_dist.data.annotations import read_annotations
 from jomold_dist.data.features import FEATURE_FOLDERS, feature_path, pool_frames
 from jomold_dist.data.manifest import Manifest

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from jomold_dist.commands.quickstart import CLOSING, CONFIG, METHODS, ROOT, World
 from jomold_dist.config_files import load_config
 from jomold_dist.methods.registry import checked
-from launchers.quickstart import CLOSING, CONFIG, METHODS, ROOT, World
 
 
 @pytest.mark.parametrize("scenario", CLOSING)

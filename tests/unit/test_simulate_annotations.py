@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import simulate_llp
 
+from jomold_dist.commands import simulate as simulate_llp
 from jomold_dist.data.shards import verify_shards
 from jomold_dist.data.source import read_manifest
 from jomold_dist.data.vggsounder_labels import split_of

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import simulate_llp
 
+from jomold_dist.commands import simulate as simulate_llp
 from jomold_dist.data.annotations import AUDIO_FILE, VISUAL_FILE, WEAK_FILES
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.data.shards import verify_shards

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import verify_shards as tool
 
+from jomold_dist.commands import verify as tool
 from jomold_dist.data import shards
 from jomold_dist.data.damage import DamagedError
 from jomold_dist.data.repairing import repair_shards

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import verify_shards
 
+from jomold_dist.commands import verify as verify_shards
 from jomold_dist.data import shard_check
 from jomold_dist.data.manifest import MANIFEST_NAME, Manifest, SplitInfo
 from jomold_dist.data.records import LABELS, NPY_HEADER, OWNER_FIELD, checksum_text

@@ -15,7 +15,6 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-from watching import progress
 
 from jomold_dist.command_line import command_parser
 from jomold_dist.data.annotations import Annotations, SplitLabels
@@ -30,6 +29,7 @@ from jomold_dist.errors import PREEMPTED, SUCCESS, DataError, raise_together
 from jomold_dist.files import writing
 from jomold_dist.labels import CategorySet
 from jomold_dist.places import local_path
+from jomold_dist.watching import progress
 
 SEGMENTS = 10
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 LINE_EVERY = 1000  # between two lines
+
+
+def progress_bar(items: Iterable[Any], total: int, description: str) -> Iterable[Any]:
+    """A bar on stderr where a person watches, nothing otherwise."""
+    return tqdm(items, total=total, desc=description, leave=False, disable=not sys.stderr.isatty())
 
 
 @contextmanager
@@ -25,6 +31,7 @@ def progress(name: str, total: int, unit: str = "video") -> Iterator[Callable[[i
         nonlocal done
         before, done = done, done + count
         if done // LINE_EVERY > before // LINE_EVERY or done == total:
-            print(f"{name}: {done} of {total} {unit}s", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{name}: {done} of {total} {unit}s\n")
+            sys.stderr.flush()
 
     yield more

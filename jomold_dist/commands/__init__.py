@@ -1,0 +1,1 @@
+"""What people type: one file a command. `jomold COMMAND` is `python -m jomold_dist COMMAND`."""

@@ -1,0 +1,31 @@
+"""Compare finished runs: the scores of each config as mean ± standard deviation over its seeds, and paired differences.
+
+    python tools/compare_runs.py runs/llp-short/*
+    python tools/compare_runs.py runs/sweeps/trials/* --score segment_visual --format csv
+
+Runs that differ in nothing but their seed make one row, which is named by its method and what else sets it apart. Where
+runs of the methods han, static and true are among them, each row is compared with the one of theirs that shares most
+of its other settings, by seed, and `gap closed` is (row - han) / (true - han). Below: what the seeds carry, and the
+quality of the removals where the truth is known. Folders that hold no finished run are left out, with a line each; runs
+on different data sets are refused. `csv` is a line a row and seed.
+"""
+
+from __future__ import annotations
+
+from jomold_dist.command_line import command, command_parser
+from jomold_dist.comparing.report import FORMATS, report
+from jomold_dist.comparing.rows import compare_runs
+from jomold_dist.errors import SUCCESS
+from jomold_dist.places import local_path
+from jomold_dist.score_names import SCORE_NAMES
+
+
+@command
+def main() -> int:
+    parser = command_parser(__doc__)
+    parser.add_argument("runs", nargs="+", type=local_path, help="folders of finished runs")
+    parser.add_argument("--score", choices=SCORE_NAMES, default="segment_type", help="the score of the differences")
+    parser.add_argument("--format", choices=FORMATS, default="md", help="markdown, comma-separated or LaTeX")
+    asked = parser.parse_args()
+    print(report(compare_runs(asked.runs), asked.score, asked.format))
+    return SUCCESS

@@ -1,0 +1,136 @@
+"""Find the events of videos, labelled or not, with a finished run's model.
+
+    python launchers/predict.py --run runs/llp-jomold --shards data/new --out events.csv
+
+The output is tab-separated like the dense label files of LLP, with the modality as a last column: video, onset and
+offset in seconds, category, audio or visual. --out may be a pipe or /dev/stdout, which then gets the events alone. If
+the run was trained with data.on_bad_video=mask, videos that cannot be used are left out, however many, and are listed
+in a table beside the output, or on stderr where that is no file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from jomold_dist.command_line import add_imports, command, command_parser, tell
+from jomold_dist.config import Config
+from jomold_dist.data.annotations import write_dense_labels
+from jomold_dist.data.damage import BadVideo, to_csv
+from jomold_dist.data.source import source_of
+from jomold_dist.distributed.environment import read_environment
+from jomold_dist.distributed.world import World, agree_on_errors
+from jomold_dist.errors import DataError, raise_together
+from jomold_dist.files import check_output, is_stdout, is_stream, write_text
+from jomold_dist.launching import launch
+from jomold_dist.methods.registry import checked
+from jomold_dist.places import local_path, place
+from jomold_dist.training.evaluate import decide_events, parse_videos
+from jomold_dist.training.loading import load_found
+from jomold_dist.training.preflight import problems_of_shards, read_matching_manifest, with_shards
+from jomold_dist.training.run import make_loader
+from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.training.run_reading import read_config
+from jomold_dist.training.stage import ready_to_compute
+from jomold_dist.watching import progress_bar
+
+
+@command
+def main() -> int:
+    parser = command_parser(__doc__)
+    add_imports(parser)
+    parser.add_argument("--run", type=local_path, required=True, help="folder of a run")
+    parser.add_argument("--shards", type=place, required=True, help="folder of the shards to parse, or its URL")
+    parser.add_argument("--split", help="only this split (default: all)")
+    parser.add_argument("--out", type=local_path, required=True, help="the file to write")
+    arguments = parser.parse_args()
+    folder = RunFolder(arguments.run)
+    if read_environment(os.environ).size > 1:
+        raise DataError("predict.py runs as one process: start it with python, without WORLD_SIZE in the environment")
+    return launch(
+        lambda: checked(read_config(folder), arguments.imports),
+        lambda config, world: predict(config, world, folder, arguments),
+        {},
+    )
+
+
+def predict(config: Config, world: World, folder: RunFolder, arguments: argparse.Namespace) -> None:
+    """Parse every video and write its events. One process does it all."""
+    streamed = with_shards(config, arguments.shards)
+    with agree_on_errors(world):
+        check(arguments.out)
+        network, info, _ = load_found(folder.path)
+        source = source_of(streamed.data)
+        manifest = read_matching_manifest(source, info)
+        splits = [arguments.split] if arguments.split else list(manifest.splits)
+        raise_together(problems_of_shards(config, source, manifest, splits))
+    network = ready_to_compute(network, config, world)
+    keys: list[str] = []
+    audio, visual = [], []
+    bad: list[BadVideo] = []
+    for split in splits:
+        with make_loader(streamed, manifest, split, source, world, shuffle=False) as loader:
+            batches = progress_bar(loader.epoch(0), loader.steps, split)
+            for batch, parsing in parse_videos(network, batches, world.device):
+                found = decide_events(network, parsing)
+                keys += batch.keys
+                bad += batch.bad
+                audio.append(found[0].cpu().numpy())
+                visual.append(found[1].cpu().numpy())
+    out: Path = arguments.out
+    write_somewhere(
+        out, lambda to: write_dense_labels(to, keys, np.concatenate(audio), np.concatenate(visual), manifest.categories)
+    )
+    tell(f"{len(keys)} videos parsed, events written to {out}", on_stderr=is_stdout(out))
+    if bad:
+        tell_left_out(bad, out)
+
+
+def check(out: Path) -> None:
+    """DataError if the output cannot be written, found before hours of work."""
+    try:
+        check_output(out)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if isinstance(error, FileNotFoundError):
+            reason = f"the folder {error.filename} does not exist"
+        raise DataError(f"--out {out} cannot be written: {reason}; name a file in another folder") from None
+
+
+def write_somewhere(out: Path, write: Callable[[Path], None]) -> None:
+    """Write the output, or else keep it in the folder for temporary files, which the DataError names."""
+    try:
+        write(out)
+        return
+    except (OSError, DataError) as error:
+        failure = f"--out {out} cannot be written: {getattr(error, 'strerror', None) or error}"
+    try:
+        kept = Path(tempfile.mkdtemp(prefix="jomold_dist-")) / "events.csv"
+        write(kept)
+    except (OSError, DataError):
+        raise DataError(failure) from None
+    raise DataError(f"{failure}; the events are in {kept}")
+
+
+def tell_left_out(bad: list[BadVideo], out: Path) -> None:
+    """List the videos that could not be used in a table beside the output, or on stderr."""
+    table = to_csv(bad)
+    summary = f"{len(bad)} videos could not be used, for instance {min(bad)}; all are listed"
+    if is_stream(out):
+        tell(f"{summary} here:\n{table}", on_stderr=True)
+        return
+    left_out = out.with_name(f"{out.stem}_bad_videos.csv")
+    try:
+        write_text(left_out, table)
+    except OSError as error:
+        tell(table, on_stderr=True)
+        raise DataError(
+            f"{left_out} cannot be written: {error.strerror or error}; the {len(bad)} videos that could not be used "
+            f"are listed above, and the events of the others are in {out}"
+        ) from None
+    tell(f"{summary} in {left_out}")

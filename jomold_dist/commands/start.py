@@ -1,0 +1,88 @@
+"""Start a training under any launcher, so that signals reach its ranks and its own exit code comes back.
+
+python launchers/start.py deepspeed --num_gpus 2 launchers/train.py --config configs/llp.yaml run.dir=runs/llp
+python launchers/start.py torchrun --nproc-per-node 2 launchers/train.py --config configs/llp.yaml run.dir=runs/llp
+python launchers/start.py python launchers/train.py --config configs/llp.yaml run.dir=runs/llp
+
+SIGTERM or Ctrl-C makes all ranks stop together with a checkpoint; a second Ctrl-C kills them. No process stays behind.
+Exit codes: 0 finished, 75 stopped on request, 2 a mistake that the message explains, 1 anything else.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from jomold_dist.command_line import command, say, training_parser
+from jomold_dist.config_files import load_config
+from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, UserError
+from jomold_dist.launching import EXIT_CODE_FILE
+from jomold_dist.methods.registry import checked
+from jomold_dist.reading import ABSENT, read_json
+from jomold_dist.supervising import Supervisor
+
+
+@command
+def main() -> int:
+    words = sys.argv[1:]
+    if not words or words[0] in ("-h", "--help"):
+        print(__doc__.strip())
+        return SUCCESS if words else USER_ERROR
+    program = find_program(words[0])
+    at = next((n for n, word in enumerate(words) if n > 0 and word.endswith(".py")), None)
+    if at is None:
+        raise UserError(f"no script after {words[0]!r}; for instance: {words[0]} launchers/train.py --config FILE")
+    arguments = training_parser("the arguments after the script").parse_intermixed_args(words[at + 1 :])
+    config = checked(load_config(arguments.config, arguments.overrides), arguments.imports)
+    status = Path(config.run.dir) / "status.json"
+    before = written(status)
+    with tempfile.TemporaryDirectory() as folder:
+        left = Path(folder) / "exit_code"
+        supervisor = Supervisor([program, *words[1:]], words[at], {EXIT_CODE_FILE: str(left)})
+        code = supervisor.run()
+        if left.exists() and (own := left.read_text(encoding="utf-8")):  # empty where its writer was killed
+            return int(own)
+    if code - 128 in signal.valid_signals() and not supervisor.asked:
+        name = signal.Signals(code - 128).name
+        why = "; the system does so when memory runs out" if name == "SIGKILL" else ""
+        say(f"{words[0]} was killed by {name}{why}. The same command goes on from the last checkpoint")
+    if code not in (SUCCESS, USER_ERROR):  # the launcher's own, or of what ended it
+        code = FAILURE
+    if written(status) == before:  # training did not begin
+        return PREEMPTED if supervisor.asked else code
+    ended = recorded_exit_code(status)  # rank 0 is on another machine
+    return (code or FAILURE) if ended is None else ended
+
+
+def find_program(name: str) -> str:
+    """The launcher of this Python's environment, or else of PATH."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise UserError(f"no program {name!r} beside {sys.executable} or on PATH; install it, or name another launcher")
+    return found
+
+
+def recorded_exit_code(status: Path) -> int | None:
+    """The exit code that a run's status tells; None, and a message if the file is unusable, where it tells none."""
+    try:
+        found = read_json(status)
+        if not isinstance(found, dict):
+            raise ValueError("it has another form")
+    except (*ABSENT, ValueError, UserError) as error:
+        say(f"how the run ended is not to be told from {status}: {error}")
+        return None
+    code = found.get("exit_code")
+    return code if isinstance(code, int) else None
+
+
+def written(path: Path) -> tuple[int, int] | None:
+    """What changes whenever the file is written anew; None where it is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns

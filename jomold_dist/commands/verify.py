@@ -1,0 +1,112 @@
+"""Check a data set: files, digests, and everything that its videos hold, against its manifest.
+
+Exit code 0 if all is sound, 2 if not. Where what a set was packed from is at hand, the packer's --repair writes damaged
+shards anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jomold_dist.command_line import command, command_parser, tell
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.shard_check import Problem
+from jomold_dist.data.source import read_manifest
+from jomold_dist.data.verification import Verification, verify_data_set
+from jomold_dist.errors import SUCCESS, DataError, raise_together
+from jomold_dist.files import check_output, is_stdout, write_json
+from jomold_dist.places import local_path, place, split_scheme
+from jomold_dist.watching import progress
+
+LEVELS = ("full", "digest", "size")
+
+
+@command
+def main(words: list[str] | None = None) -> int:
+    """0 if the data set is sound, 2 with the problems on stderr if not."""
+    arguments = parse(words)
+    if arguments.report and (problem := unwritable(arguments.report, lambda: check_output(arguments.report))):
+        raise DataError(problem)
+    manifest = readable_manifest(arguments)
+    with progress("verified", sum(split.videos for split in manifest.splits.values())) as more:
+        result = verify_data_set(arguments.folder, manifest, arguments.level, arguments.jobs, more)
+    untold = tell(summary(arguments, manifest, result), bool(arguments.report) and is_stdout(arguments.report))
+    head = {"folder": str(arguments.folder), "name": manifest.name, "manifest_sha256": manifest.digest}
+    problems = [*map(str, result.problems), *report(arguments, head | result.to_json())]
+    raise_together([*problems, *([f"the summary cannot be printed: {untold}"] if untold else [])])
+    return SUCCESS
+
+
+def parse(words: list[str] | None) -> argparse.Namespace:
+    parser = command_parser(__doc__)
+    parser.add_argument(
+        "folder", type=folder_to_check, metavar="DIR", help="folder of the shards and their manifest.json"
+    )
+    parser.add_argument(
+        "--level",
+        choices=LEVELS,
+        default="full",
+        help="full: everything (the default); digest: every shard's SHA-256; size: only its size",
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: one a core)")
+    parser.add_argument("--report", type=local_path, metavar="FILE", help="write totals and every problem as JSON")
+    arguments = parser.parse_args(words)
+    if arguments.jobs is not None and arguments.jobs < 1:
+        parser.error(f"--jobs must be at least 1, not {arguments.jobs}")
+    return arguments
+
+
+def folder_to_check(text: str) -> Path:
+    _, folder = split_scheme(place(text))
+    if folder is None:
+        raise argparse.ArgumentTypeError(
+            f"{text} is a URL, and this tool checks folders; shards from a URL are compared with their size and "
+            "SHA-256 when they come, and to look at everything in them, copy them to a folder"
+        )
+    return Path(folder)
+
+
+def readable_manifest(arguments: argparse.Namespace) -> Manifest:
+    """The manifest. Where there is none that can be read, the report says so too."""
+    try:
+        return read_manifest(arguments.folder)
+    except DataError as error:
+        problems = [asdict(Problem(problem)) for problem in error.problems]
+        unwritten = report(arguments, {"folder": str(arguments.folder), "sound": False, "problems": problems})
+        raise DataError(*error.problems, *unwritten) from None
+
+
+def report(arguments: argparse.Namespace, content: dict[str, Any]) -> list[str]:
+    """Writes the report that was asked for; the problem if that cannot be."""
+    path = arguments.report
+    problem = unwritable(path, lambda: write_json(path, content)) if path else None
+    return [problem] if problem else []
+
+
+def unwritable(path: Path, write: Callable[[], None]) -> str | None:
+    """The problem that writing to the path meets."""
+    try:
+        write()
+    except OSError as error:
+        return f"--report {path} cannot be written: {error.strerror or error}; name a file in a folder that exists"
+    return None
+
+
+def summary(arguments: argparse.Namespace, manifest: Manifest, result: Verification) -> str:
+    """What is printed on stdout, or, where the report goes there, on stderr."""
+    verdict = "all as the manifest says" if result.sound else f"{len(result.problems)} problems"
+    lines = [f"{arguments.folder}: {manifest.name}{' (simulated)' if manifest.simulated else ''}, {verdict}"]
+    for name, total in result.splits.items():
+        size = f"{total['videos']} videos in {total['shards']} shards, {total['bytes'] / 1e6:.1f} MB"
+        damage = f"; damaged: {total['damaged_videos']} videos in {total['damaged_shards']} shards"
+        unread = f"; {total['unreadable_shards']} shards cannot be read"
+        lines.append(
+            f"  {name}: {size}{damage if total['damaged_shards'] else ''}{unread if total['unreadable_shards'] else ''}"
+        )
+        if unchecked := total["videos_without_checksum"]:
+            lines.append(f"    {unchecked} videos have no checksum: the set was packed before there were")
+    return "\n".join(lines)
