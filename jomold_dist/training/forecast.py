@@ -114,7 +114,8 @@ def _stages(config: Config, manifest: Manifest, ranks: int) -> tuple[StageForeca
         if isinstance(stage, Trained):
             own = stage.settings(config)
             columns = stage.method.columns if stage.method.chooses(own) else 0
-            sent = sent_bytes(row_capacity(own.train.batch_size, ranks, train.max_labels), columns)
+            capacity = row_capacity(own.train.batch_size, ranks, train.max_labels)
+            sent = sent_bytes(capacity, columns, _most_sums(stage.method, own, manifest))
             fold = stage.fold(train.videos)
             videos = train.videos if fold is None else int(fold.count(np.array(train.videos)))
             steps = steps_per_epoch(videos, own.train.batch_size)
@@ -126,6 +127,14 @@ def _stages(config: Config, manifest: Manifest, ranks: int) -> tuple[StageForeca
             found.append(StageForecast(stage.name, max(passes, 1), steps))
     evaluation = steps_per_epoch(manifest.split("test").videos, config.train.batch_size)
     return (*found, StageForecast("evaluation", 1, evaluation))
+
+
+def _most_sums(method: type[Method], config: Config, manifest: Manifest) -> int:
+    """How many sums travel with a step, if no term of the loss is left out."""
+    with torch.device("meta"):
+        network = method.network(config, manifest)
+    terms = len(network.modalities) + 1 + method.segment_targets + len(network.own_terms)
+    return terms + 1 + len(method.masks)
 
 
 @dataclass(frozen=True)
