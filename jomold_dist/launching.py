@@ -12,18 +12,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
-
 from jomold_dist.command_line import PrintError, exit_code, say
 from jomold_dist.config import Config, DistributedConfig
 from jomold_dist.distributed.agreement import agree_on_settings
-from jomold_dist.distributed.devices import describe_device
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.world import World, agree_on_errors, open_world
 from jomold_dist.errors import SUCCESS, USER_ERROR, ConfigError, LostRankError, NonFiniteError, StoppedError, UserError
 from jomold_dist.stopping import leave_in_peace
-
-logger = logging.getLogger(__name__)
 
 EXIT_CODE_FILE = "JOMOLD_DIST_EXIT_CODE_FILE"
 
@@ -102,15 +97,6 @@ def _run(
     except Exception as error:
         traceback.print_exc()
         return exit_code(error)
-
-
-def tell_where(config: Config, world: World) -> None:
-    """One line of where this computes, and a warning where GPUs stay idle."""
-    ranks = "1 rank" if world.size == 1 else f"{world.size} ranks"
-    backend = f" over {dist.get_backend()}" if world.size > 1 else ""
-    logger.info("%s on %s%s, %s", ranks, describe_device(world.device), backend, config.train.precision)
-    if world.why_cpu and world.is_main:
-        logger.warning("computing on CPUs: %s", world.why_cpu)
 
 
 def set_up_logging(world: World) -> None:

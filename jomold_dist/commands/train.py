@@ -25,20 +25,21 @@ from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.liveness import naming_lost_ranks
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import SUCCESS, ConfigError, StoppedError, UserError
-from jomold_dist.launching import launch, tell_where
+from jomold_dist.launching import launch
 from jomold_dist.methods.registry import checked, method_class
 from jomold_dist.stopping import StopRequest, hear_signals
 from jomold_dist.tables import scores_table, system_name
 from jomold_dist.tracking import open_recorder, ui_command
+from jomold_dist.training.banner import tell_start
 from jomold_dist.training.forecast import forecast
 from jomold_dist.training.forecast_report import forecast_report
 from jomold_dist.training.preflight import SPLITS, inspect_run, prepare_run
 from jomold_dist.training.recorder import NullRecorder
 from jomold_dist.training.removal_table import removals_of
-from jomold_dist.training.run import Run, no_progress
+from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.stages import run_stages
-from jomold_dist.watching import progress_bar
+from jomold_dist.watching import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -77,17 +78,18 @@ def train(config: Config, world: World, stop: StopRequest, until: str | None) ->
         stages = [stage.name for stage in method_class(config.method).stages(config)]
         if until is not None and until not in stages:
             raise ConfigError(f"--until {until!r} is no stage of method {config.method!r}: {', '.join(stages)}")
-    manifest = prepare_run(config, world)
     folder = RunFolder(Path(config.run.dir))
     with ExitStack() as stack:
+        watch = stack.enter_context(Watch(config.log.every_seconds if world.is_main else None))
+        with watch.task("checking the data set"):
+            manifest = prepare_run(config, world)
         with agree_on_errors(world):
             if world.is_main:
                 stack.enter_context(folder.claimed(config, manifest.digest))
         recorder = stack.enter_context(open_recorder(config, manifest, world)) if world.is_main else NullRecorder()
-        progress = progress_bar if world.is_main else no_progress
-        run = Run(config, manifest, world, folder, recorder, progress, stop)
+        run = Run(config, manifest, world, folder, recorder, watch, stop)
         try:
-            tell_where(config, world)
+            tell_start(run, ui_command(config) if world.is_main and config.tracking.enabled else None)
             with stop.heeded(world, config.run.wall_minutes), naming_lost_ranks(world.liveness):
                 evaluation = run_stages(run, until)
         except BaseException as error:  # told before MLflow is, which may take its time

@@ -94,7 +94,7 @@ def forecast(config: Config, manifest: Manifest, ranks: int, splits: tuple[str, 
     record = train.record.bytes
     return Forecast(
         ranks=ranks,
-        stages=_stages(config, manifest, ranks),
+        stages=stage_forecasts(config, manifest, ranks),
         videos_per_epoch=share,
         videos_per_step=step_share,
         bytes_per_epoch=share * record,
@@ -107,7 +107,7 @@ def forecast(config: Config, manifest: Manifest, ranks: int, splits: tuple[str, 
     )
 
 
-def _stages(config: Config, manifest: Manifest, ranks: int) -> tuple[StageForecast, ...]:
+def stage_forecasts(config: Config, manifest: Manifest, ranks: int) -> tuple[StageForecast, ...]:
     """The method's stages and the evaluation."""
     train, found = manifest.split("train"), []
     for stage in method_class(config.method).stages(config):

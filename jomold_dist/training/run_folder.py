@@ -70,6 +70,11 @@ class RunFolder:
         return self.path / "history.jsonl"
 
     @property
+    def steps(self) -> Path:
+        """A line for every so many optimizer steps."""
+        return self.path / "steps.jsonl"
+
+    @property
     def scores(self) -> Path:
         return self.path / "scores.json"
 
