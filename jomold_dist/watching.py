@@ -129,3 +129,9 @@ def progress(title: str, total: int, unit: str = "video") -> Iterator[Callable[[
     with Watch() as watch, watch.task(title, total, unit) as task:
         yield task.more
     logger.info("%s: %d of %d %ss", title, task.done, total, unit)
+
+
+def lines_on_stderr() -> None:
+    """Lines of this package as they are, and others' warnings, for a command with a single long task."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("jomold_dist").setLevel(logging.INFO)
