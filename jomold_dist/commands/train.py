@@ -6,6 +6,7 @@ deepspeed --num_gpus 2 launchers/train.py --config configs/llp.yaml
 
 launchers/start.py before any of these exits with the run's own code and leaves no process behind.
 
+With --smoke, every stage is tried with one optimizer batch, from training to scores, and nothing is left of it.
 With --dry-run nothing is trained or written: config, manifest and shards are checked as for a start on --ranks ranks,
 and what such a run would do is printed.
 """
@@ -38,6 +39,7 @@ from jomold_dist.training.recorder import NullRecorder
 from jomold_dist.training.removal_table import removals_of
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.training.smoke import smoke_run
 from jomold_dist.training.stages import run_stages
 from jomold_dist.watching import Watch
 
@@ -55,8 +57,12 @@ def main() -> int:
     def load() -> Config:
         return checked(load_config(arguments.config, arguments.overrides), arguments.imports)
 
+    if arguments.smoke and (arguments.dry_run or arguments.until):
+        parser.error("--smoke goes through all stages, and neither with --dry-run nor with --until")
     if arguments.dry_run:
         return dry_run(load, arguments.ranks)
+    if arguments.smoke:
+        return launch(load, lambda config, world: smoke(config, world, stop), {"smoke": True})
     return launch(load, lambda config, world: train(config, world, stop, arguments.until), {"until": arguments.until})
 
 
@@ -70,6 +76,18 @@ def dry_run(load: Callable[[], Config], ranks: int | None) -> int:
         manifest = inspect_run(config, ranks)
         print(forecast_report(forecast(config, manifest, ranks, SPLITS), config, manifest))
     return SUCCESS
+
+
+def smoke(config: Config, world: World, stop: StopRequest) -> None:
+    """Collective: a run of one batch a stage that leaves nothing behind."""
+    with (
+        Watch(config.log.every_seconds if world.is_main else None) as watch,
+        stop.heeded(world, None),
+        naming_lost_ranks(world.liveness),
+    ):
+        held = smoke_run(config, world, watch, stop)
+    if world.is_main:
+        print(held)
 
 
 def train(config: Config, world: World, stop: StopRequest, until: str | None) -> None:

@@ -28,6 +28,7 @@ from jomold_dist.training.listeners import StepListener
 from jomold_dist.training.progress import Progress
 from jomold_dist.training.removals import RemovalRecord
 from jomold_dist.training.run import Run
+from jomold_dist.training.run_folder import ENDED_EARLY
 from jomold_dist.training.saving import Saver
 from jomold_dist.training.schedule import learning_rate
 from jomold_dist.training.step import TrainStep
@@ -97,7 +98,7 @@ class Training:
 
     def goes_on(self) -> bool:
         """Whether there is an epoch to take."""
-        return self.progress.epoch < self._train.epochs and not self._ends_early()
+        return self.progress.epoch < self._train.epochs and not self._ends_early(self.progress.epoch)
 
     def take_epoch(self, listeners: Sequence[StepListener]) -> None:
         """Collective: the rest of the current epoch, its scores, and its line in the history."""
@@ -125,8 +126,8 @@ class Training:
         progress, train = self.progress, self._train
         if progress.epoch < train.epochs and self._run.world.is_main:
             logger.info(
-                "%s: ended after epoch %d of %d: no better %s for %d epochs (train.patience)",
-                self._stage, progress.epoch, train.epochs, train.selection, progress.waited(),
+                "%s: ended after epoch %d of %d: no better %s in train.patience = %d epochs",
+                self._stage, progress.epoch, train.epochs, train.selection, train.patience,
             )  # fmt: skip
         problem = self._saver.save(progress)
         with agree_on_errors(self._run.world):
@@ -134,9 +135,10 @@ class Training:
                 raise RunFolderError(f"{self._stage}: the result cannot be written: {problem}")
         return self._saver.keeper.place(progress) / BEST
 
-    def _ends_early(self) -> bool:
+    def _ends_early(self, epochs: int) -> bool:
+        """Whether, after so many epochs, none of the last ones was better."""
         patience = None if self._keep == "last" else self._train.patience
-        return patience is not None and self.progress.waited() >= patience
+        return patience is not None and epochs - (self.progress.best.epoch + 1) >= patience
 
     def _validate_within(self) -> None:
         """Collective: the scores of a moment in the middle of an epoch, which may be the best one."""
@@ -176,7 +178,9 @@ class Training:
     def _history_line(self, line: dict[str, float]) -> dict[str, Any]:
         progress = self.progress
         head = {"stage": self._stage, "epoch": progress.epoch + 1}
-        return {**head, "time": now_iso(), "seconds": round(progress.seconds, 3), **line}
+        early = progress.epoch + 1 < self._train.epochs and self._ends_early(progress.epoch + 1)
+        end = {ENDED_EARLY: True} if early else {}
+        return {**head, "time": now_iso(), "seconds": round(progress.seconds, 3), **end, **line}
 
     def _tell(self, line: dict[str, float]) -> None:
         """The epoch in the history, in the recorder, and in the log."""

@@ -52,10 +52,6 @@ class Progress:
         """Whether it is time to validate, before the next step of the epoch is taken."""
         return every_steps is not None and self.step > self.validated and self.step % every_steps == 0
 
-    def waited(self) -> int:
-        """How many epochs have gone by since the one with the best score."""
-        return self.epoch - (self.best.epoch + 1)
-
     def state(self) -> dict[str, Any]:
         """All but the best weights, as JSON."""
         kept = self.best

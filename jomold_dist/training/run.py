@@ -46,11 +46,14 @@ class Run:
     stop_asked: Callable[[], bool] = never
     records: bool = True
     """Whether bad videos are recorded in the folder."""
+    most_steps: int | None = None
+    """How many batches of each split are looked at. None: all."""
 
     def loader(self, split: str, shuffle: bool, batch_size: int | None = None, fold: Fold | None = None) -> Loader:
         """This rank's videos of a split, or of a fold of it, in the canonical order of each epoch or in the manifest's
         order, in batches of `train.batch_size` unless another size is given."""
-        return make_loader(self.config, self.manifest, split, self.source, self.world, shuffle, batch_size, fold)
+        most = self.most_steps
+        return make_loader(self.config, self.manifest, split, self.source, self.world, shuffle, batch_size, fold, most)
 
     @property
     def source(self) -> Source:
@@ -120,6 +123,7 @@ def make_loader(
     shuffle: bool,
     batch_size: int | None = None,
     fold: Fold | None = None,
+    most_steps: int | None = None,
 ) -> Loader:
     """A rank's loader of a split of a data set, as the config's `data` section says."""
     data = config.data
@@ -140,4 +144,5 @@ def make_loader(
         mask=data.on_bad_video == "mask",
         prefetch=data.prefetch_shards,
         fold=fold,
+        most_steps=most_steps,
     )

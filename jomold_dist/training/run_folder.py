@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,11 +19,12 @@ from jomold_dist.data.plan import PLAN_VERSION
 from jomold_dist.errors import DataError, RunFolderError, UnreadableError, UserError
 from jomold_dist.files import problem_of, write_json, write_text, writing
 from jomold_dist.locks import LockHeldError, locked
-from jomold_dist.models.weights import read_info
+from jomold_dist.models.weights import copy_weights, read_info
 from jomold_dist.reading import ABSENT, is_folder, is_there, read_json, reading
 
 OWNER = "owner.json"
 LOCK = ".lock"
+ENDED_EARLY = "ended_early"  # in the history's line of a training's last epoch, if more were allowed
 LEAVING_SECONDS = 45.0
 
 
@@ -105,10 +105,11 @@ class RunFolder:
         place, here = file.absolute(), self.path.absolute()
         return str(place.relative_to(here) if place.is_relative_to(here) else place)
 
-    def complete(self, stage: str, best: Path) -> None:
-        """Make these weights the stage's result."""
+    def complete(self, stage: str, best: Path, epochs: int) -> None:
+        """Make these weights the stage's result for so many epochs. A training that ended early is the result for more
+        epochs than its last checkpoint knew of."""
         with writing(self.weights(stage)) as aside:
-            shutil.copyfile(best, aside)
+            copy_weights(best, aside, {"epochs": str(epochs)})
 
     @contextmanager
     def writes(self) -> Iterator[None]:
