@@ -43,6 +43,11 @@ class RunFolder:
         return self.path / "status.json"
 
     @property
+    def environment(self) -> Path:
+        """With what, where and how the run was started, each time (see `provenance.py`)."""
+        return self.path / "environment.json"
+
+    @property
     def noise_ratios(self) -> Path:
         return self.path / "noise_ratios.json"
 
