@@ -35,6 +35,7 @@ from jomold_dist.training.banner import tell_start
 from jomold_dist.training.forecast import forecast
 from jomold_dist.training.forecast_report import forecast_report
 from jomold_dist.training.preflight import SPLITS, inspect_run, prepare_run
+from jomold_dist.training.provenance import record_start
 from jomold_dist.training.recorder import NullRecorder
 from jomold_dist.training.removal_table import removals_of
 from jomold_dist.training.run import Run
@@ -104,6 +105,7 @@ def train(config: Config, world: World, stop: StopRequest, until: str | None) ->
         with agree_on_errors(world):
             if world.is_main:
                 stack.enter_context(folder.claimed(config, manifest.digest))
+        record_start(folder, world)
         recorder = stack.enter_context(open_recorder(config, manifest, world)) if world.is_main else NullRecorder()
         run = Run(config, manifest, world, folder, recorder, watch, stop)
         try:
