@@ -20,7 +20,7 @@ from jomold_dist.config_methods import (
     SmallLossConfig,
     StaticLabels,
 )
-from jomold_dist.config_reporting import LogConfig, MetricsConfig
+from jomold_dist.config_reporting import LogConfig, MetricsConfig, ProfileConfig
 from jomold_dist.config_roles import decides
 from jomold_dist.score_names import SCORE_NAMES
 
@@ -268,6 +268,7 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     log: LogConfig = field(default_factory=LogConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    profile: ProfileConfig = field(default_factory=ProfileConfig)
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its dotted name; tuples become lists, a free mapping is one setting."""
