@@ -24,6 +24,7 @@ from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.liveness import naming_lost_ranks
+from jomold_dist.distributed.stacks import StackWriter
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import SUCCESS, ConfigError, StoppedError, UserError
 from jomold_dist.launching import launch
@@ -105,12 +106,14 @@ def train(config: Config, world: World, stop: StopRequest, until: str | None) ->
         with agree_on_errors(world):
             if world.is_main:
                 stack.enter_context(folder.claimed(config, manifest.digest))
+        patience = config.distributed.timeout_seconds if world.size > 1 else None
+        stacks = stack.enter_context(StackWriter(folder.stacks, world.rank, world.size, patience, watch.where))
         record_start(folder, world)
         recorder = stack.enter_context(open_recorder(config, manifest, world)) if world.is_main else NullRecorder()
         run = Run(config, manifest, world, folder, recorder, watch, stop)
         try:
             tell_start(run, ui_command(config) if world.is_main and config.tracking.enabled else None)
-            with stop.heeded(world, config.run.wall_minutes), naming_lost_ranks(world.liveness):
+            with stop.heeded(world, config.run.wall_minutes), naming_lost_ranks(world.liveness, stacks.write):
                 evaluation = run_stages(run, until)
         except BaseException as error:  # told before MLflow is, which may take its time
             if world.is_main:

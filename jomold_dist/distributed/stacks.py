@@ -114,12 +114,12 @@ class StackWriter:
             if at != (at := self._where()):
                 idle = 0.0
             if os.fstat(file).st_size > written:
-                _write(file, f"^ asked for by {SIGNAL.name} at {_time()}, in {at}\n")
+                _write(file, f"^ asked for by {SIGNAL.name} at {_time()} [{at}]\n")
             if idle > self._patience and stalls < MOST_STALLS:
                 reason, idle, stalls = f"nothing has moved for {self._patience:g} s", -math.inf, stalls + 1
-                logger.warning("%s, in %s: the stacks of this rank are in %s", reason, at, self.path)
+                logger.warning("%s [%s]: the stacks of this rank are in %s", reason, at, self.path)
             if reason:
-                _write(file, f"\n{_time()}, in {at}: {reason}\nThreads: {_thread_names()}\n")
+                _write(file, f"\n{_time()} [{at}] {reason}\nThreads: {_thread_names()}\n")
                 faulthandler.dump_traceback(file, all_threads=True)
             written = os.fstat(file).st_size
 

@@ -46,11 +46,11 @@ def test_a_rank_that_does_not_move_leaves_its_stacks(tmp_path: Path, caplog: pyt
         waiting.join()
     text = (tmp_path / "stacks" / "rank-3.txt").read_text()
     assert re.search(rf"==== rank 3 of 8, host \S+, pid {os.getpid()}, started \d{{4}}-", text)
-    assert re.search(r"\S+, in model, step 17: nothing has moved for 0.1 s\n", text)
+    assert re.search(r"\S+ \[model, step 17\] nothing has moved for 0.1 s\n", text)
     assert "in a_long_wait" in text
     assert "somebody who waits" in text
     assert text.count("nothing has moved") == 1  # once for one wait
-    assert f"in model, step 17: the stacks of this rank are in {writer.path}" in caplog.text
+    assert f"[model, step 17]: the stacks of this rank are in {writer.path}" in caplog.text
 
 
 def test_a_rank_that_moves_leaves_nothing(tmp_path: Path) -> None:
@@ -71,8 +71,8 @@ def test_a_signal_and_a_reason(tmp_path: Path) -> None:
         writer.write("because")
     text = earlier.read_text()
     assert text.startswith("of an earlier start\n\n==== rank 0 of 1")
-    assert re.search(r"in test_a_signal_and_a_reason[^^]*\^ asked for by SIGUSR1 at \S+, in step 5\n", text)
-    assert re.search(r"\S+, in step 5: because\nThreads: [^\n]*MainThread[^\n]*\n.*most recent call", text)
+    assert re.search(r"in test_a_signal_and_a_reason[^^]*\^ asked for by SIGUSR1 at \S+ \[step 5\]\n", text)
+    assert re.search(r"\S+ \[step 5\] because\nThreads: [^\n]*MainThread[^\n]*\n.*most recent call", text)
     with StackWriter(tmp_path, 0, 1, None, str):
         wait_until(lambda: earlier.read_text().count("==== rank 0") == 2)
     assert earlier.read_text() == text
