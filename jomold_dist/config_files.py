@@ -35,12 +35,7 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     A file may name another one, relative to itself, as `base:`; its own settings win. ConfigError lists every problem
     found. Which methods and networks there are is not known here: see `methods/registry.py`.
     """
-    return load_as(Config, path, overrides)
-
-
-def load_as(cls: type[C], path: Path | None, overrides: Sequence[str] = (), under: Path | None = None) -> C:
-    """As `load_config`, for a config with further sections. A file `under` the other one gives what that does not."""
-    return resolve(cls, path, overrides, under).config
+    return resolve(Config, path, overrides).config
 
 
 @dataclass(frozen=True)
@@ -52,10 +47,9 @@ class Resolved(Generic[C]):
     origins: Mapping[str, str]
 
 
-def resolve(
-    cls: type[C], path: Path | None, overrides: Sequence[str] = (), under: Path | None = None
-) -> Resolved[C]:
-    """As `load_as`, with the origins."""
+def resolve(cls: type[C], path: Path | None, overrides: Sequence[str] = (), under: Path | None = None) -> Resolved[C]:
+    """As `load_config`, for a config that may have further sections, with the origins. A file `under` the other one
+    gives what that does not."""
     problems: list[str] = []
     settings = schema(cls)
     given = _given(settings, [file for file in (under, path) if file is not None], overrides, problems)
@@ -108,7 +102,7 @@ def _sections(settings: Iterable[str]) -> set[str]:
 def _unknown(name: str, settings: Mapping[str, Setting], sections: Set[str]) -> str:
     """What to say of a name that is no setting's."""
     if name.partition(".")[0] == SWEEP and SWEEP not in sections:
-        return f"the section {SWEEP!r} is for the command {SWEEP}, and this one trains a single run; use `jomold {SWEEP}`"
+        return f"the section {SWEEP!r} is for `jomold {SWEEP}`; the config of a single run has none"
     hint = " (it is a section)" if name in sections else nearest(name, [*settings, *sorted(sections)])
     return f"unknown setting {name!r}{hint}"
 

@@ -19,8 +19,8 @@ OVERRIDE = "override"
 def read_file(
     path: Path, sections: Set[str], problems: list[str], above: tuple[Path, ...] = (), named_in: str = ""
 ) -> dict[str, Given]:
-    """Every setting that a file and the files under it give; what is wrong with them goes to `problems`. `above` are the
-    files that lead here by their `base:`, `named_in` is the place of the last one."""
+    """Every setting that a file and the files under it give; what is wrong with them goes to `problems`. `above` are
+    the files that lead here by their `base:`, `named_in` is the place of the last one."""
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
