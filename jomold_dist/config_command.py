@@ -131,12 +131,14 @@ def resolve_run(path: Path, overrides: Sequence[str]) -> Resolved[Config]:
     return resolve(Config, path, overrides)
 
 
-def print_config(asked: Namespace, resolve: Callable[[Path, Sequence[str]], Resolved[Any]] = resolve_run) -> int:
+def print_config(
+    asked: Namespace, resolve: Callable[[Path, Sequence[str]], Resolved[Any]] = resolve_run, remark: str = ""
+) -> int:
     """What `--print-config` asks for, on rank 0. ConfigError where the config is none to start with."""
     if read_environment(os.environ, meeting=False).rank == 0:
         found = resolve(asked.config, asked.overrides)
         config = checked(found.config, asked.imports)
         imported = {"imports": "--import"} if asked.imports else {}
-        title = f"{asked.config}: all settings, and where each comes from"
+        title = f"{asked.config}: all settings, and where each comes from{remark}"
         sys.stdout.write(explained(Resolved(config, {**found.origins, **imported}), title) + "\n")
     return SUCCESS

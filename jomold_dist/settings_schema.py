@@ -55,8 +55,11 @@ def _of_type(setting: Setting, hint: Any) -> dict[str, Any]:
     if typing.get_origin(hint) is Literal:
         return {"enum": list(typing.get_args(hint))}
     if typing.get_origin(hint) is tuple:
-        item = {"type": "string"} if typing.get_args(hint)[0] is str else {"type": "integer", "minimum": 0}
-        return {"anyOf": [item, {"type": "array", "items": item}]}
+        if typing.get_args(hint)[0] is str:
+            item: dict[str, Any] = {"type": "string"}
+            return {"anyOf": [item, {"type": "array", "items": item}]}
+        item = {"type": "integer", "minimum": 0}
+        return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1, "uniqueItems": True}]}
     if hint is str:  # a folder may be called 2024, and a method true: YAML's types are no matter
         known = [{"enum": list(CLASSES[setting.name])}] if setting.name in CLASSES else []
         return {"anyOf": [*known, {"type": ["string", "number", *(["boolean"] if setting.is_word else [])]}]}

@@ -9,6 +9,7 @@ settings, 75 stopped on request.
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -26,8 +27,11 @@ def main() -> int:
     parser = ConfigParser(__doc__, Sweep)
     parser.add_argument("--dry-run", action="store_true", help="check everything and print what would be trained")
     asked = parser.parse()
+    if asked.imports:  # as a setting, so that every trial has them
+        own = resolve_sweep(asked.config, asked.overrides).config.imports
+        asked.overrides.append(f"imports={json.dumps([*own, *asked.imports])}")
     if asked.print_config:
-        return print_config(asked, resolve_sweep)
+        return print_config(asked, resolve_sweep, "; the files that its rows name are looked for beside it")
     plain_logging()
     try:
         with sigterm_as_ctrl_c():
