@@ -35,7 +35,8 @@ def main() -> int:
         print(__doc__.strip())
         return USER_ERROR
     if words[0] in ("-h", "--help"):
-        parser.parse(words)
+        print(parser.explain(words[1:]))
+        return SUCCESS
     program = find_program(words[0])
     at = next((n for n, word in enumerate(words) if n > 0 and word.endswith(".py")), None)
     if at is None:

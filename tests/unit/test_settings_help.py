@@ -47,13 +47,13 @@ def test_the_overview_names_each_section_once_and_what_is_in_none() -> None:
 @pytest.mark.parametrize("section", section_texts(Sweep))
 def test_a_section_is_told_with_all_its_settings_as_the_page_tells_them(section: str) -> None:
     said = " ".join(explain(Sweep, [section], WIDTH).split())
-    told = page()
+    told, texts = page(), help_texts(Sweep)
     for name, setting in schema(Sweep).items():
         if name.startswith(f"{section}."):
             entry = f"{name}: {kind(setting)}; default {show(setting.default)}".replace("`", "")
             assert entry in said
             assert f"| `{name}` | {kind(setting)} | {show(setting.default)} |" in told
-            assert help_texts(Sweep)[name] in said
+            assert texts[name] in said
 
 
 def test_single_settings_and_several_topics() -> None:
