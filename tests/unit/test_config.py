@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from jomold_dist.config import Config
@@ -470,6 +470,7 @@ def test_a_dumped_config_loads_to_the_same(config: Config, tmp_path_factory: pyt
 
 @settings(max_examples=60)
 @given(config=configs)
+@example(config=build(Config, {"tracking.name": "a\nb  # c", "model.options": Tree({"a\nb": ["\n", "c: d", "5e-4"]})}))
 def test_a_printed_config_loads_to_the_same(config: Config, tmp_path_factory: pytest.TempPathFactory) -> None:
     text = dump_config(config)
     assume(blotted(text) == text)  # by chance
