@@ -20,6 +20,7 @@ from jomold_dist.config_methods import (
     RefineConfig,
     SmallLossConfig,
 )
+from jomold_dist.config_reporting import LogConfig, MetricsConfig, ProfileConfig
 from jomold_dist.config_roles import decides
 from jomold_dist.score_names import SCORE_NAMES
 
@@ -106,11 +107,22 @@ class TrainConfig:
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """The optimizer."""
     learning_rate: float = number(5e-4, 0, above=True)
-    """Learning rate of the first epochs."""
+    """The largest learning rate."""
     lr_decay: float = number(0.25, 0, 1, above=True)
     """Factor on the learning rate every `lr_decay_epochs` epochs."""
     lr_decay_epochs: int = number(6, 1)
     """Epochs between two decays."""
+    schedule: Literal["step", "cosine", "constant"] = "step"
+    """How the learning rate goes on: decays as above, falls to 0 along half a cosine over all epochs, or stays. With
+    cosine, more epochs in an existing run folder are another curve from there on."""
+    lr_warmup_epochs: float = number(0.0, 0)
+    """Epochs, also a part of one, over which the learning rate grows step by step to what the schedule says."""
+    patience: int | None = number(None, 1)
+    """End a training after so many epochs without a better `selection`. None: never. One whose last weights count is
+    not ended."""
+    validate_every_steps: int | None = number(None, 1)
+    """Also validate after so many optimizer steps of an epoch, again and again; the best weights may then be those of
+    the middle of an epoch. None: only at its end."""
     weight_decay: float = number(0.0, 0)
     """Weight decay of the optimizer."""
     clip_grad_norm: float | None = number(None, 0, above=True)
@@ -207,6 +219,9 @@ class Config:
     deepspeed: DeepSpeedConfig = field(default_factory=DeepSpeedConfig)
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    log: LogConfig = field(default_factory=LogConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    profile: ProfileConfig = field(default_factory=ProfileConfig)
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its dotted name; tuples become lists, a free mapping is one setting."""

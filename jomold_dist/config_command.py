@@ -114,6 +114,9 @@ def training_parser(description: str | None) -> ConfigParser:
     """The command line of `jomold train`, which `jomold start` must understand too."""
     parser = ConfigParser(description)
     parser.add_argument("--dry-run", action="store_true", help="check everything and print what the run would do")
+    parser.add_argument(
+        "--smoke", action="store_true", help="try everything with one batch a stage in a temporary folder"
+    )
     parser.add_argument("--until", metavar="STAGE", help="end after this stage, for instance noise_ratios")
     parser.add_argument("--ranks", type=_rank_count, help="ranks of the dry run (default: those that are started)")
     return parser

@@ -6,6 +6,7 @@ deepspeed --num_gpus 2 launchers/train.py --config configs/llp.yaml
 
 launchers/start.py before any of these exits with the run's own code and leaves no process behind.
 
+With --smoke, every stage is tried with one optimizer batch, from training to scores, and nothing is left of it.
 With --dry-run nothing is trained or written: config, manifest and shards are checked as for a start on --ranks ranks,
 and what such a run would do is printed.
 """
@@ -25,9 +26,11 @@ def main() -> int:
     arguments = parser.parse()
     if arguments.ranks and not arguments.dry_run:
         parser.error("--ranks goes with --dry-run; a run has the ranks that its launcher starts")
+    if arguments.smoke and (arguments.dry_run or arguments.until):
+        parser.error("--smoke goes through all stages, and neither with --dry-run nor with --until")
     if arguments.print_config:
         return print_config(arguments)
-    from jomold_dist.commands.training import dry_run, train  # imports torch, which takes seconds
+    from jomold_dist.commands.training import dry_run, smoke, train  # imports torch, which takes seconds
     from jomold_dist.launching import launch
     from jomold_dist.stopping import hear_signals
 
@@ -38,4 +41,6 @@ def main() -> int:
 
     if arguments.dry_run:
         return dry_run(load, arguments.ranks)
+    if arguments.smoke:
+        return launch(load, lambda config, world: smoke(config, world, stop), {"smoke": True})
     return launch(load, lambda config, world: train(config, world, stop, arguments.until), {"until": arguments.until})

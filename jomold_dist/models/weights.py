@@ -52,6 +52,12 @@ def save_model(
         save_tensors(aside, state, metadata)
 
 
+def copy_weights(path: Path, target: Path, notes: dict[str, str]) -> None:
+    """Copy a file of weights with these notes among its own. DataError, UnreadableError; OSError for a full disk."""
+    metadata, tensors = read_tensors(path)
+    save_tensors(target, tensors, metadata | {"notes": json.dumps(_info(metadata, path).notes | notes)})
+
+
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file. OSError for a full disk and the like, of which safetensors makes its own error."""
     try:
