@@ -52,3 +52,9 @@ def network_of(form: Mapping[str, Any]) -> Network:
         )
     arguments = {name: value for name, value in form.items() if name != "kind"}
     return find_class(kind, KINDS, Network, "network").from_form(arguments)  # type: ignore[type-abstract]
+
+
+def modules_of(form: Mapping[str, Any]) -> list[str]:
+    """The modules of a form's networks that are not of jomold_dist."""
+    kinds = [str(one.get("kind")) for one in (form, *form.get("networks", ()))]  # a pair's
+    return sorted({kind.partition(":")[0] for kind in kinds if kind not in KINDS and ":" in kind})

@@ -22,7 +22,9 @@ from jomold_dist.errors import DataError, raise_together
 from jomold_dist.evaluation.events import event_rows
 from jomold_dist.labels import MODALITIES
 from jomold_dist.models.network import Network, Parsing
+from jomold_dist.models.registry import modules_of
 from jomold_dist.models.weights import info_of, network_with, read_tensors
+from jomold_dist.plugins import import_module
 from jomold_dist.training.evaluate import decide_events
 
 if TYPE_CHECKING:
@@ -58,8 +60,14 @@ class Unpickler(pickle.Unpickler):
 
     def load(self) -> Network:
         """The network, in eval mode."""
-        content = super().load()
-        return network_with(content["metadata"], content["state_dict"], Path(MODEL_FILE))
+        return _network(super().load(), Path(MODEL_FILE))
+
+
+def _network(content: Mapping[str, Any], path: Path) -> Network:
+    """The network in a model's file. A class that is not of jomold_dist is imported; its code is beside the file."""
+    for module in modules_of(info_of(content["metadata"], path).form):
+        import_module(module, f"the network of {path.name}")
+    return network_with(content["metadata"], content["state_dict"], path)
 
 
 class ServedNetwork:
@@ -68,7 +76,7 @@ class ServedNetwork:
     def __init__(self, folder: Path) -> None:
         path = folder / MODEL_FILE
         content = torch.load(path, map_location="cpu", weights_only=True)
-        self._network = network_with(content["metadata"], content["state_dict"], path)
+        self._network = _network(content, path)
         self._info = info_of(content["metadata"], path)
         self._dtype = next(self._network.parameters()).dtype
 

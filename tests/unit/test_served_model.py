@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import shutil
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ from jomold_dist.tracking.model import log_model
 from jomold_dist.tracking.served import ServedNetwork, write_model
 from jomold_dist.tracking.store import store_uri
 from jomold_dist.training.evaluate import decide_events
+from jomold_dist.versions import PACKAGE
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is a dependency; without it nothing here can run")
 
@@ -72,6 +75,7 @@ class Logged:
 
     network: HybridAttentionNetwork
     client: Any
+    experiment: str
     store: str
     uri: str
     folder: Path
@@ -91,7 +95,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Logged:
     model = log_model(client, experiment, run, "tiny", weights, MANIFEST, {"method": "jomold"})
     weights.unlink()
     place = client.get_logged_model(model.removeprefix("models:/")).artifact_location
-    return Logged(network, client, uri, model, Path(place.removeprefix("file://")))
+    return Logged(network, client, experiment, uri, model, Path(place.removeprefix("file://")))
 
 
 @pytest.fixture
@@ -262,6 +266,48 @@ def test_missing_inputs_are_named(tmp_path: Path) -> None:
         model.predict({"audio": np.zeros((2, 4, 3))})
     with pytest.raises(DataError, match="the inputs lack audio, frames, motion"):
         model.predict(np.zeros((2, 4, 3)))  # type: ignore[arg-type]
+
+
+# --- code of one's own, and no code installed -----------------------------------------------------------------------
+
+OWN = """
+from jomold_dist import HybridAttentionNetwork
+
+class Own(HybridAttentionNetwork):
+    pass
+"""
+
+
+@pytest.mark.parametrize("place", ["own_network.py", "own_package/networks.py"])
+def test_a_network_of_ones_own_is_kept_with_its_code(
+    kept: Logged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    file = tmp_path / "code" / place
+    file.parent.mkdir(parents=True)
+    file.write_text(OWN, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    module = place.removesuffix(".py").replace("/", ".")
+    network = importlib.import_module(module).Own(num_classes=3, feature_sizes=tiny_network().feature_sizes)
+    run = kept.client.create_run(kept.experiment).info.run_id
+    weights = write_weights(tmp_path / "w.safetensors", network)
+    uri = log_model(kept.client, kept.experiment, run, "own", weights, MANIFEST, {})
+
+    for name in [name for name in sys.modules if name.startswith("own_")]:
+        monkeypatch.delitem(sys.modules, name)
+    shutil.rmtree(tmp_path / "code")
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path != str(tmp_path / "code")])
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", kept.store)
+    found = mlflow.pytorch.load_model(uri)
+    assert f"{type(found).__module__}:{type(found).__name__}" == f"{module}:Own"
+    assert mlflow.pyfunc.load_model(uri).predict(arrays(2))["segment_prob"].shape == (2, 4, 2, 3)
+
+
+def test_a_model_holds_the_packages_code_and_nothing_else(kept: Logged) -> None:
+    code = kept.folder / "code"
+    assert [path.name for path in code.iterdir()] == ["jomold_dist"]
+    wanted = {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")}
+    assert {path.relative_to(code / "jomold_dist") for path in code.rglob("*.py")} == wanted
+    assert not list(code.rglob("*.pyc"))
 
 
 # --- registered ----------------------------------------------------------------------------------------------------
