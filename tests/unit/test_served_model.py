@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import pickle
 import shutil
@@ -17,10 +18,11 @@ import torch
 import torch.nn.functional as F
 
 from jomold_dist.config import Config, RunConfig, TrackingConfig
+from jomold_dist.config_files import load_config
 from jomold_dist.data.annotations import write_dense_labels
 from jomold_dist.data.manifest import FeatureSpec, Manifest
 from jomold_dist.distributed.world import World
-from jomold_dist.errors import DataError
+from jomold_dist.errors import ConfigError, DataError
 from jomold_dist.labels import CategorySet
 from jomold_dist.models.han import FeatureSizes, HybridAttentionNetwork
 from jomold_dist.models.registry import form_of
@@ -356,3 +358,9 @@ def test_a_name_that_mlflow_refuses_costs_no_model(
     client = mlflow.MlflowClient(store_uri(config))
     (experiment,) = client.search_experiments(filter_string="name = 'jomold_dist'")
     assert [model.status.value for model in client.search_logged_models([experiment.experiment_id])] == ["READY"]
+
+
+@pytest.mark.parametrize("name", ["a/b", "models:parser", " "])
+def test_such_a_name_is_told_of_before_the_run(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"tracking\.register_model = '.*' must be a name without / and :"):
+        load_config(None, [f"tracking.register_model={json.dumps(name)}"])
