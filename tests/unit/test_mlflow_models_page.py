@@ -1,4 +1,4 @@
-"""docs/mlflow.md, as its reader follows it: a model is served where nothing of jomold_dist is installed."""
+"""docs/mlflow_models.md, as its reader follows it: a model is served where nothing of jomold_dist is installed."""
 
 from __future__ import annotations
 
@@ -29,14 +29,13 @@ from jomold_dist.models.weights import WeightsInfo, save_model
 from jomold_dist.tracking import open_recorder
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs/mlflow.md").read_text(encoding="utf-8")
-MODELS = PAGE[PAGE.index("# Models") :]
+PAGE = (ROOT / "docs/mlflow_models.md").read_text(encoding="utf-8")
 PORT = "5001"
 SCRIPTS = {"mlflow": "mlflow.cli:cli", "uvicorn": "uvicorn.main:main"}
 
 
 def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", MODELS, re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
 
 
 def finished_run(folder: Path, empty_store: Path) -> None:
