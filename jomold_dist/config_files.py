@@ -71,7 +71,7 @@ def resolve(cls: type[C], path: Path | None, overrides: Sequence[str] = (), unde
             values[name] = value(values) if callable(value) else value
             origins[name] = f"recipe {recipe}"
     config: C = _build(cls, "", values)
-    problems += _contradictions(config, given) + _secrets(config)
+    problems += _contradictions(config, given) + _secrets(config) + _names(config)
     if problems:
         raise ConfigError(blotted(join_problems(problems)))
     return Resolved(config, origins)
@@ -121,6 +121,14 @@ def _secrets(config: Config) -> list[str]:
     for section, tree in trees.items():
         found += [f"{section}.{name} is written into the run's folder; {ELSEWHERE}" for name in secret_names(tree)[:1]]
     return [problem for problem in found if problem]
+
+
+def _names(config: Config) -> list[str]:
+    """Names that MLflow would refuse, and only when the run has ended."""
+    name = config.tracking.register_model
+    if name is None or (name.strip() and not set(name) & set("/:")):
+        return []
+    return [f"tracking.register_model = {name!r} must be a name without / and :"]
 
 
 def dump_config(config: Config) -> str:

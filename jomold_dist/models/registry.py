@@ -61,3 +61,9 @@ def _find(name: str, known: Mapping[str, str], setting: str) -> type[Network]:
     from jomold_dist.models.network import Network  # imports torch, which takes seconds
 
     return find_class(name, known, Network, setting)  # type: ignore[type-abstract]
+
+
+def modules_of(form: Mapping[str, Any]) -> list[str]:
+    """The modules of a form's networks that are not of jomold_dist."""
+    kinds = [str(one.get("kind")) for one in (form, *form.get("networks", ()))]  # a pair's
+    return sorted({kind.partition(":")[0] for kind in kinds if kind not in KINDS and ":" in kind})
