@@ -30,7 +30,7 @@ from jomold_dist.tuning.report import tabulate
 from jomold_dist.tuning.rows import Cell
 from jomold_dist.tuning.run_results import has_predictions, identity, is_finished
 from jomold_dist.tuning.schedule import Job, cluster, run_jobs
-from jomold_dist.tuning.trials import Trial, estimator_config, needs_estimator, trials_of, with_ratios
+from jomold_dist.tuning.trials import Trial, estimator_config, found_ratios, keep_ratios, needs_estimator, trials_of, with_ratios
 
 
 def run_sweep(plan: SweepPlan, tell: Callable[[str], None]) -> int:
@@ -130,14 +130,14 @@ def _with_ratios(
     folder = estimator_config(config, plan.manifest.digest, trials).run.dir
     if (problem := ended.get(folder, Ended()).problem) is not None:
         raise DataError(f"its estimator failed: {problem}")
-    denoise = config.denoise
     found = read_predictions(RunFolder(Path(folder)).predictions)
-    ratios = found.noise_ratios(denoise.audio_threshold, denoise.visual_threshold, denoise.visual_scale)
+    ratios, names = found_ratios(config, found), plan.manifest.categories.names
     if cell.row not in warned:
         for warning in estimator_advice(found, probability_sums(found), ratios, config, plan.manifest):
             warned.add(cell.row)
             tell(f"row {cell.row!r}, seed {cell.seed}: {warning}")
-    return replace(cell, config=with_ratios(config, ratios, plan.manifest.categories.names, trials))
+    keep_ratios(ratios, names, trials)
+    return replace(cell, config=with_ratios(config, ratios, names, trials))
 
 
 def _job(
