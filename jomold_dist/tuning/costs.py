@@ -58,8 +58,8 @@ def forecast(what: str, missing: int, costs: Sequence[Cost], at_once: int | None
     took = f"one took {duration(seconds)} and {amount(round(size))} (mean of {len(costs)})"
     if not missing:
         return f"no {what} missing; {took}"
-    times = f"{duration(missing * seconds)} one after another"
-    if at_once is not None and at_once > 1:
+    times = duration(missing * seconds) + (" one after another" if missing > 1 else "")
+    if at_once is not None and min(at_once, missing) > 1:
         times += f", {duration(time_left(seconds, [], missing, at_once))} with {at_once} at once"
     return f"{missing} {what}{plural} missing; {took}: {times}; {amount(round(missing * size))} more on disk"
 

@@ -69,7 +69,9 @@ def trials_at_once(asked: SweepConfig) -> tuple[int | None, str]:
     if asked.concurrent is not None:
         room = min(room, asked.concurrent)
     devices = f"{cores} cores" + (f" and {gpus} GPUs" if asked.gpus else "")
-    return max(room, 1), f"{room} trial{'' if room == 1 else 's'} on this machine ({devices}), or what a cluster has room for"
+    return max(
+        room, 1
+    ), f"{room} trial{'' if room == 1 else 's'} on this machine ({devices}), or what a cluster has room for"
 
 
 def _predictions(plan: SweepPlan) -> dict[Path, Predictions | None]:

@@ -56,7 +56,9 @@ class Progress:
         if not self.took:
             return None
         waiting = self.total - self.ended - len(self.running)
-        return time_left(statistics.mean(self.took), [now - began for began in self.running.values()], waiting, self.at_once)
+        return time_left(
+            statistics.mean(self.took), [now - began for began in self.running.values()], waiting, self.at_once
+        )
 
     def line(self, now: float) -> str:
         """What a person wants to know who looks in now and then."""

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from jomold_dist.tuning.config import SweepConfig
 from jomold_dist.tuning.costs import add_time
 from jomold_dist.tuning.outcomes import Ended
 from jomold_dist.tuning.run_results import SCORE, read_epochs
-from jomold_dist.tuning.watcher import Watcher
+from jomold_dist.tuning.watcher import Teller, Watcher
 
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # read when ray.tune is imported
 have_a_home()
@@ -99,12 +99,10 @@ def run_jobs(
     asked: SweepConfig,
     epochs: int,
     place: Path,
-    tell: Callable[[str], None],
-    every_seconds: float,
+    tell: Teller,
 ) -> dict[str, Ended]:
     """Run all jobs, as many at once as there is room for; how each ended, by its folder. Trials that fail are started
-    again as often as the sweep allows, and do not end the others. `tell` hears when trials start and end, and at least
-    every `every_seconds` how far they are.
+    again as often as the sweep allows, and do not end the others.
 
     `variables` are for the trials' environment, and come into no file; `epochs` is the most that a job trains; `place`
     is where Tune keeps its files. StoppedError once this process was asked to stop: trials that are running make a
@@ -113,7 +111,7 @@ def run_jobs(
     if not jobs:
         return {}
     competing = {job.title for job in jobs if job.stage == MODEL and job.metric == asked.metric}
-    watcher = _Callback(competing, len(jobs), asked.metric, tell, every_seconds)
+    watcher = _Callback(competing, len(jobs), asked.metric, tell)
     try:
         tuner = _tuner(jobs, variables, asked, epochs, place, watcher)
         with sigterm_as_ctrl_c():  # Tune leaves its own handler of Ctrl-C behind, which does nothing any more

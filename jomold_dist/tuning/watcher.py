@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Set
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,31 @@ from jomold_dist.tuning.progress import Progress
 from jomold_dist.tuning.run_results import SCORE
 
 
-class Watcher:
-    """Keeps how trials end, and tells of them: when they start and end, and at least every `every_seconds` how far the
-    whole is. Its methods are called as those of Tune's callbacks, of which this is the part that needs no Ray."""
+@dataclass(frozen=True)
+class Teller:
+    """Hears how a sweep goes, line by line."""
 
-    def __init__(
-        self, competing: Set[str], total: int, metric: str, tell: Callable[[str], None], every_seconds: float
-    ) -> None:
+    line: Callable[[str], None]
+    every_seconds: float
+    """While trials run, it hears something at least so often."""
+
+    def __call__(self, text: str) -> None:
+        self.line(text)
+
+
+class Watcher:
+    """Keeps how trials end, and tells of them: when they start and end, and now and then how far the whole is. Its
+    methods are called as those of Tune's callbacks, of which this is the part that needs no Ray."""
+
+    def __init__(self, competing: Set[str], total: int, metric: str, tell: Teller) -> None:
         """`competing` are the titles of the trials whose scores on val are compared by `metric`."""
         self.ended: dict[str, Ended] = {}
         self._progress = Progress(total, metric if competing else None)
-        self._competing, self._tell_line = competing, tell
-        self._every, self._told = every_seconds, time.monotonic()
+        self._competing, self._teller, self._told = competing, tell, time.monotonic()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Tune's loop turns several times a second, also where no trial has anything to say."""
-        if time.monotonic() - self._told >= self._every:
+        if time.monotonic() - self._told >= self._teller.every_seconds:
             self._tell(self._progress.line(time.monotonic()))
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -65,7 +75,7 @@ class Watcher:
 
     def _tell(self, line: str) -> None:
         self._told = time.monotonic()
-        self._tell_line(line)
+        self._teller(line)
 
 
 def _title(trial: Any) -> str:
