@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jomold_dist.comparing.paired import PairedMean, difference, values
-from jomold_dist.tuning.results import RowResult, SweepResults
+from jomold_dist.tuning.results import CONTROL, RowResult, SweepResults
 
-CONTROL = "control"
 CAUTION = "It was chosen by the very score that it is told with, which flatters it: the more, the more rows there are."
 
 

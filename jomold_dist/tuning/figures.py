@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jomold_dist.comparing.paired import values
+from jomold_dist.comparing.paired import PairedMean, difference, values
 from jomold_dist.figures import COLOURS, new_figure, save_png
 from jomold_dist.tuning.results import (
+    CONTROL,
     MODALITIES,
     SweepResults,
     estimated_ratios,
@@ -32,6 +33,7 @@ def draw_figures(results: SweepResults, out: Path) -> list[Path]:
     figures: dict[str, Figure | None] = {
         "heat_map.png": _heat_map(results),
         "curve.png": _curve(results),
+        "rows.png": _rows(results),
         "noise_ratios.png": _noise_ratios(results),
         "removals.png": _removals(results),
     }
@@ -127,6 +129,33 @@ def _std(found: Sequence[float]) -> float:
     return statistics.stdev(found) if len(found) > 1 else 0.0
 
 
+def _rows(results: SweepResults) -> Figure | None:
+    """The sweep's score of every row, and its difference from the baseline, with 95 % intervals: where the rows lie on
+    no axis."""
+    rows = results.scored
+    if len(rows) < 2 or results.axes or line(results) is not None:
+        return None
+    scores = [PairedMean.of(values(row, results.metric)) for row in rows]
+    deltas = [None if row is results.baseline else difference(row, results.baseline, results.metric) for row in rows]
+    figure, panels = new_figure(9, 1.2 + 0.35 * len(rows), nrows=1, ncols=2, sharey=True)
+    for axes, means in zip(panels, (scores, deltas), strict=True):
+        for place, (row, found) in enumerate(zip(rows, means, strict=True)):
+            if found is not None:
+                colour = "C7" if row.kind == CONTROL else "C0"
+                axes.errorbar(found.mean, place, xerr=found.half, fmt="o", color=colour, capsize=3, markersize=5)
+        axes.grid(axis="x", alpha=0.3)
+    panels[0].set_yticks(range(len(rows)), [f"{row.name} ({len(values(row, results.metric))})" for row in rows])
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)  # as in the table
+    panels[0].set_xlabel(f"{results.metric} on test, %")
+    panels[1].axvline(0, color="grey", linewidth=0.8)
+    panels[1].set_xlabel(f"Δ {results.baseline.name}, paired by seed")
+    figure.suptitle(
+        _title(results, "test", "95 % intervals; in brackets the seeds, grey: controls"), fontsize=10, y=1.0
+    )
+    figure.tight_layout()
+    return figure
+
+
 def _noise_ratios(results: SweepResults) -> Figure | None:
     """Estimated against true noise ratios per category, of the row that estimates them and has the best score."""
     found = estimated_ratios(results)
@@ -156,7 +185,7 @@ def _noise_ratios(results: SweepResults) -> Figure | None:
 
 def _removals(results: SweepResults) -> Figure | None:
     """Precision and recall of the removals per category, of the best row that removes anything and knows the truth."""
-    rows = [row for row in results.scored if row.kind != "control" and per_category(row, "visual", "precision")]
+    rows = [row for row in results.scored if row.kind != CONTROL and per_category(row, "visual", "precision")]
     if not rows:
         return None
     row = max(rows, key=lambda row: statistics.mean(values(row, results.metric)))

@@ -93,7 +93,7 @@ def _train(
     """Train what is missing of the plan and write cells.json: its trials, and what became of every cell.
 
     `ended` has the trials and estimators that are not to be started, by run folder; those that end here are added. So
-    are, to `warned`, the rows of which it was told that their estimator is too weak.
+    are, to `warned`, the rows of which it was told that their estimator is too weak, and the very words.
     """
     _train_estimators(plan, ended, record, tell)
     cells, failed = [], {}
@@ -141,7 +141,7 @@ def _train_estimators(plan: SweepPlan, ended: dict[str, Ended], record: SweepRec
 
 def _with_ratios(plan: SweepPlan, cell: Cell, ended: Mapping[str, Ended], warned: set[str], tell: Teller) -> Cell:
     """The cell with the noise ratios that its estimator's predictions and its thresholds lead to. An estimator that is
-    too weak for them is told once a row."""
+    too weak for them is told once a row, and in the same words once."""
     config, trials = cell.config, plan.sweep.trials
     if not needs_estimator(config):
         return cell
@@ -152,8 +152,9 @@ def _with_ratios(plan: SweepPlan, cell: Cell, ended: Mapping[str, Ended], warned
     ratios, names = found_ratios(config, found), plan.manifest.categories.names
     if cell.row not in warned:
         for warning in estimator_advice(found, probability_sums(found), ratios, config, plan.manifest):
-            warned.add(cell.row)
-            tell(f"row {cell.row!r}, seed {cell.seed}: {warning}")
+            if warning not in warned:
+                tell(f"row {cell.row!r}, seed {cell.seed}: {warning}")
+            warned |= {cell.row, warning}
     keep_ratios(ratios, names, trials)
     return replace(cell, config=with_ratios(config, ratios, names, trials))
 

@@ -133,9 +133,11 @@ def test_a_line_is_of_rows_that_differ_in_one_number() -> None:
     assert settings_of(results(*({"cross_modal": flag} for flag in (True, False)))) is None
 
 
-def test_variants_alone_give_no_map_and_no_curve(tmp_path: Path) -> None:
+def test_variants_alone_give_no_map_and_no_curve_but_rows_with_intervals(tmp_path: Path) -> None:
     folder = write_sweep(tmp_path / "sweep", "table2d", ())
-    assert [file.name for file in tabulate(folder, folder)] == ["table.md", "table.csv", "table.tex"]
+    files = tabulate(folder, folder)
+    assert [file.name for file in files] == ["table.md", "table.csv", "table.tex", "rows.png"]
+    assert files[-1].read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_papers_figures_are_found_by_row() -> None:
