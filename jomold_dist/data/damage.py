@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, fields
 
 from jomold_dist.errors import DataError
 
@@ -38,7 +38,7 @@ class BadVideo:
         return f"video {self.number} of {self.shard} ({self.key or 'of no readable key'}): {self.problem}"
 
 
-COLUMNS = ("split", "shard", "number", "filename", "problem")
+COLUMNS = tuple(column.name for column in fields(BadVideo))
 
 
 def to_csv(videos: Iterable[BadVideo]) -> str:

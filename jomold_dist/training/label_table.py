@@ -135,7 +135,7 @@ def _as_damage(path: Path) -> Iterator[None]:
 def _schema(manifest_digest: str) -> pa.Schema:
     text = pa.dictionary(pa.int32(), pa.string())
     columns: list[tuple[str, pa.DataType]] = [
-        ("filename", pa.string()), ("video", pa.int64()), ("category", text), ("fold", pa.int8()),
+        ("key", pa.string()), ("video", pa.int64()), ("category", text), ("fold", pa.int8()),
         ("audio_logit", pa.float32()), ("visual_logit", pa.float32()),
         ("audio_probit", pa.float32()), ("visual_probit", pa.float32()),
         ("audio", pa.float32()), ("visual", pa.float32()), ("verdict", text),

@@ -149,9 +149,7 @@ def _rows(results: SweepResults) -> Figure | None:
     panels[0].set_xlabel(f"{results.metric} on test, %")
     panels[1].axvline(0, color="grey", linewidth=0.8)
     panels[1].set_xlabel(f"Δ {results.baseline.name}, paired by seed")
-    figure.suptitle(
-        _title(results, "test", "95 % intervals; in brackets the seeds, grey: controls"), fontsize=10, y=1.0
-    )
+    figure.suptitle(_title(results, "test", "95 % intervals; in brackets how many seeds; grey: controls"), fontsize=10)
     figure.tight_layout()
     return figure
 

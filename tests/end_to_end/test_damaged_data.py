@@ -59,7 +59,7 @@ def test_masked_videos_are_named_and_every_number_of_ranks_gives_the_same_run(
     for folder in (one, two):
         with (folder / "bad_videos.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
-        keys = {row["filename"] for row in rows}
+        keys = {row["key"] for row in rows}
         assert keys == {tiny.videos[split][number].key for split, numbers in DAMAGE.items() for number in numbers}
         assert len(rows) == 5
         assert {row["problem"] for row in rows} == {"its contents do not have its checksum"}

@@ -120,7 +120,7 @@ def test_the_table_names_every_label_with_its_own_evidence(
     table = pq.read_table(runs / "run-1" / "labels.parquet").to_pylist()
     names = manifest.categories.names
     expected = [(video.key, i, names[c]) for i, video in enumerate(videos) for c in sorted(video.labels)]
-    assert [(row["filename"], row["video"], row["category"]) for row in table] == expected
+    assert [(row["key"], row["video"], row["category"]) for row in table] == expected
     fold_of = {v: k for k, fold in enumerate(folds_of(VIDEOS, FOLDS)) for v in range(VIDEOS)
                if v // fold.run % FOLDS == k}  # fmt: skip
     for row, p in zip(table, one_rank["probability"], strict=True):
@@ -142,9 +142,7 @@ def test_a_second_round_goes_by_the_mean_of_both(
         FoundPresence([str(fold + 1) for fold in range(FOLDS)], "presence-alone").do(run, {})
     names = ("labels.parquet", "labels-alone.parquet", "labels-2.parquet")
     first, second, both = (pq.read_table(runs / "run-1" / name).to_pydict() for name in names)
-    assert [first[name] for name in ("filename", "category", "fold")] == [
-        both[n] for n in ("filename", "category", "fold")
-    ]
+    assert [first[name] for name in ("key", "category", "fold")] == [both[n] for n in ("key", "category", "fold")]
     assert first["audio_probit"] != second["audio_probit"]
     for name in ("audio_probit", "visual_probit"):
         mean = (np.array(first[name], np.float32) + np.array(second[name], np.float32)) / 2

@@ -295,7 +295,7 @@ def test_what_is_no_finished_run_is_left_out_with_a_line(tmp_path: Path) -> None
 
 def test_videos_that_could_not_be_used_are_told(tmp_path: Path) -> None:
     folder = run(tmp_path / "a")
-    (folder / "bad_videos.csv").write_text("split,shard,number,filename,problem\n")
+    (folder / "bad_videos.csv").write_text("split,shard,number,key,problem\n")
     (note,) = compare_runs([folder]).notes
     assert note == f"{folder} could not use all videos of its data set, see its bad_videos.csv"
 

@@ -266,7 +266,7 @@ def test_a_damaged_list_of_bad_videos_is_one_message(tmp_path: Path) -> None:
         b"",
         b"\xff",
         b"a,b\n",
-        b"split,shard,number,filename,problem\n" + b"x" * 200_000,
+        b"split,shard,number,key,problem\n" + b"x" * 200_000,
         listed.read_bytes() + b"1,2\n",
     ):
         listed.write_bytes(content)
