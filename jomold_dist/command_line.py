@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, ParamSpec, TextIO
 
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, StoppedError, UserError
-from jomold_dist.places import local_path
 from jomold_dist.secrets import blotted
+from jomold_dist.shipped import config_path
 
 P = ParamSpec("P")
 
@@ -161,7 +161,10 @@ def config_parser(description: str | None) -> argparse.ArgumentParser:
     To be read with `parse_intermixed_args`: settings may stand on both sides of an option.
     """
     parser = command_parser(description)
-    parser.add_argument("--config", type=local_path, required=True, help="a YAML file, see configs/, docs/settings.md")
+    parser.add_argument(
+        "--config", type=config_path, required=True, metavar="CONFIG",
+        help="a YAML file, or the name of one that comes with jomold_dist: llp, quickstart, sweeps/table2b, …",
+    )  # fmt: skip
     add_imports(parser)
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings on top of the file")
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher passes it; LOCAL_RANK is read
