@@ -22,7 +22,6 @@ from jomold_dist.data.dense_labels import DENSE_COLUMNS, DenseRows, fill_truth, 
 from jomold_dist.data.label_files import TableReport, video_key
 from jomold_dist.data.weak_labels import parse_weak, repeated_over_splits
 from jomold_dist.errors import DataError, raise_together
-from jomold_dist.evaluation.parsing import event_runs
 from jomold_dist.files import writing
 from jomold_dist.labels import LLP_CATEGORIES, MODALITIES, CategorySet
 from jomold_dist.reading import folder_problem
@@ -143,6 +142,8 @@ def write_dense_labels(
     An event is a maximal run of segments. Rows are ordered by video, modality, category and onset. The file appears
     whole or not at all. DataError if it cannot be written.
     """
+    from jomold_dist.evaluation.parsing import event_runs  # imports torch, which packing needs for nothing else
+
     runs = event_runs(np.concatenate([audio, visual], axis=1))  # of (N, 2C, T): audio's categories, then visual's
     modality, category = runs.category // len(categories), runs.category % len(categories)
     columns = (runs.video, runs.onset, runs.offset, category, modality)
