@@ -18,7 +18,7 @@ help: ## this list
 env: $(STAMP) ## the environment in .venv (nothing to do when it is up to date)
 
 run: $(STAMP) ## simulate 1500 videos, train five methods on two ranks, and compare them
-	$(PY) launchers/quickstart.py
+	$(PY) -m jomold_dist quickstart
 
 test: lint ## lint, types and the tests that CI runs
 	$(PY) -m pytest -m "not slow" --numprocesses 2 --dist loadfile
