@@ -172,7 +172,7 @@ def config_parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def training_parser(description: str | None) -> argparse.ArgumentParser:
-    """The command line of launchers/train.py, which launchers/start.py must understand too."""
+    """The command line of `jomold train`, which `jomold start` must understand too."""
     parser = config_parser(description)
     parser.add_argument("--dry-run", action="store_true", help="check everything and print what the run would do")
     parser.add_argument("--until", metavar="STAGE", help="end after this stage, for instance noise_ratios")

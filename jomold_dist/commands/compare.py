@@ -1,7 +1,7 @@
 """Compare finished runs: the scores of each config as mean ± standard deviation over its seeds, and paired differences.
 
-    python tools/compare_runs.py runs/llp-short/*
-    python tools/compare_runs.py runs/sweeps/trials/* --score segment_visual --format csv
+    jomold compare runs/llp-short/*
+    jomold compare runs/sweeps/trials/* --score segment_visual --format csv
 
 Runs that differ in nothing but their seed make one row, which is named by its method and what else sets it apart. Where
 runs of the methods han, static and true are among them, each row is compared with the one of theirs that shares most

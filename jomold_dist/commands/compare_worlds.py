@@ -1,9 +1,9 @@
 """Compare the same methods over several data sets: scores, gaps closed, one row minus the others, and the
 errors of noise ratios.
 
-    python tools/compare_worlds.py runs/worlds/*/* --score segment_type segment_visual
+    jomold compare-worlds runs/worlds/*/* --score segment_type segment_visual
 
-Within a data set, rows are those of compare_runs.py, paired by seed with the runs of `han` and `true` there. Folders
+Within a data set, rows are those of `jomold compare`, paired by seed with the runs of `han` and `true` there. Folders
 that hold no finished run are left out, with a line each.
 """
 

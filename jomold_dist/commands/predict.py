@@ -1,6 +1,6 @@
 """Find the events of videos, labelled or not, with a finished run's model.
 
-    python launchers/predict.py --run runs/llp-jomold --shards data/new --out events.csv
+    jomold predict --run runs/llp-jomold --shards data/new --out events.csv
 
 The output is tab-separated like the dense label files of LLP, with the modality as a last column: video, onset and
 offset in seconds, category, audio or visual. --out may be a pipe or /dev/stdout, which then gets the events alone. If
@@ -51,7 +51,7 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = RunFolder(arguments.run)
     if read_environment(os.environ).size > 1:
-        raise DataError("predict.py runs as one process: start it with python, without WORLD_SIZE in the environment")
+        raise DataError("predict runs as one process: start it without a launcher, and without WORLD_SIZE set")
     return launch(
         lambda: checked(read_config(folder), arguments.imports),
         lambda config, world: predict(config, world, folder, arguments),

@@ -29,10 +29,6 @@ from jomold_dist.data.source import read_manifest
 from jomold_dist.errors import DataError
 from jomold_dist.shipped import config_path
 from jomold_dist.tables import markdown_table, scores_table
-from jomold_dist.tracking import ui_command
-from jomold_dist.training.removal_table import removals_of
-from jomold_dist.training.run_folder import RunFolder
-from jomold_dist.training.run_reading import read_removals, read_scores
 
 METHODS = ("han", "static", "jomold", "mixture", "true")
 CONFIG = "quickstart"
@@ -93,9 +89,6 @@ class World:
     def runs(self) -> Path:
         return Path("runs/quickstart") / self.scenario
 
-    def folder(self, method: str) -> RunFolder:
-        return RunFolder(self.runs / method)
-
     def overrides(self, method: str) -> list[str]:
         return [f"method={method}", f"run.dir={self.runs / method}", f"data.shards={self.shards}"]
 
@@ -122,22 +115,28 @@ def run(name: str, *words: str) -> None:
 
 def summarise(world: World, seconds: float) -> None:
     """The table of the methods, what was removed and how rightly, and where to look."""
+    from jomold_dist.tracking import ui_command  # these import torch, which takes a second
+    from jomold_dist.training.removal_table import removals_of
+    from jomold_dist.training.run_folder import RunFolder
+    from jomold_dist.training.run_reading import read_removals, read_scores
+
+    folders = {method: RunFolder(world.runs / method) for method in METHODS}
     config = load_config(config_path(CONFIG), world.overrides("jomold"))
-    scores = {m: read_scores(world.folder(m)).found.scores for m in METHODS}
+    scores = {m: read_scores(folders[m]).found.scores for m in METHODS}
     say(f"Scenario {world.scenario}. {scores_table(scores, 'test', simulated=True)}")
     say("Removed labels, over all epochs; precision and recall against the hidden truth of the simulation\n")
     rows = []
     for method in METHODS[1:]:
-        total = read_removals(world.folder(method))["total"]
+        total = read_removals(folders[method])["total"]
         rows += [
             [f"{method}, {m}", str(e["removed"]), percent(e.get("precision")), percent(e.get("recall"))]
             for m, e in total.items()
         ]
     print(markdown_table(["method, modality", "removed", "precision %", "recall %"], rows))
     names = read_manifest(world.shards).categories.names
-    say(f"mixture, by category. {removals_of(world.folder('mixture'), names)}")
+    say(f"mixture, by category. {removals_of(folders['mixture'], names)}")
     say(CLOSING[world.scenario])
-    print(f"every label:  {world.folder('mixture').labels()} (its evidence, and how likely it is heard and seen)")
+    print(f"every label:  {folders['mixture'].labels()} (its evidence, and how likely it is heard and seen)")
     print(f"run folders:  {world.runs}/{{{','.join(METHODS)}}} (scores, removals, removed labels, history)")
     print(f"MLflow:       {ui_command(config)}")
     print(f"took {seconds / 60:.1f} minutes")

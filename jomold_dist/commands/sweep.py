@@ -1,6 +1,6 @@
 """Train what a sweep file asks for, on Ray Tune, and tabulate it.
 
-    python launchers/sweep.py --config configs/sweeps/table2b.yaml train.epochs=4
+    jomold sweep --config sweeps/table2b train.epochs=4
 
 Started again, it trains only what is missing. With --dry-run nothing is trained or written: settings and data are
 checked, and what would be trained is printed. Exit codes: 0 all trained, 1 some trials failed, 2 a mistake in the

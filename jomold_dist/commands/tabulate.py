@@ -1,6 +1,6 @@
 """Tables and figures of a sweep: what a paper would print.
 
-    python tools/tabulate_sweep.py runs/sweeps/table2b [--out DIR] [--baseline static]
+    jomold tabulate runs/sweeps/table2b [--out DIR] [--baseline static]
 
 Writes table.md, table.csv, table.tex and PNG figures into the sweep's folder, or into --out, and prints the first.
 """

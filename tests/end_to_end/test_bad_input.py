@@ -54,7 +54,7 @@ SETTINGS = {
         ("method=static", "denoise.static_labels.visual=[Speeh]"),
         ("denoise.static_labels.visual", "'Speeh'", "did you mean 'Speech'"),
     ),
-    "missing shards": (("data.shards=nowhere/at/all",), ("nowhere/at/all does not exist", "tools/pack_llp.py")),
+    "missing shards": (("data.shards=nowhere/at/all",), ("nowhere/at/all does not exist", "jomold pack-llp")),
 }
 
 
