@@ -20,15 +20,10 @@ from jomold_dist.config_values import schema
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.errors import SUCCESS, nearest
 from jomold_dist.methods.registry import checked
-from jomold_dist.places import local_path
 from jomold_dist.settings_help import explain, overview
+from jomold_dist.shipped import config_path
 
 MOST_COLUMNS = 110
-
-
-def config_file(text: str) -> Path:
-    """The config that --config names: the type of that option."""
-    return local_path(text)
 
 
 class ConfigParser(Parser):
@@ -43,12 +38,9 @@ class ConfigParser(Parser):
             help="show this, or all settings of some sections or single settings, such as `--help train run.dir`",
         )  # fmt: skip
         self.add_argument(
-            "--config",
-            type=config_file,
-            required=True,
-            metavar="FILE",
-            help="a YAML file, see configs/, docs/settings.md",
-        )
+            "--config", type=config_path, required=True, metavar="CONFIG",
+            help="a YAML file, or the name of one that comes with jomold_dist: llp, quickstart, sweeps/table2b, …",
+        )  # fmt: skip
         add_imports(self)
         self.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings on top of the file")
         self.add_argument(

@@ -11,6 +11,7 @@ import yaml
 from jomold_dist.config_values import Given, Setting
 from jomold_dist.errors import nearest
 from jomold_dist.secrets import blotted_value
+from jomold_dist.shipped import near_shipped
 
 NO_TEXTS = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:bool")
 OVERRIDE = "override"
@@ -24,7 +25,8 @@ def read_file(
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
-        hint = _near_file(path) if isinstance(error, FileNotFoundError) else ""
+        missing = isinstance(error, FileNotFoundError)
+        hint = (_near_file(path) or ("" if named_in else near_shipped(path))) if missing else ""
         problems.append(f"{named_in}config file {path}: {error.strerror or error}{hint}")
         return {}
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

@@ -6,10 +6,13 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from jomold_dist.config import Config
 from jomold_dist.score_names import SCORE_NAMES, heading
+
+Format = Literal["md", "csv", "tex"]
+FORMATS = get_args(Format)
 
 SCORE_HEADERS = tuple(map(heading, SCORE_NAMES))
 

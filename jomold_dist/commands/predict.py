@@ -1,6 +1,6 @@
 """Find the events of videos, labelled or not, with a finished run's model.
 
-    python launchers/predict.py --run runs/llp-jomold --shards data/new --out events.csv
+    jomold predict --run runs/llp-jomold --shards data/new --out events.csv
 
 The ending of --out says how they are written, an event a row: .csv with commas, .tsv with tabs, .jsonl as JSON
 objects. The columns are those of LLP's dense label files (filename, onset and offset in seconds, event_labels), then
@@ -62,7 +62,7 @@ def main() -> int:
     arguments = parser.parse_args()
     folder = RunFolder(arguments.run)
     if read_environment(os.environ).size > 1:
-        raise DataError("predict.py runs as one process: start it with python, without WORLD_SIZE in the environment")
+        raise DataError("predict runs as one process: start it without a launcher, and without WORLD_SIZE set")
     return launch(
         lambda: checked(read_config(folder), arguments.imports),
         lambda config, world: predict(config, world, folder, arguments),

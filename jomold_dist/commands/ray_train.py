@@ -1,10 +1,11 @@
 """Train on several nodes of a Ray cluster.
 
-    python launchers/ray_train.py --nodes 2 --ranks-per-node 8 --config configs/llp.yaml run.dir=/shared/runs/llp
-    ray job submit --working-dir . -- python launchers/ray_train.py --nodes 2 …
+    jomold ray-train --nodes 2 --ranks-per-node 8 --config llp run.dir=/shared/runs/llp
+    ray job submit --working-dir . -- python -m jomold_dist ray-train --nodes 2 …
 
-Ray finds the nodes and keeps them; on each of them `launchers/start.py torchrun` starts the ranks. SIGTERM or Ctrl-C
-makes all ranks stop together with a checkpoint, a second Ctrl-C kills them. Exit codes are those of launchers/start.py.
+Ray finds the nodes and keeps them; on each of them `jomold start torchrun` starts the ranks. A node takes jomold_dist
+from the job's working directory, if that is a checkout, or else must have it installed. SIGTERM or Ctrl-C makes all
+ranks stop together with a checkpoint, a second Ctrl-C kills them. Exit codes are those of `jomold start`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Train what a sweep file asks for, on Ray Tune, and tabulate it.
 
-    python launchers/sweep.py --config configs/sweeps/table2b.yaml train.epochs=4
+    jomold sweep --config sweeps/table2b train.epochs=4
 
 Started again, it trains only what is missing. It tells when trials start and end, and how far the whole is; it ends
 with its table, the best row, and where everything lies. With --dry-run nothing is trained or written: settings and data

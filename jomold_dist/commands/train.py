@@ -1,10 +1,11 @@
 """Train: estimator, noise ratios, model, and the scores on test.
 
-python launchers/train.py --config configs/llp.yaml train.epochs=10
-torchrun --nproc-per-node 2 launchers/train.py --config configs/llp.yaml
-deepspeed --num_gpus 2 launchers/train.py --config configs/llp.yaml
+    jomold train --config llp train.epochs=10
+    torchrun --nproc-per-node 2 -m jomold_dist train --config llp
+    deepspeed --num_gpus 2 --module jomold_dist train --config llp
 
-launchers/start.py before any of these exits with the run's own code and leaves no process behind.
+`jomold start` before any launcher exits with the run's own code and leaves no process behind. In a checkout,
+launchers/train.py does the same as -m jomold_dist train.
 
 With --smoke, every stage is tried with one optimizer batch, from training to scores, and nothing is left of it.
 With --dry-run nothing is trained or written: config, manifest and shards are checked as for a start on --ranks ranks,

@@ -24,6 +24,7 @@ from jomold_dist.errors import USER_ERROR, ConfigError, RunFolderError, StoppedE
 from jomold_dist.files import problem_of
 from jomold_dist.places import have_a_home
 from jomold_dist.ray_cluster import joined_cluster
+from jomold_dist.starting import TRAIN, command, environment
 from jomold_dist.stopping import sigterm_as_ctrl_c
 from jomold_dist.supervising import end_with_parent
 from jomold_dist.training.trained import MODEL
@@ -39,7 +40,6 @@ import ray  # noqa: E402
 from ray import tune  # noqa: E402
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[2]
 POLL_SECONDS = 0.5
 
 
@@ -133,7 +133,7 @@ def _tuner(
             tune.with_parameters(_train, variables=dict(variables)), tune.PlacementGroupFactory([need(asked)])
         ),
         param_space={"job": tune.grid_search([asdict(job) for job in jobs]), "workers": asked.workers,
-                     "cpus": asked.cpus, "root": str(ROOT)},
+                     "cpus": asked.cpus},
         tune_config=tune.TuneConfig(
             metric=SCORE,
             mode="max",
@@ -170,20 +170,15 @@ class _Callback(Watcher, tune.Callback):
 
 def _train(parameters: Mapping[str, Any], variables: Mapping[str, str]) -> None:
     """A trial, in an actor of its own: one training, whose epochs are reported as they come."""
-    job = Job(**parameters["job"])
-    root, workers = Path(parameters["root"]), parameters["workers"]
-    if not (root / "launchers" / "start.py").exists():
-        root = Path(os.environ.get("TUNE_ORIG_WORKING_DIR", "."))  # of a Ray job's own copy
-    start = [sys.executable, str(root / "launchers" / "start.py"), Path(sys.executable).name]
+    job, workers = Job(**parameters["job"]), parameters["workers"]
+    launcher = [Path(sys.executable).name]
     if workers > 1:
-        start[-1:] = ["torchrun", "--standalone", f"--nproc-per-node={workers}", "--shutdown-timeout=300"]
-    command = [*start, str(root / "launchers" / "train.py"), "--config", job.config, *job.options]
-    path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
+        launcher = ["torchrun", "--standalone", f"--nproc-per-node={workers}", "--shutdown-timeout=300"]
     began = time.time()
     with Path(job.log).open("ab") as log:
         process = subprocess.Popen(
-            command,
-            env=os.environ | variables | {"OMP_NUM_THREADS": str(parameters["cpus"]), "PYTHONPATH": path},
+            command("start", *launcher, *TRAIN, "--config", job.config, *job.options),
+            env=environment({**variables, "OMP_NUM_THREADS": str(parameters["cpus"])}),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

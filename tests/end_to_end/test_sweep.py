@@ -138,7 +138,7 @@ def test_a_trial_whose_worker_is_killed_is_told_and_started_again(retries: int, 
     while not list(trials.glob("*/history.jsonl")):
         assert process.poll() is None
         time.sleep(0.2)
-    (worker,) = [n for n in processes_naming(trials) if b"start.py" not in Path(f"/proc/{n}/cmdline").read_bytes()]
+    (worker,) = [n for n in processes_naming(trials) if b"\0start\0" not in Path(f"/proc/{n}/cmdline").read_bytes()]
     os.kill(worker, signal.SIGKILL)
     out, _ = process.communicate(timeout=240)
     found = cells(tmp_path)

@@ -36,7 +36,6 @@ LOW_METHODS = {"jomold_dist.methods.base", "jomold_dist.methods.registry"}
 
 # Modules at the top that use rooms. The others use none, and so any room may use them.
 FRONT: dict[str, set[str]] = {
-    "jomold_dist": {"models", "denoising", "evaluation", "training", "methods", "methods, low"},
     "jomold_dist.config_command": {"distributed", "methods, low"},
     "jomold_dist.config_files": {"distributed"},
     "jomold_dist.launching": {"distributed"},
