@@ -6,6 +6,7 @@ import importlib
 import sys
 
 from jomold_dist.errors import SUCCESS, USER_ERROR, nearest
+from jomold_dist.versions import version
 
 COMMANDS = {
     "quickstart": "simulate a small data set, train five methods on it, and compare them",
@@ -21,20 +22,27 @@ COMMANDS = {
     "tabulate": "tables and figures of a sweep",
     "compare": "compare finished runs",
     "compare-worlds": "compare the same methods over several data sets",
+    "settings": "every setting, as a page or as the schema of a config file",
 }
 """In the order of a user's day; each is the module of that name in jomold_dist/commands."""
 
 
 def main() -> int:
     """The exit code of the command that is named first."""
-    name, words = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
+    words = sys.argv[1:]
+    # `deepspeed --module jomold_dist train` puts its own option before what is its script
+    of_launcher = words[:1] if words and words[0].startswith("--local_rank=") else []
+    name, *words = words[len(of_launcher) :] or [""]
     if name in ("-h", "--help", ""):
         (sys.stdout if name else sys.stderr).write(overview())
         return SUCCESS if name else USER_ERROR
+    if name == "--version":
+        sys.stdout.write(f"jomold_dist {version('jomold_dist')}, torch {version('torch')}\n")
+        return SUCCESS
     if name not in COMMANDS:
         sys.stderr.write(f"error: unknown command {name!r}{nearest(name, COMMANDS)}; jomold --help lists them\n")
         return USER_ERROR
-    sys.argv = [f"jomold {name}", *words]
+    sys.argv = [f"jomold {name}", *words, *of_launcher]
     code: int = importlib.import_module(f"jomold_dist.commands.{name.replace('-', '_')}").main()
     return code
 
@@ -42,8 +50,9 @@ def main() -> int:
 def overview() -> str:
     """All commands, a line each."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {text}" for name, text in COMMANDS.items()]
-    return "\n".join(["usage: jomold COMMAND …", "", *lines, "", "jomold COMMAND --help tells more.", ""])
+    commands = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    more = "jomold COMMAND --help tells more, and jomold --version the release."
+    return f"usage: jomold COMMAND …\n\n{commands}\n\n{more}\n"
 
 
 if __name__ == "__main__":

@@ -20,8 +20,7 @@ from jomold_dist.distributed.stacks import STACKS, answer_signals
 from jomold_dist.distributed.world import World, agree_on_errors, open_world
 from jomold_dist.errors import SUCCESS, USER_ERROR, ConfigError, LostRankError, NonFiniteError, StoppedError, UserError
 from jomold_dist.stopping import leave_in_peace
-
-EXIT_CODE_FILE = "JOMOLD_DIST_EXIT_CODE_FILE"
+from jomold_dist.supervising import EXIT_CODE_FILE
 
 
 def launch(load: Callable[[], Config], body: Callable[[Config, World], None], options: Mapping[str, Any]) -> int:
@@ -30,7 +29,7 @@ def launch(load: Callable[[], Config], body: Callable[[Config, World], None], op
     All ranks must have the same settings and `options`. A user's mistake is one message and 2, a stop one message and
     75; a lost rank, or a value that is not finite, one message and 1; anything else a traceback and 1. Ranks that agree
     on an error leave together, because launchers kill the others as soon as one has left. Rank 0 leaves the code in the
-    file that launchers/start.py asks for.
+    file that `jomold start` asks for.
     """
     answer_signals()
     try:
@@ -41,7 +40,7 @@ def launch(load: Callable[[], Config], body: Callable[[Config, World], None], op
     code = _run(load, body, options, rank)
     asked_for = os.environ.get(EXIT_CODE_FILE)
     if asked_for and rank == 0:
-        with suppress(OSError):  # launchers/start.py on this machine may have gone
+        with suppress(OSError):  # `jomold start` on this machine may have gone
             Path(asked_for).write_text(str(code), encoding="utf-8")
     return code
 

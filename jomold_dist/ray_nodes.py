@@ -1,11 +1,10 @@
-"""A run on the nodes of a Ray cluster: Ray finds the nodes and keeps them, and on each of them `launchers/start.py
-torchrun` starts the ranks.
+"""A run on the nodes of a Ray cluster: Ray finds the nodes and keeps them, and on each of them `jomold start torchrun`
+starts the ranks.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import signal
 import socket
 import subprocess
@@ -30,10 +29,10 @@ from jomold_dist.config_files import dump_config
 from jomold_dist.errors import FAILURE, PREEMPTED, ConfigError, LostRankError
 from jomold_dist.places import relative_places, with_absolute_places
 from jomold_dist.ray_cluster import reason, working_copy
+from jomold_dist.starting import TRAIN, command, environment
 from jomold_dist.supervising import end_with_parent
 from jomold_dist.tracking.store import handed_on, relative_store
 
-ROOT = Path(__file__).resolve().parents[1]
 POLL_SECONDS = 0.5
 
 
@@ -46,21 +45,16 @@ class Node:
             probe.bind(("", 0))
             return ray.util.get_node_ip_address(), probe.getsockname()[1]
 
-    def start(self, root: str, config: str, run_dir: str, torchrun: list[str], variables: dict[str, str]) -> None:
-        """Start the ranks. `root` is where launchers/ lies, unless this job has a copy of it; `config` is YAML;
-        `variables` are added to the environment."""
-        if not (Path(root) / "launchers" / "start.py").exists():
-            root = str(Path.cwd())
+    def start(self, config: str, run_dir: str, torchrun: list[str], variables: dict[str, str]) -> None:
+        """Start the ranks. `config` is YAML; `variables` are added to the environment."""
         self._folder = TemporaryDirectory(prefix="ray_train-")
         settings, said = Path(self._folder.name, "config.yaml"), Path(self._folder.name, "said.txt")
         settings.write_text(config, encoding="utf-8")
-        scripts = [str(Path(root, "launchers", name)) for name in ("start.py", "train.py")]
-        command = [sys.executable, scripts[0], "torchrun", *torchrun, scripts[1], "--config", str(settings)]
-        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        words = ["torchrun", *torchrun, *TRAIN, "--config", str(settings)]
         with said.open("wb") as file:
             self._process = subprocess.Popen(
-                [*command, f"run.dir={run_dir}"],  # the config has it too; here people see it
-                env=os.environ | variables | {"PYTHONPATH": path},
+                command("start", *words, f"run.dir={run_dir}"),  # the config has it too; here people see it
+                env=environment(variables),
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
@@ -177,7 +171,7 @@ def start_nodes(need: Need, config: Config, group: PlacementGroup) -> list[Any]:
         torchrun += [f"--master-addr={host}", f"--master-port={port}"]
         ray.get(
             [
-                actor.start.remote(str(ROOT), text, run_dir, [*torchrun, f"--node-rank={index}"], variables)
+                actor.start.remote(text, run_dir, [*torchrun, f"--node-rank={index}"], variables)
                 for index, actor in enumerate(actors)
             ]
         )

@@ -17,6 +17,9 @@ from types import FrameType
 
 import psutil
 
+EXIT_CODE_FILE = "JOMOLD_DIST_EXIT_CODE_FILE"
+"""Names the file in which rank 0 leaves the training's own exit code."""
+
 POLL_SECONDS = 0.2
 NO_RANKS_SECONDS = 10.0  # a launcher without ranks on this machine is told itself after so long
 LEFTOVERS_SECONDS = 5.0
@@ -24,16 +27,17 @@ SET_DEATH_SIGNAL, SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 
 
 class Supervisor:
-    """Runs `command`, whose ranks are the processes that run `script`, written as it is in the command.
+    """Runs `command`, whose ranks are the processes that run `program`: a script, or a module and a word, written as
+    they are in the command.
 
     The first SIGTERM or SIGINT is handed on to every rank on this machine, as SIGTERM; a SIGINT after it kills
     everything. Further SIGTERMs change nothing, as schedulers send several. SIGUSR1 is handed on to the ranks each
     time: they tell where they are (see `distributed/stacks.py`).
     """
 
-    def __init__(self, command: Sequence[str], script: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], program: Sequence[str], environment: Mapping[str, str]) -> None:
         """`environment` is added to this process's own."""
-        self._command, self._script, self._environment = list(command), script, os.environ | environment
+        self._command, self._program, self._environment = list(command), list(program), os.environ | environment
         self._told: set[psutil.Process] = set()
         self._asked_at: float | None = None
         self._kill = False
@@ -106,7 +110,7 @@ class Supervisor:
                 launcher.terminate()
 
     def _ranks(self) -> list[psutil.Process]:
-        return [process for process in _descendants() if _runs(process, self._script)]
+        return [process for process in _descendants() if _runs(process, self._program)]
 
 
 def end_with_parent() -> None:
@@ -133,11 +137,12 @@ def _descendants() -> list[psutil.Process]:
     return found
 
 
-def _runs(process: psutil.Process, script: str) -> bool:
-    """Whether the process runs the script, rather than a launcher which has it among its arguments."""
+def _runs(process: psutil.Process, program: list[str]) -> bool:
+    """Whether the process runs the program, rather than a launcher which has it among its arguments. (`deepspeed` puts
+    `--local_rank` between a module and its first word.)"""
     with suppress(psutil.Error):
         words = [word for word in process.cmdline()[1:] if not word.startswith("-")]
-        return words[:1] == [script]
+        return words[: len(program)] == program
     return False
 
 

@@ -1,7 +1,7 @@
 """Compare finished runs: the scores of each config as mean ± standard deviation over its seeds, and paired differences.
 
-    python tools/compare_runs.py runs/llp-short/*
-    python tools/compare_runs.py runs/sweeps/trials/* --score segment_visual --format csv
+    jomold compare runs/llp-short/*
+    jomold compare runs/sweeps/trials/* --score segment_visual --format csv
 
 Runs that differ in nothing but their seed make one row, which is named by its method and what else sets it apart. Where
 runs of the methods han, static and true are among them, each row is compared with the one of theirs that shares most
@@ -13,11 +13,10 @@ on different data sets are refused. `csv` is a line a row and seed.
 from __future__ import annotations
 
 from jomold_dist.command_line import command, command_parser
-from jomold_dist.comparing.report import FORMATS, report
-from jomold_dist.comparing.rows import compare_runs
 from jomold_dist.errors import SUCCESS
 from jomold_dist.places import local_path
 from jomold_dist.score_names import SCORE_NAMES
+from jomold_dist.tables import FORMATS
 
 
 @command
@@ -27,5 +26,8 @@ def main() -> int:
     parser.add_argument("--score", choices=SCORE_NAMES, default="segment_type", help="the score of the differences")
     parser.add_argument("--format", choices=FORMATS, default="md", help="markdown, comma-separated or LaTeX")
     asked = parser.parse_args()
+    from jomold_dist.comparing.report import report  # imports torch, by way of the methods, which takes a second
+    from jomold_dist.comparing.rows import compare_runs
+
     print(report(compare_runs(asked.runs), asked.score, asked.format))
     return SUCCESS

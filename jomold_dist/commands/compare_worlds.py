@@ -1,16 +1,15 @@
 """Compare the same methods over several data sets: scores, gaps closed, one row minus the others, and the
 errors of noise ratios.
 
-    python tools/compare_worlds.py runs/worlds/*/* --score segment_type segment_visual
+    jomold compare-worlds runs/worlds/*/* --score segment_type segment_visual
 
-Within a data set, rows are those of compare_runs.py, paired by seed with the runs of `han` and `true` there. Folders
+Within a data set, rows are those of `jomold compare`, paired by seed with the runs of `han` and `true` there. Folders
 that hold no finished run are left out, with a line each.
 """
 
 from __future__ import annotations
 
 from jomold_dist.command_line import command, command_parser
-from jomold_dist.comparing.worlds import worlds_report
 from jomold_dist.errors import SUCCESS
 from jomold_dist.places import local_path
 from jomold_dist.score_names import SCORE_NAMES
@@ -29,5 +28,7 @@ def main() -> int:
         "--row", metavar="NAME", help="the row whose differences from the others are shown (default: mixture, if any)"
     )
     asked = parser.parse_args()
+    from jomold_dist.comparing.worlds import worlds_report  # imports torch, by way of the methods
+
     print(worlds_report(asked.runs, asked.score, asked.row))
     return SUCCESS

@@ -1,6 +1,6 @@
 """Scores of a run's model on a split with dense labels.
 
-    python launchers/evaluate.py --run runs/llp-jomold --split val
+    jomold evaluate --run runs/llp-jomold --split val
 
 Prints the ten scores and the scores per category; writes scores_SPLIT.json into the run's folder. The model of a run
 that is still training is its best one so far, from its newest checkpoint.
@@ -8,7 +8,7 @@ that is still training is its best one so far, from its newest checkpoint.
 --shards names another place: where the run's data set lies now, or any other data set of the same categories and
 features. Scores of another one are written to scores_SPLIT_of_MANIFEST.json, named by its manifest's digest, and those
 of an earlier stage's weights (--weights) to scores_SPLIT_STAGE.json. Under
-torchrun, a -- before the script keeps torchrun from taking --run for an option of its own.
+torchrun, a -- before the script or module keeps torchrun from taking --run for an option of its own.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Reads one .npy a video and a feature (vggish/<id>.npy, res152/<id>.npy, r2plus1d_18/<id>.npy) and the five label files,
 validates both, and writes the splits train (shuffled by --seed), val and test (both with dense labels). With
---unlabelled it packs every video of the features folder into the one split "predict", for launchers/predict.py.
+--unlabelled it packs every video of the features folder into the one split "predict", for `jomold predict`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""What `make run` does: simulate a small data set, train five methods on two ranks, and compare them.
+"""Simulate a small data set, train five methods on two ranks, and compare them: what `make run` does.
 
-    python launchers/quickstart.py [--videos 1500] [--ranks 2] [--scenario speech-neutral]
+    jomold quickstart [--videos 1500] [--ranks 2] [--scenario speech-neutral]
+
+Data and runs come into the folders data/ and runs/ of the working directory, and MLflow's record beside the runs.
 
 In the scenario speech-neutral every category is as often noise as any other, so that there is more to find than the one
 label that `static` is told. In llp, as in LLP, most visual noise is Speech.
@@ -11,6 +13,7 @@ Every command is printed before it runs, so that each can be taken and changed. 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -19,19 +22,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from jomold_dist import starting
 from jomold_dist.command_line import command, command_parser
 from jomold_dist.config_files import load_config
 from jomold_dist.data.source import read_manifest
 from jomold_dist.errors import DataError
+from jomold_dist.shipped import config_path
 from jomold_dist.tables import markdown_table, scores_table
-from jomold_dist.tracking import ui_command
-from jomold_dist.training.removal_table import removals_of
-from jomold_dist.training.run_folder import RunFolder
-from jomold_dist.training.run_reading import read_removals, read_scores
 
 METHODS = ("han", "static", "jomold", "mixture", "true")
-CONFIG = Path("configs/quickstart.yaml")
-ROOT = Path(__file__).resolve().parents[2]
+CONFIG = "quickstart"
 DEFAULT = "speech-neutral"
 CLOSING = {
     "llp": (
@@ -54,7 +54,6 @@ def main() -> int:
     parser.add_argument("--ranks", type=int, default=2, help="ranks of each training (default: 2)")
     parser.add_argument("--scenario", choices=tuple(CLOSING), default=DEFAULT, help="the world (default: %(default)s)")
     arguments = parser.parse_args()
-    os.chdir(ROOT)
     started = time.perf_counter()
     world = World(arguments.scenario)
     if (world.shards / "manifest.json").exists():
@@ -68,9 +67,10 @@ def main() -> int:
         say(f"{world.shards} is there already")
     else:
         simulation = ["--scenario", world.scenario, "--out", str(world.shards), "--videos", str(arguments.videos)]
-        run([sys.executable, "tools/simulate_llp.py", *simulation])
+        run("simulate", *simulation)
     for method in METHODS:
-        run([*launcher(arguments.ranks), "launchers/train.py", "--config", str(CONFIG), *world.overrides(method)])
+        train = ["--module", "jomold_dist", "train", "--config", CONFIG, *world.overrides(method)]
+        run("start", *launcher(arguments.ranks), *train)
     summarise(world, time.perf_counter() - started)
     return 0
 
@@ -83,36 +83,31 @@ class World:
 
     @property
     def shards(self) -> Path:
-        return Path(load_config(CONFIG).data.shards).parent / self.scenario
+        return Path(load_config(config_path(CONFIG)).data.shards).parent / self.scenario
 
     @property
     def runs(self) -> Path:
         return Path("runs/quickstart") / self.scenario
-
-    def folder(self, method: str) -> RunFolder:
-        return RunFolder(self.runs / method)
 
     def overrides(self, method: str) -> list[str]:
         return [f"method={method}", f"run.dir={self.runs / method}", f"data.shards={self.shards}"]
 
 
 def launcher(ranks: int) -> list[str]:
-    """The start of a training command, on a free port."""
+    """The launcher of a training, on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    start = [sys.executable, "launchers/start.py", "deepspeed", "--quiet"]
-    return [*start, "--num_gpus", str(ranks), "--master_port", str(port)]
+    return ["deepspeed", "--quiet", "--num_gpus", str(ranks), "--master_port", str(port)]
 
 
-def run(command: list[str]) -> None:
-    """Run one command from the repository's root; leave with its exit code if it fails."""
-    short = [Path(command[0]).name, *command[1:]]
-    say(f"$ {' '.join(short)}")
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    if shutil.which("nvidia-smi") is None:
-        environment.setdefault("DS_ACCELERATOR", "cpu")
-    code = subprocess.run(command, env=environment, check=False).returncode
+def run(name: str, *words: str) -> None:
+    """Run a command as a process of its own; leave with its exit code if it fails."""
+    say(f"$ {shlex.join(['jomold', name, *words])}")
+    variables = {}
+    if shutil.which("nvidia-smi") is None and "DS_ACCELERATOR" not in os.environ:
+        variables["DS_ACCELERATOR"] = "cpu"
+    code = subprocess.run(starting.command(name, *words), env=starting.environment(variables), check=False).returncode
     if code:
         say(f"the command above ended with exit code {code}")
         sys.exit(code if 0 < code < 128 else 1)
@@ -120,22 +115,28 @@ def run(command: list[str]) -> None:
 
 def summarise(world: World, seconds: float) -> None:
     """The table of the methods, what was removed and how rightly, and where to look."""
-    config = load_config(CONFIG, world.overrides("jomold"))
-    scores = {m: read_scores(world.folder(m)).found.scores for m in METHODS}
+    from jomold_dist.tracking import ui_command  # these import torch, which takes a second
+    from jomold_dist.training.removal_table import removals_of
+    from jomold_dist.training.run_folder import RunFolder
+    from jomold_dist.training.run_reading import read_removals, read_scores
+
+    folders = {method: RunFolder(world.runs / method) for method in METHODS}
+    config = load_config(config_path(CONFIG), world.overrides("jomold"))
+    scores = {m: read_scores(folders[m]).found.scores for m in METHODS}
     say(f"Scenario {world.scenario}. {scores_table(scores, 'test', simulated=True)}")
     say("Removed labels, over all epochs; precision and recall against the hidden truth of the simulation\n")
     rows = []
     for method in METHODS[1:]:
-        total = read_removals(world.folder(method))["total"]
+        total = read_removals(folders[method])["total"]
         rows += [
             [f"{method}, {m}", str(e["removed"]), percent(e.get("precision")), percent(e.get("recall"))]
             for m, e in total.items()
         ]
     print(markdown_table(["method, modality", "removed", "precision %", "recall %"], rows))
     names = read_manifest(world.shards).categories.names
-    say(f"mixture, by category. {removals_of(world.folder('mixture'), names)}")
+    say(f"mixture, by category. {removals_of(folders['mixture'], names)}")
     say(CLOSING[world.scenario])
-    print(f"every label:  {world.folder('mixture').labels()} (its evidence, and how likely it is heard and seen)")
+    print(f"every label:  {folders['mixture'].labels()} (its evidence, and how likely it is heard and seen)")
     print(f"run folders:  {world.runs}/{{{','.join(METHODS)}}} (scores, removals, removed labels, history)")
     print(f"MLflow:       {ui_command(config)}")
     print(f"took {seconds / 60:.1f} minutes")

@@ -1,8 +1,10 @@
 """Start a training under any launcher, so that signals reach its ranks and its own exit code comes back.
 
-python launchers/start.py deepspeed --num_gpus 2 launchers/train.py --config configs/llp.yaml run.dir=runs/llp
-python launchers/start.py torchrun --nproc-per-node 2 launchers/train.py --config configs/llp.yaml run.dir=runs/llp
-python launchers/start.py python launchers/train.py --config configs/llp.yaml run.dir=runs/llp
+    jomold start deepspeed --num_gpus 2 --module jomold_dist train --config llp run.dir=runs/llp
+    jomold start torchrun --nproc-per-node 2 -m jomold_dist train --config llp run.dir=runs/llp
+    jomold start python -m jomold_dist train --config llp run.dir=runs/llp
+
+In a checkout, launchers/start.py and launchers/train.py do the same: launchers/start.py torchrun … launchers/train.py
 
 SIGTERM or Ctrl-C makes all ranks stop together with a checkpoint; a second Ctrl-C kills them. No process stays behind.
 Exit codes: 0 finished, 75 stopped on request, 2 a mistake that the message explains, 1 anything else.
@@ -16,32 +18,39 @@ import sys
 import tempfile
 from pathlib import Path
 
-from jomold_dist.command_line import command, say, training_parser
+from jomold_dist.command_line import command, say
+from jomold_dist.config_command import print_config, training_parser
 from jomold_dist.config_files import load_config
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, UserError
-from jomold_dist.launching import EXIT_CODE_FILE
-from jomold_dist.methods.registry import checked
 from jomold_dist.reading import ABSENT, read_json
-from jomold_dist.supervising import Supervisor
+from jomold_dist.starting import find_training
+from jomold_dist.supervising import EXIT_CODE_FILE, Supervisor
 
 
 @command
 def main() -> int:
     words = sys.argv[1:]
-    if not words or words[0] in ("-h", "--help"):
+    parser = training_parser(__doc__)
+    parser.usage = "%(prog)s LAUNCHER … SCRIPT --config FILE [option …] [section.key=value …]"
+    if not words:
         print(__doc__.strip())
-        return SUCCESS if words else USER_ERROR
+        return USER_ERROR
+    if words[0] in ("-h", "--help"):
+        print(parser.explain(words[1:]))
+        return SUCCESS
     program = find_program(words[0])
-    at = next((n for n, word in enumerate(words) if n > 0 and word.endswith(".py")), None)
-    if at is None:
-        raise UserError(f"no script after {words[0]!r}; for instance: {words[0]} launchers/train.py --config FILE")
-    arguments = training_parser("the arguments after the script").parse_intermixed_args(words[at + 1 :])
+    ranks, asked = find_training(words)
+    arguments = parser.parse(asked)
+    if arguments.print_config:
+        return print_config(arguments)
+    from jomold_dist.methods.registry import checked  # imports torch, which takes a second
+
     config = checked(load_config(arguments.config, arguments.overrides), arguments.imports)
     status = Path(config.run.dir) / "status.json"
     before = written(status)
     with tempfile.TemporaryDirectory() as folder:
         left = Path(folder) / "exit_code"
-        supervisor = Supervisor([program, *words[1:]], words[at], {EXIT_CODE_FILE: str(left)})
+        supervisor = Supervisor([program, *words[1:]], ranks, {EXIT_CODE_FILE: str(left)})
         code = supervisor.run()
         if left.exists() and (own := left.read_text(encoding="utf-8")):  # empty where its writer was killed
             return int(own)

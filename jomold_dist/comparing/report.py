@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, get_args
 
 from jomold_dist.comparing.paired import mask_names, removed_shares
 from jomold_dist.comparing.rows import Comparison
 from jomold_dist.comparing.score_table import by_seed, cautions, score_table
-from jomold_dist.tables import Table, spread
-
-Format = Literal["md", "csv", "tex"]
-FORMATS = get_args(Format)
+from jomold_dist.tables import Format, Table, spread
 
 
 def report(found: Comparison, score: str = "segment_type", form: Format = "md") -> str:

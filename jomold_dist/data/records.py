@@ -146,7 +146,7 @@ class RecordView:
         except (ValueError, TypeError, KeyError, IndexError, OverflowError, RecursionError) as error:
             raise DataError(
                 f"a label text in split {self._split.name!r} is damaged ({error}); "
-                "run tools/verify_shards.py and pack the data set again"
+                "run jomold verify and pack the data set again"
             ) from None
         return labels
 

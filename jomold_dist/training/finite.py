@@ -81,7 +81,7 @@ class FiniteGuard:
             names = [k for keys in gather_objects(mine, self._world) for k in keys]
             return (
                 f"features of video {', '.join(names)} are not finite (NaN or infinity); "
-                "check the shards with tools/verify_shards.py"
+                "check the shards with jomold verify"
             )
         finite = torch.cat(learned.finite)
         mine = [key for key, sound in zip(batch.keys, finite.tolist(), strict=True) if not sound]

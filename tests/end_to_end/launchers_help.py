@@ -44,7 +44,7 @@ def free_port() -> str:
 def command(launcher: str, script: str, *arguments: str | Path) -> list[str]:
     """The command line of a script of launchers/ under `python`, `torchrun` or `deepspeed` (two ranks).
 
-    `start torchrun` and the like put launchers/start.py before it.
+    `start torchrun` and the like put launchers/start.py before it; `start deepspeed` is the form without a checkout.
     """
     if launcher.startswith("start "):
         return _started(launcher.removeprefix("start "), script, *arguments)
@@ -58,13 +58,15 @@ def command(launcher: str, script: str, *arguments: str | Path) -> list[str]:
 
 
 def _started(launcher: str, script: str, *arguments: str | Path) -> list[str]:
+    if launcher == "deepspeed":
+        module = ["--num_gpus=2", f"--master_port={free_port()}", "--module", "jomold_dist", script]
+        return [sys.executable, "-m", "jomold_dist", "start", launcher, *module, *map(str, arguments)]
     words = {
         "python": ["python"],
         "torchrun": ["torchrun", "--nproc-per-node=2", f"--master-port={free_port()}"],
-        "deepspeed": ["deepspeed", "--num_gpus=2", f"--master_port={free_port()}"],
-    }
+    }[launcher]
     scripts = [str(ROOT / "launchers" / f"{name}.py") for name in ("start", script)]
-    return [sys.executable, scripts[0], *words[launcher], scripts[1], *map(str, arguments)]
+    return [sys.executable, scripts[0], *words, scripts[1], *map(str, arguments)]
 
 
 def run_process(launcher: str, script: str, *arguments: str | Path) -> Outcome:

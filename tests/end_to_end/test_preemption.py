@@ -61,7 +61,8 @@ class Training:
         found = {}
         for pid in self.processes():
             words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-            if next(w for w in words[1:] if not w.startswith("-")).endswith("train.py"):
+            program, then, *_ = [word for word in words[1:] if not word.startswith("-")]
+            if program.endswith("train.py") or (program, then) == ("jomold_dist", "train"):
                 environment = dict(e.partition("=")[::2] for e in Path(f"/proc/{pid}/environ").read_text().split("\0"))
                 found[int(environment.get("RANK", 0))] = pid
         return found
@@ -263,10 +264,12 @@ def test_a_mistake_is_told_once(launcher: str, tiny: Tiny, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("words", "code", "part"),
     [
-        (["--help"], 0, "launchers/train.py --config"),
+        (["--help"], 0, "-m jomold_dist train --config"),
         (["torchrum", "launchers/train.py"], 2, "no program 'torchrum'"),
-        (["torchrun", "--nproc-per-node=2"], 2, "no script after 'torchrun'"),
+        (["torchrun", "--nproc-per-node=2"], 2, "no training after 'torchrun'"),
         (["torchrun", "launchers/train.py", "--config", "nowhere.yaml"], 2, "nowhere.yaml"),
+        (["torchrun", "-m", "jomold_dist", "train", "--config", "nowhere.yaml"], 2, "nowhere.yaml"),
+        (["torchrun", "-m", "jomold_dist", "evaluate", "--run", "runs/one"], 2, "not jomold_dist evaluate"),
     ],
 )
 def test_start_explains_itself(words: list[str], code: int, part: str, capsys: pytest.CaptureFixture[str]) -> None:

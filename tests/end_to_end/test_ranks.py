@@ -112,4 +112,4 @@ def test_predict_does_not_wait_for_other_ranks(
     words = ("--run", finished.folder, "--shards", tiny.shards, "--out", tmp_path / "events.csv")
     outcome = run_here(capsys, "predict", *words)
     assert outcome.code == 2
-    assert "predict.py runs as one process" in outcome.err
+    assert "predict runs as one process" in outcome.err

@@ -71,9 +71,9 @@ def test_a_ray_job_whose_driver_or_node_is_killed(killed: str, ray_cluster: str,
 
 
 def parent_of_start(job: Job, word: str) -> int:
-    """The process that started launchers/start.py with this word: an actor."""
+    """The process that started `jomold start` with this word: an actor."""
     processes = [psutil.Process(pid) for pid in processes_naming(job.folder)]
-    (found,) = [p for p in processes if word in p.cmdline() and p.cmdline()[1].endswith("start.py")]
+    (found,) = [p for p in processes if word in p.cmdline() and p.cmdline()[3] == "start"]
     return found.ppid()
 
 
@@ -156,14 +156,14 @@ import sys
 from pathlib import Path
 import ray
 from jomold_dist.ray_cluster import joined_cluster
-from jomold_dist.ray_nodes import ROOT, Node, Signals, follow
+from jomold_dist.ray_nodes import Node, Signals, follow
 from jomold_dist.config_files import load_config
 file, run, port = sys.argv[1:]
 torchrun = ["--nnodes=1", "--nproc-per-node=1", "--node-rank=0", "--master-addr=127.0.0.1", f"--master-port={port}"]
 signals = Signals()
 with joined_cluster():
     actor = ray.remote(Node).remote()
-    ray.get(actor.start.remote(str(ROOT), Path(file).read_text(), run, torchrun, {}))
+    ray.get(actor.start.remote(Path(file).read_text(), run, torchrun, {}))
     sys.exit(follow([actor], signals, load_config(Path(file))))
 """
 

@@ -69,11 +69,11 @@ class Terminal(io.StringIO):
 def test_where_somebody_watches_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Terminal()
     monkeypatch.setattr("sys.stderr", screen)
-    with Watch(30) as watch, watch.task("train"):
-        with watch.task("epoch 1 of 2", 3, describe=lambda: "loss 0.5") as task:
-            task.more(2)
-            assert task.bar is not None
-            task.bar.refresh()
+    epoch = "epoch 1 of 2"
+    with Watch(30) as watch, watch.task("train"), watch.task(epoch, 3, describe=lambda: "loss 0.5") as task:
+        task.more(2)
+        assert task.bar is not None
+        task.bar.refresh()
     assert re.search(r"train, epoch 1 of 2:  67%.*2/3.*loss 0.5", screen.getvalue())
 
 
