@@ -24,7 +24,16 @@ FREE = frozenset(
         "train.non_finite",  # so that a run that stopped can go on
     }
 )
-FREE_SECTIONS = ("checkpoint.", "data.storage", "tracking.", "distributed.", "deepspeed.")
+FREE_SECTIONS = (
+    "checkpoint.",
+    "data.storage",
+    "tracking.",
+    "distributed.",
+    "deepspeed.",
+    "log.",
+    "metrics.",
+    "profile.",
+)
 
 
 def decides(name: str) -> bool:
@@ -52,4 +61,4 @@ OF_A_NODE = frozenset(
 
 def may_differ(name: str) -> bool:
     """Whether ranks may have different values of a setting."""
-    return name in OF_A_NODE or name.startswith("tracking.")
+    return name in OF_A_NODE or name.startswith(("tracking.", "log."))

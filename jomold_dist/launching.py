@@ -12,19 +12,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
-
 from jomold_dist.command_line import PrintError, exit_code, say
 from jomold_dist.config import Config, DistributedConfig
 from jomold_dist.distributed.agreement import agree_on_settings
-from jomold_dist.distributed.devices import describe_device
 from jomold_dist.distributed.environment import read_environment
+from jomold_dist.distributed.stacks import STACKS, answer_signals
 from jomold_dist.distributed.world import World, agree_on_errors, open_world
 from jomold_dist.errors import SUCCESS, USER_ERROR, ConfigError, LostRankError, NonFiniteError, StoppedError, UserError
 from jomold_dist.stopping import leave_in_peace
 from jomold_dist.supervising import EXIT_CODE_FILE
-
-logger = logging.getLogger(__name__)
 
 
 def launch(load: Callable[[], Config], body: Callable[[Config, World], None], options: Mapping[str, Any]) -> int:
@@ -35,6 +31,7 @@ def launch(load: Callable[[], Config], body: Callable[[Config, World], None], op
     on an error leave together, because launchers kill the others as soon as one has left. Rank 0 leaves the code in the
     file that `jomold start` asks for.
     """
+    answer_signals()
     try:
         rank = read_environment(os.environ).rank
     except ConfigError as error:  # nobody to agree with
@@ -59,10 +56,11 @@ def _run(
         failure = error
     device = None if config is None else config.distributed.device
     patience = (DistributedConfig() if config is None else config.distributed).timeout_seconds
+    traces = None if config is None else Path(config.run.dir, STACKS)
     world: World | None = None
     reached: int | None = None
     try:
-        with open_world(device, patience) as world:
+        with open_world(device, patience, traces) as world:
             set_up_logging(world)
             try:
                 with agree_on_errors(world):
@@ -101,15 +99,6 @@ def _run(
     except Exception as error:
         traceback.print_exc()
         return exit_code(error)
-
-
-def tell_where(config: Config, world: World) -> None:
-    """One line of where this computes, and a warning where GPUs stay idle."""
-    ranks = "1 rank" if world.size == 1 else f"{world.size} ranks"
-    backend = f" over {dist.get_backend()}" if world.size > 1 else ""
-    logger.info("%s on %s%s, %s", ranks, describe_device(world.device), backend, config.train.precision)
-    if world.why_cpu and world.is_main:
-        logger.warning("computing on CPUs: %s", world.why_cpu)
 
 
 def set_up_logging(world: World) -> None:

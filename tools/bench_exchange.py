@@ -41,6 +41,7 @@ from jomold_dist.distributed.signals import Ask
 from jomold_dist.distributed.world import World, barrier, gather_rows, open_world
 from jomold_dist.tables import markdown_table
 
+SUMS = 7  # that travel with a step of jomold
 DENSE_SECONDS = 5.0  # a dense round that takes longer is not repeated
 
 
@@ -117,14 +118,15 @@ def bench_size(size: Size, world: World, rounds: int, dense: bool) -> list[str]:
     labels, audio, visual = labels[position], audio[position], visual[position]
     finite = torch.ones(len(position), dtype=torch.bool)
     capacity = row_capacity(size.videos, world.size, size.max_labels)
+    sums = torch.zeros(SUMS, dtype=torch.float64)
 
     def pack() -> tuple[OwnRows, Tensor]:
         own = own_rows(labels, position, capacity)
         losses = torch.stack([own.take(audio), own.take(visual)], dim=1)
-        return own, pack_rows(own, losses, finite, position, ask=Ask.NOTHING)
+        return own, pack_rows(own, losses, finite, position, sums, ask=Ask.NOTHING)
 
     def rank_all(gathered: Tensor) -> Tensor:
-        exchanged = unpack_rows(gathered, 2, size.categories)
+        exchanged = unpack_rows(gathered, 2, size.categories, len(sums))
         return exchanged.own(torch.stack(remove_rows(exchanged.rows, ratios, ratios)), world.rank)
 
     seconds: list[list[float]] = []
@@ -136,7 +138,7 @@ def bench_size(size: Size, world: World, rounds: int, dense: bool) -> list[str]:
         removed, ranking, ranking_busy = timed(rank_all, gathered)
         seconds.append([packing, gathering, ranking, packing_busy + ranking_busy])
     row = [f"{size.videos}", f"{size.categories}", f"{size.positives}", f"{world.size}"]
-    row += [amount(sent_bytes(capacity, columns=2)), *medians(seconds[2:])]
+    row += [amount(sent_bytes(capacity, columns=2, sums=SUMS)), *medians(seconds[2:])]
     if dense:
         found, times = bench_dense(labels, audio, visual, ratios, world, rounds)
         mine = own.put(removed, labels.shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -29,7 +28,7 @@ from jomold_dist.errors import PREEMPTED, SUCCESS, DataError, raise_together
 from jomold_dist.files import writing
 from jomold_dist.labels import CategorySet
 from jomold_dist.places import local_path
-from jomold_dist.watching import progress
+from jomold_dist.watching import lines_on_stderr, progress
 
 SEGMENTS = 10
 
@@ -90,8 +89,7 @@ def run_packer(
     closing: Callable[[argparse.Namespace], str] = lambda options: "",
 ) -> int:
     """Packs or repairs what `plan` makes of the options, prints a summary ending with `closing`; the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("jomold_dist").setLevel(logging.INFO)
+    lines_on_stderr()
     with stopped_by_signals():
         packing = plan(options)
         manifest = repair(options, packing) if options.repair else pack(options, packing)

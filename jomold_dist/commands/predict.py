@@ -37,7 +37,7 @@ from jomold_dist.training.run import make_loader
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_config
 from jomold_dist.training.stage import ready_to_compute
-from jomold_dist.watching import progress_bar
+from jomold_dist.watching import Watch
 
 
 @command
@@ -74,8 +74,8 @@ def predict(config: Config, world: World, folder: RunFolder, arguments: argparse
     audio, visual = [], []
     bad: list[BadVideo] = []
     for split in splits:
-        with make_loader(streamed, manifest, split, source, world, shuffle=False) as loader:
-            batches = progress_bar(loader.epoch(0), loader.steps, split)
+        with make_loader(streamed, manifest, split, source, world, shuffle=False) as loader, Watch() as watch:
+            batches = watch.over(loader.epoch(0), loader.steps, split)
             for batch, parsing in parse_videos(network, batches, world.device):
                 found = decide_events(network, parsing)
                 keys += batch.keys

@@ -18,9 +18,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from jomold_dist.command_line import command, say, training_parser
+from jomold_dist.command_line import command, say
+from jomold_dist.config_command import print_config, training_parser
 from jomold_dist.config_files import load_config
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, UserError
+from jomold_dist.methods.registry import checked
 from jomold_dist.reading import ABSENT, read_json
 from jomold_dist.starting import find_training
 from jomold_dist.supervising import EXIT_CODE_FILE, Supervisor
@@ -29,14 +31,19 @@ from jomold_dist.supervising import EXIT_CODE_FILE, Supervisor
 @command
 def main() -> int:
     words = sys.argv[1:]
-    if not words or words[0] in ("-h", "--help"):
+    parser = training_parser(__doc__)
+    parser.usage = "%(prog)s LAUNCHER … SCRIPT --config FILE [option …] [section.key=value …]"
+    if not words:
         print(__doc__.strip())
-        return SUCCESS if words else USER_ERROR
+        return USER_ERROR
+    if words[0] in ("-h", "--help"):
+        print(parser.explain(words[1:]))
+        return SUCCESS
     program = find_program(words[0])
     ranks, asked = find_training(words)
-    arguments = training_parser("the words after the script").parse_intermixed_args(asked)
-    from jomold_dist.methods.registry import checked  # imports torch, which takes a second
-
+    arguments = parser.parse(asked)
+    if arguments.print_config:
+        return print_config(arguments)
     config = checked(load_config(arguments.config, arguments.overrides), arguments.imports)
     status = Path(config.run.dir) / "status.json"
     before = written(status)

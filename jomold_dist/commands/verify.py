@@ -20,7 +20,7 @@ from jomold_dist.data.verification import Verification, verify_data_set
 from jomold_dist.errors import SUCCESS, DataError, raise_together
 from jomold_dist.files import check_output, is_stdout, write_json
 from jomold_dist.places import local_path, place, split_scheme
-from jomold_dist.watching import progress
+from jomold_dist.watching import lines_on_stderr, progress
 
 LEVELS = ("full", "digest", "size")
 
@@ -29,6 +29,7 @@ LEVELS = ("full", "digest", "size")
 def main(words: list[str] | None = None) -> int:
     """0 if the data set is sound, 2 with the problems on stderr if not."""
     arguments = parse(words)
+    lines_on_stderr()
     if arguments.report and (problem := unwritable(arguments.report, lambda: check_output(arguments.report))):
         raise DataError(problem)
     manifest = readable_manifest(arguments)

@@ -106,10 +106,9 @@ def _read(folder: RunFolder) -> FinishedRun | str:
     owner, scores, removals = read_owner(folder, config), read_scores(folder), read_removals(folder)
     if scores.data.manifest != owner.manifest:
         raise UnusableFileError(f"{folder.scores} is of another data set than the run, by its {OWNER}")
-    if removals["epochs"] != scores.model.epochs:
-        raise UnusableFileError(
-            f"{folder.removals} is of {removals['epochs']} epochs, and {folder.scores.name} of {scores.model.epochs}"
-        )
+    trained, asked = removals["epochs"], scores.model.epochs
+    if trained != asked and (config.train.patience is None or trained > asked):  # it may have ended early
+        raise UnusableFileError(f"{folder.removals} is of {trained} epochs, and {folder.scores.name} of {asked}")
     file, ratios = essential(config).denoise.ratio_file, None
     if file is not None:  # another time the file of that name may have held others; the run's own copy tells
         ratios = f"{Path(file).name}#{hashlib.sha256(folder.noise_ratios.read_bytes()).hexdigest()[:8]}"

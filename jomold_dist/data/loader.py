@@ -76,7 +76,7 @@ class Loader:
     (ConfigError). Evaluation (`shuffle=False`) takes the order of the manifest, with any number of ranks. With
     `resident`, batches come from a decoded file in `cache` (see `resident.py`) instead of the shards, and are the
     same. `wait_seconds` counts the time that the consumer has waited for batches. With a `fold`, its videos are all
-    that there are.
+    that there are; with `most_steps`, an epoch has no more steps than that.
 
     A video that cannot be used is a DataError, which a reading thread's consumer gets; with `mask` the batch is served
     without it, and names it.
@@ -101,6 +101,7 @@ class Loader:
         mask: bool = False,
         prefetch: int = 0,
         fold: Fold | None = None,
+        most_steps: int | None = None,
     ) -> None:
         if shuffle:
             check_world_size(streams, world)
@@ -117,7 +118,7 @@ class Loader:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"loader-{split}")
         self._fold = fold
         self.videos = self._plan(0).videos
-        self.steps = steps_per_epoch(self.videos, batch_size)
+        self.steps = min(steps_per_epoch(self.videos, batch_size), most_steps or self.videos)
         self.wait_seconds = 0.0
 
     def __enter__(self) -> Loader:

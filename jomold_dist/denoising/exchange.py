@@ -2,9 +2,10 @@
 
 A message is a header and then `capacity` rows of 1 + ⌈K/2⌉ int64, unused ones padding: no shape depends on the data.
 The header carries what all ranks must agree on before they go on: how many videos the batch holds, whether somebody
-asks for a checkpoint or a stop, and whether somebody met a value that is not finite.
+asks for a checkpoint or a stop, and whether somebody met a value that is not finite. Behind it come sums of the steps
+before, such as losses, that somebody wants to know over all ranks and that are worth no collective of their own.
 
-Legend: b videos of a rank, C categories, n = capacity, N = W·n rows of all ranks, K columns.
+Legend: b videos of a rank, C categories, n = capacity, N = W·n rows of all ranks, K columns, S sums.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class Exchanged:
     ask: Tensor  # () int64: the most urgent Ask of any rank
     bad_position: Tensor  # () int64: lowest position with a value that is not finite, or -1
     repeated: Tensor  # () bool: a label came from two ranks, so a video was served twice
+    sums: Tensor  # (S,) float64: over all ranks
     order: Tensor  # (N,) int64: row i of `rows` came at place order[i] of the gathered ones
     ranks: int
 
@@ -82,52 +84,72 @@ def row_capacity(batch_size: int, ranks: int, max_labels: int) -> int:
     return -(-batch_size // ranks) * max_labels
 
 
-def sent_bytes(capacity: int, columns: int) -> int:
-    """What a rank sends at a step, and receives from each rank, with a method of so many columns."""
-    return 8 * _width(columns) * _length(capacity, columns)
+def sent_bytes(capacity: int, columns: int, sums: int) -> int:
+    """What a rank sends at a step, and receives from each rank, with a method of so many columns and so many sums."""
+    return 8 * _width(columns) * _length(capacity, columns, sums)
 
 
 def _width(columns: int) -> int:
     return max(2, 1 + -(-columns // 2))
 
 
-def _length(capacity: int, columns: int) -> int:
-    return 1 + (capacity if columns else 0)
+def _length(capacity: int, columns: int, sums: int) -> int:
+    return _header(columns, sums) + (capacity if columns else 0)
+
+
+def _header(columns: int, sums: int) -> int:
+    return 1 + -(-sums // _width(columns))
 
 
 def exchange_rows(
-    own: OwnRows, columns: Tensor | None, finite: Tensor, position: Tensor, *, ask: Ask, categories: int, world: World
+    own: OwnRows,
+    columns: Tensor | None,
+    finite: Tensor,
+    position: Tensor,
+    sums: Tensor,
+    *,
+    ask: Ask,
+    categories: int,
+    world: World,
 ) -> Exchanged:
     """Collective: all ranks must call it at every step, also with no videos. Arguments as in `pack_rows`."""
-    message = pack_rows(own, columns, finite, position, ask=ask)
-    return unpack_rows(gather_rows(message, world), 0 if columns is None else columns.shape[1], categories)
+    message = pack_rows(own, columns, finite, position, sums, ask=ask)
+    count = 0 if columns is None else columns.shape[1]
+    return unpack_rows(gather_rows(message, world), count, categories, len(sums))
 
 
-def pack_rows(own: OwnRows, columns: Tensor | None, finite: Tensor, position: Tensor, *, ask: Ask) -> Tensor:
-    """PURE: what a rank sends, int64 (1 + n, 1 + ⌈K/2⌉).
+def pack_rows(
+    own: OwnRows, columns: Tensor | None, finite: Tensor, position: Tensor, sums: Tensor, *, ask: Ask
+) -> Tensor:
+    """PURE: what a rank sends, int64 (1 + ⌈S/width⌉ + n, width), with a width of 1 + ⌈K/2⌉ and at least 2.
 
     `columns` (n, K) are the numbers of the own rows, None where the method has none (then no rows travel). `finite`
-    (b,) tells which of the rank's videos are sound, and `position` (b,) where they lie in the batch.
+    (b,) tells which of the rank's videos are sound, and `position` (b,) where they lie in the batch. `sums` (S,) are
+    float64.
     """
     count = 0 if columns is None else columns.shape[1]
-    message = torch.full((_length(len(own.place), count), _width(count)), -1, dtype=torch.int64, device=finite.device)
+    header, length = _header(count, len(sums)), _length(len(own.place), count, len(sums))
+    message = torch.full((length, _width(count)), -1, dtype=torch.int64, device=finite.device)
+    message[1:header].view(-1)[: len(sums)] = sums.view(torch.int64)
     message[0, :1].fill_((int(ask) << 32) | len(position))  # to assign a number would be to wait for the GPU
     message[0, 1:2].fill_(LOW)
     if len(position):
         message[0, 1] = torch.where(finite, LOW, position).min()
     if columns is not None:
-        message[1:, 0] = torch.where(own.valid, (own.category << 32) | own.position, -1)
+        message[header:, 0] = torch.where(own.valid, (own.category << 32) | own.position, -1)
         bits = _bits(columns)
         if count % 2:
             bits = torch.cat([bits, torch.zeros_like(bits[:, :1])], dim=1)
-        message[1:, 1 : 1 + bits.shape[1] // 2] = (bits[:, ::2] << 32) | bits[:, 1::2]
+        message[header:, 1 : 1 + bits.shape[1] // 2] = (bits[:, ::2] << 32) | bits[:, 1::2]
     return message
 
 
-def unpack_rows(gathered: Tensor, columns: int, categories: int) -> Exchanged:
-    """PURE: what the ranks' messages (W, 1 + n, ·) mean. The rows' order, by category and position with padding last,
-    does not depend on who sent them."""
-    header, body = gathered[:, 0], gathered[:, 1:].reshape(-1, gathered.shape[2])
+def unpack_rows(gathered: Tensor, columns: int, categories: int, sums: int) -> Exchanged:
+    """PURE: what the ranks' messages (W, ·, ·) mean. The rows' order, by category and position with padding last, does
+    not depend on who sent them."""
+    first = _header(columns, sums)
+    header, body = gathered[:, 0], gathered[:, first:].reshape(-1, gathered.shape[2])
+    each = gathered[:, 1:first].reshape(len(gathered), -1)[:, :sums].contiguous().view(torch.float64)  # (W, S)
     key, order = torch.where(body[:, 0] < 0, NOBODY, body[:, 0]).sort(stable=True)
     valid = key != NOBODY
     packed = body[order, 1 : 1 + -(-columns // 2)]
@@ -140,6 +162,7 @@ def unpack_rows(gathered: Tensor, columns: int, categories: int) -> Exchanged:
         ask=(header[:, 0] >> 32).max(),
         bad_position=torch.where(worst == LOW, -1, worst),
         repeated=((key[1:] == key[:-1]) & valid[1:]).any(),
+        sums=each.sum(0),
         order=order,
         ranks=len(gathered),
     )

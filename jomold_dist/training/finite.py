@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,21 +26,22 @@ MOST_SKIPPED = 20  # steps in a row
 class Learned:
     """What the micro-batches of a step leave behind."""
 
-    sums: Tensor  # float64 (terms + 1,): the loss sums, one a term, and the count of videos
+    sums: Tensor  # float64 (S,): the loss sums, one a term, the count of videos, and removed labels, one a mask
     finite: list[Tensor]  # a micro-batch's (b,) bool: whether every term of a video's loss is finite
 
 
 @dataclass(frozen=True)
 class StepSummary:
-    """What a step reads back. All but the removal is the same on every rank."""
+    """What a step reads back. All but `removed` is the same on every rank."""
 
     ask: Ask
     bad_position: int  # lowest position in the batch whose features are not finite, or -1
     repeated: bool
-    norm_is_finite: bool
+    gradient_norm: float
     videos: int
     removed: np.ndarray  # (M, n) bool: this rank's labels that are taken out
     candidates: np.ndarray  # (M, C) int64
+    sums: np.ndarray  # (S,) float64: of all ranks, and of the steps before this one
 
 
 class FiniteGuard:
@@ -55,7 +57,7 @@ class FiniteGuard:
         NonFiniteError, on every rank, unless such steps are skipped, and after too many of them in a row. A gradient
         that overflows in float16 is no error, as long as a smaller scale of the loss can help: the step is skipped.
         """
-        if summary.bad_position < 0 and summary.norm_is_finite:
+        if summary.bad_position < 0 and math.isfinite(summary.gradient_norm):
             self.skipped_in_a_row = 0
             if self._loss_scale is not None:
                 self._loss_scale.good_step()

@@ -94,7 +94,7 @@ def forecast(config: Config, manifest: Manifest, ranks: int, splits: tuple[str, 
     record = train.record.bytes
     return Forecast(
         ranks=ranks,
-        stages=_stages(config, manifest, ranks),
+        stages=stage_forecasts(config, manifest, ranks),
         videos_per_epoch=share,
         videos_per_step=step_share,
         bytes_per_epoch=share * record,
@@ -107,14 +107,15 @@ def forecast(config: Config, manifest: Manifest, ranks: int, splits: tuple[str, 
     )
 
 
-def _stages(config: Config, manifest: Manifest, ranks: int) -> tuple[StageForecast, ...]:
+def stage_forecasts(config: Config, manifest: Manifest, ranks: int) -> tuple[StageForecast, ...]:
     """The method's stages and the evaluation."""
     train, found = manifest.split("train"), []
     for stage in method_class(config.method).stages(config):
         if isinstance(stage, Trained):
             own = stage.settings(config)
             columns = stage.method.columns if stage.method.chooses(own) else 0
-            sent = sent_bytes(row_capacity(own.train.batch_size, ranks, train.max_labels), columns)
+            capacity = row_capacity(own.train.batch_size, ranks, train.max_labels)
+            sent = sent_bytes(capacity, columns, _most_sums(stage.method, own, manifest))
             fold = stage.fold(train.videos)
             videos = train.videos if fold is None else int(fold.count(np.array(train.videos)))
             steps = steps_per_epoch(videos, own.train.batch_size)
@@ -126,6 +127,14 @@ def _stages(config: Config, manifest: Manifest, ranks: int) -> tuple[StageForeca
             found.append(StageForecast(stage.name, max(passes, 1), steps))
     evaluation = steps_per_epoch(manifest.split("test").videos, config.train.batch_size)
     return (*found, StageForecast("evaluation", 1, evaluation))
+
+
+def _most_sums(method: type[Method], config: Config, manifest: Manifest) -> int:
+    """How many sums travel with a step, if no term of the loss is left out."""
+    with torch.device("meta"):
+        network = method.network(config, manifest)
+    terms = len(network.modalities) + 1 + method.segment_targets + len(network.own_terms)
+    return terms + 1 + len(method.masks)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from jomold_dist.training.run import Run
 
 logger = logging.getLogger(__name__)
 
-STEP_STATE = ("sums", "loss_scale", "skipped_in_a_row")  # of `TrainStep.state`
+STEP_STATE = ("sums", "loss_scale", "skipped_in_a_row", "metrics")  # of `TrainStep.state`, and of the steps' metrics
 NAMED_AT_MOST = 8
 
 

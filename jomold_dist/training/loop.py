@@ -1,58 +1,63 @@
-"""Training one network: epochs, validation, model selection, checkpoints, and what is told of each epoch."""
+"""Training one network: epochs, validation, model selection, its early end, and what is told of each epoch."""
 
 from __future__ import annotations
 
 import logging
 import time
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from jomold_dist.data.folds import Fold
-from jomold_dist.data.loader import Batch, Loader
+from jomold_dist.data.loader import Loader
 from jomold_dist.denoising.exchange import row_capacity
-from jomold_dist.distributed.signals import Ask
-from jomold_dist.distributed.world import agree_on_errors, broadcast_object, sum_over_ranks
-from jomold_dist.errors import DataError, RunFolderError, StoppedError
+from jomold_dist.distributed.world import agree_on_errors, sum_over_ranks
+from jomold_dist.errors import RunFolderError, StoppedError
 from jomold_dist.methods.base import Method, Moment
+from jomold_dist.times import now_iso
 from jomold_dist.training.checkpoint import BEST
-from jomold_dist.training.evaluate import evaluate
+from jomold_dist.training.epoch_report import epoch_text
+from jomold_dist.training.epoch_steps import EpochSteps
 from jomold_dist.training.keeper import Keeper
-from jomold_dist.training.passes import COMPUTE_DTYPES
-from jomold_dist.training.progress import Due, Progress
+from jomold_dist.training.listeners import StepListener
+from jomold_dist.training.profiling import StepProfiler
+from jomold_dist.training.progress import Progress
 from jomold_dist.training.removals import RemovalRecord
 from jomold_dist.training.run import Run
+from jomold_dist.training.run_folder import ENDED_EARLY
+from jomold_dist.training.saving import Saver
 from jomold_dist.training.schedule import learning_rate
 from jomold_dist.training.step import TrainStep
+from jomold_dist.training.step_metrics import StepMetrics
 from jomold_dist.training.stopwatch import Stopwatch
+from jomold_dist.training.validation import Validation
 
 logger = logging.getLogger(__name__)
-
-REMOVED = "denoise/removed_"  # of the metrics' names
 
 Keep = Literal["best", "last"]
 
 
 def fit(run: Run, method: Method, stage: str, keep: Keep, removals: RemovalRecord, fold: Fold | None = None) -> Path:
     """Collective: train the method's network as its config says, from its newest checkpoint if there is one, on the
-    training videos of a fold or on all. Returns where the weights of the best epoch, or of the last one, lie, for rank
-    0. Its checkpoints are called `stage`.
+    training videos of a fold or on all. Returns where the best weights, or those of the last epoch, lie, for rank 0.
+    Its checkpoints are called `stage`.
 
     Raises StoppedError on every rank, with a checkpoint written, once any rank was asked to stop.
     """
     size = method.config.train.batch_size
     with run.loader("train", True, size, fold) as loader, run.loader("val", False, size) as validation:
         training = Training(run, method, stage, keep, removals, loader, validation)
-        training.resume()
-        while training.progress.epoch < method.config.train.epochs:
-            training.take_epoch()
-        return training.finish()
+        with ExitStack() as stack:
+            listeners = [stack.enter_context(each) for each in (training.metrics, StepProfiler(run, stage))]
+            training.resume()
+            while training.goes_on():
+                training.take_epoch(listeners)
+            return training.finish()
 
 
 class Training:
@@ -73,220 +78,119 @@ class Training:
         train, seed = config.train, _stage_seed(config.run.seed, stage)
         torch.manual_seed(seed)
         self._run, self._stage, self._keep, self._removals = run, stage, keep, removals
-        self._train = train
-        self._loader, self._validation = loader, validation
-        self._stopwatch = Stopwatch(world.device)
+        self._train, self._loader = train, loader
+        stopwatch = Stopwatch(world.device)
         with agree_on_errors(world):  # they may be somebody's own; the engine below meets the other ranks
             network = method.network(config, run.manifest)
             judge = method.network(config, run.manifest)  # for validation
-        self._step = TrainStep(
-            method,
-            network,
-            world,
-            seed,
-            self._stopwatch,
-            capacity=row_capacity(train.batch_size, world.size, run.manifest.split("train").max_labels),
-        )
-        self._judge = judge.to(world.device, next(self._step.network.parameters()).dtype)
-        self._judge.compute_dtype = COMPUTE_DTYPES[train.precision]
-        self._keeper = Keeper(run, stage, train.epochs, train.batch_size, loader.videos, self._judge)
+        capacity = row_capacity(train.batch_size, world.size, run.manifest.split("train").max_labels)
+        step = TrainStep(method, network, world, seed, stopwatch, capacity)
+        self._step = step
+        self._validation = Validation(run, train, judge, next(step.network.parameters()).dtype, validation)
+        keeper = Keeper(run, stage, train.epochs, train.batch_size, loader.videos, self._validation.network)
+        self.metrics = StepMetrics(run, stage, step.sums)
+        self._saver = Saver(run, stage, loader.steps, step, removals, self.metrics, keeper, config.checkpoint)
+        self._steps = EpochSteps(run, stage, train, loader, step, stopwatch, removals, self._saver)
         self.progress = Progress()
-        self._due = Due(config.checkpoint)
-        self._failure: DataError | None = None
 
     def resume(self) -> None:
-        """Collective: go on from the newest checkpoint, which rank 0 reads; without one, start."""
-        run, found = self._run, None
-        with agree_on_errors(run.world):
-            if run.world.is_main:
-                found = self._keeper.read()
-                if found is not None:
-                    self._removals.load_state(found.removals)
-                with run.folder.writes():
-                    run.folder.write_history(self._stage, found.state["history"] if found else [])
-        memory = found.memory if found is not None else {}
-        if found is not None:  # large ones that rank 0 alone has use for
-            found = replace(found, removals={}, memory={})
-        found = broadcast_object(found, run.world)
-        if found is None:
-            return
-        self._step.method.load_state(memory, run.world)
-        state = found.state
-        self._step.load_state(
-            {
-                "weights": found.weights,
-                "optimizer": found.optimizer,
-                "sums": torch.tensor(state["sums"], dtype=torch.float64),
-                **{name: state[name] for name in ("loss_scale", "skipped_in_a_row")},
-            }
-        )
-        self.progress = Progress.of(state, found.best_weights)
-        if run.world.is_main:
-            logger.info(
-                "%s: going on in epoch %d, after step %d of %d",
-                self._stage, self.progress.epoch + 1, self.progress.step, self._loader.steps,
-            )  # fmt: skip
+        """Collective: go on from the newest checkpoint; without one, start."""
+        self.progress = self._saver.restore()
 
-    def take_epoch(self) -> None:
+    def goes_on(self) -> bool:
+        """Whether there is an epoch to take."""
+        return self.progress.epoch < self._train.epochs and not self._ends_early(self.progress.epoch)
+
+    def take_epoch(self, listeners: Sequence[StepListener]) -> None:
         """Collective: the rest of the current epoch, its scores, and its line in the history."""
-        run, progress = self._run, self.progress
-        speed = self._take_steps()
-        weights = self._step.weights()
-        try:  # nothing of the epoch is summed up yet: a checkpoint taken here is one after its last step
-            scores = self._scores(weights)
-        except StoppedError:
-            self._save_and_stop()
-        selected = scores[self._train.selection]
-        if progress.best.update(
-            progress.epoch, selected, "always" if self._keep == "last" else self._train.selection_ties
-        ):
-            progress.best.weights = {name: tensor.cpu() for name, tensor in weights.items()}
-        line = self._sum_up() | speed | {f"val/{name}": value for name, value in scores.items()}
-        progress.history.append({"stage": self._stage, "epoch": progress.epoch + 1, **line})
+        run, progress, steps = self._run, self.progress, self._loader.steps
+        speed = self._steps.take(progress, listeners, self._validate_within)
+        begun = time.monotonic()
+        scores = self._validate()
+        summed = sum_over_ranks(self._step.take_sums(), run.world).tolist()
+        reached = (progress.epoch + 1) * steps
+        for listener in listeners:
+            listener.after_epoch(reached, np.array(summed))
+        if self._train.validate_every_steps is not None:
+            self.metrics.validated(reached, scores)
+        line = self._sum_up(summed) | speed | {f"val/{name}": value for name, value in scores.items()}
+        progress.seconds += time.monotonic() - begun
+        progress.history.append(self._history_line(line))
         with agree_on_errors(run.world):
             if run.world.is_main:
                 self._tell(line)
-        steps = self._loader.steps
-        self._step.method.end_epoch(Moment((progress.epoch + 1) * steps, steps), run.world)
+        self._step.method.end_epoch(Moment(reached, steps), run.world)
         progress.end_epoch()
 
     def finish(self) -> Path:
         """Collective: the last checkpoint, from which more epochs can go on; where the best weights lie."""
-        problem = self._save()
+        progress, train = self.progress, self._train
+        if progress.epoch < train.epochs and self._run.world.is_main:
+            logger.info(
+                "%s: ended after epoch %d of %d: no better %s in train.patience = %d epochs",
+                self._stage, progress.epoch, train.epochs, train.selection, train.patience,
+            )  # fmt: skip
+        problem = self._saver.save(progress)
         with agree_on_errors(self._run.world):
             if problem:
                 raise RunFolderError(f"{self._stage}: the result cannot be written: {problem}")
-        return self._keeper.place(self.progress) / BEST
+        return self._saver.keeper.place(progress) / BEST
 
-    def _take_steps(self) -> dict[str, float]:
-        """Collective: the steps that this epoch still lacks; how fast they went, as metrics."""
-        run, progress, loader = self._run, self.progress, self._loader
-        rate = learning_rate(self._train, progress.epoch)
-        self._stopwatch.take()
-        waited, start, videos = loader.wait_seconds, time.perf_counter(), 0
-        title = f"{self._stage} {progress.epoch + 1}/{self._train.epochs}"
-        left = loader.steps - progress.step
-        for batch in run.progress(self._batches(), left, title):
-            moment = Moment(progress.epoch * loader.steps + progress.step, loader.steps)
-            report = self._step(batch, moment, rate, self._ask())
-            self._removals.add(report)
-            progress.step += 1
-            progress.skipped += report.skipped
-            progress.left_out += batch.total - report.videos
-            videos += report.videos
-            run.bad_videos.add(batch)
-            if report.ask == Ask.FAIL:
-                self._fail_together()
-            if run.bad_videos.too_many("train", progress.left_out):
-                run.bad_videos.collect()
-                run.bad_videos.refuse_too_many("train")
-            if report.ask == Ask.STOP:
-                self._save_and_stop()
-            if report.ask == Ask.SAVE:
-                self._save()
-        spans = self._stopwatch.take()  # waits for the GPU, so that the clock below is right
-        seconds = time.perf_counter() - start
+    def _ends_early(self, epochs: int) -> bool:
+        """Whether, after so many epochs, none of the last ones was better."""
+        patience = None if self._keep == "last" else self._train.patience
+        return patience is not None and epochs - (self.progress.best.epoch + 1) >= patience
+
+    def _validate_within(self) -> None:
+        """Collective: the scores of a moment in the middle of an epoch, which may be the best one."""
+        progress = self.progress
+        begun = time.monotonic()
+        scores = self._validate()
+        progress.validated = progress.step
+        progress.seconds += time.monotonic() - begun
+        self.metrics.validated(progress.epoch * self._loader.steps + progress.step, scores)
+
+    def _validate(self) -> dict[str, float]:
+        """Collective: the scores of the weights as they are now, which are kept if they are the best."""
+        progress, within = self.progress, self.progress.step < self._loader.steps
+        weights = self._step.weights()
+        try:  # nothing is summed up yet: a checkpoint taken here is one after the last step
+            scores = self._validation.scores(weights)
+        except StoppedError:
+            self._saver.save_and_stop(progress)
+        if within and self._keep == "last":
+            return scores
+        ties = "always" if self._keep == "last" else self._train.selection_ties
+        if progress.best.update(progress.epoch, progress.step, scores[self._train.selection], ties):
+            progress.best.weights = {name: tensor.cpu() for name, tensor in weights.items()}
+        return scores
+
+    def _sum_up(self, summed: list[float]) -> dict[str, float]:
+        """Collective: losses and removals of the epoch's steps, as metrics."""
+        progress, steps = self.progress, self._loader.steps
         return {
-            "perf/videos_per_second": videos / seconds,
-            "perf/share_data_wait": (loader.wait_seconds - waited) / seconds,
-            "perf/share_ranking": spans.get("ranking", 0.0) / seconds,
-            "perf/share_exchange": spans.get("exchange", 0.0) / seconds,
-        }
-
-    def _batches(self) -> Iterator[Batch]:
-        """This rank's batches that the epoch still lacks. One that cannot be read is empty, and `_ask` tells of it:
-        all ranks must meet in its step."""
-        taken = self._loader.epoch(self.progress.epoch, self.progress.step)
-        for step in range(self.progress.step, self._loader.steps):
-            try:
-                yield next(taken)
-            except DataError as error:
-                self._failure = error
-                yield self._loader.nothing(step)
-
-    def _fail_together(self) -> NoReturn:
-        """Collective: the DataError of the ranks that met one, on every rank."""
-        with agree_on_errors(self._run.world):
-            if (failure := self._failure or self._step.failure) is not None:
-                raise failure
-        raise AssertionError("no rank has met an error")
-
-    def _sum_up(self) -> dict[str, float]:
-        """Collective: losses and removals of the epoch's steps, as metrics; what was summed starts anew."""
-        *sums, counted = sum_over_ranks(self._step.take_sums(), self._run.world).tolist()
-        weights = self._step.loss_weights
-        losses = dict(zip(weights, (s / max(counted, 1) for s in sums), strict=True))
-        return {
-            "train/learning_rate": learning_rate(self._train, self.progress.epoch),
-            "train/loss": sum(weights[name] * value for name, value in losses.items()),
-            **{f"train/loss_{name}": value for name, value in losses.items()},
-            "train/skipped_steps": self.progress.skipped,
-            "train/left_out_videos": self.progress.left_out,
+            "train/learning_rate": learning_rate(self._train, (progress.epoch + 1) * steps - 1, steps),
+            **{f"train/{name}": value for name, value in self._step.sums.losses(summed).items()},
+            "train/skipped_steps": progress.skipped,
+            "train/left_out_videos": progress.left_out,
             **{f"denoise/{name}": value for name, value in self._removals.end_epoch(self._run.world).items()},
         }
 
-    def _ask(self) -> Ask:
-        """What this rank asks of all at the end of the step that begins now."""
-        if self._failure is not None:
-            return Ask.FAIL
-        if self._run.stop_asked():
-            return Ask.STOP
-        return Ask.SAVE if self._run.world.is_main and self._due.after_step() else Ask.NOTHING
-
-    def _scores(self, weights: Mapping[str, Tensor]) -> dict[str, float]:
-        """Collective: the scores on val."""
-        self._judge.load_state_dict(weights)
-        run = self._run
-        batches, videos = run.batches(self._validation), self._validation.videos
-        return evaluate(self._judge, batches, videos, run.world, run.manifest.categories.names).scores
-
-    def _save(self) -> str | None:
-        """Collective: a checkpoint of this moment; on every rank, why it could not be written, or None."""
-        step, memory = self._step.state(), self._step.method.state(self._run.world)
-        self._removals.collect(self._run.world)
-        self._run.bad_videos.collect()
-        problem = None
-        if self._run.world.is_main:
-            problem = self._keeper.write(self.progress, step, self._removals.state(), memory)
-        self._due.taken()
-        return broadcast_object(problem, self._run.world)
-
-    def _save_and_stop(self) -> NoReturn:
-        """Collective: the agreed end of a run that was asked to stop."""
-        problem, progress = self._save(), self.progress
-        where = f"{self._stage}: stopped in epoch {progress.epoch + 1} after step {progress.step}"
-        with agree_on_errors(self._run.world):
-            if problem:
-                raise RunFolderError(f"{where}, but no checkpoint could be written: {problem}")
-        raise StoppedError(f"{where} of {self._loader.steps}, with a checkpoint; the same command goes on from there")
+    def _history_line(self, line: dict[str, float]) -> dict[str, Any]:
+        progress = self.progress
+        head = {"stage": self._stage, "epoch": progress.epoch + 1}
+        early = progress.epoch + 1 < self._train.epochs and self._ends_early(progress.epoch + 1)
+        end = {ENDED_EARLY: True} if early else {}
+        return {**head, "time": now_iso(), "seconds": round(progress.seconds, 3), **end, **line}
 
     def _tell(self, line: dict[str, float]) -> None:
         """The epoch in the history, in the recorder, and in the log."""
-        run, progress, selection = self._run, self.progress, self._train.selection
+        run, progress = self._run, self.progress
         with run.folder.writes():
             run.folder.write_history(self._stage, progress.history)
         run.recorder.metrics(line, step=progress.epoch + 1)
-        removed = "".join(
-            f", removed {name.removeprefix(REMOVED)} {count:.0f}"
-            for name, count in line.items()
-            if name.startswith(REMOVED)
-        )
-        logger.info(
-            "%s %d/%d: loss %.4f, %s %.1f (%s %.1f in epoch %d)%s; %.0f videos/s, "
-            "waiting for data %.0f %%, ranking %.0f %%, exchanging %.0f %%",
-            self._stage,
-            progress.epoch + 1,
-            self._train.epochs,
-            line["train/loss"],
-            selection,
-            line[f"val/{selection}"],
-            "kept" if self._keep == "last" else "best",
-            progress.best.score,
-            progress.best.epoch + 1,
-            removed,
-            line["perf/videos_per_second"],
-            *(100 * line[f"perf/share_{name}"] for name in ("data_wait", "ranking", "exchange")),
-        )
+        told = epoch_text(line, self._train.selection, progress, self._step.method.removes)
+        logger.info("%s %d/%d: %s", self._stage, progress.epoch + 1, self._train.epochs, told)
 
 
 def _stage_seed(seed: int, stage: str) -> int:

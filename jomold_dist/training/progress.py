@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from torch import Tensor
@@ -14,17 +14,18 @@ from jomold_dist.config import CheckpointConfig
 
 @dataclass
 class Best:
-    """The best epoch so far by the configured score, and its weights."""
+    """The best moment so far by the configured score, and its weights: after so many steps of an epoch."""
 
     epoch: int = -1
+    step: int = 0
     score: float = float("-inf")
     weights: Mapping[str, Tensor] | None = None
 
-    def update(self, epoch: int, score: float, ties: str) -> bool:
-        """Whether this epoch is the best one now; of equal ones the `first` or the `last` is. `always`: it is, whatever
-        its score."""
+    def update(self, epoch: int, step: int, score: float, ties: str) -> bool:
+        """Whether this moment is the best one now; of equal ones the `first` or the `last` is. `always`: it is,
+        whatever its score."""
         if ties == "always" or score > self.score or (score == self.score and ties == "last"):
-            self.epoch, self.score = epoch, score
+            self.epoch, self.step, self.score = epoch, step, score
             return True
         return False
 
@@ -37,25 +38,33 @@ class Progress:
     step: int = 0
     skipped: int = 0  # of these steps, because something was not finite
     left_out: int = 0  # videos of these steps that could not be used
+    validated: int = 0  # the last of these steps after which was validated
+    seconds: float = 0.0  # that these steps, and what is done between them, have taken over all starts
     best: Best = field(default_factory=Best)
     history: list[dict[str, Any]] = field(default_factory=list)  # the line of each scored epoch
 
     def end_epoch(self) -> None:
-        self.epoch, self.step, self.skipped, self.left_out = self.epoch + 1, 0, 0, 0
+        self.epoch += 1
+        self.step = self.skipped = self.left_out = self.validated = 0
+        self.seconds = 0.0
+
+    def validation_due(self, every_steps: int | None) -> bool:
+        """Whether it is time to validate, before the next step of the epoch is taken."""
+        return every_steps is not None and self.step > self.validated and self.step % every_steps == 0
 
     def state(self) -> dict[str, Any]:
         """All but the best weights, as JSON."""
-        best = {"epoch": self.best.epoch, "score": self.best.score} if self.best.epoch >= 0 else None
-        return {
-            "epoch": self.epoch, "step": self.step, "skipped": self.skipped, "left_out": self.left_out, "best": best,
-            "history": self.history,
-        }  # fmt: skip
+        kept = self.best
+        best = {"epoch": kept.epoch, "step": kept.step, "score": kept.score} if kept.epoch >= 0 else None
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        return own | {"best": best, "history": self.history}
 
     @classmethod
     def of(cls, state: Mapping[str, Any], best_weights: Mapping[str, Tensor] | None) -> Progress:
         """The inverse of `state`."""
         best = Best() if state["best"] is None else Best(**state["best"], weights=best_weights)
-        return cls(state["epoch"], state["step"], state["skipped"], state["left_out"], best, state["history"])
+        own = {f.name: state[f.name] for f in fields(cls)}
+        return cls(**own | {"best": best})
 
 
 class Due:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -24,13 +24,7 @@ from jomold_dist.models.weights import WeightsInfo
 from jomold_dist.training.bad_videos import BadVideoRecord
 from jomold_dist.training.recorder import NullRecorder, Recorder
 from jomold_dist.training.run_folder import RunFolder
-
-T = TypeVar("T")
-
-
-def no_progress(items: Iterable[T], total: int, description: str) -> Iterable[T]:
-    """Shows nothing."""
-    return items
+from jomold_dist.watching import Watch
 
 
 def never() -> bool:
@@ -40,23 +34,26 @@ def never() -> bool:
 
 @dataclass(frozen=True)
 class Run:
-    """One run on one rank. `progress` wraps an iterable to show how far it is; `stop_asked` tells whether this
-    process was asked to stop."""
+    """One run on one rank. `watch` tells how far it is, on rank 0; `stop_asked` whether this process was asked to
+    stop."""
 
     config: Config
     manifest: Manifest
     world: World
     folder: RunFolder
     recorder: Recorder = field(default_factory=NullRecorder)
-    progress: Callable[[Iterable[Any], int, str], Iterable[Any]] = no_progress
+    watch: Watch = field(default_factory=lambda: Watch(None))
     stop_asked: Callable[[], bool] = never
     records: bool = True
     """Whether bad videos are recorded in the folder."""
+    most_steps: int | None = None
+    """How many batches of each split are looked at. None: all."""
 
     def loader(self, split: str, shuffle: bool, batch_size: int | None = None, fold: Fold | None = None) -> Loader:
         """This rank's videos of a split, or of a fold of it, in the canonical order of each epoch or in the manifest's
         order, in batches of `train.batch_size` unless another size is given."""
-        return make_loader(self.config, self.manifest, split, self.source, self.world, shuffle, batch_size, fold)
+        most = self.most_steps
+        return make_loader(self.config, self.manifest, split, self.source, self.world, shuffle, batch_size, fold, most)
 
     @property
     def source(self) -> Source:
@@ -75,14 +72,16 @@ class Run:
         Raises on every rank: a DataError of any rank's reading or of too many bad videos, and StoppedError.
         """
         taken, failure = loader.epoch(0), None
-        for step in range(loader.steps):
-            try:
-                batch = next(taken)
-            except DataError as error:
-                failure, batch = error, loader.nothing(step)
-            self.raise_if_stopped(failure)
-            self.bad_videos.add(batch)
-            yield batch
+        with self.watch.task(loader.split, loader.steps, "batch") as task:
+            for step in range(loader.steps):
+                try:
+                    batch = next(taken)
+                except DataError as error:
+                    failure, batch = error, loader.nothing(step)
+                self.raise_if_stopped(failure)
+                self.bad_videos.add(batch)
+                yield batch
+                task.more()
         self.bad_videos.collect()
         self.bad_videos.refuse_too_many(loader.split)
 
@@ -124,6 +123,7 @@ def make_loader(
     shuffle: bool,
     batch_size: int | None = None,
     fold: Fold | None = None,
+    most_steps: int | None = None,
 ) -> Loader:
     """A rank's loader of a split of a data set, as the config's `data` section says."""
     data = config.data
@@ -144,4 +144,5 @@ def make_loader(
         mask=data.on_bad_video == "mask",
         prefetch=data.prefetch_shards,
         fold=fold,
+        most_steps=most_steps,
     )

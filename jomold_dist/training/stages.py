@@ -65,7 +65,7 @@ def _take(run: Run, stage: Stage, found: Found) -> None:
         if run.world.is_main:
             with run.folder.writes():
                 run.folder.write_status("running", stage=stage.name)
-    with run.recorder.stage(stage.name):
+    with run.watch.task(stage.name), run.recorder.stage(stage.name):
         stage.do(run, found)
     barrier(run.world)
 

@@ -25,6 +25,7 @@ from jomold_dist.models.network import Network
 from jomold_dist.training.finite import FiniteGuard, Learned, StepSummary
 from jomold_dist.training.loss_scale import LossScale
 from jomold_dist.training.passes import COMPUTE_DTYPES, PREFIX, Passes
+from jomold_dist.training.step_sums import StepSums
 from jomold_dist.training.stopwatch import Stopwatch
 
 ENGINE_STATE = ("weights", "optimizer")
@@ -33,7 +34,7 @@ ENGINE_STATE = ("weights", "optimizer")
 @dataclass(frozen=True)
 class StepReport:
     """What a step tells: what was asked of all ranks, and which of this rank's labels were taken out: of a skipped step
-    none."""
+    none. All but the labels is the same on every rank."""
 
     ask: Ask
     videos: int
@@ -41,6 +42,8 @@ class StepReport:
     category: np.ndarray  # (r,) int64
     keys: tuple[str, ...]  # (r,)
     candidates: np.ndarray  # (M, C) int64: labels of the whole optimizer batch that the method has looked at
+    gradient_norm: float  # of the whole batch, before it is clipped
+    sums: np.ndarray  # (S,) float64: `TrainStep.sums` of all ranks, before this step
     skipped: bool = False
 
 
@@ -79,8 +82,8 @@ class TrainStep:
         self.engine = make_engine(Passes(network, method, stopwatch), world, method.config)
         self.method, self._world, self._seed, self._stopwatch = method, world, seed, stopwatch
         self.network = network
-        self.loss_weights = method.weights(network)
-        """The terms of the loss and their factors, in the order of the sums."""
+        self.sums = StepSums(method.weights(network), tuple(mask.name for mask in method.masks))
+        """What is summed up over steps."""
         self.failure: DataError | None = None
         """Why this rank asked all to end."""
         live = [MODALITIES[mask.modality] in network.modalities for mask in method.masks]
@@ -89,7 +92,7 @@ class TrainStep:
         self._micro_batch = train.micro_batch_size
         self._capacity = capacity
         self._categories = len(method.manifest.categories)
-        self._sums = torch.zeros(len(self.loss_weights) + 1, dtype=torch.float64, device=world.device)
+        self._sums = torch.zeros(len(self.sums), dtype=torch.float64, device=world.device)
 
     def __call__(self, batch: Batch, moment: Moment, learning_rate: float, ask: Ask = Ask.NOTHING) -> StepReport:
         """Collective: one optimizer step over the batch that all ranks hold together.
@@ -125,6 +128,7 @@ class TrainStep:
         if summary.repeated:
             raise RuntimeError(f"step {moment.step}: two ranks hold the same video; the order of the data is broken")
         if self._guard.lets_pass(batch, summary, learned, moment.step):
+            learned.sums[self.sums.videos + 1 :] += decision.removed.sum(1)
             self._sums += learned.sums
             self.method.remember(batch, decision.columns[:positives], decision.exchanged.rows, moment)
             self.engine.step(learning_rate)
@@ -132,10 +136,11 @@ class TrainStep:
         self.engine.skip()
         nothing = np.zeros(0, dtype=np.int64)
         looked_at = np.zeros_like(summary.candidates)
-        return StepReport(summary.ask, summary.videos, nothing, nothing, (), looked_at, skipped=True)
+        norm, sums = summary.gradient_norm, summary.sums
+        return StepReport(summary.ask, summary.videos, nothing, nothing, (), looked_at, norm, sums, skipped=True)
 
     def take_sums(self) -> Tensor:
-        """This rank's loss sums since the last call, one a term, and its count of videos: float64 (terms + 1,)."""
+        """This rank's sums since the last call, float64 (S,): see `sums`."""
         sums, self._sums = self._sums, torch.zeros_like(self._sums)
         return sums
 
@@ -145,13 +150,13 @@ class TrainStep:
 
     def state(self) -> dict[str, Any]:
         """Collective: what brings the step back, on rank 0: weights and optimizer state by the network's names, each
-        rank's loss sums, the loss's scale, and how many steps were skipped last."""
+        rank's sums, the loss's scale, and how many steps were skipped last."""
         state = self.engine.full_state()
         return {
             **{
                 kind: {name.removeprefix(PREFIX): value for name, value in state[kind].items()} for kind in ENGINE_STATE
             },
-            "sums": gather_rows(self._sums, self._world).cpu(),  # (ranks, terms + 1)
+            "sums": gather_rows(self._sums, self._world).cpu(),  # (ranks, S)
             "loss_scale": None if self._loss_scale is None else self._loss_scale.state(),
             "skipped_in_a_row": self._guard.skipped_in_a_row,
         }
@@ -170,8 +175,7 @@ class TrainStep:
 
     def _parts(self, batch: Batch) -> list[slice]:
         """The micro-batches, as many on every rank: the rank with the most videos decides."""
-        largest = -(-batch.total // self._world.size)
-        size = min(self._micro_batch or largest, largest)
+        largest, size = micro_batches(batch.total, self._world.size, self._micro_batch)
         return [slice(start, start + size) for start in range(0, largest, size)]
 
     def _upload(self, batch: Batch) -> Upload:
@@ -208,7 +212,7 @@ class TrainStep:
         with self._stopwatch.span("exchange"):
             sent = columns if self._chooses else None
             exchanged = exchange_rows(
-                rows, sent, finite, here.position, ask=ask, categories=self._categories, world=self._world
+                rows, sent, finite, here.position, self._sums, ask=ask, categories=self._categories, world=self._world
             )
         with self._stopwatch.span("ranking"):
             masks = len(method.masks)
@@ -231,30 +235,31 @@ class TrainStep:
     def _learn(self, outputs: Any, decision: Decision, part: slice, learned: Learned) -> None:
         """Adds one micro-batch's gradient of the loss over the whole optimizer batch."""
         terms = self.method.losses(self.network, outputs, tuple(t.part(part) for t in decision.targets))
-        if terms.keys() != self.loss_weights.keys():
-            raise ValueError(
-                f"the loss has the terms {', '.join(terms)}, and weights for {', '.join(self.loss_weights)}"
-            )
+        weights = self.sums.weights
+        if terms.keys() != weights.keys():
+            raise ValueError(f"the loss has the terms {', '.join(terms)}, and weights for {', '.join(weights)}")
         videos = decision.exchanged.videos.clamp(min=1)  # a batch of which no video can be used
-        loss = sum(weight * terms[name].sum() for name, weight in self.loss_weights.items()) / videos
+        loss = sum(weight * terms[name].sum() for name, weight in weights.items()) / videos
         self.engine.backward(loss if self._loss_scale is None else self._loss_scale.scale(loss))
-        each = torch.stack([terms[name].detach() for name in self.loss_weights])  # (terms, b)
-        learned.sums[:-1] += each.sum(1, dtype=torch.float64)
-        learned.sums[-1] += each.shape[1]
+        each = torch.stack([terms[name].detach() for name in weights])  # (terms, b)
+        learned.sums[: self.sums.videos] += each.sum(1, dtype=torch.float64)
+        learned.sums[self.sums.videos] += each.shape[1]
         learned.finite.append(each.isfinite().all(0))
 
     def _read_back(self, decision: Decision, norm: Tensor) -> StepSummary:
         """The step's one read-back from the GPU."""
         exchanged, shape = decision.exchanged, decision.candidates.shape
-        flags = [exchanged.ask, exchanged.bad_position, exchanged.repeated, norm.isfinite(), exchanged.videos]
+        flags = [exchanged.ask, exchanged.bad_position, exchanged.repeated, exchanged.videos]
         head = torch.stack([f.to(torch.int64) for f in flags])
+        numbers = torch.cat([norm.double().view(1), exchanged.sums]).view(torch.int64)  # float64, bit for bit
         masks = decision.removed.flatten().to(torch.int64)
-        values = torch.cat([head, decision.candidates.flatten(), masks]).cpu()
-        ask, bad_position, repeated, norm_is_finite, videos = values[: len(flags)].tolist()
-        candidates, removed = values[len(flags) :].split([shape.numel(), len(masks)])
+        values = torch.cat([head, numbers, decision.candidates.flatten(), masks]).cpu()
+        head, numbers, candidates, removed = values.split([len(flags), len(numbers), shape.numel(), len(masks)])
+        ask, bad_position, repeated, videos = head.tolist()
+        gradient_norm, *sums = numbers.view(torch.float64).tolist()
         return StepSummary(
-            Ask(ask), bad_position, bool(repeated), bool(norm_is_finite), videos,
-            (removed.view(decision.removed.shape) > 0).numpy(), candidates.view(shape).numpy(),
+            Ask(ask), bad_position, bool(repeated), gradient_norm, videos,
+            (removed.view(decision.removed.shape) > 0).numpy(), candidates.view(shape).numpy(), np.array(sums),
         )  # fmt: skip
 
     def _report(self, batch: Batch, summary: StepSummary) -> StepReport:
@@ -262,7 +267,15 @@ class TrainStep:
         place = np.flatnonzero(batch.labels.numpy())[row]
         video, category = np.divmod(place, self._categories)
         keys = tuple(batch.keys[v] for v in video.tolist())
-        return StepReport(summary.ask, summary.videos, mask, category, keys, summary.candidates)
+        told = summary.candidates, summary.gradient_norm, summary.sums
+        return StepReport(summary.ask, summary.videos, mask, category, keys, *told)
+
+
+def micro_batches(videos: int, ranks: int, most: int | None) -> tuple[int, int]:
+    """PURE: how an optimizer batch of so many videos is cut: how many the rank with the most of them has, and how many
+    of those a micro-batch has if there may be so many (None: all)."""
+    largest = -(-videos // ranks)
+    return largest, min(most or largest, largest)
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:

@@ -107,7 +107,7 @@ class Trained(Stage):
                 run.recorder.artifact(run.folder.removed_labels)
                 run.recorder.model(best)
                 run.folder.scores.unlink(missing_ok=True)  # of a shorter training, which this one went on with
-            run.folder.complete(self.weights, best)  # last: it marks the stage as done
+            run.folder.complete(self.weights, best, config.train.epochs)  # last: it marks the stage as done
 
     def _network(self, run: Run) -> Network:
         """A network of the trained one's form, without values."""

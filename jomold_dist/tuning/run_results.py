@@ -11,7 +11,7 @@ from typing import Any
 from jomold_dist.config import Config
 from jomold_dist.errors import DataError
 from jomold_dist.reading import ABSENT, is_there, read_json, reading
-from jomold_dist.training.run_folder import OWNER, RunFolder
+from jomold_dist.training.run_folder import ENDED_EARLY, OWNER, RunFolder
 from jomold_dist.training.trained import MODEL
 
 SCORE = "score"
@@ -30,7 +30,7 @@ def is_finished(folder: Path, asked: Mapping[str, Any]) -> bool:
     if status.get("state") != "finished" or not _is_of(folder, asked) or not is_there(RunFolder(folder).scores):
         return False
     epochs = read_epochs(folder, MODEL)
-    return bool(epochs) and epochs[-1]["epoch"] == asked["epochs"]
+    return bool(epochs) and (epochs[-1]["epoch"] == asked["epochs"] or epochs[-1][ENDED_EARLY])
 
 
 def has_predictions(folder: Path, asked: Mapping[str, Any]) -> bool:
@@ -39,14 +39,14 @@ def has_predictions(folder: Path, asked: Mapping[str, Any]) -> bool:
 
 
 def read_epochs(folder: Path, stage: str, metric: str = "") -> list[dict[str, Any]]:
-    """The epochs of a stage that are in a run folder's history, each with all its scores on val and SCORE, the one that
-    is asked for. UnreadableError; DataError if the history is damaged."""
+    """The epochs of a stage that are in a run folder's history, each with all its scores on val, SCORE, the one that is
+    asked for, and whether it ended the training early. UnreadableError; DataError if the history is damaged."""
     file = RunFolder(folder).history
     try:
         with reading(file):
             lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
         return [
-            {"epoch": line["epoch"], SCORE: line.get(f"val/{metric}", -math.inf)}
+            {"epoch": line["epoch"], SCORE: line.get(f"val/{metric}", -math.inf), ENDED_EARLY: ENDED_EARLY in line}
             | {name: value for name, value in line.items() if name.startswith("val/")}
             for line in lines
             if line["stage"] == stage

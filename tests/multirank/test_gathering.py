@@ -27,7 +27,11 @@ def gathered(world: World) -> tuple[list[Any], str]:
     own = range(world.rank, VIDEOS, world.size)
     keys = tuple(f"video-{i:02d}" for i in own)
     visual, zeros = np.array([i % 3 == 0 for i in own]), np.zeros((2, 1), dtype=np.int64)
-    record.add(StepReport(Ask.NOTHING, VIDEOS, visual.astype(np.int64), np.zeros(len(keys), np.int64), keys, zeros))
+    record.add(
+        StepReport(
+            Ask.NOTHING, VIDEOS, visual.astype(np.int64), np.zeros(len(keys), np.int64), keys, zeros, 1.0, np.zeros(7)
+        )
+    )
     record.end_epoch(world)
     return [(value["rank"], len(value["rows"])) for value in values], record.ledger()
 

@@ -70,11 +70,12 @@ def without_data(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
 
     def read_back(self: Any, decision: Any, norm: torch.Tensor) -> StepSummary:
         told = (decision.exchanged.ask, decision.exchanged.bad_position, decision.exchanged.repeated)
-        for tensor in (*told, norm, decision.removed, decision.candidates, decision.exchanged.videos):
+        sums = decision.exchanged.sums
+        for tensor in (*told, norm, decision.removed, decision.candidates, decision.exchanged.videos, sums):
             assert tensor.device == META
         read.append(tuple(decision.removed.shape))
         nothing, zeros = np.zeros(tuple(decision.removed.shape), bool), np.zeros(tuple(decision.candidates.shape), int)
-        return StepSummary(Ask.NOTHING, -1, False, True, VIDEOS, nothing, zeros)
+        return StepSummary(Ask.NOTHING, -1, False, 1.0, VIDEOS, nothing, zeros, np.zeros(len(sums)))
 
     monkeypatch.setattr(steps.TrainStep, "_read_back", read_back)
     monkeypatch.setattr(steps, "FiniteGuard", lambda *_: SimpleNamespace(lets_pass=lambda *_: True))

@@ -89,15 +89,17 @@ def test_an_estimator_of_another_batch_size_has_its_own_steps(manifest: tuple[Pa
     assert both[0].memory.read_ahead < both[1].memory.read_ahead
 
 
+@pytest.mark.parametrize("sums", [0, 1, 7])
 @pytest.mark.parametrize("columns", [0, 1, 2, 3, 6])
-def test_sent_bytes_are_those_of_the_packed_rows(columns: int) -> None:
+def test_sent_bytes_are_those_of_the_packed_rows(columns: int, sums: int) -> None:
     capacity = row_capacity(25, 4, 7)
     assert capacity == 49
     nothing = torch.zeros(0, dtype=torch.int64)
     own = own_rows(torch.zeros(0, 3, dtype=torch.bool), nothing, capacity)
     values = torch.zeros(capacity, columns) if columns else None
-    message = pack_rows(own, values, nothing.bool(), nothing, ask=Ask.NOTHING)
-    assert message.nbytes == sent_bytes(capacity, columns)
+    told = torch.zeros(sums, dtype=torch.float64)
+    message = pack_rows(own, values, nothing.bool(), nothing, told, ask=Ask.NOTHING)
+    assert message.nbytes == sent_bytes(capacity, columns, sums)
 
 
 def memory_of(manifest: Manifest, ranks: int, stage: int | None = None, **train: object) -> MemoryForecast:
@@ -121,7 +123,7 @@ def test_what_jomold_keeps_across_steps(manifest: tuple[Path, Manifest]) -> None
     kept = {scope: each.memory.kept for scope, each in found.items()}
     assert kept == {"batch": 0, "window": 4 * sum(c.nbytes for c in step), "dataset": 122 * int(train.positives.sum())}
     sent = {scope: each.stages[-2].sent for scope, each in found.items()}
-    assert sent["dataset"] == 16 < sent["batch"] == sent["window"]  # a header and no rows
+    assert sent["dataset"] == 80 < sent["batch"] == sent["window"]  # a header with seven sums, and no rows
 
 
 @pytest.mark.parametrize("method", ["mixture", "jomold"])

@@ -95,11 +95,15 @@ def test_removal_equals_its_definition(batch: dict[str, np.ndarray], rule: str) 
     np.testing.assert_array_equal(removed.visual, visual)
 
 
+NO_SUMS = torch.zeros(0, dtype=torch.float64)
+
+
 def exchange_in_process(
     batch: dict[str, np.ndarray],
     ranks: int,
     asks: dict[int, Ask] | None = None,
     bad: int = -1,
+    sums: torch.Tensor = NO_SUMS,
 ) -> tuple[Exchanged, list[OwnRows]]:
     """What every rank would send for its videos, and what all then know."""
     labels = torch.from_numpy(batch["labels"])
@@ -110,9 +114,9 @@ def exchange_in_process(
         own = own_rows(labels[position], position, capacity)
         losses = [own.take(torch.from_numpy(batch[k])[position]) for k in ("audio_loss", "visual_loss")]
         ask = (asks or {}).get(rank, Ask.NOTHING)
-        sent.append(pack_rows(own, torch.stack(losses, dim=1), position != bad, position, ask=ask))
+        sent.append(pack_rows(own, torch.stack(losses, dim=1), position != bad, position, sums * (rank + 1), ask=ask))
         owned.append(own)
-    return unpack_rows(torch.stack(sent), 2, labels.shape[1]), owned
+    return unpack_rows(torch.stack(sent), 2, labels.shape[1], len(sums)), owned
 
 
 @settings(max_examples=200)
@@ -182,8 +186,9 @@ def test_a_video_served_to_two_ranks_is_noticed() -> None:
     sent = []
     for _ in range(2):
         own = own_rows(torch.tensor([[False, True]]), torch.tensor([5]), 2)
-        sent.append(pack_rows(own, torch.rand(2, 2), torch.tensor([True]), torch.tensor([5]), ask=Ask.NOTHING))
-    assert bool(unpack_rows(torch.stack(sent), 2, 2).repeated)
+        sound, at = torch.tensor([True]), torch.tensor([5])
+        sent.append(pack_rows(own, torch.rand(2, 2), sound, at, NO_SUMS, ask=Ask.NOTHING))
+    assert bool(unpack_rows(torch.stack(sent), 2, 2, 0).repeated)
 
 
 def test_losses_survive_the_exchange_bit_for_bit() -> None:
@@ -192,10 +197,27 @@ def test_losses_survive_the_exchange_bit_for_bit() -> None:
     own = own_rows(labels, torch.arange(5), 9)
     for count in (1, 2, 3, 6):
         columns = torch.stack([torch.cat([values.roll(n), torch.zeros(4)]) for n in range(count)], dim=1)
-        message = pack_rows(own, columns, labels[:, 0], torch.arange(5), ask=Ask.NOTHING)
-        rows = unpack_rows(message.unsqueeze(0), count, 1).rows
-        assert torch.equal(rows.columns[:5], columns[:5])
-        assert rows.valid.tolist() == [True] * 5 + [False] * 4
+        for sums in (NO_SUMS, torch.tensor([0.1, float("inf"), 1e300])):
+            message = pack_rows(own, columns, labels[:, 0], torch.arange(5), sums.double(), ask=Ask.NOTHING)
+            found = unpack_rows(message.unsqueeze(0), count, 1, len(sums))
+            assert torch.equal(found.rows.columns[:5], columns[:5])
+            assert found.rows.valid.tolist() == [True] * 5 + [False] * 4
+            assert torch.equal(found.sums, sums.double())
+
+
+@pytest.mark.parametrize("columns", [None, 2, 5])
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_sums_over_ranks_travel_in_the_header(columns: int | None, count: int) -> None:
+    random = np.random.default_rng(count)
+    sums = torch.from_numpy(random.standard_normal((3, count)) * 10.0 ** random.integers(-30, 30, (3, count)))
+    nothing = torch.zeros(0, dtype=torch.int64)
+    own = own_rows(torch.zeros(0, 4, dtype=torch.bool), nothing, 6)
+    values = None if columns is None else torch.zeros(6, columns)
+    sent = [pack_rows(own, values, nothing.bool(), nothing, each, ask=Ask.SAVE) for each in sums]
+    found = unpack_rows(torch.stack(sent), columns or 0, 4, count)
+    assert torch.equal(found.sums, sums.sum(0))
+    assert flags(found) == (Ask.SAVE, -1, False)
+    assert not found.rows.valid.any()
 
 
 def test_saturated_probabilities_tie_and_ties_go_by_position() -> None:

@@ -50,7 +50,7 @@ def record(present: dict[str, np.ndarray] | None, method: type[Method] = Looking
 def report(keys: tuple[str, ...], visual: list[bool]) -> StepReport:
     candidates = np.array([[0, 0], [2, 1]])
     mask = np.array(visual, dtype=np.int64)
-    return StepReport(Ask.NOTHING, 2, mask, np.zeros(len(keys), dtype=np.int64), keys, candidates)
+    return StepReport(Ask.NOTHING, 2, mask, np.zeros(len(keys), dtype=np.int64), keys, candidates, 1.0, np.zeros(7))
 
 
 def test_removals_are_counted_and_judged() -> None:

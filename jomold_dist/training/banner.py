@@ -1,0 +1,112 @@
+"""What a run says at its start: on what it works, with what, where, and with which results it goes on."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+import torch.distributed as dist
+
+from jomold_dist.config import Config
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.distributed.devices import describe_device
+from jomold_dist.distributed.world import World, agree_on_errors
+from jomold_dist.methods.registry import method_class
+from jomold_dist.secrets import blotted
+from jomold_dist.training.checkpoint import checkpoints_of
+from jomold_dist.training.forecast import stage_forecasts
+from jomold_dist.training.run import Run
+from jomold_dist.training.step import micro_batches
+from jomold_dist.training.trained import MODEL, Trained
+
+logger = logging.getLogger(__name__)
+
+
+def tell_start(run: Run, tracked: str | None) -> None:
+    """Collective: the lines, from rank 0, and a warning where GPUs stay idle. `tracked` tells where the run can be
+    looked at. RunFolderError or UnreadableError if what is there cannot be used."""
+    with agree_on_errors(run.world):
+        if run.world.is_main:
+            for line in banner(run, tracked):
+                logger.info("%s", line)
+            if run.world.why_cpu:
+                logger.warning("computing on CPUs: %s", run.world.why_cpu)
+
+
+def banner(run: Run, tracked: str | None) -> list[str]:
+    """The lines, aligned."""
+    config, manifest = run.config, run.manifest
+    parts = {
+        "data set": _data_set(config, manifest),
+        "network": f"{config.model.network}, {_parameters(config, manifest):,} parameters",
+        "method": f"{config.method}: {_stages(config, manifest, run.world.size)}",
+        "device": _device(config, run.world),
+        "batch": batch_text(
+            min(config.train.batch_size, manifest.split("train").videos), run.world.size, config.train.micro_batch_size
+        ),
+        "run folder": f"{run.folder.path}: {_standing(run)}",
+    }
+    if tracked is not None:
+        parts["MLflow"] = tracked
+    width = max(map(len, parts))
+    return [f"{name:<{width}}  {text}" for name, text in parts.items()]
+
+
+def batch_text(videos: int, ranks: int, most: int | None) -> str:
+    """How an optimizer batch of so many videos is cut into ranks and micro-batches, as every step cuts it."""
+    largest, size = micro_batches(videos, ranks, most)
+    parts = -(-largest // size)
+    about = "" if videos == ranks * largest and largest == parts * size else "at most "
+    cut = f"{_count(ranks, 'rank')} × {about}{_count(size, 'video')} × {_count(parts, 'micro-batch', 'es')}"
+    return f"{_count(videos, 'video')} = {cut}" if not about else f"{_count(videos, 'video')} in {cut}"
+
+
+def _data_set(config: Config, manifest: Manifest) -> str:
+    splits = ", ".join(f"{split.videos:,} {name}" for name, split in manifest.splits.items())
+    real = "" if manifest.simulated is None else " (simulated)"
+    place = blotted(str(config.data.shards))
+    return f"{manifest.name}{real} in {place}: {splits}; {len(manifest.categories)} categories"
+
+
+def _parameters(config: Config, manifest: Manifest) -> int:
+    """How many numbers the training of the model's network changes."""
+    model = next(s for s in method_class(config.method).stages(config) if isinstance(s, Trained) and s.weights == MODEL)
+    with torch.device("meta"):
+        network = model.method.network(model.settings(config), manifest)
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+def _stages(config: Config, manifest: Manifest, ranks: int) -> str:
+    trained = {s.name for s in method_class(config.method).stages(config) if isinstance(s, Trained)}
+    found = stage_forecasts(config, manifest, ranks)
+    lengths = {s.name: f" ({s.epochs} × {_count(s.steps_per_epoch, 'step')})" for s in found if s.name in trained}
+    return ", ".join(stage.name + lengths.get(stage.name, "") for stage in found)
+
+
+def _device(config: Config, world: World) -> str:
+    backend = f" over {dist.get_backend()}" if world.size > 1 else ""
+    zero = f", ZeRO {config.deepspeed.zero_stage}" if config.train.engine == "deepspeed" else ""
+    where = f"{_count(world.size, 'rank')} on {describe_device(world.device)}{backend}"
+    return f"{where}, {config.train.precision}, {config.train.engine}{zero}"
+
+
+def _standing(run: Run) -> str:
+    """Which stages are done, and from where the next one goes on."""
+    done: list[str] = []
+    for stage in method_class(run.config.method).stages(run.config):
+        if stage.is_done(run):
+            done.append(stage.name)
+            continue
+        places = checkpoints_of(run.folder.checkpoints, stage.weights) if isinstance(stage, Trained) else []
+        if places:
+            return f"{_done(done)}{stage.name} goes on from checkpoint {places[-1].name}"
+        return f"{_done(done)}{stage.name} begins" if done else "new"
+    return f"{_done(done)}evaluation is left, unless its scores are there"
+
+
+def _done(stages: list[str]) -> str:
+    return f"{', '.join(stages)} done; " if stages else ""
+
+
+def _count(number: int, unit: str, plural: str = "s") -> str:
+    return f"{number:,} {unit}{'' if number == 1 else plural}"

@@ -1,0 +1,65 @@
+"""What the log says of an epoch: while it goes on, and at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from jomold_dist.distributed.memory import memory_gigabytes
+from jomold_dist.times import duration
+from jomold_dist.training.listeners import StepDone, StepListener
+from jomold_dist.training.progress import Progress
+from jomold_dist.training.step_sums import StepSums
+
+REMOVED = "denoise/removed_"  # of the metrics' names
+WORTH_TELLING = 0.02  # of an epoch's time
+
+
+class Pace(StepListener):
+    """How an epoch goes, for the lines and the bar of it: another thread may ask."""
+
+    def __init__(self, sums: StepSums, epochs: int, device: torch.device) -> None:
+        self._sums, self._epochs, self._device = sums, epochs, device
+        self._last: tuple[StepDone, int, int, float] | None = None  # with steps, videos and seconds up to it
+
+    def after_step(self, done: StepDone) -> None:
+        _, steps, videos, seconds = self._last or (done, 0, 0, 0.0)
+        self._last = done, steps + 1, videos + done.report.videos, seconds + done.seconds
+
+    def text(self) -> str:
+        """The mean loss of the epoch so far, the learning rate, the speed, what the stage still takes, and memory."""
+        if self._last is None:
+            return ""
+        done, steps, videos, seconds = self._last
+        sums = done.report.sums.tolist()
+        parts = [f"loss {self._sums.losses(sums)['loss']:.4f}"] if sums[self._sums.videos] > 0 else []
+        left = self._epochs * done.steps_per_epoch - done.step
+        parts += [
+            f"rate {done.learning_rate:.3g}",
+            f"{videos / max(seconds, 1e-9):.0f} videos/s",
+            f"stage ends in {duration(left * seconds / steps)}",
+            f"{memory_gigabytes(self._device):.1f} GB",
+        ]
+        return ", ".join(parts)
+
+
+def epoch_text(line: Mapping[str, float], selection: str, progress: Progress, removes: bool) -> str:
+    """An epoch that is at its end in the log, by its line in the history: where the best score was if not here, what
+    was removed if the method `removes` labels, and only those shares of its time that are worth a word."""
+    parts = [f"loss {line['train/loss']:.4f}", f"{selection} {line[f'val/{selection}']:.1f}"]
+    best = progress.best
+    if best.epoch != progress.epoch:
+        parts[-1] += f" (best {best.score:.1f} in epoch {best.epoch + 1})"
+    elif best.step != progress.step:
+        parts[-1] += f" (best {best.score:.1f} after step {best.step})"
+    removed = [f"{n.removeprefix(REMOVED)} {count:.0f}" for n, count in line.items() if n.startswith(REMOVED)]
+    parts += [f"removed {', '.join(removed)}"] if removes and removed else []
+    shares = {"waiting for data": "data_wait", "ranking": "ranking", "exchanging": "exchange"}
+    told = [f"{name} {100 * line[f'perf/share_{of}']:.0f} %" for name, of in shares.items() if _matters(line, of)]
+    speed = f"{line['perf/videos_per_second']:.0f} videos/s"
+    return ", ".join(parts) + "; " + speed + (f" ({', '.join(told)})" if told else "")
+
+
+def _matters(line: Mapping[str, float], share: str) -> bool:
+    return line[f"perf/share_{share}"] >= WORTH_TELLING

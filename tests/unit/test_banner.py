@@ -1,0 +1,118 @@
+"""What a run says at its start, and of its epochs."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from jomold_dist.config import CheckpointConfig, Config, DataConfig, TrackingConfig, TrainConfig
+from jomold_dist.data.manifest import Manifest
+from jomold_dist.distributed.world import open_world
+from jomold_dist.training.banner import banner, batch_text
+from jomold_dist.training.epoch_report import epoch_text
+from jomold_dist.training.progress import Best, Progress
+from jomold_dist.training.run import Run
+from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.training.stages import run_stages
+from jomold_dist.training.step import micro_batches
+from tests.shard_fixtures import write_dataset
+
+
+@pytest.mark.parametrize(
+    ("videos", "ranks", "most"), itertools.product((1, 7, 24, 128), (1, 2, 3, 8), (None, 1, 5, 64))
+)
+def test_micro_batches_cover_the_share_of_every_rank(videos: int, ranks: int, most: int | None) -> None:
+    largest, size = micro_batches(videos, ranks, most)
+    assert (largest - 1) * ranks < videos <= largest * ranks
+    assert size == (largest if most is None else min(most, largest))
+
+
+def test_how_a_batch_is_cut() -> None:
+    assert batch_text(128, 2, 8) == "128 videos = 2 ranks × 8 videos × 8 micro-batches"
+    assert batch_text(128, 1, None) == "128 videos = 1 rank × 128 videos × 1 micro-batch"
+    assert batch_text(67, 2, 10) == "67 videos in 2 ranks × at most 10 videos × 4 micro-batches"
+    assert batch_text(1, 2, None) == "1 video in 2 ranks × at most 1 video × 1 micro-batch"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
+    folder = tmp_path_factory.mktemp("banner") / "data"
+    return folder, write_dataset(folder, {"train": 25, "val": 6, "test": 6})[0]
+
+
+def config_for(data: Path, **train: object) -> Config:
+    return Config(
+        method="han",
+        data=DataConfig(shards=str(data), streams=12),
+        train=TrainConfig(batch_size=7, **train),  # type: ignore[arg-type]
+        checkpoint=CheckpointConfig(every_minutes=None, every_steps=3),
+        tracking=TrackingConfig(enabled=False),
+    )
+
+
+def lines_of(run: Run) -> dict[str, str]:
+    lines = banner(run, "http://there")
+    assert len({line.index(line.split("  ", 1)[1].lstrip()) for line in lines}) == 1  # aligned
+    assert max(map(len, lines)) <= 120 + len(str(run.folder.path)) + len(run.config.data.shards)
+    return {name.strip(): text.strip() for name, text in (line.split("  ", 1) for line in lines)}
+
+
+def test_a_run_tells_what_it_is_and_with_what_it_goes_on(data: tuple[Path, Manifest], tmp_path: Path) -> None:
+    config = config_for(data[0], epochs=2)
+    with open_world("cpu") as world:
+        looks = iter([False] * 6)
+        run = Run(config, data[1], world, RunFolder(tmp_path), stop_asked=lambda: next(looks, True))
+        found = lines_of(run)
+        assert found["data set"] == f"tiny in {data[0]}: 25 train, 6 val, 6 test; 5 categories"
+        assert found["method"] == "han: train (2 × 4 steps), evaluation"
+        assert found["batch"] == batch_text(7, 1, None)
+        assert found["run folder"] == f"{tmp_path}: new"
+        assert found["MLflow"] == "http://there"
+        network = config.model.network
+        assert found["network"].startswith(f"{network}, 3,")
+        run.folder.checkpoints.mkdir()
+        with pytest.raises(Exception, match="stopped"):
+            run_stages(run)
+        assert lines_of(run)["run folder"].endswith("train goes on from checkpoint model-e0001-s00000001")
+        run_stages(Run(config, data[1], world, RunFolder(tmp_path)))
+        assert "train done; evaluation" in lines_of(run)["run folder"]
+
+
+def test_training_ends_where_patience_does(data: tuple[Path, Manifest], tmp_path: Path) -> None:
+    """With a learning rate of nearly nothing no epoch is better than the first."""
+    config = config_for(data[0], epochs=9, patience=2, learning_rate=1e-30)
+    with open_world("cpu") as world:
+        run = Run(config, data[1], world, RunFolder(tmp_path))
+        run.folder.checkpoints.mkdir()
+        run_stages(run)
+        history = run.folder.history.read_text().splitlines()
+        assert len(history) == 3
+        assert '"ended_early": true' in history[-1]
+        assert '"ended_early"' not in history[-2]
+        before = {file: file.stat().st_mtime_ns for file in run.folder.path.rglob("*.safetensors")}
+        longer = Run(config_for(data[0], epochs=12, patience=2, learning_rate=1e-30), data[1], world, run.folder)
+        run_stages(longer)  # its patience is at an end
+        assert len(run.folder.history.read_text().splitlines()) == 3
+        assert lines_of(longer)["run folder"].endswith("train done; evaluation is left, unless its scores are there")
+        assert {file for file in before if "model-e" in str(file)} <= set(run.folder.path.rglob("*.safetensors"))
+
+
+LINE = {
+    "train/loss": 1.25, "val/segment_type": 50.0, "perf/videos_per_second": 300.4, "perf/share_data_wait": 0.001,
+    "perf/share_ranking": 0.101, "perf/share_exchange": 0.0, "denoise/removed_audio": 3.0, "denoise/removed_visual": 0.0,
+}  # fmt: skip
+
+
+def test_an_epoch_says_only_what_applies() -> None:
+    progress = Progress(epoch=2, step=4, best=Best(2, 4, 50.0))
+    assert epoch_text(LINE, "segment_type", progress, removes=False) == (
+        "loss 1.2500, segment_type 50.0; 300 videos/s (ranking 10 %)"
+    )
+    progress.best = Best(1, 4, 51.0)
+    assert epoch_text(LINE, "segment_type", progress, removes=True) == (
+        "loss 1.2500, segment_type 50.0 (best 51.0 in epoch 2), removed audio 3, visual 0; 300 videos/s (ranking 10 %)"
+    )
+    progress.best = Best(2, 3, 51.0)
+    assert "(best 51.0 after step 3)" in epoch_text(LINE, "segment_type", progress, removes=False)
