@@ -38,12 +38,9 @@ class ConfigParser(Parser):
             help="show this, or all settings of some sections or single settings, such as `--help train run.dir`",
         )  # fmt: skip
         self.add_argument(
-            "--config",
-            type=config_path,
-            required=True,
-            metavar="CONFIG",
+            "--config", type=config_path, required=True, metavar="CONFIG",
             help="a YAML file, or the name of one that comes with jomold_dist: llp, quickstart, sweeps/table2b, …",
-        )
+        )  # fmt: skip
         add_imports(self)
         self.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings on top of the file")
         self.add_argument(

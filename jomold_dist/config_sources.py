@@ -25,9 +25,8 @@ def read_file(
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
-        hint = ""
-        if isinstance(error, FileNotFoundError):
-            hint = _near_file(path) or ("" if named_in else near_shipped(path))
+        missing = isinstance(error, FileNotFoundError)
+        hint = (_near_file(path) or ("" if named_in else near_shipped(path))) if missing else ""
         problems.append(f"{named_in}config file {path}: {error.strerror or error}{hint}")
         return {}
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

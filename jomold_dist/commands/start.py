@@ -32,7 +32,7 @@ from jomold_dist.supervising import EXIT_CODE_FILE, Supervisor
 def main() -> int:
     words = sys.argv[1:]
     parser = training_parser(__doc__)
-    parser.usage = "%(prog)s LAUNCHER … SCRIPT --config FILE [option …] [section.key=value …]"
+    parser.usage = "%(prog)s LAUNCHER … -m jomold_dist train --config CONFIG [option …] [section.key=value …]"
     if not words:
         print(__doc__.strip())
         return USER_ERROR

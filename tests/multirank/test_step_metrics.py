@@ -1,4 +1,4 @@
-"""Metrics of steps: exact over ranks and micro-batches, and for nothing: no collective and no result depends on them."""
+"""Metrics of steps: exact over ranks and micro-batches, at no cost: no collective and no result depends on them."""
 
 from __future__ import annotations
 

@@ -101,7 +101,8 @@ def test_training_ends_where_patience_does(data: tuple[Path, Manifest], tmp_path
 
 LINE = {
     "train/loss": 1.25, "val/segment_type": 50.0, "perf/videos_per_second": 300.4, "perf/share_data_wait": 0.001,
-    "perf/share_ranking": 0.101, "perf/share_exchange": 0.0, "denoise/removed_audio": 3.0, "denoise/removed_visual": 0.0,
+    "perf/share_ranking": 0.101, "perf/share_exchange": 0.0, "denoise/removed_audio": 3.0,
+    "denoise/removed_visual": 0.0,
 }  # fmt: skip
 
 
