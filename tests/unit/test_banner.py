@@ -19,10 +19,10 @@ from jomold_dist.training.stages import run_stages
 from jomold_dist.training.step import micro_batches
 from tests.shard_fixtures import write_dataset
 
+CUTS = [*itertools.product((1, 7, 24, 128), (1, 2, 3, 8), (None, 1, 5, 64))]
 
-@pytest.mark.parametrize(
-    ("videos", "ranks", "most"), itertools.product((1, 7, 24, 128), (1, 2, 3, 8), (None, 1, 5, 64))
-)
+
+@pytest.mark.parametrize(("videos", "ranks", "most"), CUTS)
 def test_micro_batches_cover_the_share_of_every_rank(videos: int, ranks: int, most: int | None) -> None:
     largest, size = micro_batches(videos, ranks, most)
     assert (largest - 1) * ranks < videos <= largest * ranks
@@ -101,7 +101,8 @@ def test_training_ends_where_patience_does(data: tuple[Path, Manifest], tmp_path
 
 LINE = {
     "train/loss": 1.25, "val/segment_type": 50.0, "perf/videos_per_second": 300.4, "perf/share_data_wait": 0.001,
-    "perf/share_ranking": 0.101, "perf/share_exchange": 0.0, "denoise/removed_audio": 3.0, "denoise/removed_visual": 0.0,
+    "perf/share_ranking": 0.101, "perf/share_exchange": 0.0, "denoise/removed_audio": 3.0,
+    "denoise/removed_visual": 0.0,
 }  # fmt: skip
 
 
