@@ -21,6 +21,7 @@ COMMANDS = {
     "tabulate": "tables and figures of a sweep",
     "compare": "compare finished runs",
     "compare-worlds": "compare the same methods over several data sets",
+    "settings": "every setting, as a page or as the schema of a config file",
 }
 """In the order of a user's day; each is the module of that name in jomold_dist/commands."""
 

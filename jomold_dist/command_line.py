@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import Any, NoReturn, ParamSpec, TextIO
 
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, StoppedError, UserError
-from jomold_dist.places import local_path
 from jomold_dist.secrets import blotted
 
 P = ParamSpec("P")
@@ -135,7 +134,7 @@ def tell(text: str, on_stderr: bool = False) -> str | None:
     return None
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Repeats no password of what it refuses."""
 
     def error(self, message: str) -> NoReturn:
@@ -144,7 +143,7 @@ class _Parser(argparse.ArgumentParser):
 
 def command_parser(description: str | None) -> argparse.ArgumentParser:
     """A parser whose help shows the description as it is written."""
-    return _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def add_imports(parser: argparse.ArgumentParser) -> None:
@@ -153,35 +152,3 @@ def add_imports(parser: argparse.ArgumentParser) -> None:
         "--import", dest="imports", action="append", default=[], metavar="MODULE",
         help="import a module of your own first, for instance one that registers a method",
     )  # fmt: skip
-
-
-def config_parser(description: str | None) -> argparse.ArgumentParser:
-    """The command line of a command that takes a config and settings on top of it.
-
-    To be read with `parse_intermixed_args`: settings may stand on both sides of an option.
-    """
-    parser = command_parser(description)
-    parser.add_argument("--config", type=local_path, required=True, help="a YAML file, see configs/, docs/settings.md")
-    add_imports(parser)
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="settings on top of the file")
-    parser.add_argument("--local_rank", help=argparse.SUPPRESS)  # the deepspeed launcher passes it; LOCAL_RANK is read
-    return parser
-
-
-def training_parser(description: str | None) -> argparse.ArgumentParser:
-    """The command line of launchers/train.py, which launchers/start.py must understand too."""
-    parser = config_parser(description)
-    parser.add_argument("--dry-run", action="store_true", help="check everything and print what the run would do")
-    parser.add_argument(
-        "--smoke", action="store_true", help="try everything with one batch a stage in a temporary folder"
-    )
-    parser.add_argument("--until", metavar="STAGE", help="end after this stage, for instance noise_ratios")
-    parser.add_argument("--ranks", type=_rank_count, help="ranks of the dry run (default: those that are started)")
-    return parser
-
-
-def _rank_count(text: str) -> int:
-    """A number of ranks on the command line."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of ranks; it must be 1 or more")
-    return int(text)

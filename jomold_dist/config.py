@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from jomold_dist.config_denoising import DenoiseConfig, LossConfig
 from jomold_dist.config_fields import NO_SETTINGS, Tree, number, place, word
 from jomold_dist.config_methods import (
     EstimatorConfig,
@@ -18,15 +19,16 @@ from jomold_dist.config_methods import (
     MixtureConfig,
     RefineConfig,
     SmallLossConfig,
-    StaticLabels,
 )
-from jomold_dist.config_reporting import LogConfig, MetricsConfig
+from jomold_dist.config_reporting import LogConfig, MetricsConfig, ProfileConfig
 from jomold_dist.config_roles import decides
 from jomold_dist.score_names import SCORE_NAMES
 
 
 @dataclass(frozen=True)
 class RunConfig:
+    """The run itself: its folder, its seed, its time."""
+
     dir: str = place("runs/run")
     """Folder of the run: checkpoints, scores, removals. One folder belongs to one config and one data set."""
     seed: int = number(0, 0, 2**32 - 1)
@@ -37,6 +39,8 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
+    """Where the shards lie, and how they are read."""
+
     shards: str = place("data/llp", remote=True)
     """Folder of the shards and their manifest, or its URL: http(s)://, s3://, gs:// and whatever else fsspec knows."""
     streams: int = number(48, 1)
@@ -68,6 +72,8 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
+    """The network."""
+
     network: str = "han"
     """The network: han (hybrid attention), talnet (audio only), stpn, cmcs (visual only), ave, avsdn, or `module:Class`
     of your own. The settings below but `options` are those of han."""
@@ -89,70 +95,9 @@ class ModelConfig:
 
 
 @dataclass(frozen=True)
-class DenoiseConfig:
-    audio_threshold: float = number(0.6, 0)
-    """θ^a of equation 1: a label is counted as noise if its probability over the category's mean is below it."""
-    visual_threshold: float = number(1.8, 0)
-    """θ^v of equation 1."""
-    visual_scale: float = number(1.0, 0, above=True)
-    """Factor on the visual numerator of equation 1 (`released`: 0.95)."""
-    mean_batch_size: int | None = number(None, 1)
-    """Equation 1's mean as a mean of batch means of this size. None: exact (`released`: `train.batch_size`)."""
-    warmup: Literal["linear", "released"] = "linear"
-    """How noise ratios grow: gradually, as the paper says without a formula, or by the step that the released code
-    really takes."""
-    warmup_epochs: float | None = number(0.9, 0, above=True)
-    """Length of the warm-up in epochs. None: full ratios from the first step."""
-    ranking_dropout: bool = False
-    """Dropout in the ranking pass (`released`: true)."""
-    rule: Literal["joint", "intra"] = "joint"
-    """`joint`: a removed label has a high loss in its modality and a low one in the other. `intra`: a high one only."""
-    scope: Literal["batch", "window", "dataset"] = "batch"
-    """What `jomold` ranks together: a batch (the paper), `window_steps` batches, or the training split (methods.md)."""
-    window_steps: int = number(16, 1)
-    """Optimizer steps that are ranked together with `scope: window`, the present one included."""
-    modalities: Literal["both", "audio", "visual"] = "both"
-    """The modalities from which labels are removed."""
-    ratios: Literal["estimated", "mixture", "constant", "file"] = "estimated"
-    """Where noise ratios come from: an estimator trained first and equation 1, the mixture of `method: mixture`, which
-    has no θ, `ratio_constant`, or `ratio_file`."""
-    ratio_constant: float | None = number(None, 0, 1)
-    """The noise ratio of every category and both modalities, with `ratios: constant`."""
-    ratio_file: str | None = place(None)
-    """An .npz with `audio` and `visual`, or a run's noise_ratios.json, with `ratios: file`. Its `categories`, if it has
-    them, tell whose ratio is which; without them the order is the data set's."""
-    static_labels: StaticLabels = field(default_factory=StaticLabels)
-    """What the `static` method removes."""
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    audio: float = number(2.0, 0)
-    """Weight of the audio loss. The paper gives no weights; these are the released code's."""
-    visual: float = number(1.0, 0)
-    """Weight of the visual loss."""
-    video: float = number(1.0, 0)
-    """Weight of the loss of the whole video's prediction, whose labels are never removed."""
-    contrastive: float = number(1.0, 0)
-    """Weight of the contrastive loss. 0 leaves it out: the paper's rows without CL."""
-    contrastive_smoothing: float = number(0.1, 0, 0.99)
-    """Share of the contrastive target that is spread over the other segments."""
-    contrastive_form: Literal["log_of_sum", "sum_of_logs"] = "log_of_sum"
-    """The contrastive loss as JoMoLD's released code has it, or as MA has it."""
-    sparsity: float = number(1e-4, 0)
-    """Weight of the attention's sparsity (stpn)."""
-    diversity: float = number(0.2, 0)
-    """Weight of the branches' likeness (cmcs)."""
-    norm: float = number(0.2, 0)
-    """Weight of the difference of the branches' norms (cmcs)."""
-    segment: float = number(1.0, 0)
-    """Weight of the loss of segments, where a method has targets for them."""
-    visual_smoothing: float = number(1.0, 0.01, 1)
-    """s in the visual targets s·y + (1−s)/2 (`released`: 0.9). A removed label's target is 0 all the same."""
-
-
-@dataclass(frozen=True)
 class TrainConfig:
+    """Epochs, batches, optimizer, precision, and which epoch is kept."""
+
     epochs: int = number(25, 1)
     """Epochs of the model. May grow in a run folder: training then goes on from where it ended."""
     batch_size: int = number(128, 1)
@@ -199,6 +144,8 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
+    """When a training is saved, and how many checkpoints are kept."""
+
     every_minutes: float | None = number(5.0, 0, above=True)
     """Minutes between two checkpoints of a training. None: not by the clock."""
     every_steps: int | None = number(None, 1)
@@ -209,6 +156,8 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class DeepSpeedConfig:
+    """What DeepSpeed does, with `train.engine: deepspeed`."""
+
     zero_stage: Literal[0, 1, 2, 3] = 1
     """What the ranks share out with `train.engine: deepspeed`: nothing (0), the optimizer's state (1: two thirds of the
     memory that Adam needs, for no more traffic than DDP), gradients too (2), parameters too (3)."""
@@ -220,6 +169,8 @@ class DeepSpeedConfig:
 
 @dataclass(frozen=True)
 class DistributedConfig:
+    """The device, and the ranks' patience with each other."""
+
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute. auto: a GPU if there is one a rank, else the CPU."""
     timeout_seconds: float = number(600.0, 1)
@@ -228,6 +179,8 @@ class DistributedConfig:
 
 @dataclass(frozen=True)
 class TrackingConfig:
+    """How the run is recorded in MLflow."""
+
     enabled: bool = True
     """Record the run in MLflow."""
     uri: str | None = place(None, services=("databricks", "databricks-uc", "uc"), remote=True)
@@ -239,6 +192,8 @@ class TrackingConfig:
     """How MLflow calls the run. None: as its folder."""
     parent: str | None = None
     """Id of the MLflow run of which this one is a part: a sweep's."""
+    register_model: str | None = None
+    """A registered model of MLflow, made where it is missing, of which the finished network becomes a new version."""
 
 
 @dataclass(frozen=True)
@@ -268,6 +223,7 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     log: LogConfig = field(default_factory=LogConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    profile: ProfileConfig = field(default_factory=ProfileConfig)
 
     def flat(self) -> dict[str, Any]:
         """Every setting by its dotted name; tuples become lists, a free mapping is one setting."""

@@ -10,6 +10,8 @@ from jomold_dist.config_fields import number
 
 @dataclass(frozen=True)
 class StaticLabels:
+    """What the `static` method removes."""
+
     audio: tuple[str, ...] = ()
     """Categories whose labels the `static` method always removes from the audio modality."""
     visual: tuple[str, ...] = ()
@@ -18,6 +20,8 @@ class StaticLabels:
 
 @dataclass(frozen=True)
 class EstimatorLossConfig:
+    """Loss weights of the estimator."""
+
     audio: float = number(1.0, 0)
     """Weight of the estimator's audio loss."""
     visual: float = number(1.0, 0)
@@ -31,6 +35,8 @@ class EstimatorLossConfig:
 
 @dataclass(frozen=True)
 class EstimatorConfig:
+    """The estimator, whose probabilities give the noise ratios."""
+
     cross_modal: bool = False
     """Give the estimator cross-modal attention (the ablation of Table 2c)."""
     epochs: int = number(25, 1)
@@ -42,11 +48,12 @@ class EstimatorConfig:
     thresholds. Of the one estimator of `denoise.ratios` = estimated; what those of a mixture say is always kept, in
     labels.parquet."""
     loss: EstimatorLossConfig = field(default_factory=EstimatorLossConfig)
-    """Loss weights of the estimator."""
 
 
 @dataclass(frozen=True)
 class SmallLossConfig:
+    """Settings of `jocor` and `coteaching-plus`."""
+
     gradual_epochs: float = number(10.0, 0, above=True)
     """Epochs over which the share of forgotten labels grows from 0 to the noise ratios (`jocor`, `coteaching-plus`)."""
     agreement: float = number(0.1, 0, 1)
@@ -58,6 +65,8 @@ class SmallLossConfig:
 
 @dataclass(frozen=True)
 class RefineConfig:
+    """Settings of `ma`, which refines labels."""
+
     epochs: int = number(12, 1)
     """Epochs of the network by which `ma` refines labels; its last epoch counts."""
     video_target: Literal["labels", "audio"] = "labels"
@@ -67,6 +76,8 @@ class RefineConfig:
 
 @dataclass(frozen=True)
 class LargeLossConfig:
+    """Settings of `large-loss`, which drops labels."""
+
     growth: float = number(0.05, 0, 1)
     """Share of a modality's labels by which `large-loss` drops more in every epoch, after none in the first."""
     audio_most: float = number(0.05, 0, 1)
@@ -77,6 +88,8 @@ class LargeLossConfig:
 
 @dataclass(frozen=True)
 class MixtureConfig:
+    """Settings of `mixture`, which judges each label."""
+
     folds: int = number(2, 2, 16)
     """Into how many parts `mixture` cuts the training videos. Each part is judged by an estimator of its own, which
     learns the others, in as many steps as one of all videos and in smaller batches. All estimators of a round take

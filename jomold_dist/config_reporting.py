@@ -22,3 +22,14 @@ class MetricsConfig:
     every_steps: int | None = number(50, 1)
     """Optimizer steps between two records of loss, gradient norm, learning rate, videos/s, removals and memory, in
     MLflow and in the run's steps.jsonl. None: only epochs are recorded."""
+
+
+@dataclass(frozen=True)
+class ProfileConfig:
+    """What steps are looked at closely: where their time and memory go, in the run's folder `profile`."""
+
+    steps: int | None = number(None, 1, 1000)
+    """Optimizer steps of each training that torch's profiler records, on the first eight ranks. They take longer than
+    others, and give the same result. None: none."""
+    after: int = number(10, 1)
+    """Steps of each training before those, in which caches and memory settle; a start that goes on counts anew."""

@@ -24,7 +24,16 @@ FREE = frozenset(
         "train.non_finite",  # so that a run that stopped can go on
     }
 )
-FREE_SECTIONS = ("checkpoint.", "data.storage", "tracking.", "distributed.", "deepspeed.", "log.", "metrics.")
+FREE_SECTIONS = (
+    "checkpoint.",
+    "data.storage",
+    "tracking.",
+    "distributed.",
+    "deepspeed.",
+    "log.",
+    "metrics.",
+    "profile.",
+)
 
 
 def decides(name: str) -> bool:

@@ -36,11 +36,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Given:
-    """A value that somebody gave, where, and as which text it was written (None for lists)."""
+    """A value that somebody gave, where, and as which text it was written (None for lists). `origin` is where in the
+    words of a printed config: its file and line, that of a file's base, or the command line's override."""
 
     value: Any
     where: str
     text: str | None = None
+    origin: str = ""
 
 
 def schema(cls: type = Config, prefix: str = "") -> dict[str, Setting]:

@@ -16,6 +16,7 @@ from jomold_dist.command_line import PrintError, exit_code, say
 from jomold_dist.config import Config, DistributedConfig
 from jomold_dist.distributed.agreement import agree_on_settings
 from jomold_dist.distributed.environment import read_environment
+from jomold_dist.distributed.stacks import STACKS, answer_signals
 from jomold_dist.distributed.world import World, agree_on_errors, open_world
 from jomold_dist.errors import SUCCESS, USER_ERROR, ConfigError, LostRankError, NonFiniteError, StoppedError, UserError
 from jomold_dist.stopping import leave_in_peace
@@ -31,6 +32,7 @@ def launch(load: Callable[[], Config], body: Callable[[Config, World], None], op
     on an error leave together, because launchers kill the others as soon as one has left. Rank 0 leaves the code in the
     file that launchers/start.py asks for.
     """
+    answer_signals()
     try:
         rank = read_environment(os.environ).rank
     except ConfigError as error:  # nobody to agree with
@@ -55,10 +57,11 @@ def _run(
         failure = error
     device = None if config is None else config.distributed.device
     patience = (DistributedConfig() if config is None else config.distributed).timeout_seconds
+    traces = None if config is None else Path(config.run.dir, STACKS)
     world: World | None = None
     reached: int | None = None
     try:
-        with open_world(device, patience) as world:
+        with open_world(device, patience, traces) as world:
             set_up_logging(world)
             try:
                 with agree_on_errors(world):

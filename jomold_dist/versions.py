@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -15,6 +17,15 @@ def version(package: str) -> str:
         return importlib.metadata.version(package).partition("+")[0]  # torch's local part is no release
     except importlib.metadata.PackageNotFoundError:
         return "unknown"
+
+
+def releases(packages: Iterable[str]) -> dict[str, str]:
+    """The installed releases of those that are installed, with the local part that says for what they were built."""
+    found: dict[str, str] = {}
+    for package in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
 
 
 def code_digest() -> str:

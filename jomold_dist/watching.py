@@ -110,6 +110,14 @@ class Watch:
                 yield item
                 task.more()
 
+    def where(self) -> str:
+        """Where this process is, for another thread: the titles of what it does, and how far the innermost is."""
+        tasks = self._tasks.copy()
+        if not tasks:
+            return "between two tasks"
+        titles, at = self._titles(tasks), tasks[-1]
+        return titles if at.total is None else f"{titles}: {at.unit} {min(at.done + 1, at.total)} of {at.total}"
+
     def _tell(self) -> None:
         told = time.monotonic()
         while not self._ended.wait(self._every):

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import argparse
 
-from jomold_dist.command_line import command, config_parser, say
+from jomold_dist.command_line import command, say
+from jomold_dist.config_command import ConfigParser, print_config
 from jomold_dist.config_files import load_config
 from jomold_dist.errors import FAILURE, LostRankError
 from jomold_dist.launching import plain_logging
@@ -23,7 +24,9 @@ from jomold_dist.ray_nodes import Need, Signals, follow, for_other_nodes, reserv
 @command
 def main() -> int:
     signals = Signals()
-    asked = parser().parse_intermixed_args()
+    asked = parser().parse()
+    if asked.print_config:
+        return print_config(asked)
     plain_logging()
     config = checked(load_config(asked.config, asked.overrides), asked.imports)
     try:
@@ -36,8 +39,8 @@ def main() -> int:
         return FAILURE
 
 
-def parser() -> argparse.ArgumentParser:
-    made = config_parser(__doc__)
+def parser() -> ConfigParser:
+    made = ConfigParser(__doc__)
     made.add_argument("--nodes", type=count, required=True, help="how many nodes")
     made.add_argument("--ranks-per-node", type=count, required=True, help="ranks on each node, a GPU each if any")
     made.add_argument("--cpus-per-rank", type=count, default=1, help="CPUs and threads of each rank (default: 1)")

@@ -16,7 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from jomold_dist.command_line import command, say, training_parser
+from jomold_dist.command_line import command, say
+from jomold_dist.config_command import print_config, training_parser
 from jomold_dist.config_files import load_config
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, UserError
 from jomold_dist.launching import EXIT_CODE_FILE
@@ -28,14 +29,21 @@ from jomold_dist.supervising import Supervisor
 @command
 def main() -> int:
     words = sys.argv[1:]
-    if not words or words[0] in ("-h", "--help"):
+    parser = training_parser(__doc__)
+    parser.usage = "%(prog)s LAUNCHER … SCRIPT --config FILE [option …] [section.key=value …]"
+    if not words:
         print(__doc__.strip())
-        return SUCCESS if words else USER_ERROR
+        return USER_ERROR
+    if words[0] in ("-h", "--help"):
+        print(parser.explain(words[1:]))
+        return SUCCESS
     program = find_program(words[0])
     at = next((n for n, word in enumerate(words) if n > 0 and word.endswith(".py")), None)
     if at is None:
         raise UserError(f"no script after {words[0]!r}; for instance: {words[0]} launchers/train.py --config FILE")
-    arguments = training_parser("the arguments after the script").parse_intermixed_args(words[at + 1 :])
+    arguments = parser.parse(words[at + 1 :])
+    if arguments.print_config:
+        return print_config(arguments)
     config = checked(load_config(arguments.config, arguments.overrides), arguments.imports)
     status = Path(config.run.dir) / "status.json"
     before = written(status)

@@ -9,22 +9,29 @@ settings, 75 stopped on request.
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
-from jomold_dist.command_line import command, config_parser, say, tell
+from jomold_dist.command_line import command, say, tell
+from jomold_dist.config_command import ConfigParser, print_config
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS
 from jomold_dist.launching import plain_logging
 from jomold_dist.stopping import sigterm_as_ctrl_c
-from jomold_dist.tuning.config import load_sweep
+from jomold_dist.tuning.config import Sweep, load_sweep, resolve_sweep
 from jomold_dist.tuning.plan import plan_sweep
 
 
 @command
 def main() -> int:
-    parser = config_parser(__doc__)
+    parser = ConfigParser(__doc__, Sweep)
     parser.add_argument("--dry-run", action="store_true", help="check everything and print what would be trained")
-    asked = parser.parse_intermixed_args()
+    asked = parser.parse()
+    if asked.imports:  # as a setting, so that every trial has them
+        own = resolve_sweep(asked.config, asked.overrides).config.imports
+        asked.overrides.append(f"imports={json.dumps([*own, *asked.imports])}")
+    if asked.print_config:
+        return print_config(asked, resolve_sweep, "; the files that its rows name are looked for beside it")
     plain_logging()
     try:
         with sigterm_as_ctrl_c():

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -186,17 +187,23 @@ class Liveness:
         return Sign(**json.loads(self._store.get(str(rank))))
 
 
+def _nowhere(reason: str) -> None:
+    """Writes nothing."""
+
+
 @contextmanager
-def naming_lost_ranks(liveness: Liveness | None) -> Iterator[None]:
+def naming_lost_ranks(liveness: Liveness | None, write_stacks: Callable[[str], None] = _nowhere) -> Iterator[None]:
     """Turns the error of a collective that failed inside the block into a LostRankError that names who is missing.
 
-    The message is logged at once, as the launcher may kill this process before anybody else can say it.
+    The message is logged at once, as the launcher may kill this process before anybody else can say it. Before the
+    others are asked, `write_stacks` is given the error with its traceback.
     """
     try:
         yield
     except RuntimeError as error:
         if liveness is None or not _of_a_collective(error):
             raise
+        write_stacks(f"A collective has failed:\n{''.join(traceback.format_exception(error))}")
         lost = LostRankError(liveness.explain(error))
         logger.error("error: %s", lost)
         lost.told = True

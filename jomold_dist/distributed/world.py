@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,7 @@ from jomold_dist.distributed.devices import Choice, Sight, choose, device_of, fr
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.liveness import Liveness, naming_lost_ranks
 from jomold_dist.distributed.meeting import meet
+from jomold_dist.distributed.stacks import keep_nccl_traces
 from jomold_dist.errors import ConfigError, UserError
 
 
@@ -42,14 +44,17 @@ class World:
 
 
 @contextmanager
-def open_world(device: Literal["auto", "cpu", "cuda"] | None = "auto", timeout_seconds: float = 600) -> Iterator[World]:
+def open_world(
+    device: Literal["auto", "cpu", "cuda"] | None = "auto", timeout_seconds: float = 600, traces: Path | None = None
+) -> Iterator[World]:
     """Collective: joins the process group that the launcher's environment describes; all ranks leave it together.
 
     See `environment.py`; without its variables this is a world of one, which needs no process group. All ranks use one
     kind of device, which they settle before the group is made (`devices.choose`; None: this rank's settings cannot be
     read, and all meet on CPUs to be told). Sets the threads of this process to its share of the node's cores, unless
     OMP_NUM_THREADS is set. Where a collective fails inside, LostRankError names the rank that is missing. ConfigError,
-    on every rank, for an environment that describes no world or for GPUs that are wanted and missing.
+    on every rank, for an environment that describes no world or for GPUs that are wanted and missing. NCCL leaves its
+    traces of collectives that fail in the folder `traces`.
 
     Gloo's threads end with the group, if nothing else refers to it. They must: one that drops a tensor while the
     interpreter shuts down aborts the process (-6 instead of 0). `torch.distributed.nn.functional`, which DDP imports,
@@ -70,6 +75,8 @@ def open_world(device: Literal["auto", "cpu", "cuda"] | None = "auto", timeout_s
         with naming_lost_ranks(liveness):
             choice = _choose_together(store, sight, size)
             where = _enter_device(sight, choice)
+            if where.type == "cuda" and traces is not None:
+                keep_nccl_traces(traces, os.environ)
             dist.init_process_group(
                 "nccl" if where.type == "cuda" else "gloo",
                 store=dist.PrefixStore("ranks", store),

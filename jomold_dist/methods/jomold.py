@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jomold_dist.config import Config, DenoiseConfig, StaticLabels
+from jomold_dist.config import Config, DenoiseConfig
+from jomold_dist.config_methods import StaticLabels
 from jomold_dist.data.loader import Batch
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.denoising.exchange import row_capacity

@@ -1,19 +1,21 @@
-"""The methods by their names. Classes are imported when they are asked for."""
+"""The methods by their names. Classes, and torch with them, are imported when they are asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from jomold_dist.config import Config
 from jomold_dist.errors import ConfigError, join_problems
-from jomold_dist.methods.base import Method
 from jomold_dist.models.registry import network_class
 from jomold_dist.plugins import find_class, import_module
 
+if TYPE_CHECKING:
+    from jomold_dist.methods.base import Method
+
 C = TypeVar("C", bound=Config)
-M = TypeVar("M", bound=type[Method])
+M = TypeVar("M", bound="type[Method]")
 
 METHODS = {
     "han": "jomold_dist.methods.han:Han",
@@ -31,6 +33,8 @@ METHODS = {
 
 def method_class(name: str) -> type[Method]:
     """The method of a name, or of a user's `module:Class`. ConfigError."""
+    from jomold_dist.methods.base import Method  # imports torch, which takes seconds
+
     return find_class(name, METHODS, Method, "method")  # type: ignore[type-abstract]
 
 

@@ -1,15 +1,18 @@
-"""The networks by their names, and building one for a data set. Classes are imported when they are asked for."""
+"""The networks by their names, and building one for a data set. Classes, and torch with them, are imported when
+they are asked for."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jomold_dist.config import ModelConfig
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.models.network import Network
 from jomold_dist.plugins import find_class, path_of
+
+if TYPE_CHECKING:
+    from jomold_dist.data.manifest import Manifest
+    from jomold_dist.models.network import Network
 
 NETWORKS = {
     "han": "jomold_dist.models.han:HybridAttentionNetwork",
@@ -25,7 +28,7 @@ KINDS = {**NETWORKS, "pair": "jomold_dist.models.pair:Pair"}
 
 def network_class(name: str) -> type[Network]:
     """The network of a name, or of a user's `module:Class`. ConfigError."""
-    return find_class(name, NETWORKS, Network, "model.network")  # type: ignore[type-abstract]
+    return _find(name, NETWORKS, "model.network")
 
 
 def build_network(model: ModelConfig, manifest: Manifest, cross_modal: bool = True) -> Network:
@@ -51,4 +54,16 @@ def network_of(form: Mapping[str, Any]) -> Network:
             "commands do with --import)"
         )
     arguments = {name: value for name, value in form.items() if name != "kind"}
-    return find_class(kind, KINDS, Network, "network").from_form(arguments)  # type: ignore[type-abstract]
+    return _find(kind, KINDS, "network").from_form(arguments)
+
+
+def _find(name: str, known: Mapping[str, str], setting: str) -> type[Network]:
+    from jomold_dist.models.network import Network  # imports torch, which takes seconds
+
+    return find_class(name, known, Network, setting)  # type: ignore[type-abstract]
+
+
+def modules_of(form: Mapping[str, Any]) -> list[str]:
+    """The modules of a form's networks that are not of jomold_dist."""
+    kinds = [str(one.get("kind")) for one in (form, *form.get("networks", ()))]  # a pair's
+    return sorted({kind.partition(":")[0] for kind in kinds if kind not in KINDS and ":" in kind})

@@ -25,7 +25,7 @@ from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.errors import StoppedError, UserError
 from jomold_dist.secrets import blotted
-from jomold_dist.tracking.model import log_model
+from jomold_dist.tracking.model import log_model, register_model
 from jomold_dist.tracking.notes import Notes, active_run
 from jomold_dist.training.recorder import Cell
 
@@ -84,11 +84,14 @@ class MlflowRecorder:
         self.attempt(f"logging {path.name}", lambda: self.client.log_artifact(self._run, str(path)))
 
     def model(self, path: Path) -> None:
-        """The weights file as a model that `mlflow.pyfunc.load_model` loads wherever jomold_dist is installed.
-
-        Its URI is kept in the folder's mlflow.json, by stage.
+        """The weights file as a model that `mlflow.pytorch.load_model` and `mlflow.pyfunc.load_model` load, registered
+        if `tracking.register_model` says so. Its URI is kept in the folder's mlflow.json, by stage.
         """
-        self.attempt("logging the model", lambda: self._log_model(path))
+        uri = self.attempt("logging the model", lambda: self._log_model(path))
+        name = self.config.tracking.register_model
+        if uri is not None and name is not None:
+            digests = {"config_digest": self.config.digest, "manifest_digest": self.manifest.digest}
+            self.attempt(f"registering the model {name}", lambda: register_model(self.client, uri, name, path, digests))
 
     @contextmanager
     def open_run(self, run: str, stage: str = "") -> Iterator[None]:
@@ -163,11 +166,12 @@ class MlflowRecorder:
         for first in range(0, len(metrics), METRICS_AT_ONCE):
             self.client.log_batch(self._run, metrics=metrics[first : first + METRICS_AT_ONCE])
 
-    def _log_model(self, path: Path) -> None:
+    def _log_model(self, path: Path) -> str:
         stage, run = self._open_runs[-1]
-        uri = log_model(self.client, self.experiment_id, run, stage or "model", path, self.manifest)
+        uri = log_model(self.client, self.experiment_id, run, stage or "model", path, self.manifest, {})
         self.notes.models[stage] = uri
         self.keep_notes()
+        return uri
 
 
 def metric_name(name: str) -> str:

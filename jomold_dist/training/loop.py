@@ -25,6 +25,7 @@ from jomold_dist.training.epoch_report import epoch_text
 from jomold_dist.training.epoch_steps import EpochSteps
 from jomold_dist.training.keeper import Keeper
 from jomold_dist.training.listeners import StepListener
+from jomold_dist.training.profiling import StepProfiler
 from jomold_dist.training.progress import Progress
 from jomold_dist.training.removals import RemovalRecord
 from jomold_dist.training.run import Run
@@ -52,7 +53,7 @@ def fit(run: Run, method: Method, stage: str, keep: Keep, removals: RemovalRecor
     with run.loader("train", True, size, fold) as loader, run.loader("val", False, size) as validation:
         training = Training(run, method, stage, keep, removals, loader, validation)
         with ExitStack() as stack:
-            listeners = [stack.enter_context(each) for each in (training.metrics,)]
+            listeners = [stack.enter_context(each) for each in (training.metrics, StepProfiler(run, stage))]
             training.resume()
             while training.goes_on():
                 training.take_epoch(listeners)

@@ -1,4 +1,5 @@
-"""A run's folder: to whom it belongs, its status, its history and its results. Written by rank 0 only."""
+"""A run's folder: to whom it belongs, its status, its history and its results. Written by rank 0 only, but for `stacks`
+and `profile`, where each rank has files of its own."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from jomold_dist.config import Config
 from jomold_dist.config_files import dump_config, load_config
 from jomold_dist.config_roles import decides
 from jomold_dist.data.plan import PLAN_VERSION
+from jomold_dist.distributed.stacks import STACKS
 from jomold_dist.errors import DataError, RunFolderError, UnreadableError, UserError
 from jomold_dist.files import problem_of, write_json, write_text, writing
 from jomold_dist.locks import LockHeldError, locked
@@ -25,6 +27,7 @@ from jomold_dist.reading import ABSENT, is_folder, is_there, read_json, reading
 OWNER = "owner.json"
 LOCK = ".lock"
 ENDED_EARLY = "ended_early"  # in the history's line of a training's last epoch, if more were allowed
+CHECKPOINTS, PROFILE = "checkpoints", "profile"
 LEAVING_SECONDS = 45.0
 
 
@@ -41,6 +44,21 @@ class RunFolder:
     @property
     def status(self) -> Path:
         return self.path / "status.json"
+
+    @property
+    def environment(self) -> Path:
+        """With what, where and how the run was started, each time (see `provenance.py`)."""
+        return self.path / "environment.json"
+
+    @property
+    def stacks(self) -> Path:
+        """Where the threads of each rank were when it hung or crashed; not there while none did."""
+        return self.path / STACKS
+
+    @property
+    def profile(self) -> Path:
+        """Traces of some steps of each stage, with `profile.steps`."""
+        return self.path / PROFILE
 
     @property
     def noise_ratios(self) -> Path:
@@ -94,7 +112,7 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         """Finished weights, and the checkpoints of trainings (see `checkpoint.py`)."""
-        return self.path / "checkpoints"
+        return self.path / CHECKPOINTS
 
     def weights(self, stage: str) -> Path:
         """The finished weights of a stage; they are there only when the stage is done."""
@@ -168,9 +186,11 @@ class RunFolder:
             ) from None
 
     def _holds_other_files(self) -> bool:
-        """Hidden files may be what a killed start has left."""
+        """Hidden files may be what a killed start has left, and the others here what another rank has that sees another
+        folder under this path than rank 0."""
+        own = (CHECKPOINTS, STACKS, PROFILE)
         with reading(self.path):
-            return is_there(self.path) and any(p.name[0] != "." and p != self.checkpoints for p in self.path.iterdir())
+            return is_there(self.path) and any(p.name[0] != "." and p.name not in own for p in self.path.iterdir())
 
     def _check_owner(self, config: Config, owner: dict[str, Any]) -> None:
         try:

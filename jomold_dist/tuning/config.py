@@ -10,13 +10,16 @@ from typing import Literal
 
 from jomold_dist.config import Config
 from jomold_dist.config_fields import NO_SETTINGS, Tree, number, place
-from jomold_dist.config_files import load_as
+from jomold_dist.config_files import Resolved, resolve
+from jomold_dist.errors import ConfigError
 from jomold_dist.methods.registry import checked
 from jomold_dist.score_names import SCORE_NAMES
 
 
 @dataclass(frozen=True)
 class SweepConfig:
+    """What a sweep trains and compares, and on what; in the file of a sweep only."""
+
     dir: str = place("runs/sweeps/sweep")
     """Folder of the sweep: its table, its figures, and which run is which cell."""
     trials: str | None = place(None)
@@ -87,4 +90,15 @@ class Sweep(Config):
 def load_sweep(path: Path, overrides: Sequence[str] = (), under: Path | None = None) -> Sweep:
     """The settings of a sweep file with overrides on top, and a run's config under it. ConfigError lists every problem
     found."""
-    return checked(load_as(Sweep, path, overrides, under))
+    return checked(resolve_sweep(path, overrides, under).config)
+
+
+def resolve_sweep(path: Path, overrides: Sequence[str] = (), under: Path | None = None) -> Resolved[Sweep]:
+    """As `load_sweep`, with where each setting comes from, and without a look at methods and networks."""
+    found = resolve(Sweep, path, overrides, under)
+    if not any(name.startswith("sweep.") for name in found.origins):
+        raise ConfigError(
+            f"{path} is the config of a run: neither it nor the command line gives anything in the section 'sweep'; "
+            f"`jomold train --config {path}` trains it. A sweep gives sweep.variants or sweep.space"
+        )
+    return found

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import torch
 from bench_train import earlier_results, llp_manifest, random_batch
 
-from jomold_dist.config import Config, ModelConfig, StaticLabels, TrainConfig
+from jomold_dist.config import Config, ModelConfig, TrainConfig
+from jomold_dist.config_methods import StaticLabels
 from jomold_dist.distributed.world import World
 from jomold_dist.methods.base import Moment
 from jomold_dist.methods.registry import method_class

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import dataclasses
 import pickle
@@ -12,18 +11,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from jomold_dist import config as config_module
 from jomold_dist.config import Config
 from jomold_dist.config_fields import Tree
-from jomold_dist.config_files import dump_config, load_config
+from jomold_dist.config_files import Resolved, dump_config, load_config
+from jomold_dist.config_printing import explained
 from jomold_dist.config_roles import FREE, FREE_SECTIONS
 from jomold_dist.config_values import Setting, schema
 from jomold_dist.errors import ConfigError, UserError
 from jomold_dist.methods.registry import checked
 from jomold_dist.recipes import RECIPES
+from jomold_dist.secrets import blotted
 
 
 def write(folder: Path, text: str, name: str = "run.yaml") -> Path:
@@ -222,6 +222,17 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
     assert "directory" in refusal(tmp_path).lower()
 
 
+def test_a_missing_file_is_told_with_one_of_nearly_its_name(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    path = write(tmp_path / "configs", "base: bsae.yaml\n", "video.yaml")
+    write(tmp_path / "configs", "", "base.yaml")
+    for asked in ("configs/vidoe.yaml", "configs/video", "config/video.yaml", "configs/video.yml"):
+        assert refusal(tmp_path / asked).endswith(f"(did you mean {str(path)!r}?)")
+    assert refusal(path).endswith(f"(did you mean {str(path.with_name('base.yaml'))!r}?)")
+    assert "did you mean" not in refusal(tmp_path / "nowhere" / "at" / "all.yaml")
+    assert "did you mean" not in refusal(Path("/"))
+
+
 def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     base = write(tmp_path, "model:\n  layer: 2\n", "base.yaml")
     path = write(tmp_path, "base: base.yaml\ntrain:\n  epochs: 0\n  precision: half\nrun:\n  seed: x\nrun: 3\n")
@@ -388,16 +399,6 @@ def test_defaults_are_allowed_and_of_their_type(tmp_path: Path) -> None:
             assert type(setting.default) is float, f"{name}: the digest tells 1 from 1.0"
 
 
-def test_every_setting_has_a_help_text() -> None:
-    tree = ast.parse(Path(config_module.__file__).read_text(encoding="utf-8"))
-    known = {cls.__name__ for cls in vars(config_module).values() if dataclasses.is_dataclass(cls)} - {"Bounds"}
-    for cls in (n for n in tree.body if isinstance(n, ast.ClassDef) and n.name in known):
-        for item, after in zip(cls.body, [*cls.body[1:], None], strict=True):
-            section = isinstance(item, ast.AnnAssign) and ast.unparse(item.annotation).endswith("Config")
-            if isinstance(item, ast.AnnAssign) and not section:
-                assert isinstance(after, ast.Expr), f"{cls.name}.{ast.unparse(item.target)} has no docstring"
-
-
 # --- to YAML and back ----------------------------------------------------------------------------------------------
 
 
@@ -465,6 +466,19 @@ def test_a_dumped_config_loads_to_the_same(config: Config, tmp_path_factory: pyt
     assert again == config
     assert again.digest == config.digest
     assert dump_config(again) == path.read_text(encoding="utf-8")
+
+
+@settings(max_examples=60)
+@given(config=configs)
+@example(config=build(Config, {"tracking.name": "a\nb  # c", "model.options": Tree({"a\nb": ["\n", "c: d", "5e-4"]})}))
+def test_a_printed_config_loads_to_the_same(config: Config, tmp_path_factory: pytest.TempPathFactory) -> None:
+    text = dump_config(config)
+    assume(blotted(text) == text)  # by chance
+    path = write(tmp_path_factory.mktemp("print"), explained(Resolved(config, {}), "a title"))
+    assert load_config(path) == config
+    assert all(
+        "  # default" in line or line.endswith(":") for line in path.read_text(encoding="utf-8").splitlines()[1:]
+    )
 
 
 @settings(max_examples=100)

@@ -24,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "methods, low": {"data", "models", "denoising"},
     "training": {"data", "models", "denoising", "distributed", "evaluation", "methods, low"},
     "methods": {"data", "models", "denoising", "distributed", "methods, low", "training"},
-    "tracking": {"data", "models", "distributed", "training"},
+    "tracking": {"data", "models", "distributed", "evaluation", "training"},
     "comparing": {"data", "denoising", "methods, low", "training"},
     "tuning": {"data", "denoising", "models", "methods", "methods, low", "tracking", "training", "comparing"},
     "commands": {
@@ -37,10 +37,13 @@ LOW_METHODS = {"jomold_dist.methods.base", "jomold_dist.methods.registry"}
 # Modules at the top that use rooms. The others use none, and so any room may use them.
 FRONT: dict[str, set[str]] = {
     "jomold_dist": {"models", "denoising", "evaluation", "training", "methods", "methods, low"},
+    "jomold_dist.config_command": {"distributed", "methods, low"},
     "jomold_dist.config_files": {"distributed"},
     "jomold_dist.launching": {"distributed"},
     "jomold_dist.stopping": {"distributed"},
     "jomold_dist.ray_nodes": {"tracking"},
+    "jomold_dist.settings_help": {"methods, low", "models"},
+    "jomold_dist.settings_page": {"tuning"},
 }
 
 # Modules that only compute: no files, no processes, no groups of them.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jomold_dist.config import Config, RunConfig, TrackingConfig
-from jomold_dist.config_files import load_as, load_config
+from jomold_dist.config_files import load_config, resolve
 from jomold_dist.config_values import schema
 from jomold_dist.errors import ConfigError
 from jomold_dist.places import absolute, expanded, relative_places, with_absolute_places
@@ -36,11 +36,11 @@ def test_every_setting_that_names_a_file_or_folder_is_a_place() -> None:
 @pytest.mark.parametrize("name", PLACES)
 def test_the_home_folder_in_every_setting(name: str, home: Path, tmp_path: Path) -> None:
     more = ["denoise.ratios=file"] if name == "denoise.ratio_file" else []
-    assert load_as(Sweep, None, [f"{name}=~/x y", *more]).flat()[name] == f"{home}/x y"
+    assert resolve(Sweep, None, [f"{name}=~/x y", *more]).config.flat()[name] == f"{home}/x y"
     section, _, key = name.partition(".")
     file = tmp_path / "config.yaml"
     file.write_text(f"{section}:\n  {key}: ~/x\n" + ("  ratios: file\n" if more else ""))
-    assert load_as(Sweep, file).flat()[name] == f"{home}/x"
+    assert resolve(Sweep, file).config.flat()[name] == f"{home}/x"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_an_account_without_a_home() -> None:
 def test_what_must_be_here_is_no_address() -> None:
     for name in ("run.dir", "data.cache", "sweep.dir", "sweep.trials"):
         with pytest.raises(ConfigError, match="must be a path on this machine, not an address") as caught:
-            load_as(Sweep, None, [f"{name}=http://anna:s3cret@host/x"])
+            resolve(Sweep, None, [f"{name}=http://anna:s3cret@host/x"])
         assert "s3cret" not in str(caught.value)
     assert load_config(None, ["run.dir=file:///runs/x"]).run.dir == "/runs/x"
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jomold_dist.config import Config
+from jomold_dist.config_files import load_config
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.errors import ConfigError
 from jomold_dist.methods.registry import essential
@@ -282,7 +283,7 @@ def test_what_is_secret_is_not_repeated(tmp_path: Path, space: str) -> None:
 
 
 def config(*overrides: str, tmp_path: Path = Path("/nowhere")) -> Config:
-    return load_sweep(None, overrides).run_config  # type: ignore[arg-type]
+    return load_config(None, overrides)
 
 
 def test_what_a_method_does_not_look_at_makes_no_other_run() -> None:
