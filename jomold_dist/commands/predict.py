@@ -2,10 +2,18 @@
 
     python launchers/predict.py --run runs/llp-jomold --shards data/new --out events.csv
 
-The output is tab-separated like the dense label files of LLP, with the modality as a last column: video, onset and
-offset in seconds, category, audio or visual. --out may be a pipe or /dev/stdout, which then gets the events alone. If
-the run was trained with data.on_bad_video=mask, videos that cannot be used are left out, however many, and are listed
-in a table beside the output, or on stderr where that is no file.
+The ending of --out says how they are written, an event a row: .csv with commas, .tsv with tabs, .jsonl as JSON
+objects. The columns are those of LLP's dense label files (filename, onset and offset in seconds, event_labels), then
+modality (audio or visual) and probability, the mean of its seconds'. With .npz it is arrays: filename (N), categories
+(C), and for each video, modality (audio first), category and second whether it counts (events) and its probability.
+
+Shards keep the first 11 characters of a video's name; --names FILE… takes the whole ones from weak label files, so
+that events can be scored against LLP's own. A second counts where its probability and that of its modality in the whole
+video reach --threshold; without it, the network's own thresholds hold, as in evaluate.
+
+--out may be a pipe or /dev/stdout, which gets the events alone, with tabs unless its name ends otherwise. If the run
+was trained with data.on_bad_video=mask, videos that cannot be used are left out, however many, and are listed in a
+table beside the output, or on stderr where that is no file.
 """
 
 from __future__ import annotations
@@ -16,13 +24,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 from jomold_dist.command_line import add_imports, command, command_parser, tell
 from jomold_dist.config import Config
-from jomold_dist.data.annotations import write_dense_labels
 from jomold_dist.data.damage import BadVideo, to_csv
+from jomold_dist.data.event_files import Events, form_of
 from jomold_dist.data.source import source_of
+from jomold_dist.data.weak_labels import whole_names
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import DataError, raise_together
@@ -47,7 +54,11 @@ def main() -> int:
     parser.add_argument("--run", type=local_path, required=True, help="folder of a run")
     parser.add_argument("--shards", type=place, required=True, help="folder of the shards to parse, or its URL")
     parser.add_argument("--split", help="only this split (default: all)")
-    parser.add_argument("--out", type=local_path, required=True, help="the file to write")
+    parser.add_argument("--out", type=local_path, required=True, help="the file to write: .csv, .tsv, .jsonl or .npz")
+    parser.add_argument("--threshold", type=_threshold, help="from which probability on (default: the network's own)")
+    parser.add_argument(
+        "--names", type=local_path, nargs="+", default=[], metavar="FILE", help="weak label files with the whole names"
+    )
     arguments = parser.parse_args()
     folder = RunFolder(arguments.run)
     if read_environment(os.environ).size > 1:
@@ -63,38 +74,47 @@ def predict(config: Config, world: World, folder: RunFolder, arguments: argparse
     """Parse every video and write its events. One process does it all."""
     streamed = with_shards(config, arguments.shards)
     with agree_on_errors(world):
-        check(arguments.out)
+        form, names = check(arguments.out), whole_names(arguments.names)
         network, info, _ = load_found(folder.path)
         source = source_of(streamed.data)
         manifest = read_matching_manifest(source, info)
         splits = [arguments.split] if arguments.split else list(manifest.splits)
         raise_together(problems_of_shards(config, source, manifest, splits))
     network = ready_to_compute(network, config, world)
-    keys: list[str] = []
-    audio, visual = [], []
-    bad: list[BadVideo] = []
+    events, keys, bad = Events(manifest.categories, form), list[str](), list[BadVideo]()
     for split in splits:
         with make_loader(streamed, manifest, split, source, world, shuffle=False) as loader, Watch() as watch:
             batches = watch.over(loader.epoch(0), loader.steps, split)
             for batch, parsing in parse_videos(network, batches, world.device):
-                found = decide_events(network, parsing)
+                found = decide_events(network, parsing, arguments.threshold)
+                events.add([names.get(key, key) for key in batch.keys], *found, parsing.segment_prob)
                 keys += batch.keys
                 bad += batch.bad
-                audio.append(found[0].cpu().numpy())
-                visual.append(found[1].cpu().numpy())
     out: Path = arguments.out
-    write_somewhere(
-        out, lambda to: write_dense_labels(to, keys, np.concatenate(audio), np.concatenate(visual), manifest.categories)
-    )
+    write_somewhere(out, form, events.write)
     tell(f"{len(keys)} videos parsed, events written to {out}", on_stderr=is_stdout(out))
+    if names and (nameless := sum(key not in names for key in keys)):
+        tell(f"--names have no name for {nameless} of them, which keep that of the shards", on_stderr=is_stdout(out))
     if bad:
         tell_left_out(bad, out)
 
 
-def check(out: Path) -> None:
-    """DataError if the output cannot be written, found before hours of work."""
+def _threshold(text: str) -> float:
+    """A threshold on the command line."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no probability; it must be above 0 and at most 1")
+    return value
+
+
+def check(out: Path) -> str:
+    """The form in which the output is to be written. DataError if it cannot be, found before hours of work."""
     try:
         check_output(out)
+        return form_of(out)
     except OSError as error:
         reason = error.strerror or str(error)
         if isinstance(error, FileNotFoundError):
@@ -102,7 +122,7 @@ def check(out: Path) -> None:
         raise DataError(f"--out {out} cannot be written: {reason}; name a file in another folder") from None
 
 
-def write_somewhere(out: Path, write: Callable[[Path], None]) -> None:
+def write_somewhere(out: Path, form: str, write: Callable[[Path], None]) -> None:
     """Write the output, or else keep it in the folder for temporary files, which the DataError names."""
     try:
         write(out)
@@ -110,7 +130,7 @@ def write_somewhere(out: Path, write: Callable[[Path], None]) -> None:
     except (OSError, DataError) as error:
         failure = f"--out {out} cannot be written: {getattr(error, 'strerror', None) or error}"
     try:
-        kept = Path(tempfile.mkdtemp(prefix="jomold_dist-")) / "events.csv"
+        kept = Path(tempfile.mkdtemp(prefix="jomold_dist-")) / f"events{form}"
         write(kept)
     except (OSError, DataError):
         raise DataError(failure) from None

@@ -2,9 +2,11 @@
 
     python launchers/sweep.py --config configs/sweeps/table2b.yaml train.epochs=4
 
-Started again, it trains only what is missing. With --dry-run nothing is trained or written: settings and data are
-checked, and what would be trained is printed. Exit codes: 0 all trained, 1 some trials failed, 2 a mistake in the
-settings, 75 stopped on request.
+Started again, it trains only what is missing. It tells when trials start and end, and how far the whole is; it ends
+with its table, the best row, and where everything lies. With --dry-run nothing is trained or written: settings and data
+are checked, and the rows are printed with what is done of them, what is missing, and how long that may take.
+
+Exit codes: 0 all trained, 1 some trials failed, 2 a mistake in the settings, 75 stopped on request.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS
 from jomold_dist.launching import plain_logging
 from jomold_dist.stopping import sigterm_as_ctrl_c
 from jomold_dist.tuning.config import Sweep, load_sweep, resolve_sweep
+from jomold_dist.tuning.dry_run import dry_run
 from jomold_dist.tuning.plan import plan_sweep
+from jomold_dist.tuning.watcher import Teller
 
 
 @command
@@ -41,15 +45,18 @@ def main() -> int:
         return PREEMPTED
 
 
-def sweep(config: Path, overrides: list[str], dry_run: bool) -> int:
+def sweep(config: Path, overrides: list[str], only_plan: bool) -> int:
     """Plan it and, unless that is all, run it; the exit code."""
     plan = plan_sweep(config, overrides, load_sweep(config, overrides))
     print(plan.summary(), flush=True)
-    if dry_run:
+    if only_plan:
+        print(f"\n{dry_run(plan)}")
         return SUCCESS
     from jomold_dist.tuning.sweep import run_sweep  # imports Ray, which takes seconds
 
-    return FAILURE if run_sweep(plan, tell_progress) else SUCCESS
+    ran = run_sweep(plan, Teller(tell_progress, plan.cells[0].config.log.every_seconds))
+    tell(f"\n{ran.text}")
+    return FAILURE if ran.failed else SUCCESS
 
 
 def tell_progress(text: str) -> None:

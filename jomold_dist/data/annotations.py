@@ -1,4 +1,4 @@
-"""Weak and dense label files, as LLP publishes them, read into arrays and validated; and predictions written likewise.
+"""Weak and dense label files, as LLP publishes them, read into arrays and validated.
 
 All are tab-separated UTF-8 text with a header. A weak file names each video once with its labels, a dense file holds
 one event a row for one modality, in whole seconds. A video is named `<11-character id>_<start>_<end>`; its key, under
@@ -18,21 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from jomold_dist.data.dense_labels import DENSE_COLUMNS, DenseRows, fill_truth, read_events, refuse_strangers
+from jomold_dist.data.dense_labels import DenseRows, fill_truth, read_events, refuse_strangers
 from jomold_dist.data.label_files import TableReport, video_key
 from jomold_dist.data.weak_labels import parse_weak, repeated_over_splits
 from jomold_dist.errors import DataError, raise_together
-from jomold_dist.evaluation.parsing import event_runs
-from jomold_dist.files import writing
-from jomold_dist.labels import LLP_CATEGORIES, MODALITIES, CategorySet
+from jomold_dist.labels import LLP_CATEGORIES, CategorySet
 from jomold_dist.reading import folder_problem
 
 WEAK_FILES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
 AUDIO_FILE = "AVVP_eval_audio.csv"
 VISUAL_FILE = "AVVP_eval_visual.csv"
 DENSE_SPLITS = ("val", "test")
-
-PREDICTION_COLUMNS = (*DENSE_COLUMNS, "modality")
 
 
 @dataclass(frozen=True)
@@ -133,28 +129,6 @@ def read_dense_labels(path: Path, categories: CategorySet, filenames: Sequence[s
     refuse_strangers(report, found, filenames, {})
     raise_together(report.problems())
     return DenseLabels(found.truth, tuple(report.findings))
-
-
-def write_dense_labels(
-    path: Path, filenames: Sequence[str], audio: np.ndarray, visual: np.ndarray, categories: CategorySet
-) -> None:
-    """Write events, bool (N, C, T) a modality, as a dense label file with a last column `modality` (audio | visual).
-
-    An event is a maximal run of segments. Rows are ordered by video, modality, category and onset. The file appears
-    whole or not at all. DataError if it cannot be written.
-    """
-    runs = event_runs(np.concatenate([audio, visual], axis=1))  # of (N, 2C, T): audio's categories, then visual's
-    modality, category = runs.category // len(categories), runs.category % len(categories)
-    columns = (runs.video, runs.onset, runs.offset, category, modality)
-    numbers = zip(*(column.tolist() for column in columns), strict=True)
-    try:
-        with writing(Path(path)) as aside, aside.open("w", encoding="utf-8", newline="\n") as file:
-            file.write("\t".join(PREDICTION_COLUMNS) + "\n")
-            file.writelines(
-                f"{filenames[v]}\t{a}\t{b}\t{categories.names[c]}\t{MODALITIES[m]}\n" for v, a, b, c, m in numbers
-            )
-    except OSError as error:
-        raise DataError(f"cannot write {path} ({error.strerror}); name a file in a folder that exists") from None
 
 
 def _parse_dense(

@@ -22,7 +22,10 @@ from jomold_dist.places import split_scheme
 from jomold_dist.reading import regular_file
 
 REREAD = 2  # how often a remote manifest that is damaged is read again
-REMEDY = "copy it again, or pack the data set again"
+REMEDY = (
+    "copy it again, or have the command that packed the data set write it anew with --repair; with "
+    "data.on_bad_video=mask a run goes on without damaged videos"
+)
 
 
 class Source(Protocol):
@@ -47,6 +50,16 @@ class Source(Protocol):
     def near(self) -> Path:
         """A folder on this node for what is made of the data set."""
         ...
+
+
+def _pack_first(folder: Path) -> str:
+    """What to do with a folder of features, if it is one."""
+    if next(folder.glob("*/*.npy"), None) is None:
+        return ""
+    return (
+        f", but folders of .npy files: pack these features first, with jomold pack-llp --features {folder} --out SHARDS"
+        " and --unlabelled or --annotations DIR"
+    )
 
 
 class Folder:
@@ -75,12 +88,9 @@ class Folder:
         """What is wrong with a folder that does not hold a file."""
         try:
             if stat.S_ISDIR(self._path.stat().st_mode):
-                return f"{self._path} holds no {name}"
+                return f"{self._path} holds no {name}{_pack_first(self._path)}"
         except OSError:
-            return (
-                f"the shards' folder {self._path} does not exist; make one with tools/simulate_llp.py or "
-                "tools/pack_llp.py"
-            )
+            return f"the shards' folder {self._path} does not exist; make one with jomold simulate or jomold pack-llp"
         folders = [folder for folder in self._path.parents if (folder / MANIFEST_NAME).is_file()]
         found = f", here {folders[0]}" if folders else ""
         return f"{self._path} is a file; give the folder that holds {MANIFEST_NAME} and the shards{found}"

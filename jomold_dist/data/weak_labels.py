@@ -13,6 +13,7 @@ import numpy as np
 
 from jomold_dist.data.dense_labels import is_known
 from jomold_dist.data.label_files import TableReport, name_problem, read_rows, some_of, video_key
+from jomold_dist.errors import raise_together
 from jomold_dist.labels import CategorySet
 
 WEAK_COLUMNS = ("filename", "event_labels")
@@ -63,6 +64,22 @@ def parse_weak(report: TableReport, categories: CategorySet, beside: Iterable[st
         report.finding(rows, f"naming {name}, which is no category")
     encoded = np.array(labels, dtype=bool).reshape(len(filenames), len(categories))
     return WeakRows(tuple(lines), tuple(filenames), encoded)
+
+
+def whole_names(paths: Sequence[Path]) -> dict[str, str]:
+    """The whole name of each video that weak label files name, by its key; their labels are not looked at. DataError
+    with every name that is none, and with every key that two names have."""
+    names: dict[str, str] = {}
+    reports = [TableReport(path) for path in paths]
+    for report in reports:
+        for line, fields in read_rows(report, WEAK_COLUMNS):
+            filename = fields[0].strip()
+            if problem := name_problem(filename):
+                report.problem(problem, line, filename)
+            elif names.setdefault(video_key(filename), filename) != filename:
+                report.problem(f"the video is called {names[video_key(filename)]} elsewhere", line, filename)
+    raise_together([problem for report in reports for problem in report.problems()])
+    return names
 
 
 def repeated_over_splits(folder: Path, files: Mapping[str, str], names: Mapping[str, Sequence[str]]) -> list[str]:

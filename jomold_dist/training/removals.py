@@ -220,10 +220,10 @@ class RemovalRecord:
         return {name: [row[name] for row in rows] for name in rows[0]}
 
     def ledger(self) -> str:
-        """removed_labels.csv: video, modality, category, in how many of the epochs its label was removed."""
+        """removed_labels.csv: filename, modality, category, in how many of the epochs its label was removed."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("video", "modality", "category", "epochs_removed", "epochs"))
+        writer.writerow(("filename", "modality", "category", "epochs_removed", "epochs"))
         self._count()
         for key, mask, category, epochs in zip(*(column.tolist() for column in self._by_label), strict=True):
             writer.writerow((key.decode(), self._masks[mask].name, self._names[category], epochs, self._epochs))

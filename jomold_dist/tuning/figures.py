@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jomold_dist.comparing.paired import values
-from jomold_dist.files import writing
+from jomold_dist.comparing.paired import PairedMean, difference, values
+from jomold_dist.figures import COLOURS, new_figure, save_png
 from jomold_dist.tuning.results import (
+    CONTROL,
     MODALITIES,
     SweepResults,
     estimated_ratios,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINES = ("--", ":", "-.")
-COLOURS = {"audio": "C4", "visual": "C5"}
 NAMED_POINTS = 5  # more names than these lie on top of each other
 
 
@@ -33,26 +33,16 @@ def draw_figures(results: SweepResults, out: Path) -> list[Path]:
     figures: dict[str, Figure | None] = {
         "heat_map.png": _heat_map(results),
         "curve.png": _curve(results),
+        "rows.png": _rows(results),
         "noise_ratios.png": _noise_ratios(results),
         "removals.png": _removals(results),
     }
     made = []
     for name, figure in figures.items():
         if figure is not None:
-            with writing(out / name) as aside:
-                figure.savefig(aside, format="png", dpi=130, bbox_inches="tight")
+            save_png(figure, out / name)
             made.append(out / name)
     return made
-
-
-def _new(width: float, height: float, **shape: Any) -> tuple[Figure, Any]:
-    """A figure that no display and no global state knows."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(**shape)
 
 
 def _heat_map(results: SweepResults) -> Figure | None:
@@ -70,7 +60,7 @@ def _heat_map(results: SweepResults) -> Figure | None:
         found = values(row, results.metric)
         means[at] = statistics.mean(found)
         texts[at] = f"{means[at]:.1f}" + (f"\n± {statistics.stdev(found):.1f}" if len(found) > 1 else "")
-    figure, axes = _new(1.6 + 1.1 * len(xs), 1.4 + 0.8 * len(ys))
+    figure, axes = new_figure(1.6 + 1.1 * len(xs), 1.4 + 0.8 * len(ys))
     image = axes.imshow(means, cmap="viridis", aspect="auto")
     middle = (np.nanmin(means) + np.nanmax(means)) / 2
     for (y, x), text in texts.items():
@@ -98,7 +88,7 @@ def _curve(results: SweepResults) -> Figure | None:
         for name in ("removed", "candidates")
     }
     shown = [key for key, of_rows in shares.items() if all(of_rows)]
-    figure, panels = _new(6.5, 6.5 if shown else 4, nrows=2 if shown else 1, ncols=1, sharex=True, squeeze=False)
+    figure, panels = new_figure(6.5, 6.5 if shown else 4, nrows=2 if shown else 1, ncols=1, sharex=True, squeeze=False)
     axes = panels[0, 0]
     xs = [row.settings[axis] for row in rows]
     _band(axes, xs, [values(row, results.metric) for row in rows], "C0", axis.rsplit(".", 1)[-1])
@@ -139,13 +129,38 @@ def _std(found: Sequence[float]) -> float:
     return statistics.stdev(found) if len(found) > 1 else 0.0
 
 
+def _rows(results: SweepResults) -> Figure | None:
+    """The sweep's score of every row, and its difference from the baseline, with 95 % intervals: where the rows lie on
+    no axis."""
+    rows = results.scored
+    if len(rows) < 2 or results.axes or line(results) is not None:
+        return None
+    scores = [PairedMean.of(values(row, results.metric)) for row in rows]
+    deltas = [None if row is results.baseline else difference(row, results.baseline, results.metric) for row in rows]
+    figure, panels = new_figure(9, 1.2 + 0.35 * len(rows), nrows=1, ncols=2, sharey=True)
+    for axes, means in zip(panels, (scores, deltas), strict=True):
+        for place, (row, found) in enumerate(zip(rows, means, strict=True)):
+            if found is not None:
+                colour = "C7" if row.kind == CONTROL else "C0"
+                axes.errorbar(found.mean, place, xerr=found.half, fmt="o", color=colour, capsize=3, markersize=5)
+        axes.grid(axis="x", alpha=0.3)
+    panels[0].set_yticks(range(len(rows)), [f"{row.name} ({len(values(row, results.metric))})" for row in rows])
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)  # as in the table
+    panels[0].set_xlabel(f"{results.metric} on test, %")
+    panels[1].axvline(0, color="grey", linewidth=0.8)
+    panels[1].set_xlabel(f"Δ {results.baseline.name}, paired by seed")
+    figure.suptitle(_title(results, "test", "95 % intervals; in brackets how many seeds; grey: controls"), fontsize=10)
+    figure.tight_layout()
+    return figure
+
+
 def _noise_ratios(results: SweepResults) -> Figure | None:
     """Estimated against true noise ratios per category, of the row that estimates them and has the best score."""
     found = estimated_ratios(results)
     if found is None:
         return None
     row, points = found
-    figure, panels = _new(9, 4.2, nrows=1, ncols=2, sharex=True, sharey=True)
+    figure, panels = new_figure(9, 4.2, nrows=1, ncols=2, sharex=True, sharey=True)
     for axes, modality in zip(panels, MODALITIES, strict=True):
         ratios = points[modality]
         farthest = sorted(ratios, key=lambda category: abs(ratios[category][0] - ratios[category][1]))[-NAMED_POINTS:]
@@ -168,13 +183,13 @@ def _noise_ratios(results: SweepResults) -> Figure | None:
 
 def _removals(results: SweepResults) -> Figure | None:
     """Precision and recall of the removals per category, of the best row that removes anything and knows the truth."""
-    rows = [row for row in results.scored if row.kind != "control" and per_category(row, "visual", "precision")]
+    rows = [row for row in results.scored if row.kind != CONTROL and per_category(row, "visual", "precision")]
     if not rows:
         return None
     row = max(rows, key=lambda row: statistics.mean(values(row, results.metric)))
     shares = {(m, name): per_category(row, m, name) for m in MODALITIES for name in ("precision", "recall")}
     categories = list(per_category(row, "visual", "noise"))
-    figure, panels = _new(10, 5.2, nrows=2, ncols=1, sharex=True)
+    figure, panels = new_figure(10, 5.2, nrows=2, ncols=1, sharex=True)
     places = np.arange(len(categories))
     for axes, modality in zip(panels, MODALITIES, strict=True):
         for offset, name in ((-0.2, "precision"), (0.2, "recall")):

@@ -22,6 +22,8 @@ from jomold_dist.training.scores import ScoredData
 from jomold_dist.tuning.run_results import is_finished
 
 CELLS = "cells.json"
+CONTROL = "control"
+"""The kind of a row that others are compared with."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def line(results: SweepResults) -> tuple[str, list[RowResult]] | None:
         return None
     lines: dict[tuple[str, str], list[RowResult]] = {}
     for row in results.scored:
-        if row.kind == "control":
+        if row.kind == CONTROL:
             continue
         for name, value in row.settings.items():
             if is_number(value):
@@ -170,7 +172,7 @@ def estimated_ratios(results: SweepResults) -> tuple[RowResult, dict[str, dict[s
         means = np.mean([file[modality] for file in files], axis=0).tolist()
         return dict(zip(files[0]["categories"], means, strict=True))
 
-    rows = [row for row in results.scored if row.kind != "control" and len(set(estimates(row, "visual").values())) > 1]
+    rows = [row for row in results.scored if row.kind != CONTROL and len(set(estimates(row, "visual").values())) > 1]
     rows = [row for row in rows if per_category(row, "visual", "noise")]
     if not rows:
         return None

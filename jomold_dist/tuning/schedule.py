@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,9 +26,12 @@ from jomold_dist.places import have_a_home
 from jomold_dist.ray_cluster import joined_cluster
 from jomold_dist.stopping import sigterm_as_ctrl_c
 from jomold_dist.supervising import end_with_parent
+from jomold_dist.training.trained import MODEL
 from jomold_dist.tuning.config import SweepConfig
+from jomold_dist.tuning.costs import add_time
 from jomold_dist.tuning.outcomes import Ended
 from jomold_dist.tuning.run_results import SCORE, read_epochs
+from jomold_dist.tuning.watcher import Teller, Watcher
 
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # read when ray.tune is imported
 have_a_home()
@@ -96,7 +99,7 @@ def run_jobs(
     asked: SweepConfig,
     epochs: int,
     place: Path,
-    tell: Callable[[str], None],
+    tell: Teller,
 ) -> dict[str, Ended]:
     """Run all jobs, as many at once as there is room for; how each ended, by its folder. Trials that fail are started
     again as often as the sweep allows, and do not end the others.
@@ -107,7 +110,8 @@ def run_jobs(
     """
     if not jobs:
         return {}
-    watcher = _Watcher(len(jobs), tell)
+    competing = {job.title for job in jobs if job.stage == MODEL and job.metric == asked.metric}
+    watcher = _Callback(competing, len(jobs), asked.metric, tell)
     try:
         tuner = _tuner(jobs, variables, asked, epochs, place, watcher)
         with sigterm_as_ctrl_c():  # Tune leaves its own handler of Ctrl-C behind, which does nothing any more
@@ -122,7 +126,7 @@ def run_jobs(
 
 
 def _tuner(
-    jobs: Sequence[Job], variables: Mapping[str, str], asked: SweepConfig, epochs: int, place: Path, watcher: _Watcher
+    jobs: Sequence[Job], variables: Mapping[str, str], asked: SweepConfig, epochs: int, place: Path, watcher: _Callback
 ) -> tune.Tuner:
     return tune.Tuner(
         tune.with_resources(
@@ -160,48 +164,8 @@ def _name(trial: Any) -> str:
     return Path(trial.config["job"]["folder"]).name
 
 
-class _Watcher(tune.Callback):
-    """Keeps and tells how trials end."""
-
-    def __init__(self, count: int, tell: Callable[[str], None]) -> None:
-        self.ended: dict[str, Ended] = {}
-        self._count, self._tell = count, tell
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        result = trial.last_result or {}
-        if problem := result.get("problem"):
-            self._note(trial, Ended(problem))
-            self._say(trial, f"failed: {problem}")
-            return
-        done = bool(result.get("finished"))
-        epoch = int(result.get("epoch", 0))
-        self._note(trial, Ended(None, None if done else epoch))
-        self._say(trial, f"val {result[SCORE]:.1f}" if done and result.get(SCORE, -math.inf) > -math.inf
-                  else "finished" if done else f"ended early, after epoch {epoch}")  # fmt: skip
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        problem = _reason(trial)
-        self._note(trial, Ended(problem))
-        self._say(trial, f"failed: {problem}")
-
-    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._tell(f"{trial.config['job']['title']}: failed ({_reason(trial)}), is started again")
-
-    def _note(self, trial: Any, ended: Ended) -> None:
-        self.ended[trial.config["job"]["folder"]] = ended
-
-    def _say(self, trial: Any, text: str) -> None:
-        self._tell(f"{len(self.ended)}/{self._count} {trial.config['job']['title']}: {text}")
-
-
-def _reason(trial: Any) -> str:
-    """Why a trial failed, in one line."""
-    try:
-        lines = Path(trial.error_file).read_text(encoding="utf-8").strip().splitlines()
-    except (OSError, TypeError):  # no file, or no name of one
-        lines = []
-    own = [line.split("TrialError: ", 1)[1] for line in lines if "TrialError: " in line]
-    return [*(lines or ["its process ended"]), *own][-1].strip()
+class _Callback(Watcher, tune.Callback):
+    """As Tune takes it."""
 
 
 def _train(parameters: Mapping[str, Any], variables: Mapping[str, str]) -> None:
@@ -241,6 +205,7 @@ def _train(parameters: Mapping[str, Any], variables: Mapping[str, str]) -> None:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
             process.wait()
+        add_time(Path(job.folder), time.time() - began)
     last = epochs[-1] if epochs else {"epoch": 0, SCORE: -math.inf}
     if process.returncode == USER_ERROR:  # to try again cannot help
         tune.report({**last, "problem": _failure(job, process.returncode, began)})

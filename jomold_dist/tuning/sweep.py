@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from jomold_dist.files import problem_of, write_text
 from jomold_dist.locks import LockHeldError, locked
 from jomold_dist.methods.estimator import ESTIMATOR
 from jomold_dist.ray_cluster import working_copy
+from jomold_dist.tracking import ui_command
 from jomold_dist.tracking.store import handed_on, sqlite_path, store_uri
 from jomold_dist.tracking.sweep import SweepRecord, open_sweep
 from jomold_dist.training.advice import estimator_advice
@@ -24,20 +25,39 @@ from jomold_dist.training.ratio_stage import NOISE_RATIOS
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_scores
 from jomold_dist.training.trained import MODEL
+from jomold_dist.tuning.best import closing
 from jomold_dist.tuning.outcomes import Ended, ended_early, outcomes, val_scores, write_cells
 from jomold_dist.tuning.plan import SweepPlan, has_metric
 from jomold_dist.tuning.report import tabulate
+from jomold_dist.tuning.results import read_results
 from jomold_dist.tuning.rows import Cell
 from jomold_dist.tuning.run_results import has_predictions, identity, is_finished
 from jomold_dist.tuning.schedule import Job, cluster, run_jobs
-from jomold_dist.tuning.trials import Trial, estimator_config, needs_estimator, trials_of, with_ratios
+from jomold_dist.tuning.trials import (
+    Trial,
+    estimator_config,
+    found_ratios,
+    keep_ratios,
+    needs_estimator,
+    trials_of,
+    with_ratios,
+)
+from jomold_dist.tuning.watcher import Teller
 
 
-def run_sweep(plan: SweepPlan, tell: Callable[[str], None]) -> int:
-    """Train what is missing of the sweep, and write cells.json, tables and figures. How many cells have failed.
+@dataclass(frozen=True)
+class Ran:
+    """How a sweep ended: how many of its cells have failed, and what to print of all that it found."""
 
-    `tell` hears how it goes, line by line. StoppedError once this process was asked to stop; cells.json says then what
-    was reached, unless only estimators have run.
+    failed: int
+    text: str
+
+
+def run_sweep(plan: SweepPlan, tell: Teller) -> Ran:
+    """Train what is missing of the sweep, and write cells.json, tables and figures.
+
+    `tell` hears how it goes. StoppedError once this process was asked to stop; cells.json says then what was reached,
+    unless only estimators have run.
     """
     sweep, folder = plan.sweep, plan.sweep.folder
     with ExitStack() as stack:
@@ -55,8 +75,10 @@ def run_sweep(plan: SweepPlan, tell: Callable[[str], None]) -> int:
             plan = further
             tell(f"optuna has made further draws: {len(plan.rows)} rows by now")
         _tell_mlflow(plan, record, trials, results)
-        record.artifacts(tabulate(folder, folder))
-    return sum(result["state"] == "failed" for result in results)
+        files, found = tabulate(folder, folder), read_results(folder)
+        record.artifacts(files)
+        address = ui_command(_any_trial(plan)) if record.run is not None else None
+    return Ran(sum(result["state"] == "failed" for result in results), closing(found, files, address))
 
 
 def _any_trial(plan: SweepPlan) -> Config:
@@ -66,12 +88,12 @@ def _any_trial(plan: SweepPlan) -> Config:
 
 
 def _train(
-    plan: SweepPlan, ended: dict[str, Ended], warned: set[str], record: SweepRecord, tell: Callable[[str], None]
+    plan: SweepPlan, ended: dict[str, Ended], warned: set[str], record: SweepRecord, tell: Teller
 ) -> tuple[list[Trial], list[dict[str, Any]]]:
     """Train what is missing of the plan and write cells.json: its trials, and what became of every cell.
 
     `ended` has the trials and estimators that are not to be started, by run folder; those that end here are added. So
-    are, to `warned`, the rows of which it was told that their estimator is too weak.
+    are, to `warned`, the rows of which it was told that their estimator is too weak, and the very words.
     """
     _train_estimators(plan, ended, record, tell)
     cells, failed = [], {}
@@ -105,9 +127,7 @@ def _claimed(folder: Path, trials: Path) -> Iterator[None]:
         yield
 
 
-def _train_estimators(
-    plan: SweepPlan, ended: dict[str, Ended], record: SweepRecord, tell: Callable[[str], None]
-) -> None:
+def _train_estimators(plan: SweepPlan, ended: dict[str, Ended], record: SweepRecord, tell: Teller) -> None:
     """Train the estimators that are missing."""
     jobs = []
     for number, config in enumerate(plan.estimators.values(), 1):
@@ -119,25 +139,24 @@ def _train_estimators(
     ended |= run_jobs(jobs, _variables(plan), asked, plan.sweep.estimator.epochs, plan.sweep.folder / "tune", tell)
 
 
-def _with_ratios(
-    plan: SweepPlan, cell: Cell, ended: Mapping[str, Ended], warned: set[str], tell: Callable[[str], None]
-) -> Cell:
+def _with_ratios(plan: SweepPlan, cell: Cell, ended: Mapping[str, Ended], warned: set[str], tell: Teller) -> Cell:
     """The cell with the noise ratios that its estimator's predictions and its thresholds lead to. An estimator that is
-    too weak for them is told once a row."""
+    too weak for them is told once a row, and in the same words once."""
     config, trials = cell.config, plan.sweep.trials
     if not needs_estimator(config):
         return cell
     folder = estimator_config(config, plan.manifest.digest, trials).run.dir
     if (problem := ended.get(folder, Ended()).problem) is not None:
         raise DataError(f"its estimator failed: {problem}")
-    denoise = config.denoise
     found = read_predictions(RunFolder(Path(folder)).predictions)
-    ratios = found.noise_ratios(denoise.audio_threshold, denoise.visual_threshold, denoise.visual_scale)
+    ratios, names = found_ratios(config, found), plan.manifest.categories.names
     if cell.row not in warned:
         for warning in estimator_advice(found, probability_sums(found), ratios, config, plan.manifest):
-            warned.add(cell.row)
-            tell(f"row {cell.row!r}, seed {cell.seed}: {warning}")
-    return replace(cell, config=with_ratios(config, ratios, plan.manifest.categories.names, trials))
+            if warning not in warned:
+                tell(f"row {cell.row!r}, seed {cell.seed}: {warning}")
+            warned |= {cell.row, warning}
+    keep_ratios(ratios, names, trials)
+    return replace(cell, config=with_ratios(config, ratios, names, trials))
 
 
 def _job(
@@ -162,9 +181,7 @@ def _variables(plan: SweepPlan) -> dict[str, str]:
     return handed_on(_any_trial(plan))[1]
 
 
-def _run(
-    plan: SweepPlan, trials: Sequence[Trial], record: SweepRecord, tell: Callable[[str], None]
-) -> dict[str, Ended]:
+def _run(plan: SweepPlan, trials: Sequence[Trial], record: SweepRecord, tell: Teller) -> dict[str, Ended]:
     """Run the trials whose folders do not hold them finished."""
     digest = plan.manifest.digest
     missing = [t for t in trials if not is_finished(Path(t.config.run.dir), identity(t.config, digest))]

@@ -11,9 +11,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from jomold_dist.config import Config, DenoiseConfig
-from jomold_dist.denoising.noise_ratio import NoiseRatios
+from jomold_dist.denoising.noise_ratio import NoiseRatios, Predictions
 from jomold_dist.errors import RunFolderError
 from jomold_dist.files import problem_of, write_json
 from jomold_dist.methods.estimator import Estimator, estimator_settings
@@ -67,11 +68,15 @@ def estimator_config(config: Config, manifest_digest: str, trials: Path) -> Conf
 
 
 def with_ratios(config: Config, ratios: NoiseRatios, categories: Sequence[str], trials: Path) -> Config:
-    """The config with given ratios, which are kept in a file named by what it holds. A file that holds something else
-    is written anew. UnreadableError; RunFolderError if it cannot be written."""
-    content = {"categories": list(categories), "audio": ratios.audio.tolist(), "visual": ratios.visual.tolist()}
-    name = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:NAME]
-    file = trials / "ratios" / f"{name}.json"
+    """The config with given ratios, which are kept in a file named by what it holds (see `keep_ratios`)."""
+    file, _ = _ratio_file(ratios, categories, trials)
+    return replace(config, denoise=replace(config.denoise, ratios="file", ratio_file=str(file)))
+
+
+def keep_ratios(ratios: NoiseRatios, categories: Sequence[str], trials: Path) -> None:
+    """Write the file that `with_ratios` names. One that holds something else is written anew. UnreadableError;
+    RunFolderError if it cannot be written."""
+    file, content = _ratio_file(ratios, categories, trials)
     try:
         there = read_json(file)
     except (*ABSENT, ValueError):
@@ -82,7 +87,18 @@ def with_ratios(config: Config, ratios: NoiseRatios, categories: Sequence[str], 
             write_json(file, content)
         except OSError as error:
             raise RunFolderError(f"sweep.trials {trials} cannot be written: {problem_of(error)}") from None
-    return replace(config, denoise=replace(config.denoise, ratios="file", ratio_file=str(file)))
+
+
+def _ratio_file(ratios: NoiseRatios, categories: Sequence[str], trials: Path) -> tuple[Path, dict[str, Any]]:
+    content = {"categories": list(categories), "audio": ratios.audio.tolist(), "visual": ratios.visual.tolist()}
+    name = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:NAME]
+    return trials / "ratios" / f"{name}.json", content
+
+
+def found_ratios(config: Config, found: Predictions) -> NoiseRatios:
+    """The noise ratios that an estimator's predictions and a config's thresholds lead to."""
+    denoise = config.denoise
+    return found.noise_ratios(denoise.audio_threshold, denoise.visual_threshold, denoise.visual_scale)
 
 
 def trials_of(cells: Sequence[Cell], manifest_digest: str, trials: Path) -> list[Trial]:

@@ -54,7 +54,7 @@ SETTINGS = {
         ("method=static", "denoise.static_labels.visual=[Speeh]"),
         ("denoise.static_labels.visual", "'Speeh'", "did you mean 'Speech'"),
     ),
-    "missing shards": (("data.shards=nowhere/at/all",), ("nowhere/at/all does not exist", "tools/pack_llp.py")),
+    "missing shards": (("data.shards=nowhere/at/all",), ("nowhere/at/all does not exist", "jomold pack-llp")),
 }
 
 
@@ -216,11 +216,14 @@ def one_video(out: Path, categories: CategorySet, audio_size: int) -> Path:
 
 
 def test_predicting_shards_that_do_not_fit(finished: Finished, tmp_path: Path, capsys: Capture) -> None:
-    others = CategorySet(("Speech", "Car", "Dog", "Cat", "Horn"))
+    others, feats = CategorySet(("Speech", "Car", "Dog", "Cat", "Horn")), tmp_path / "feats"
+    (feats / "vggish").mkdir(parents=True)
+    (feats / "vggish" / "00000000000.npy").touch()
     for name, shards, parts in (
         ("both", one_video(tmp_path / "both", others, 6), ("2 problems", "other categories", "features")),
         ("sizes", one_video(tmp_path / "sizes", CATEGORIES, 6), ("audio=6", "audio=3")),
         ("nowhere", tmp_path / "nowhere", ("nowhere does not exist",)),
+        ("feats", feats, ("holds no manifest.json", f"jomold pack-llp --features {feats} --out SHARDS")),
     ):
         out = tmp_path / f"{name}.csv"
         arguments = ("--run", finished.folder, "--shards", shards, "--out", out)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import Finished, Tiny
 from launchers_help import Outcome, files_below, run_here
@@ -162,7 +163,7 @@ def events(finished: Finished, tiny: Tiny, tmp_path_factory: pytest.TempPathFact
     """What predict.py writes for the tiny data set."""
 
     def of(capture: Capture) -> str:
-        out = tmp_path_factory.mktemp("events") / "events.csv"
+        out = tmp_path_factory.mktemp("events") / "events.tsv"
         assert predict(capture, finished.folder, tiny.shards, out).code == 0
         return out.read_text()
 
@@ -185,7 +186,7 @@ def test_predictions_that_cannot_be_written_in_the_end_are_kept(
     finished: Finished, tiny: Tiny, events: Callable[[Capture], str], tmp_path: Path, capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    out, temporary, replace = tmp_path / "events.csv", tmp_path / "temporary", Path.replace
+    out, temporary, replace = tmp_path / "events.tsv", tmp_path / "temporary", Path.replace
     temporary.mkdir()
 
     def full(path: Path, target: Path) -> Path:
@@ -197,7 +198,7 @@ def test_predictions_that_cannot_be_written_in_the_end_are_kept(
     monkeypatch.setattr(Path, "replace", full)
     outcome = predict(capsys, finished.folder, tiny.shards, out)
     refused(outcome, str(out), "No space left on device", "the events are in ")
-    (kept,) = temporary.rglob("*.csv")
+    (kept,) = temporary.rglob("*.tsv")
     assert str(kept) in outcome.err
     assert kept.read_text() == events(capsys)
     assert sorted(tmp_path.iterdir()) == [temporary]
@@ -216,6 +217,32 @@ def test_predictions_into_a_pipe(
     assert outcome.code == 0, outcome.err
     assert "88 videos parsed" in outcome.out
     assert heard == [events(capsys)]
+
+
+def test_a_threshold_decides_what_counts_and_names_are_whole(
+    finished: Finished, tiny: Tiny, tmp_path: Path, capsys: Capture
+) -> None:
+    key = tiny.videos["test"][0].key
+    names = tmp_path / "AVVP_test_pd.csv"
+    names.write_text(f"filename\tevent_labels\n{key}_30_40\tDog\n")
+    found = {}
+    for threshold in (0.01, 0.99):
+        out = tmp_path / f"{threshold}.npz"
+        more = ("--split", "test", "--threshold", str(threshold), "--names", str(names))
+        outcome = predict(capsys, finished.folder, tiny.shards, out, *more)
+        assert outcome.code == 0, outcome.err
+        with np.load(out) as arrays:
+            found[threshold] = dict(arrays)
+        assert "--names have no name for " in outcome.out
+    everything, hardly = found.values()
+    assert f"{key}_30_40" in everything["filename"].tolist()
+    assert np.array_equal(everything["probability"], hardly["probability"])
+    assert hardly["events"].sum() < everything["events"].sum()
+    assert (everything["probability"][everything["events"]] >= 0.01).all()
+    with pytest.raises(SystemExit, match="2"):
+        predict(capsys, finished.folder, tiny.shards, tmp_path / "e.csv", "--threshold", "1.5")
+    assert "'1.5' is no probability" in capsys.readouterr().err
+    refused(predict(capsys, finished.folder, tiny.shards, tmp_path / "e.txt"), "e.txt does not tell by its ending")
 
 
 def test_predictions_on_stdout_are_nothing_but_the_events(
@@ -262,5 +289,5 @@ def test_videos_that_could_not_be_used_are_listed(
         assert f",{key}," in outcome.err
         assert not table.is_file()
     if where == "stdout":
-        assert outcome.out.startswith("filename\tonset")
+        assert outcome.out.startswith("filename,onset")
         assert "could not be used" not in outcome.out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -40,7 +41,9 @@ def results(folder: Path, cell: dict[str, Any]) -> list[bytes]:
     return [(run / name).read_bytes() for name in RESULTS]
 
 
-def test_a_trial_that_fails_is_told_and_the_others_go_on_and_are_recorded(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_trial_that_fails_is_told_and_the_others_go_on_and_are_recorded(
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """In MLflow where the command was started, whatever folder Ray gives them. The account has no home."""
     from mlflow import MlflowClient
 
@@ -60,7 +63,14 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on_and_are_recorded(tiny: 
     assert found["han", 0]["state"] == "finished"
     assert found["wild", 0]["state"] == "failed"
     assert "not finite" in found["wild", 0]["problem"]
+    assert "han, seed 0: started\n" in outcome.stdout
     assert "wild, seed 0: failed: " in outcome.stdout
+    lines = outcome.stdout.splitlines()
+    table = lines[lines.index(next(line for line in lines if line.startswith("small: F-scores on test"))) :]
+    assert any(line.startswith("best of 1 rows by segment_type on test: han, ") for line in table)
+    assert f"written: {tmp_path / 'sweeps' / 'small' / 'table.md'}" in table
+    assert table[-1].startswith("in MLflow: ")
+    assert "here.db" in table[-1]
     assert "Traceback" not in outcome.stderr
     assert "s3cret" not in "".join(text.decode("latin-1") for text in files_below(tmp_path).values())
     client = MlflowClient(f"sqlite:///{tmp_path}/here.db")
@@ -70,6 +80,13 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on_and_are_recorded(tiny: 
     again = run_process("python", "sweep", "--config", file, "sweep.controls={han: {method: han}}", "sweep.variants={}")
     assert again.code == 0, again.err
     assert "1 of 1 trials were finished before" in again.out
+    dry = run_here(capsys, "sweep", "--config", file, "--dry-run")
+    assert dry.code == 0, dry.err
+    rows = {line.split("|")[1].strip(): line.split("|")[2:6] for line in dry.out.splitlines() if "|" in line}
+    assert [cell.strip() for cell in rows["han"]] == ["method=han", "1", "1", "0"]
+    assert [cell.strip() for cell in rows["wild"][1:]] == ["1", "0", "1"]
+    assert "1 training missing; one took " in dry.out
+    assert " (mean of 1): " in dry.out
 
 
 @pytest.mark.slow
@@ -206,7 +223,7 @@ def test_a_trial_that_falls_behind_is_ended_early_once(tiny: Tiny, tmp_path: Pat
     again = run_process("python", "sweep", *arguments)
     assert again.code == 0, again.err
     assert cells(tmp_path) == found
-    assert "behind, seed" not in again.out
+    assert "behind, seed 0: started" not in again.out
 
 
 @pytest.mark.slow
@@ -305,5 +322,7 @@ def test_a_dry_run_writes_nothing(tiny: Tiny, tmp_path: Path, capsys: pytest.Cap
     outcome = run_here(capsys, "sweep", "--config", file, "--dry-run")
     assert outcome.code == 0, outcome.err
     assert "3 rows x 3 seeds" in outcome.out
+    assert re.search(r"\| denoise.audio_threshold=0.9 +\| +3 \| +0 \| +3 \|", outcome.out)
+    assert "3 estimators missing; time and disk are unknown, as none has finished" in outcome.out
     assert "9 different trainings, or fewer where noise ratios come out equal; 3 estimators" in outcome.out
     assert not (tmp_path / "sweeps").exists()

@@ -79,7 +79,7 @@ def test_a_run_folder_holds_everything(finished: Finished, tiny: Tiny) -> None:
 
 def test_removed_labels_are_labels_of_the_videos(finished: Finished, tiny: Tiny) -> None:
     labels = {(v.key, CATEGORIES.names[c]) for v in tiny.videos["train"] for c in v.labels}
-    assert {(row["video"], row["category"]) for row in ledger(finished.folder)} <= labels
+    assert {(row["filename"], row["category"]) for row in ledger(finished.folder)} <= labels
 
 
 @pytest.mark.parametrize("launcher", ["torchrun", "deepspeed"])
@@ -147,7 +147,7 @@ def test_han_removes_nothing(tiny: Tiny, tmp_path: Path, capsys: Capture) -> Non
 def test_static_removes_just_the_named_labels(tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
     train(capsys, tiny, tmp_path / "run", "method=static", "denoise.static_labels.visual=[Speech]", *SHORT)
     speaking = {v.key for v in tiny.videos["train"] if CATEGORIES.names.index("Speech") in v.labels}
-    assert {(row["video"], row["modality"], row["category"]) for row in ledger(tmp_path / "run")} == {
+    assert {(row["filename"], row["modality"], row["category"]) for row in ledger(tmp_path / "run")} == {
         (key, "visual", "Speech") for key in speaking
     }
 
@@ -234,7 +234,7 @@ def events(path: Path, keys: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
     """The file's events as bool (N, C, T) of audio and visual."""
     found = torch.zeros(2, len(keys), len(CATEGORIES), SEGMENTS, dtype=torch.bool)
     with path.open(newline="") as file:
-        for row in csv.DictReader(file, delimiter="\t"):
+        for row in csv.DictReader(file):
             at = ("audio", "visual").index(row["modality"]), keys.index(row["filename"])
             found[*at, CATEGORIES.names.index(row["event_labels"]), int(row["onset"]) : int(row["offset"])] = True
     return found[0], found[1]

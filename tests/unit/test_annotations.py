@@ -7,18 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from jomold_dist.data.annotations import (
     AUDIO_FILE,
-    PREDICTION_COLUMNS,
     VISUAL_FILE,
     WEAK_FILES,
     read_annotations,
     read_dense_labels,
     read_weak_labels,
-    write_dense_labels,
 )
 from jomold_dist.errors import DataError
 from jomold_dist.labels import LLP_CATEGORIES, CategorySet
@@ -323,72 +319,6 @@ def test_dense_rows_match_by_the_whole_name(tmp_path: Path) -> None:
     assert np.argwhere(dense.truth).tolist() == [[1, 1, 2], [1, 1, 3]]
     assert dense.truth.shape == (2, 3, 7)
     assert dense.findings == ("dense.csv: 1 row matching no video (1 name): clip0002_2_13 (line 3)",)
-
-
-@st.composite
-def predictions(draw: st.DrawFn) -> np.ndarray:
-    """Audio and visual events, bool (2, N, C, T)."""
-    shape = (2, draw(st.integers(0, 4)), len(CATEGORIES), draw(st.integers(1, 10)))
-    rows = draw(st.lists(st.booleans(), min_size=int(np.prod(shape)), max_size=int(np.prod(shape))))
-    return np.array(rows, dtype=bool).reshape(shape)
-
-
-def plain_rows(filenames: list[str], events: np.ndarray) -> list[list[str]]:
-    """The rows of a prediction file, found by walking every category of every video second by second."""
-    rows = []
-    for video, filename in enumerate(filenames):
-        for modality, name in enumerate(("audio", "visual")):
-            for category in range(len(CATEGORIES)):
-                seconds = events[modality, video, category].tolist()
-                for t, present in enumerate(seconds):
-                    if present and (t == 0 or not seconds[t - 1]):
-                        end = t
-                        while end < len(seconds) and seconds[end]:
-                            end += 1
-                        rows.append([filename, str(t), str(end), CATEGORIES.names[category], name])
-    return rows
-
-
-@settings(max_examples=60)
-@given(events=predictions())
-def test_written_events_are_the_maximal_runs(tmp_path_factory: pytest.TempPathFactory, events: np.ndarray) -> None:
-    folder = tmp_path_factory.mktemp("events")
-    filenames = [f"video_____{i}_0_10" for i in range(events.shape[1])]
-    write_dense_labels(folder / "events.csv", filenames, events[0], events[1], CATEGORIES)
-    header, *rows = [line.split("\t") for line in (folder / "events.csv").read_text(encoding="utf-8").splitlines()]
-    assert header == list(PREDICTION_COLUMNS)
-    assert rows == plain_rows(filenames, events)
-    assert [path.name for path in folder.iterdir()] == ["events.csv"]
-
-
-@settings(max_examples=30)
-@given(events=predictions())
-def test_written_events_read_back_as_truth(tmp_path_factory: pytest.TempPathFactory, events: np.ndarray) -> None:
-    folder = tmp_path_factory.mktemp("events")
-    filenames = [f"video_____{i}_0_10" for i in range(events.shape[1])]
-    write_dense_labels(folder / "events.csv", filenames, events[0], events[1], CATEGORIES)
-    lines = (folder / "events.csv").read_text(encoding="utf-8").splitlines()[1:]
-    for modality, name in enumerate(("audio", "visual")):
-        mine = [line.rsplit("\t", 1)[0] for line in lines if line.endswith(f"\t{name}")]
-        if mine:
-            (folder / name).write_text("\n".join([DENSE_HEADER, *mine]), encoding="utf-8")
-            dense = read_dense_labels(folder / name, CATEGORIES, filenames, segments=events.shape[-1])
-            np.testing.assert_array_equal(dense.truth, events[modality])
-            assert dense.findings == ()
-        else:
-            assert not events[modality].any()
-
-
-def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "events.csv"
-    path.write_text("old", encoding="utf-8")
-    events = np.ones((2, 3, 10), dtype=bool)
-    with pytest.raises(IndexError):
-        write_dense_labels(path, ["only_one_0_10"], events, events, CATEGORIES)  # two videos, one name
-    assert path.read_text(encoding="utf-8") == "old"
-    assert list(tmp_path.iterdir()) == [path]
-    with pytest.raises(DataError, match="cannot write"):
-        write_dense_labels(tmp_path / "no" / "events.csv", ["a", "b"], events, events, CATEGORIES)
 
 
 @needs_llp

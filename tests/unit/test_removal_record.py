@@ -71,7 +71,7 @@ def test_removals_are_counted_and_judged() -> None:
         "modality": "visual", "labels": 2, "candidates": 9, "removed": 2, "noise": 1, "precision": 0.5, "recall": 0.5
     }  # fmt: skip
     assert removals.ledger().splitlines() == [
-        "video,modality,category,epochs_removed,epochs",
+        "filename,modality,category,epochs_removed,epochs",
         "x,audio,a,2,2",
         "x,visual,a,1,2",
         "y,visual,a,1,2",

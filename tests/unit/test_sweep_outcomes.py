@@ -15,11 +15,13 @@ from jomold_dist.errors import UnreadableError
 from jomold_dist.labels import CategorySet
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.tuning.config import load_sweep
+from jomold_dist.tuning.costs import Cost, add_time, cost_of, forecast
+from jomold_dist.tuning.dry_run import dry_run
 from jomold_dist.tuning.outcomes import Ended, ended_early, outcomes, val_scores, write_cells
 from jomold_dist.tuning.plan import SweepPlan
 from jomold_dist.tuning.rows import cells_of, rows_of
 from jomold_dist.tuning.run_results import has_predictions, identity, is_finished
-from jomold_dist.tuning.trials import Trial, trials_of, with_ratios
+from jomold_dist.tuning.trials import Trial, keep_ratios, trials_of, with_ratios
 
 UNREADABLE = Path("/proc/self/mem")  # to read it fails, for root too
 SWEEP = "method: han\nsweep: {seeds: [0], scheduler: asha, variants: {one: {}, two: {train: {epochs: 3}}}}\n"
@@ -147,6 +149,7 @@ def test_a_file_of_ratios_that_was_changed_is_written_anew(plan: SweepPlan, tmp_
     ratios = NoiseRatios(torch.tensor([0.25], dtype=torch.float64), torch.tensor([0.5], dtype=torch.float64))
 
     def written() -> Path:
+        keep_ratios(ratios, ("Dog",), tmp_path)
         return Path(str(with_ratios(plan.cells[0].config, ratios, ("Dog",), tmp_path).denoise.ratio_file))
 
     file = written()
@@ -159,6 +162,43 @@ def test_a_file_of_ratios_that_was_changed_is_written_anew(plan: SweepPlan, tmp_
     file.symlink_to(UNREADABLE)
     with pytest.raises(UnreadableError, match=f"{file} cannot be read"):
         written()
+
+
+def test_a_dry_run_tells_row_by_row_what_is_done_and_what_the_rest_may_cost(plan: SweepPlan) -> None:
+    told = dry_run(plan)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.splitlines()[2:4]]
+    assert rows == [["one", "nothing", "1", "0", "1"], ["two", "train.epochs=3", "1", "0", "1"]]
+    assert "2 trainings missing; time and disk are unknown, as none has finished: start the sweep" in told
+    folder = finish(trials_in(plan)[0], plan)
+    add_time(folder, 3600.0)
+    add_time(folder, 60.0)  # of a second start
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "model.safetensors").write_bytes(bytes(88_000_000))
+    told = dry_run(plan)
+    assert [line.split("|")[4].strip() for line in told.splitlines()[2:4]] == ["1", "0"]
+    assert told.splitlines()[-1] == (
+        "1 training missing; one took 1 h 1 min and 88 MB (mean of 1): 1 h 1 min; 88 MB more on disk"
+    )
+
+
+def test_trainings_that_are_missing_share_the_places() -> None:
+    told = forecast("training", 9, [Cost(60.0, 10**6), Cost(180.0, 3 * 10**6)], 4)
+    assert told == (
+        "9 trainings missing; one took 2 min 0 s and 2 MB (mean of 2): 18 min 0 s one after another, 6 min 0 s with 4 "
+        "at once; 18 MB more on disk"
+    )
+    assert "at once" not in forecast("training", 9, [Cost(60.0, 10**6)], None)
+    assert (
+        forecast("training", 0, [Cost(60.0, 10**6)], 4)
+        == "no training missing; one took 1 min 0 s and 1 MB (mean of 1)"
+    )
+
+
+def test_a_time_that_cannot_be_noted_or_read_is_no_error(tmp_path: Path) -> None:
+    add_time(tmp_path / "none", 1.0)
+    assert not (tmp_path / "none").exists()
+    (tmp_path / "trial.json").write_text("{")
+    assert cost_of(tmp_path) is None
 
 
 @pytest.mark.parametrize(("method", "kept"), [("han", 3.0), ("ma", 1.0)])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from jomold_dist.errors import DataError
+from jomold_dist.tuning.best import best_row, closing
 from jomold_dist.tuning.paper import paper_scores
 from jomold_dist.tuning.report import tabulate
 from jomold_dist.tuning.results import RowResult, SweepResults, line, read_results
@@ -132,9 +133,11 @@ def test_a_line_is_of_rows_that_differ_in_one_number() -> None:
     assert settings_of(results(*({"cross_modal": flag} for flag in (True, False)))) is None
 
 
-def test_variants_alone_give_no_map_and_no_curve(tmp_path: Path) -> None:
+def test_variants_alone_give_no_map_and_no_curve_but_rows_with_intervals(tmp_path: Path) -> None:
     folder = write_sweep(tmp_path / "sweep", "table2d", ())
-    assert [file.name for file in tabulate(folder, folder)] == ["table.md", "table.csv", "table.tex"]
+    files = tabulate(folder, folder)
+    assert [file.name for file in files] == ["table.md", "table.csv", "table.tex", "rows.png"]
+    assert files[-1].read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_papers_figures_are_found_by_row() -> None:
@@ -156,3 +159,31 @@ def test_mistakes_are_one_message(
     monkeypatch.setattr("sys.argv", ["tabulate_sweep.py", str(tmp_path)])
     assert main() == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'cells.json'} does not exist")
+
+
+def test_a_sweep_ends_with_its_table_the_best_row_and_where_all_lies(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path / "sweep", "batch_size", ("train.batch_size",))
+    files = tabulate(folder, folder)
+    table, best, places = closing(read_results(folder), files, "mlflow ui").rsplit("\n\n", 2)
+    assert table == files[0].read_text().rstrip()
+    first, caution = best.splitlines()
+    assert first == (
+        "best of 3 rows by segment_type on test: train.batch_size=64.0, 64.2 ± 3.2 (95 % interval, n = 2); "
+        "Δ han +4.0 ± 0.0, above, 2 seeds"
+    )
+    assert "flatters" in caution
+    assert places.splitlines() == [*(f"written: {file}" for file in files), "in MLflow: mlflow ui"]
+
+
+def test_no_control_is_the_best_row_unless_there_is_nothing_else(tmp_path: Path) -> None:
+    folder = write_sweep(tmp_path / "sweep", "table2d", ())
+    best = best_row(read_results(folder))
+    assert best is not None
+    assert (best.name, best.among, best.score.seeds) == ("static", 2, 2)
+    assert str(best_row(read_results(folder, "static"))).startswith(
+        "best of 2 rows by segment_type on test: static, 61.2 ± 3.2 (95 % interval, n = 2)\n"
+    )
+    for run in (tmp_path / "trials").iterdir():
+        (run / "status.json").unlink()
+    assert best_row(read_results(folder)) is None
+    assert "no row has a score on test" in closing(read_results(folder), tabulate(folder, folder), None)
