@@ -76,16 +76,13 @@ def bench(world: World, place: Path, every: int, videos: int, rounds: int) -> No
                         busy[records].append(time.process_time() - cpu)
         lines = len(run.folder.steps.read_text().splitlines())
     print(f"device: {describe(world)}, torch {torch.__version__}; jomold, float32, {videos} videos a step")
-    print(
-        f"{lines} records, one every {every} steps; a step takes {1000 * statistics.median(wall[False]) / every:.0f} ms"
-    )
+    milliseconds = 1000 * statistics.median(wall[False]) / every
+    print(f"{lines} records, one every {every} steps; a step takes {milliseconds:.0f} ms")
     for name, taken in (("wall", wall), ("CPU", busy)):
         ratios = [a / b for a, b in zip(taken[True], taken[False], strict=True)]
         print(f"{name} time with metrics / without: {statistics.median(ratios):.4f} (median of {rounds} paired rounds)")
-    share = recording / sum(wall[True])
-    print(
-        f"spent in recording: {100 * share:.3f} % of the steps' time, {100 * share * every / 50:.3f} % every 50 steps"
-    )
+    share = 100 * recording / sum(wall[True])
+    print(f"recording: {share:.3f} % of the time, which is {share * every / 50:.3f} % every 50 steps")
 
 
 if __name__ == "__main__":

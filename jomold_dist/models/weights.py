@@ -55,7 +55,7 @@ def save_model(
 def copy_weights(path: Path, target: Path, notes: dict[str, str]) -> None:
     """Copy a file of weights with these notes among its own. DataError, UnreadableError; OSError for a full disk."""
     metadata, tensors = read_tensors(path)
-    save_tensors(target, tensors, metadata | {"notes": json.dumps(_info(metadata, path).notes | notes)})
+    save_tensors(target, tensors, metadata | {"notes": json.dumps(info_of(metadata, path).notes | notes)})
 
 
 def save_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None) -> None:
