@@ -113,12 +113,3 @@ def spread(values: Sequence[float], decimals: int = 1) -> str:
         return "-"
     mean = f"{statistics.mean(values):.{decimals}f}"
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.{decimals}f}"
-
-
-def duration(seconds: float) -> str:
-    """A time span as people say it: `41 s`, `2 min 5 s`, `3 h 20 min`, `2 d 4 h`."""
-    whole = round(seconds)
-    for unit, size, below, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
-        if whole >= size:
-            return f"{whole // size} {unit} {whole % size // part} {below}"
-    return f"{whole} s"

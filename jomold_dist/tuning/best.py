@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jomold_dist.comparing.paired import PairedMean, difference, values
+from jomold_dist.score_names import SCORE_NAMES
 from jomold_dist.tuning.results import CONTROL, RowResult, SweepResults
 
 CAUTION = "It was chosen by the very score that it is told with, which flatters it: the more, the more rows there are."
@@ -26,6 +27,8 @@ class BestRow:
     """From the baseline, paired by seed; None where they share no seed, or the row is the baseline."""
     among: int
     """How many rows it is the best of."""
+    means: Mapping[str, float]
+    """Of all scores that it has, over its seeds, in percent."""
 
     def __str__(self) -> str:
         interval = "" if self.score.half is None else f" ± {self.score.half:.1f}"
@@ -44,7 +47,9 @@ def best_row(results: SweepResults) -> BestRow | None:
     best = max(rows, key=lambda row: statistics.mean(values(row, results.metric)))
     score = PairedMean.of(values(best, results.metric))
     assert score is not None  # `scored` rows have one
-    return BestRow(best.name, results.metric, score, results.baseline.name, _over(best, results), len(rows))
+    found = {name: values(best, name) for name in SCORE_NAMES}
+    means = {name: statistics.mean(scores) for name, scores in found.items() if scores}
+    return BestRow(best.name, results.metric, score, results.baseline.name, _over(best, results), len(rows), means)
 
 
 def closing(results: SweepResults, files: Sequence[Path], address: str | None) -> str:

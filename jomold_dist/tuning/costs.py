@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jomold_dist.files import write_json
 from jomold_dist.reading import ABSENT, read_json
-from jomold_dist.tables import duration
+from jomold_dist.times import duration
 from jomold_dist.training.forecast_report import amount
 from jomold_dist.training.run_folder import OWNER
 from jomold_dist.tuning.progress import time_left

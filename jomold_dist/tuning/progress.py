@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from jomold_dist.tables import duration
+from jomold_dist.times import duration
 
 
 @dataclass

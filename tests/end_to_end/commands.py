@@ -28,6 +28,7 @@ BENCHMARKS = (
     "bench_plan",
     "bench_checkpoint",
     "bench_train",
+    "bench_step_metrics",
     "bench_mixture",
     "judge_labels",
     "measure_shuffle",

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 def without_times(folder: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if not k.startswith("perf/")} for line in lines]
+    return [{k: v for k, v in line.items() if not k.startswith(("perf/", "time", "seconds"))} for line in lines]
 
 
 def same_results(

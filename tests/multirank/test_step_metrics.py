@@ -1,4 +1,4 @@
-"""Metrics of steps: exact over ranks and micro-batches, at no cost: no collective and no result depends on them."""
+"""Metrics of steps: exact over ranks and micro-batches; no collective and no result depends on them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from jomold_dist.training.stages import run_stages
 from tests.shard_fixtures import write_dataset
 
 KINDS = ("ddp", "deepspeed")
+COLLECTIVES = ("all_gather", "all_reduce", "gather_object", "broadcast_object_list", "all_gather_object")
 
 
 def told(world: World, engine: str, micro_batch: int) -> dict[str, Any]:
@@ -97,13 +98,7 @@ def trained(world: World, manifest: Manifest, data: Path, every: dict[str, int |
         )
         counted: Counter[str] = Counter()
         with pytest.MonkeyPatch.context() as patch:
-            for collective in (
-                "all_gather",
-                "all_reduce",
-                "gather_object",
-                "broadcast_object_list",
-                "all_gather_object",
-            ):
+            for collective in COLLECTIVES:
                 patch.setattr(dist, collective, counting(counted, collective, getattr(dist, collective)))
             recorder, folder = Noted(), RunFolder(data.parent / name)
             folder.checkpoints.mkdir(parents=True, exist_ok=True)

@@ -19,10 +19,10 @@ from jomold_dist.training.stages import run_stages
 from jomold_dist.training.step import micro_batches
 from tests.shard_fixtures import write_dataset
 
+CUTS = [*itertools.product((1, 7, 24, 128), (1, 2, 3, 8), (None, 1, 5, 64))]
 
-@pytest.mark.parametrize(
-    ("videos", "ranks", "most"), itertools.product((1, 7, 24, 128), (1, 2, 3, 8), (None, 1, 5, 64))
-)
+
+@pytest.mark.parametrize(("videos", "ranks", "most"), CUTS)
 def test_micro_batches_cover_the_share_of_every_rank(videos: int, ranks: int, most: int | None) -> None:
     largest, size = micro_batches(videos, ranks, most)
     assert (largest - 1) * ranks < videos <= largest * ranks

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from jomold_dist.config import Config, RunConfig, TrackingConfig
 from jomold_dist.config_files import load_config
-from jomold_dist.data.annotations import write_dense_labels
+from jomold_dist.data.event_files import Events
 from jomold_dist.data.manifest import FeatureSpec, Manifest
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import ConfigError, DataError
@@ -213,9 +213,10 @@ def test_events_are_those_that_predicting_writes(logged: Logged, tmp_path: Path,
     network = load_model(write_weights(tmp_path / "w.safetensors", logged.network))
     with torch.inference_mode():
         parsing = network.parse(**{name: torch.from_numpy(array) for name, array in inputs.items()})
-    audio, visual = (found.numpy() for found in decide_events(network, parsing, threshold))
-    write_dense_labels(tmp_path / "events.csv", keys, audio, visual, MANIFEST.categories)
-    rows = [line.split("\t") for line in (tmp_path / "events.csv").read_text(encoding="utf-8").splitlines()[1:]]
+    events_file = Events(MANIFEST.categories, ".tsv")
+    events_file.add(keys, *decide_events(network, parsing, threshold), parsing.segment_prob)
+    events_file.write(tmp_path / "events.tsv")
+    rows = [line.split("\t")[:-1] for line in (tmp_path / "events.tsv").read_text(encoding="utf-8").splitlines()[1:]]
 
     params = {"events": True, "keys": keys} | ({} if threshold is None else {"threshold": threshold})
     events = mlflow.pyfunc.load_model(logged.uri).predict(inputs, params=params)

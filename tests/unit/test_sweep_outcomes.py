@@ -177,20 +177,19 @@ def test_a_dry_run_tells_row_by_row_what_is_done_and_what_the_rest_may_cost(plan
     told = dry_run(plan)
     assert [line.split("|")[4].strip() for line in told.splitlines()[2:4]] == ["1", "0"]
     assert told.splitlines()[-1] == (
-        "1 training missing; one took 1 h 1 min and 88 MB (mean of 1): 1 h 1 min; 88 MB more on disk"
+        "1 training missing; one took 1:01:00 and 88 MB (mean of 1): 1:01:00; 88 MB more on disk"
     )
 
 
 def test_trainings_that_are_missing_share_the_places() -> None:
     told = forecast("training", 9, [Cost(60.0, 10**6), Cost(180.0, 3 * 10**6)], 4)
     assert told == (
-        "9 trainings missing; one took 2 min 0 s and 2 MB (mean of 2): 18 min 0 s one after another, 6 min 0 s with 4 "
+        "9 trainings missing; one took 0:02:00 and 2 MB (mean of 2): 0:18:00 one after another, 0:06:00 with 4 "
         "at once; 18 MB more on disk"
     )
     assert "at once" not in forecast("training", 9, [Cost(60.0, 10**6)], None)
     assert (
-        forecast("training", 0, [Cost(60.0, 10**6)], 4)
-        == "no training missing; one took 1 min 0 s and 1 MB (mean of 1)"
+        forecast("training", 0, [Cost(60.0, 10**6)], 4) == "no training missing; one took 0:01:00 and 1 MB (mean of 1)"
     )
 
 

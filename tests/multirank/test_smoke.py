@@ -1,0 +1,87 @@
+"""A smoke run goes through every stage with one batch, on any number of ranks, and leaves nothing."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ranks import run_ranks
+
+from jomold_dist.config import Config, DataConfig, RunConfig, TrainConfig
+from jomold_dist.config_methods import EstimatorConfig
+from jomold_dist.data.loader import Loader
+from jomold_dist.distributed.world import World, open_world
+from jomold_dist.errors import StoppedError, UserError
+from jomold_dist.training.smoke import smoke_run
+from jomold_dist.watching import Watch
+from tests.shard_fixtures import write_dataset
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("smoke") / "data"
+    write_dataset(folder, {"train": 60, "val": 26, "test": 25})
+    return folder
+
+
+def tried(
+    world: World, data: Path, method: str, scratch: Path, asked: Callable[[], bool] = lambda: False
+) -> tuple[str, list[str]]:
+    """What the smoke run says, and what it has read of which split."""
+    scratch.mkdir(exist_ok=True)
+    config = Config(
+        method=method,
+        run=RunConfig(dir=str(scratch / "run")),
+        data=DataConfig(shards=str(data), streams=12),
+        estimator=EstimatorConfig(epochs=7),
+        train=TrainConfig(epochs=9, batch_size=12, validate_every_steps=1),
+    )
+    read: list[str] = []
+    epoch = Loader.epoch
+
+    def noted(self: Loader, number: int, start_step: int = 0) -> object:
+        for batch in epoch(self, number, start_step):
+            read.append(self.split)
+            yield batch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(scratch))
+        patch.setattr(Loader, "epoch", noted)
+        return smoke_run(replace(config), world, Watch(None), asked), read
+
+
+def held(said: str) -> list[str]:
+    found = re.fullmatch(r"smoke run held, one batch a stage: (.*); nothing is left of it", said)
+    assert found, said
+    return [part.rpartition(" ")[0].rpartition(" ")[0] for part in found[1].split(", ")]
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_every_stage_is_tried_with_one_batch_and_nothing_is_left(data: Path, size: int, tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    if size == 1:
+        with open_world("cpu") as world:
+            found = [tried(world, data, "jomold", scratch)]
+    else:
+        found = run_ranks(tried, size, tmp_path / "ranks", data, "mixture", scratch, timeout=200)
+    stages = held(found[0][0])
+    assert stages[0] == "data set"
+    assert stages[-2:] == ["train", "evaluation"]
+    for _, read in found:
+        if size == 1:  # estimator, noise ratios, train; after both trainings val; test
+            assert read == ["train", "val", "train", "train", "val", "test"]
+        assert read.count("test") == 1
+    assert list(scratch.iterdir()) == []
+
+
+def test_nothing_is_left_of_one_that_fails_or_is_stopped(data: Path, tmp_path: Path) -> None:
+    with open_world("cpu") as world:
+        with pytest.raises(StoppedError):
+            tried(world, data, "han", tmp_path / "scratch", lambda: True)
+        with pytest.raises(UserError, match="does not exist"):
+            tried(world, tmp_path / "gone", "han", tmp_path / "scratch")
+    assert list((tmp_path / "scratch").iterdir()) == []
