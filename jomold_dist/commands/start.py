@@ -22,6 +22,7 @@ from jomold_dist.command_line import command, say
 from jomold_dist.config_command import print_config, training_parser
 from jomold_dist.config_files import load_config
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, UserError
+from jomold_dist.methods.registry import checked
 from jomold_dist.reading import ABSENT, read_json
 from jomold_dist.starting import find_training
 from jomold_dist.supervising import EXIT_CODE_FILE, Supervisor
@@ -43,8 +44,6 @@ def main() -> int:
     arguments = parser.parse(asked)
     if arguments.print_config:
         return print_config(arguments)
-    from jomold_dist.methods.registry import checked  # imports torch, which takes a second
-
     config = checked(load_config(arguments.config, arguments.overrides), arguments.imports)
     status = Path(config.run.dir) / "status.json"
     before = written(status)
