@@ -24,8 +24,8 @@ def main() -> int:
     asked = parser().parse()
     if asked.print_config:
         return print_config(asked)
-    from jomold_dist.launching import plain_logging
-    from jomold_dist.ray_cluster import joined_cluster  # imports Ray, which takes seconds
+    from jomold_dist.launching import plain_logging  # these import torch and Ray, which takes seconds
+    from jomold_dist.ray_cluster import joined_cluster
     from jomold_dist.ray_nodes import Need, Signals, follow, for_other_nodes, reserve, start_nodes, wants_gpus
 
     signals = Signals()

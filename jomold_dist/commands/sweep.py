@@ -31,7 +31,7 @@ def main() -> int:
         asked.overrides.append(f"imports={json.dumps([*own, *asked.imports])}")
     if asked.print_config:
         return print_config(asked, resolve_sweep, "; the files that its rows name are looked for beside it")
-    from jomold_dist.launching import plain_logging  # imports torch, which takes seconds
+    from jomold_dist.launching import plain_logging  # imports torch, which takes a second
     from jomold_dist.stopping import sigterm_as_ctrl_c
 
     plain_logging()
@@ -45,17 +45,16 @@ def main() -> int:
 
 def sweep(config: Path, overrides: list[str], only_plan: bool) -> int:
     """Plan it and, unless that is all, run it; the exit code."""
+    from jomold_dist.tuning.dry_run import dry_run
     from jomold_dist.tuning.plan import plan_sweep
+    from jomold_dist.tuning.watcher import Teller
 
     plan = plan_sweep(config, overrides, load_sweep(config, overrides))
     print(plan.summary(), flush=True)
     if only_plan:
-        from jomold_dist.tuning.dry_run import dry_run
-
         print(f"\n{dry_run(plan)}")
         return SUCCESS
     from jomold_dist.tuning.sweep import run_sweep  # imports Ray, which takes seconds
-    from jomold_dist.tuning.watcher import Teller
 
     ran = run_sweep(plan, Teller(tell_progress, plan.cells[0].config.log.every_seconds))
     tell(f"\n{ran.text}")
