@@ -60,6 +60,11 @@ def held(said: str) -> list[str]:
     return [part.rpartition(" ")[0].rpartition(" ")[0] for part in found[1].split(", ")]
 
 
+def left(scratch: Path) -> list[str]:
+    """What lies there, but for a folder that torch makes."""
+    return [path.name for path in scratch.iterdir() if not path.name.startswith("torch")]
+
+
 @pytest.mark.parametrize("size", [1, 2])
 def test_every_stage_is_tried_with_one_batch_and_nothing_is_left(data: Path, size: int, tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
@@ -75,7 +80,7 @@ def test_every_stage_is_tried_with_one_batch_and_nothing_is_left(data: Path, siz
         if size == 1:  # estimator, noise ratios, train; after both trainings val; test
             assert read == ["train", "val", "train", "train", "val", "test"]
         assert read.count("test") == 1
-    assert list(scratch.iterdir()) == []
+    assert left(scratch) == []
 
 
 def test_nothing_is_left_of_one_that_fails_or_is_stopped(data: Path, tmp_path: Path) -> None:
@@ -84,4 +89,4 @@ def test_nothing_is_left_of_one_that_fails_or_is_stopped(data: Path, tmp_path: P
             tried(world, data, "han", tmp_path / "scratch", lambda: True)
         with pytest.raises(UserError, match="does not exist"):
             tried(world, tmp_path / "gone", "han", tmp_path / "scratch")
-    assert list((tmp_path / "scratch").iterdir()) == []
+    assert left(tmp_path / "scratch") == []
