@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jomold_dist.comparing.paired import values
-from jomold_dist.files import writing
+from jomold_dist.figures import COLOURS, new_figure, save_png
 from jomold_dist.tuning.results import (
     MODALITIES,
     SweepResults,
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINES = ("--", ":", "-.")
-COLOURS = {"audio": "C4", "visual": "C5"}
 NAMED_POINTS = 5  # more names than these lie on top of each other
 
 
@@ -39,20 +38,9 @@ def draw_figures(results: SweepResults, out: Path) -> list[Path]:
     made = []
     for name, figure in figures.items():
         if figure is not None:
-            with writing(out / name) as aside:
-                figure.savefig(aside, format="png", dpi=130, bbox_inches="tight")
+            save_png(figure, out / name)
             made.append(out / name)
     return made
-
-
-def _new(width: float, height: float, **shape: Any) -> tuple[Figure, Any]:
-    """A figure that no display and no global state knows."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(**shape)
 
 
 def _heat_map(results: SweepResults) -> Figure | None:
@@ -70,7 +58,7 @@ def _heat_map(results: SweepResults) -> Figure | None:
         found = values(row, results.metric)
         means[at] = statistics.mean(found)
         texts[at] = f"{means[at]:.1f}" + (f"\n± {statistics.stdev(found):.1f}" if len(found) > 1 else "")
-    figure, axes = _new(1.6 + 1.1 * len(xs), 1.4 + 0.8 * len(ys))
+    figure, axes = new_figure(1.6 + 1.1 * len(xs), 1.4 + 0.8 * len(ys))
     image = axes.imshow(means, cmap="viridis", aspect="auto")
     middle = (np.nanmin(means) + np.nanmax(means)) / 2
     for (y, x), text in texts.items():
@@ -98,7 +86,7 @@ def _curve(results: SweepResults) -> Figure | None:
         for name in ("removed", "candidates")
     }
     shown = [key for key, of_rows in shares.items() if all(of_rows)]
-    figure, panels = _new(6.5, 6.5 if shown else 4, nrows=2 if shown else 1, ncols=1, sharex=True, squeeze=False)
+    figure, panels = new_figure(6.5, 6.5 if shown else 4, nrows=2 if shown else 1, ncols=1, sharex=True, squeeze=False)
     axes = panels[0, 0]
     xs = [row.settings[axis] for row in rows]
     _band(axes, xs, [values(row, results.metric) for row in rows], "C0", axis.rsplit(".", 1)[-1])
@@ -145,7 +133,7 @@ def _noise_ratios(results: SweepResults) -> Figure | None:
     if found is None:
         return None
     row, points = found
-    figure, panels = _new(9, 4.2, nrows=1, ncols=2, sharex=True, sharey=True)
+    figure, panels = new_figure(9, 4.2, nrows=1, ncols=2, sharex=True, sharey=True)
     for axes, modality in zip(panels, MODALITIES, strict=True):
         ratios = points[modality]
         farthest = sorted(ratios, key=lambda category: abs(ratios[category][0] - ratios[category][1]))[-NAMED_POINTS:]
@@ -174,7 +162,7 @@ def _removals(results: SweepResults) -> Figure | None:
     row = max(rows, key=lambda row: statistics.mean(values(row, results.metric)))
     shares = {(m, name): per_category(row, m, name) for m in MODALITIES for name in ("precision", "recall")}
     categories = list(per_category(row, "visual", "noise"))
-    figure, panels = _new(10, 5.2, nrows=2, ncols=1, sharex=True)
+    figure, panels = new_figure(10, 5.2, nrows=2, ncols=1, sharex=True)
     places = np.arange(len(categories))
     for axes, modality in zip(panels, MODALITIES, strict=True):
         for offset, name in ((-0.2, "precision"), (0.2, "recall")):

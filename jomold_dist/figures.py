@@ -1,0 +1,30 @@
+"""What all figures share: a canvas that no display and no global state knows, PNG files, and the modalities' colours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jomold_dist.files import writing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DPI = 130
+COLOURS = {"audio": "C4", "visual": "C5"}
+
+
+def new_figure(width: float, height: float, **shape: Any) -> tuple[Figure, Any]:
+    """A figure of so many inches, and its axes as `subplots` gives them for `shape`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(**shape)
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write the figure. OSError if that cannot be."""
+    with writing(path) as aside:
+        figure.savefig(aside, format="png", dpi=DPI, bbox_inches="tight")
