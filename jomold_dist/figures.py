@@ -1,4 +1,4 @@
-"""What all figures share: a canvas that no display and no global state knows, PNG files, and the modalities' colours."""
+"""What all figures share: a canvas that no display and no global state knows, PNG files, the modalities' colours."""
 
 from __future__ import annotations
 
