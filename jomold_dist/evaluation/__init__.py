@@ -1,5 +1,6 @@
 """From predictions to events and to the ten scores."""
 
+from jomold_dist.evaluation.events import EventRows, event_rows
 from jomold_dist.evaluation.metrics import (
     category_counts,
     category_scores,
@@ -13,10 +14,12 @@ from jomold_dist.score_names import CATEGORY_SCORE_NAMES, SCORE_NAMES, category_
 __all__ = [
     "CATEGORY_SCORE_NAMES",
     "SCORE_NAMES",
+    "EventRows",
     "EventRuns",
     "category_counts",
     "category_score_names",
     "category_scores",
+    "event_rows",
     "event_runs",
     "mean_scores",
     "parsing_scores",

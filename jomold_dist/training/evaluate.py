@@ -50,13 +50,15 @@ def parse_videos(network: Network, batches: Iterable[Batch], device: torch.devic
         network.train(before)
 
 
-def decide_events(network: Network, parsing: Parsing) -> tuple[Tensor, Tensor]:
-    """What counts in a network's parsing, audio and visual, bool (B, C, T): by the network's own threshold and gate."""
+def decide_events(network: Network, parsing: Parsing, threshold: float | None = None) -> tuple[Tensor, Tensor]:
+    """What counts in a network's parsing, audio and visual, bool (B, C, T): by the network's gate, and by a threshold
+    for segments and gate alike. None: by the network's own thresholds."""
     video = parsing.video_prob
     audio, visual = (
         video if own is None or network.gate == "video" else own for own in (parsing.audio_prob, parsing.visual_prob)
     )
-    return threshold_parsing(parsing.segment_prob, audio, visual, network.segment_threshold, network.video_threshold)
+    thresholds = (network.segment_threshold, network.video_threshold) if threshold is None else (threshold, threshold)
+    return threshold_parsing(parsing.segment_prob, audio, visual, *thresholds)
 
 
 def evaluate(
