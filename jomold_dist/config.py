@@ -229,6 +229,8 @@ class TrackingConfig:
     """Id of the MLflow run of which this one is a part: a sweep's."""
     system_metrics: bool = True
     """Record the load of rank 0's machine every ten seconds: processor, memory, disk, network, GPUs."""
+    register_model: str | None = None
+    """A registered model of MLflow, made where it is missing, of which the finished network becomes a new version."""
 
 
 @dataclass(frozen=True)

@@ -88,14 +88,18 @@ def _read_opened(path: Path, values: bool) -> tuple[dict[str, str], dict[str, to
 
 def read_info(path: Path) -> WeightsInfo:
     """What a weights file says beside the weights; DataError if it is none of ours, or damaged; UnreadableError."""
-    return _info(read_tensors(path, values=False)[0], path)
+    return info_of(read_tensors(path, values=False)[0], path)
 
 
 def load_model(path: Path) -> Network:
     """The network of a weights file, in eval mode, on the CPU. DataError if the file is missing or damaged, or if its
     network is a class that nobody has imported; UnreadableError."""
-    metadata, state = read_tensors(path)
-    info = _info(metadata, path)
+    return network_with(*read_tensors(path), path)
+
+
+def network_with(metadata: dict[str, str], state: Mapping[str, torch.Tensor], path: Path) -> Network:
+    """The network of what `read_tensors` gives, in eval mode; `path` is for the DataError, as of `load_model`."""
+    info = info_of(metadata, path)
     try:
         network = network_of(info.form)
         if (number := info.form.get("num_classes", len(info.categories))) != len(info.categories):
@@ -112,7 +116,8 @@ def load_model(path: Path) -> Network:
     return network.eval()
 
 
-def _info(metadata: dict[str, str], path: Path) -> WeightsInfo:
+def info_of(metadata: dict[str, str], path: Path) -> WeightsInfo:
+    """What the metadata of a weights file say; `path` is for the DataError."""
     try:
         return WeightsInfo(
             categories=tuple(json.loads(metadata["categories"])),

@@ -1,52 +1,75 @@
-"""The trained network as an MLflow model: kept with its signature, loaded back, called with plain arrays."""
+"""The trained network as an MLflow model: kept with its signature and this package's code, and registered."""
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from jomold_dist.data.manifest import Manifest
-from jomold_dist.models.weights import load_model
-from jomold_dist.versions import version
+from jomold_dist.tracking import served
+from jomold_dist.versions import PACKAGE, version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.models import ModelSignature
     from mlflow.types import Schema
 
-VIDEOS_AT_ONCE = 256
+NEEDS = ("torch", "numpy", "pandas", "safetensors", "fsspec")
+"""What loading a model imports, beside MLflow and the package, which is kept with the model."""
+FLOAT = np.dtype(np.float32)
+DIGEST = "weights_digest"
 
 
-def log_model(client: MlflowClient, experiment_id: str, run: str, name: str, weights: Path, manifest: Manifest) -> str:
+def log_model(
+    client: MlflowClient,
+    experiment_id: str,
+    run: str,
+    name: str,
+    weights: Path,
+    manifest: Manifest,
+    params: Mapping[str, str],
+) -> str:
     """Keeps a weights file as a model of `run`, with signature and example; returns the model's URI.
 
-    The model names this module as its loader and holds no pickled code. It loads wherever jomold_dist is installed.
+    `mlflow.pytorch.load_model` gives the network, `mlflow.pyfunc.load_model` what takes arrays (see `served.py`). The
+    model holds the package's code and no pickled objects: it loads where jomold_dist is not installed.
     """
     import mlflow.pyfunc
     from mlflow.entities import LoggedModelOutput
-    from mlflow.models import Model, ModelSignature
+    from mlflow.models import Model
 
-    inputs = {name: spec.shape for name, spec in manifest.features.items()}
-    example = {name: np.zeros((1, *shape), np.float32) for name, shape in inputs.items()}
-    logged = client.create_logged_model(experiment_id, name=name, source_run_id=run)
+    example = {name: np.zeros((1, *spec.shape), FLOAT) for name, spec in manifest.features.items()}
+    logged = client.create_logged_model(experiment_id, name=name, source_run_id=run, params=dict(params))
     try:
-        outputs = {name: array.shape[1:] for name, array in ServedNetwork(weights).predict(example).items()}
         with tempfile.TemporaryDirectory() as folder:
-            saved = Path(folder) / "model"
+            data, saved = Path(folder) / "network", Path(folder) / "model"
+            served.write_model(data, weights)
+            outputs = served.ServedNetwork(data).predict(example)
+            model = Model(run_id=run, model_id=logged.model_id, model_uuid=logged.model_id)
+            model.add_flavor(
+                "pytorch", model_data=f"data/{data.name}", pytorch_version=str(torch.__version__), code="code"
+            )
             mlflow.pyfunc.save_model(
                 saved,
-                loader_module=__name__,
-                data_path=str(weights),
-                mlflow_model=Model(run_id=run, model_id=logged.model_id, model_uuid=logged.model_id),
-                signature=ModelSignature(_schema(inputs), _schema(outputs)),
+                loader_module=served.__name__,
+                data_path=str(data),
+                code_paths=[str(PACKAGE)],
+                mlflow_model=model,
+                signature=_signature(manifest, {name: array.shape[1:] for name, array in outputs.items()}),
                 input_example=example,
-                pip_requirements=[f"{name}=={version(name)}" for name in ("torch", "numpy", "safetensors")],
-                metadata={"categories": list(manifest.categories.names), "needs": "jomold_dist installed"},
+                pip_requirements=[f"{name}=={version(name)}" for name in NEEDS],
+                metadata={
+                    "categories": list(manifest.categories.names),
+                    "segments": manifest.segments,
+                    "seconds_a_segment": served.SECONDS_A_SEGMENT,
+                },
             )
             client.log_model_artifacts(logged.model_id, str(saved))
     except Exception:
@@ -58,45 +81,45 @@ def log_model(client: MlflowClient, experiment_id: str, run: str, name: str, wei
     return f"models:/{logged.model_id}"
 
 
+def _signature(manifest: Manifest, outputs: Mapping[str, tuple[int, ...]]) -> ModelSignature:
+    from mlflow.models import ModelSignature
+    from mlflow.types import DataType, ParamSchema, ParamSpec
+
+    inputs = {name: spec.shape for name, spec in manifest.features.items()}
+    inputs["frames"] = (-1, *inputs["frames"][1:])  # as many a segment as there are
+    params = [
+        ParamSpec("events", DataType.boolean, False),
+        ParamSpec("threshold", DataType.double, None),
+        ParamSpec("keys", DataType.string, [], shape=(-1,)),
+    ]
+    signature = ModelSignature(_schema(inputs), _schema(outputs), ParamSchema(params))
+    # MLflow would refuse float64 for float32. Marked so, the model is given the inputs as they come, and checks them.
+    signature._is_signature_from_type_hint = True
+    return signature
+
+
 def _schema(arrays: Mapping[str, tuple[int, ...]]) -> Schema:
     from mlflow.types import Schema, TensorSpec
 
-    return Schema([TensorSpec(np.dtype(np.float32), (-1, *shape), name) for name, shape in arrays.items()])
+    return Schema([TensorSpec(FLOAT, (-1, *shape), name) for name, shape in arrays.items()])
 
 
-class ServedNetwork:
-    """A weights file that parses arrays."""
+def register_model(client: MlflowClient, uri: str, name: str, weights: Path, tags: Mapping[str, str]) -> None:
+    """Makes a logged model a new version of the registered model `name`, which is made where it is missing; nothing if
+    it is a version with the same weights already, of a run that was begun again."""
+    from mlflow.exceptions import MlflowException
 
-    def __init__(self, path: Path) -> None:
-        self._network = load_model(path)
-        self._dtype = next(self._network.parameters()).dtype
-
-    def predict(
-        self, inputs: Mapping[str, np.ndarray], params: Mapping[str, Any] | None = None
-    ) -> dict[str, np.ndarray]:
-        """Parse N videos given as `audio` (N, T, F), `frames` (N, T, F) or (N, 8T, F), and `motion` (N, T, F).
-
-        Returns float32 arrays by the names of `Parsing`: video_prob, audio_prob and visual_prob (N, C), segment_prob
-        (N, T, 2, C) with audio first, similarity (N, T, T); without those that the network lacks. `params` is MLflow's
-        and not used.
-        """
-        arrays = {name: np.asarray(inputs[name]) for name in ("audio", "frames", "motion") if name in inputs}
-        videos = len(arrays["audio"])
-        parts: dict[str, list[np.ndarray]] = {}
-        with torch.inference_mode():
-            for first in range(0, max(videos, 1), VIDEOS_AT_ONCE):
-                batch = {
-                    name: torch.from_numpy(np.ascontiguousarray(array[first : first + VIDEOS_AT_ONCE])).to(self._dtype)
-                    for name, array in arrays.items()
-                }
-                parsing = self._network.parse(**batch)
-                for name, tensor in parsing._asdict().items():
-                    if tensor is None:  # of a modality that the network lacks
-                        continue
-                    parts.setdefault(name, []).append(tensor.float().numpy())
-        return {name: np.concatenate(found) for name, found in parts.items()}
-
-
-def _load_pyfunc(path: str) -> ServedNetwork:
-    """What MLflow calls, by this name, to load a model that names this module as its loader."""
-    return ServedNetwork(Path(path))
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    model = client.get_logged_model(uri.removeprefix("models:/"))
+    run = model.source_run_id
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    versions = client.search_model_versions(f"run_id = '{run}'")
+    if any(version.name == name and version.tags.get(DIGEST) == digest for version in versions):
+        return
+    about = {"run": run, DIGEST: digest} | dict(tags)
+    client.create_model_version(name, model.artifact_location, run_id=run, tags=about, model_id=model.model_id)

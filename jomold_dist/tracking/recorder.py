@@ -27,7 +27,7 @@ from jomold_dist.tracking.about import (
     telling_params,
 )
 from jomold_dist.tracking.metric_queue import MetricQueue, Told, as_metrics
-from jomold_dist.tracking.model import log_model
+from jomold_dist.tracking.model import log_model, register_model
 from jomold_dist.tracking.notes import Notes, active_run
 from jomold_dist.tracking.results import log_results, log_table
 from jomold_dist.tracking.system import SystemMonitor
@@ -111,11 +111,16 @@ class MlflowRecorder:
         self.trouble.attempt(f"logging {path.name}", lambda: self.client.log_artifact(self.notes.run, str(path)))
 
     def model(self, path: Path) -> None:
-        """The weights file as a model that MLflow loads wherever jomold_dist is installed.
-
-        Its URI is kept in the folder's mlflow.json, by stage.
+        """The weights file as a model that `mlflow.pytorch.load_model` and `mlflow.pyfunc.load_model` load, registered
+        if `tracking.register_model` says so. Its URI is kept in the folder's mlflow.json, by stage.
         """
-        self.trouble.attempt("logging the model", lambda: self._log_model(path))
+        uri = self.trouble.attempt("logging the model", lambda: self._log_model(path))
+        name = self.config.tracking.register_model
+        if uri is not None and name is not None:
+            digests = {"config_digest": self.config.digest, "manifest_digest": self.manifest.digest}
+            self.trouble.attempt(
+                f"registering the model {name}", lambda: register_model(self.client, uri, name, path, digests)
+            )
 
     def results(self) -> None:
         """Everything that the run's folder holds by now, on the run itself."""
@@ -228,8 +233,10 @@ class MlflowRecorder:
         before = self.client.get_run(run).data.metrics.get(DURATION, 0.0)
         self.client.log_batch(run, metrics=as_metrics({DURATION: before + seconds}, step=0))
 
-    def _log_model(self, path: Path) -> None:
+    def _log_model(self, path: Path) -> str:
         stage, run, manifest = self._stages[-1][0] if self._stages else "", self.notes.run, self.manifest
         name, params = model_name(run_title(self.config)), telling_params(self.config, manifest)
-        self.notes.models[stage] = log_model(self.client, self.experiment_id, run, name, path, manifest, params)
+        uri = log_model(self.client, self.experiment_id, run, name, path, manifest, params)
+        self.notes.models[stage] = uri
         self.keep_notes()
+        return uri

@@ -24,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "methods, low": {"data", "models", "denoising"},
     "training": {"data", "models", "denoising", "distributed", "evaluation", "methods, low"},
     "methods": {"data", "models", "denoising", "distributed", "methods, low", "training"},
-    "tracking": {"data", "models", "distributed", "training"},
+    "tracking": {"data", "models", "distributed", "evaluation", "training"},
     "comparing": {"data", "denoising", "methods, low", "training"},
     "tuning": {"data", "denoising", "models", "methods", "methods, low", "tracking", "training", "comparing"},
     "commands": {

@@ -18,7 +18,6 @@ from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -30,9 +29,6 @@ from jomold_dist.data.manifest import FeatureSpec, Manifest
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import StoppedError
 from jomold_dist.labels import CategorySet
-from jomold_dist.models.han import FeatureSizes, HybridAttentionNetwork
-from jomold_dist.models.registry import form_of
-from jomold_dist.models.weights import WeightsInfo, load_model, save_model
 from jomold_dist.tracking import open_recorder, ui_command
 from jomold_dist.tracking.recorder import MlflowRecorder, metric_name
 from jomold_dist.tracking.store import absolute_uri, artifacts_place, handed_on, ready, store_uri
@@ -57,15 +53,6 @@ MANIFEST = Manifest(
     splits={},
     simulated={"scenario": "llp", "seed": 0},
 )
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with its tables and nothing else; making them takes seconds, so that tests copy this file."""
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    with ready(path, lambda uri: mlflow.MlflowClient(uri).search_experiments()):
-        pass
-    return path
 
 
 @pytest.fixture
@@ -194,73 +181,6 @@ def test_metric_names_are_taken_by_mlflow(name: str) -> None:
 
 
 # --- the model -----------------------------------------------------------------------------------------------------
-
-
-def tiny_network(motion: int | None = 5, cross_modal: bool = True) -> HybridAttentionNetwork:
-    torch.manual_seed(0)
-    sizes = FeatureSizes(audio=3, frames=6, motion=motion)
-    return HybridAttentionNetwork(num_classes=3, feature_sizes=sizes, cross_modal=cross_modal).eval()
-
-
-def arrays(videos: int) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(0)
-    return {name: generator.random((videos, *spec.shape), dtype=np.float32) for name, spec in MANIFEST.features.items()}
-
-
-@pytest.mark.parametrize("cross_modal", [True, False])
-def test_the_model_is_kept_and_predicts(config: Config, tmp_path: Path, cross_modal: bool) -> None:
-    network, weights = tiny_network(cross_modal=cross_modal), tmp_path / "best.safetensors"
-    save_model(weights, network, WeightsInfo(CATEGORIES, 4, network.feature_sizes, form_of(network), {}))
-    with open_recorder(config, MANIFEST, WORLD) as recorder, recorder.stage("model"):
-        recorder.model(weights)
-    weights.unlink()
-
-    uri = notes(config)["models"]["model"]  # type: ignore[index]
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(store_uri(config))
-    try:
-        loaded = mlflow.pyfunc.load_model(uri)
-    finally:
-        mlflow.set_tracking_uri(before)
-        os.environ.pop("MLFLOW_TRACKING_URI", None)
-    inputs = arrays(300)  # more than go through the network at once
-    found = loaded.predict(inputs)
-    with torch.inference_mode():
-        wanted = network(**{k: torch.from_numpy(v) for k, v in inputs.items()})
-    assert set(found) == set(wanted._fields)
-    for name, tensor in wanted._asdict().items():
-        assert found[name].dtype == np.float32
-        np.testing.assert_allclose(found[name], tensor.numpy(), atol=1e-5)  # in float32, in parts of another size
-
-    signature = loaded.metadata.signature
-    assert [(i.name, i.shape, i.type) for i in signature.inputs] == [
-        ("audio", (-1, 4, 3), np.float32),
-        ("frames", (-1, 4, 6), np.float32),
-        ("motion", (-1, 4, 5), np.float32),
-    ]
-    assert {o.name: o.shape for o in signature.outputs} == {k: (-1, *v.shape[1:]) for k, v in found.items()}
-    assert loaded.metadata.metadata["categories"] == list(CATEGORIES)
-    with pytest.raises(mlflow.MlflowException):
-        loaded.predict({**inputs, "audio": inputs["audio"][:, :, :2]})
-    example = loaded.input_example
-    assert {name: array.shape[1:] for name, array in example.items()} == {k: v.shape[1:] for k, v in inputs.items()}
-    assert loaded.predict(example)["video_prob"].shape == (1, 3)
-
-    run = runs(config)["model"]
-    assert [f"models:/{output.model_id}" for output in run.outputs.model_outputs] == [uri]
-    assert client(config).get_logged_model(uri.removeprefix("models:/")).status.value == "READY"
-
-
-def test_a_model_without_motion_in_float64(tmp_path: Path) -> None:
-    from jomold_dist.tracking.model import ServedNetwork
-
-    weights, network = tmp_path / "w.safetensors", tiny_network(motion=None).double()
-    save_model(weights, network, WeightsInfo(CATEGORIES, 4, network.feature_sizes, form_of(network), {}))
-    assert next(load_model(weights).parameters()).dtype == torch.float64
-    inputs = {name: array for name, array in arrays(2).items() if name != "motion"}
-    found = ServedNetwork(weights).predict(inputs)
-    assert found["segment_prob"].shape == (2, 4, 2, 3)
-    assert found["segment_prob"].dtype == np.float32
 
 
 def test_a_damaged_weights_file_is_trouble_and_no_more(
