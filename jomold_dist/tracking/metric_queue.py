@@ -1,7 +1,7 @@
 """Metrics on their way to MLflow: taken over at once, and sent in their order by a thread of its own.
 
-So a slow server costs training nothing, and a dead one what is told in `flush` and `close`. What a killed process had
-not yet sent is lost: the last SEND_SECONDS.
+So a slow server costs training nothing, and a dead one what is told in `flush` and `close`. A killed process loses what
+it had not sent yet, of the steps of SEND_SECONDS at most.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 SEND_SECONDS = 10.0
 FLUSH_SECONDS = 60.0
+CLOSE_SECONDS = 5.0
 METRICS_AT_ONCE = 1000  # what MLflow takes in one request
 MOST_WAITING = 50_000
 
@@ -50,15 +51,17 @@ class MetricQueue:
         self._thread = threading.Thread(target=self._work, name="jomold_dist metrics", daemon=True)
         self._thread.start()
 
-    def add(self, run: str, metrics: Sequence[Metric]) -> None:
-        """Takes over a run's metrics. Those for which there is no room any more are dropped, which is told once."""
+    def add(self, run: str, metrics: Sequence[Metric], soon: bool = True) -> None:
+        """Takes over a run's metrics: they are sent now, or not `soon`, within SEND_SECONDS. Those for which there is
+        no room any more are dropped, which is told once."""
         with self._changed:
             if self._closed:
                 return
             room = MOST_WAITING - len(self._waiting)
             self._waiting += [(run, metric) for metric in metrics[:room]]
             told, self._full = self._full, self._full or len(metrics) > room
-            if len(self._waiting) >= METRICS_AT_ONCE:
+            if soon or len(self._waiting) >= METRICS_AT_ONCE:
+                self._hurried = True
                 self._changed.notify_all()
         if self._full and not told:
             logger.warning("MLflow takes metrics more slowly than training makes them: some are left out")
@@ -70,26 +73,23 @@ class MetricQueue:
             self._hurried = True
             self._changed.notify_all()
             done = self._changed.wait_for(lambda: not self._waiting and not self._sending, FLUSH_SECONDS)
-            self._hurried = False
         if not done:
             raise TimeoutError(f"metrics were not taken within {FLUSH_SECONDS:.0f} s")
 
     def close(self) -> None:
-        """Sends nothing more, and ends the thread; one that still waits for an answer of a dead server ends with the
-        process."""
+        """Sends nothing more, and ends the thread; one that a dead server keeps waiting for longer than CLOSE_SECONDS
+        ends with the process."""
         with self._changed:
             self._closed = True
             self._waiting = []
             self._changed.notify_all()
-            stuck = self._sending
-        if not stuck:
-            self._thread.join(SEND_SECONDS)
+        self._thread.join(CLOSE_SECONDS)
 
     def _work(self) -> None:
         due = time.monotonic() + SEND_SECONDS
         while True:
             with self._changed:
-                self._changed.wait_for(self._has_work, max(0.0, due - time.monotonic()))
+                self._changed.wait_for(lambda: self._closed or self._hurried, max(0.0, due - time.monotonic()))
                 if self._closed:
                     return
             sampled: list[Told] = []
@@ -97,7 +97,7 @@ class MetricQueue:
                 sampled, due = list(self._sample()), time.monotonic() + SEND_SECONDS
             with self._changed:
                 batch, self._waiting = [*self._waiting, *sampled], []
-                self._sending = True
+                self._sending, self._hurried = True, False
             problem = self._send_all(batch)
             if problem is not None:
                 self._failed(problem)
@@ -106,10 +106,6 @@ class MetricQueue:
                 if problem is not None:
                     self._closed, self._waiting = True, []
                 self._changed.notify_all()
-
-    def _has_work(self) -> bool:
-        waiting = len(self._waiting)
-        return self._closed or waiting >= METRICS_AT_ONCE or (self._hurried and waiting > 0)
 
     def _send_all(self, batch: Sequence[Told]) -> Exception | None:
         """What went wrong, or None."""

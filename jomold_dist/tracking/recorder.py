@@ -34,6 +34,7 @@ from jomold_dist.tracking.system import SystemMonitor
 from jomold_dist.tracking.trouble import Trouble, run_status
 from jomold_dist.training.recorder import STEP, Cell
 from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.training.trained import MODEL
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,8 +60,8 @@ class MlflowRecorder:
     manifest: Manifest
     uri: str
     _queue: MetricQueue | None = None
-    _stages: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    """Of the stages that are running, innermost last: the name, and the runs that its epochs are told of."""
+    _told: list[tuple[str, ...]] = field(default_factory=list)
+    """Of the stages that are running, innermost last: the runs that its epochs are told of, its own first."""
     _unreachable: bool = False
 
     @cached_property
@@ -76,27 +77,28 @@ class MlflowRecorder:
         if run is None:
             yield
             return
-        self._stages.append((name, (run, self.notes.run) if of_model else (run,)))
+        self._told.append((run, self.notes.run) if of_model else (run,))
         try:
             with self.open_run(run):
                 yield
         finally:
-            self._stages.pop()
+            self._told.pop()
 
     def finished(self, name: str) -> None:
         """Closes the run of a stage whose process was killed between the stage's end and MLflow's knowing of it."""
         self.trouble.attempt(f"closing the run of stage {name}", lambda: self._close_stage(name))
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Numbers at one step; characters that MLflow refuses in a name become underscores. They are sent within
-        seconds, in their order; this returns at once."""
+        """Numbers at one step; characters that MLflow refuses in a name become underscores. This returns at once; they
+        are sent in their order, those of optimizer steps many together."""
         if self.trouble.met or self._queue is None:
             return
-        runs = self._stages[-1][1] if self._stages else (self.notes.run,)
+        runs = self._told[-1] if self._told else (self.notes.run,)
         metrics = as_metrics(values, step)
-        self._queue.add(runs[0], metrics)
+        of_epoch = [metric for metric in metrics if not metric.key.startswith(STEP)]
+        self._queue.add(runs[0], metrics, soon=bool(of_epoch))
         for run in runs[1:]:
-            self._queue.add(run, [metric for metric in metrics if not metric.key.startswith(STEP)])
+            self._queue.add(run, of_epoch)
 
     def table(self, name: str, columns: Mapping[str, Sequence[Cell]]) -> None:
         """A table as the run's artifact `tables/<name>.json`, which MLflow shows as one. ValueError for columns of
@@ -112,7 +114,7 @@ class MlflowRecorder:
 
     def model(self, path: Path) -> None:
         """The weights file as a model that `mlflow.pytorch.load_model` and `mlflow.pyfunc.load_model` load, registered
-        if `tracking.register_model` says so. Its URI is kept in the folder's mlflow.json, by stage.
+        if `tracking.register_model` says so. Its URI is kept in the folder's mlflow.json.
         """
         uri = self.trouble.attempt("logging the model", lambda: self._log_model(path))
         name = self.config.tracking.register_model
@@ -125,7 +127,7 @@ class MlflowRecorder:
     def results(self) -> None:
         """Everything that the run's folder holds by now, on the run itself."""
         folder = RunFolder(Path(self.config.run.dir))
-        model = next(reversed(self.notes.models.values()), None)
+        model = self.notes.models.get(MODEL)
         self.trouble.attempt(
             "logging the results", lambda: log_results(self.client, self.notes.run, folder, self.manifest, model)
         )
@@ -234,9 +236,9 @@ class MlflowRecorder:
         self.client.log_batch(run, metrics=as_metrics({DURATION: before + seconds}, step=0))
 
     def _log_model(self, path: Path) -> str:
-        stage, run, manifest = self._stages[-1][0] if self._stages else "", self.notes.run, self.manifest
+        run, manifest = self.notes.run, self.manifest
         name, params = model_name(run_title(self.config)), telling_params(self.config, manifest)
         uri = log_model(self.client, self.experiment_id, run, name, path, manifest, params)
-        self.notes.models[stage] = uri
+        self.notes.models[MODEL] = uri
         self.keep_notes()
         return uri

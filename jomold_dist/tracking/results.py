@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jomold_dist.data.manifest import Manifest
+from jomold_dist.figures import PNG
 from jomold_dist.reading import is_there
 from jomold_dist.tracking.about import DIGEST, metric_name
 from jomold_dist.tracking.figures import run_figures
+from jomold_dist.tracking.metric_queue import as_metrics
 from jomold_dist.training.recorder import Cell
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import QUALITY, read_history, read_removals, read_scores
@@ -39,13 +41,24 @@ def log_results(
     scores, removals, history = _read(folder)
     numbers = score_numbers(scores, history) | removal_numbers(removals)
     client.log_batch(run, metrics=final_metrics(client, run, numbers, manifest, model))
+    log_missing_epochs(client, run, history)
     for name, columns in {"scores_per_category": score_columns(scores), "removals": removal_columns(removals)}.items():
         if columns:
             log_table(client, run, name, columns, list(zip(*columns.values(), strict=True)))
     for file in kept_files(folder):
         client.log_artifact(run, str(file))
     for name, figure in run_figures(history, scores, removals).items():
-        client.log_figure(run, figure, f"figures/{name}.png")
+        client.log_figure(run, figure, f"figures/{name}.png", save_kwargs=PNG)
+
+
+def log_missing_epochs(client: MlflowClient, run: str, history: Sequence[Mapping[str, Any]]) -> None:
+    """The epochs of the history that the run's curves lack, because a process was killed before they were sent, or
+    belong to another run, of whose folder this one is a copy."""
+    told = {metric.step for metric in client.get_metric_history(run, "train/loss")}
+    for line in history:
+        if line["epoch"] not in told:
+            numbers = {name: value for name, value in line.items() if "/" in name and value is not None}
+            client.log_batch(run, metrics=as_metrics(numbers, line["epoch"]))
 
 
 def run_numbers(folder: RunFolder) -> dict[str, float]:

@@ -41,9 +41,7 @@ ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
-KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""The experiment's tag by which MLflow shows runs, scores and models, and not prompts and judges."""
-VIEW = "/#/experiments/{}/runs?workflowType=machine_learning"
+VIEW = "/#/experiments/{}/runs?workflowType=machine_learning"  # no tag of an experiment has the same effect
 LOCAL = "http://127.0.0.1:5000"
 
 
@@ -141,7 +139,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return client.create_experiment(name, artifact_location=artifacts, tags=KIND)
+            return client.create_experiment(name, artifact_location=artifacts)
         except Exception:
             found = client.get_experiment_by_name(name)
             if found is None:
