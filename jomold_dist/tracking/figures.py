@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LOSS, REMOVED = "train/loss", "denoise/removed_"
 MOST_CATEGORIES = 40  # more names than these cannot be read
+OF_CURVES = COLOURS | {"type": "C0"}
 RIGHT, WRONG, THERE = "C2", "C3", "0.85"
 
 
@@ -28,14 +29,14 @@ def run_figures(
 ) -> dict[str, Figure]:
     """By name, those for which there is something to draw."""
     found = {
-        "training": _training(history, None if scores is None else scores.model.epoch),
+        "training": _training(history, scores),
         "scores_by_category": None if scores is None else _scores(scores),
-        "removals_by_category": None if removals is None else _removals(removals),
+        "removals_by_category": None if removals is None else _removals(removals, scores),
     }
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def _training(history: Sequence[Mapping[str, Any]], best: int | None) -> Figure | None:
+def _training(history: Sequence[Mapping[str, Any]], scores: RunScores | None) -> Figure | None:
     """Losses, scores on val and removals over the epochs of the model's training."""
     if not history:
         return None
@@ -58,9 +59,9 @@ def _training(history: Sequence[Mapping[str, Any]], best: int | None) -> Figure 
             lines = [line for line in history if line.get(name) is not None]
             epochs, values = [line["epoch"] for line in lines], [line[name] for line in lines]
             style = "--" if label.startswith(LEVELS[1]) else "-"
-            colour = COLOURS.get(label.split()[-1])
+            colour = OF_CURVES.get(label.split()[-1])
             axes.plot(epochs, values, style, marker="o", markersize=3, label=label, color=colour)
-        if title.startswith("F") and best is not None:
+        if title.startswith("F") and scores is not None and (best := scores.model.epoch) is not None:
             axes.axvline(best, color="grey", linewidth=0.8, linestyle=":", label=f"best epoch, {best}")
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("epoch")
@@ -68,6 +69,8 @@ def _training(history: Sequence[Mapping[str, Any]], best: int | None) -> Figure 
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=7)
+    if scores is not None:
+        figure.suptitle(f"Training on {scores.data.title('train')}", fontsize=10)
     figure.tight_layout()
     return figure
 
@@ -100,7 +103,7 @@ def _scores(scores: RunScores) -> Figure | None:
     return figure
 
 
-def _removals(removals: Mapping[str, Any]) -> Figure | None:
+def _removals(removals: Mapping[str, Any], scores: RunScores | None) -> Figure | None:
     """Labels removed in an epoch by category, against what was there to be removed where the truth is known."""
     total, epochs = removals["total"], max(int(removals["epochs"]), 1)
     masks = [mask for mask, entry in total.items() if entry["removed"]]
@@ -124,7 +127,9 @@ def _removals(removals: Mapping[str, Any]) -> Figure | None:
     _name_categories(panels[-1], [f"{name} ({entries[name][masks[0]]['labels']})" for name in names])
     panels[0].legend(fontsize=8)
     panels[0].set_title(
-        f"Labels removed in an epoch of train (mean of {epochs}); in brackets: training labels", fontsize=10
+        f"Labels removed in an epoch of {'train' if scores is None else scores.data.title('train')}\n"
+        f"mean of {epochs} epochs; in brackets: training labels",
+        fontsize=10,
     )
     return figure
 

@@ -18,6 +18,7 @@ class SystemMonitor:
 
         self._monitor = SystemMetricsMonitor(run, tracking_uri=uri)
         self._broken = False
+        self.sample()  # the first has nothing before it to compare with
 
     def sample(self) -> dict[str, float]:
         """The load since the last sample, by MLflow's names; nothing once it cannot be had, which is told once."""
