@@ -148,6 +148,7 @@ def download(config: Config, path: str, folder: Path) -> Path:
 def test_curves_are_on_the_run_by_epoch_and_on_its_child_by_step(config: Config) -> None:
     with open_recorder(config, MANIFEST, WORLD) as recorder:
         train(config, recorder)
+        assert own_run(config).data.metrics["train/loss"] == 1.0  # while it runs
     notes = json.loads((Path(config.run.dir) / "mlflow.json").read_text(encoding="utf-8"))
 
     def curve(run: str, name: str) -> list[tuple[int, float]]:
