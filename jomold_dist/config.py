@@ -192,6 +192,8 @@ class TrackingConfig:
     """How MLflow calls the run. None: as its folder."""
     parent: str | None = None
     """Id of the MLflow run of which this one is a part: a sweep's."""
+    system_metrics: bool = True
+    """Record the load of rank 0's machine every ten seconds: processor, memory, disk, network, GPUs."""
     register_model: str | None = None
     """A registered model of MLflow, made where it is missing, of which the finished network becomes a new version."""
 

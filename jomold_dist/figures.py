@@ -10,7 +10,8 @@ from jomold_dist.files import writing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DPI = 130
+PNG: dict[str, Any] = {"dpi": 130, "bbox_inches": "tight"}
+"""How figures are saved."""
 COLOURS = {"audio": "C4", "visual": "C5"}
 
 
@@ -27,4 +28,4 @@ def new_figure(width: float, height: float, **shape: Any) -> tuple[Figure, Any]:
 def save_png(figure: Figure, path: Path) -> None:
     """Write the figure. OSError if that cannot be."""
     with writing(path) as aside:
-        figure.savefig(aside, format="png", dpi=DPI, bbox_inches="tight")
+        figure.savefig(aside, format="png", **PNG)

@@ -31,7 +31,8 @@ class Supervisor:
     they are in the command.
 
     The first SIGTERM or SIGINT is handed on to every rank on this machine, as SIGTERM; a SIGINT after it kills
-    everything. Further SIGTERMs change nothing, as schedulers send several.
+    everything. Further SIGTERMs change nothing, as schedulers send several. SIGUSR1 is handed on to the ranks each
+    time: they tell where they are (see `distributed/stacks.py`).
     """
 
     def __init__(self, command: Sequence[str], program: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -40,6 +41,7 @@ class Supervisor:
         self._told: set[psutil.Process] = set()
         self._asked_at: float | None = None
         self._kill = False
+        self._asked_for_stacks = False
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
@@ -51,11 +53,14 @@ class Supervisor:
         """The command's exit code (128 + the signal that ended it), once all that it began has ended."""
         _prctl(SET_CHILD_SUBREAPER, 1)  # orphans of the launcher stay descendants of this process
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._on_ask)
         try:
             self._child = subprocess.Popen(
                 self._command, env=self._environment, start_new_session=True, preexec_fn=end_with_parent
             )
             while self._wait() or self._ranks():
+                if self._asked_for_stacks:
+                    self._ask_for_stacks()
                 if self._asked_at is not None:
                     self._hand_on(self._asked_at)
             code = self._child.returncode
@@ -69,6 +74,15 @@ class Supervisor:
         self._kill |= self.asked and number == signal.SIGINT
         if self._asked_at is None:
             self._asked_at = time.monotonic()
+
+    def _on_ask(self, number: int, frame: FrameType | None) -> None:
+        self._asked_for_stacks = True
+
+    def _ask_for_stacks(self) -> None:
+        self._asked_for_stacks = False
+        for rank in self._ranks():
+            with suppress(psutil.Error):
+                rank.send_signal(signal.SIGUSR1)
 
     def _wait(self) -> bool:
         """Let some time pass; whether the command still runs."""
@@ -100,7 +114,9 @@ class Supervisor:
 
 
 def end_with_parent() -> None:
-    """Between fork and exec: the kernel ends the launcher if this process is killed, and its ranks notice that."""
+    """Between fork and exec: the kernel ends the launcher if this process is killed, and its ranks notice that. SIGUSR1
+    is for ranks, and ends no process before it knows it."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     _prctl(SET_DEATH_SIGNAL, signal.SIGTERM)
 
 

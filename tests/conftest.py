@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -29,3 +30,16 @@ def _environment_stays() -> Iterator[None]:
     yield
     for name in set(os.environ) - before:
         del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of MLflow with its tables and nothing else; making them takes seconds, so that tests copy this file."""
+    from mlflow import MlflowClient
+
+    from jomold_dist.tracking.store import ready
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    with ready(path, lambda uri: MlflowClient(uri).search_experiments()):
+        pass
+    return path

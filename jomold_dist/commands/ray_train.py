@@ -16,18 +16,19 @@ from jomold_dist.command_line import command, say
 from jomold_dist.config_command import ConfigParser, print_config
 from jomold_dist.config_files import load_config
 from jomold_dist.errors import FAILURE, LostRankError
-from jomold_dist.launching import plain_logging
 from jomold_dist.methods.registry import checked
-from jomold_dist.ray_cluster import joined_cluster
-from jomold_dist.ray_nodes import Need, Signals, follow, for_other_nodes, reserve, start_nodes, wants_gpus
 
 
 @command
 def main() -> int:
-    signals = Signals()
     asked = parser().parse()
     if asked.print_config:
         return print_config(asked)
+    from jomold_dist.launching import plain_logging  # these import torch and Ray, which takes seconds
+    from jomold_dist.ray_cluster import joined_cluster
+    from jomold_dist.ray_nodes import Need, Signals, follow, for_other_nodes, reserve, start_nodes, wants_gpus
+
+    signals = Signals()
     plain_logging()
     config = checked(load_config(asked.config, asked.overrides), asked.imports)
     try:

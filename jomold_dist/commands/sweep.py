@@ -18,12 +18,7 @@ from pathlib import Path
 from jomold_dist.command_line import command, say, tell
 from jomold_dist.config_command import ConfigParser, print_config
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS
-from jomold_dist.launching import plain_logging
-from jomold_dist.stopping import sigterm_as_ctrl_c
 from jomold_dist.tuning.config import Sweep, load_sweep, resolve_sweep
-from jomold_dist.tuning.dry_run import dry_run
-from jomold_dist.tuning.plan import plan_sweep
-from jomold_dist.tuning.watcher import Teller
 
 
 @command
@@ -36,6 +31,9 @@ def main() -> int:
         asked.overrides.append(f"imports={json.dumps([*own, *asked.imports])}")
     if asked.print_config:
         return print_config(asked, resolve_sweep, "; the files that its rows name are looked for beside it")
+    from jomold_dist.launching import plain_logging  # imports torch, which takes a second
+    from jomold_dist.stopping import sigterm_as_ctrl_c
+
     plain_logging()
     try:
         with sigterm_as_ctrl_c():
@@ -47,6 +45,10 @@ def main() -> int:
 
 def sweep(config: Path, overrides: list[str], only_plan: bool) -> int:
     """Plan it and, unless that is all, run it; the exit code."""
+    from jomold_dist.tuning.dry_run import dry_run
+    from jomold_dist.tuning.plan import plan_sweep
+    from jomold_dist.tuning.watcher import Teller
+
     plan = plan_sweep(config, overrides, load_sweep(config, overrides))
     print(plan.summary(), flush=True)
     if only_plan:

@@ -31,6 +31,7 @@ class Notes:
     uri: str
     experiment: str
     run: str = ""
+    experiment_id: str = ""
     stages: dict[str, str] = field(default_factory=dict)
     models: dict[str, str] = field(default_factory=dict)
 

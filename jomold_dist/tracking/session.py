@@ -18,16 +18,19 @@ from jomold_dist.distributed.world import World
 from jomold_dist.errors import ConfigError
 from jomold_dist.places import have_a_home
 from jomold_dist.secrets import blotted
+from jomold_dist.tracking.about import PARENT, origin, run_title, tags_of_data
 from jomold_dist.tracking.notes import FOLDER, Notes, own_run
-from jomold_dist.tracking.recorder import PARENT, MlflowRecorder, origin, warn
+from jomold_dist.tracking.recorder import MlflowRecorder
+from jomold_dist.tracking.results import begun_files
 from jomold_dist.tracking.store import artifacts_place, given_uri, ready, sqlite_path, store_uri
+from jomold_dist.tracking.trouble import warn
 from jomold_dist.training.recorder import NullRecorder, Recorder
-from jomold_dist.versions import version
+from jomold_dist.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# An unreachable server costs a minute, not a quarter of an hour; what the user has set stays.
+# A request that a dead server does not answer costs a minute, not a quarter of an hour; what the user has set stays.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -37,6 +40,9 @@ ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "GIT_PYTHON_REFRESH": "quiet",
 }
+
+VIEW = "/#/experiments/{}/runs?workflowType=machine_learning"  # no tag of an experiment has the same effect
+LOCAL = "http://127.0.0.1:5000"
 
 
 @contextmanager
@@ -55,22 +61,31 @@ def open_recorder(config: Config, manifest: Manifest, world: World) -> Iterator[
     if recorder is None:
         yield NullRecorder()
         return
-    with recorder.open_run(recorder.notes.run):
-        recorder.attempt("logging the settings", lambda: recorder.log_settings(_tags(config, manifest, world)))
+    with recorder.sending(), recorder.open_run(recorder.notes.run):
+        recorder.trouble.attempt("logging the settings", lambda: recorder.log_settings(_tags(config, manifest, world)))
+        for file in begun_files(RunFolder(Path(config.run.dir))):
+            recorder.artifact(file)
         yield recorder
+        recorder.results()
 
 
-def ui_command(config: Config) -> str:
-    """The command that shows the runs in a browser, or the address of the tracking server."""
+def ui_command(config: Config, folder: Path | None = None) -> str:
+    """The command that shows the runs in a browser, and the address to open; of a tracking server the address alone.
+
+    The address is that of the experiment, once `folder`, by default the run's, notes which it is.
+    """
     uri = store_uri(config)
+    known = Notes.read(folder or Path(config.run.dir), uri, config.tracking.experiment).experiment_id
+    view = VIEW.format(known) if known else ""
     if uri.startswith(("http://", "https://")):
-        return blotted(uri)
+        return blotted(uri).rstrip("/") + view
     program = Path(sys.executable).with_name("mlflow")
     if program.is_relative_to(Path.cwd()):
         program = program.relative_to(Path.cwd())  # also where `make` alone has the environment on its PATH
     elif shutil.which("mlflow") == str(program):
         program = Path("mlflow")
-    return shlex.join([str(program), "ui", "--backend-store-uri", blotted(uri)])
+    command = shlex.join([str(program), "ui", "--backend-store-uri", blotted(uri)])
+    return f"{command}, then open {LOCAL}{view}"
 
 
 def _open(config: Config, manifest: Manifest, uri: str) -> MlflowRecorder:
@@ -79,13 +94,12 @@ def _open(config: Config, manifest: Manifest, uri: str) -> MlflowRecorder:
     client, experiment_id = connect(uri, config.tracking.experiment, folder.resolve().parent)
     folder.mkdir(parents=True, exist_ok=True)
     notes = Notes.read(folder, uri, config.tracking.experiment)
-    recorder = MlflowRecorder(client, experiment_id, notes, config, manifest)
+    recorder = MlflowRecorder(client, experiment_id, notes, config, manifest, uri)
     if own_run(client, notes.run, folder) is None:
         tags = origin() | {FOLDER: str(folder.resolve())}
         tags |= {PARENT: config.tracking.parent} if config.tracking.parent else {}
-        name = config.tracking.name or folder.resolve().name
-        run = client.create_run(experiment_id, tags=tags, run_name=name).info.run_id
-        recorder.notes = Notes(notes.uri, config.tracking.experiment, run)
+        run = client.create_run(experiment_id, tags=tags, run_name=run_title(config)).info.run_id
+        recorder.notes = Notes(notes.uri, config.tracking.experiment, run, experiment_id)
         recorder.keep_notes()
     else:
         client.update_run(notes.run, status="RUNNING")
@@ -118,20 +132,6 @@ def _tags(config: Config, manifest: Manifest, world: World) -> dict[str, str]:
     """What a run is found by."""
     folder = str(Path(config.run.dir).resolve())
     return {"config_digest": config.digest, "world_size": str(world.size), FOLDER: folder} | tags_of_data(manifest)
-
-
-def tags_of_data(manifest: Manifest) -> dict[str, str]:
-    """What runs on a data set are found by."""
-    tags = {
-        "manifest_digest": manifest.digest,
-        "data_set": manifest.name,
-        "simulated": "no",
-        "jomold_dist": version("jomold_dist"),
-    }
-    if manifest.simulated is not None:
-        tags["simulated"] = str(manifest.simulated.get("scenario", "yes"))
-        tags["mlflow.note.content"] = f"Simulated data ({manifest.name}): these are not results on real videos."
-    return tags
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

@@ -10,13 +10,35 @@ from typing import TYPE_CHECKING, Any
 
 from jomold_dist.config import Config
 from jomold_dist.data.manifest import Manifest
+from jomold_dist.tracking.about import PARENT, origin, shown, tags_of_data
 from jomold_dist.tracking.notes import FOLDER, Notes, active_run, own_run
-from jomold_dist.tracking.recorder import PARENT, origin, run_status, shown, warn
-from jomold_dist.tracking.session import connect, tags_of_data
+from jomold_dist.tracking.results import final_metrics, log_table, run_numbers
+from jomold_dist.tracking.session import connect
 from jomold_dist.tracking.store import given_uri, store_uri
+from jomold_dist.tracking.trouble import run_status, warn
+from jomold_dist.training.recorder import Cell
+from jomold_dist.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+
+@dataclass(frozen=True)
+class BestRow:
+    """A sweep's best row."""
+
+    name: str
+    score: str
+    """By which score it is the best."""
+    scores: Mapping[str, float]
+    """Means over its seeds on test, in percent, of all scores that it has."""
+    seeds: int
+    baseline: str | None = None
+    """The row that it is compared with; None: there is none but itself."""
+    delta: float | None = None
+    """How much better it is, in the mean over the seeds that both have."""
+    half_width: float | None = None
+    """Half the width of the interval around that."""
 
 
 @dataclass
@@ -42,7 +64,7 @@ class SweepRecord:
         of another sweep."""
 
         def tell(client: MlflowClient) -> None:
-            from mlflow.entities import Metric, Param, RunTag
+            from mlflow.entities import Param, RunTag
 
             own = Notes.read(folder, store_uri(config), config.tracking.experiment).run
             run, params = own, []
@@ -56,18 +78,42 @@ class SweepRecord:
                     self.notes.write(self.folder)
                     params = [Param(name, shown(value)) for name, value in config.flat().items()]
                 client.set_terminated(run, "FINISHED")
-            metrics = [Metric(f"test/{name}", value, 0, 0) for name, value in scores.items()]
+            numbers = run_numbers(RunFolder(folder)) | {f"test/{name}": value for name, value in scores.items()}
+            metrics = final_metrics(client, run, numbers)
             marks = [RunTag(key, value) for key, value in (tags | self.tags).items()]
             client.log_batch(run, metrics=metrics, params=params, tags=marks)
 
         self._attempt(f"recording {title}", tell)
 
+    def best(self, row: BestRow) -> None:
+        """The best row by now, with its scores, on the sweep's own run, so that sweeps are sorted as runs are."""
+        told: dict[str, float | None] = {"best/score": row.scores[row.score], "best/seeds": row.seeds}
+        told |= {"best/delta": row.delta, "best/delta_half_width": row.half_width}
+        numbers = {name: value for name, value in told.items() if value is not None}
+        numbers |= {f"test/{name}": value for name, value in row.scores.items()}
+        tags = {"best_row": row.name, "best_by": row.score, "best_baseline": row.baseline or row.name}
+
+        def tell(client: MlflowClient) -> None:
+            from mlflow.entities import RunTag
+
+            run, marks = self.notes.run, [RunTag(key, value) for key, value in tags.items()]
+            client.log_batch(run, metrics=final_metrics(client, run, numbers), tags=marks)
+
+        self._attempt("recording the best row", tell)
+
+    def table(self, name: str, columns: Mapping[str, Sequence[Cell]]) -> None:
+        """A table that MLflow shows as one. ValueError for columns of unequal length."""
+        rows = list(zip(*columns.values(), strict=True))
+        self._attempt(
+            f"recording the table {name}", lambda client: log_table(client, self.notes.run, name, columns, rows)
+        )
+
     def artifacts(self, files: Sequence[Path]) -> None:
-        """Tables and figures."""
+        """Tables and figures, the latter in a folder of their own."""
 
         def tell(client: MlflowClient) -> None:
             for file in files:
-                client.log_artifact(self.notes.run, str(file))
+                client.log_artifact(self.notes.run, str(file), "figures" if file.suffix == ".png" else None)
 
         self._attempt("recording tables and figures", tell)
 
@@ -117,7 +163,7 @@ def _open(
     before = own_run(client, record.notes.run, folder)
     if before is None or any(before.data.tags.get(key) != about[key] for key in ("sweep", "manifest_digest")):
         run = client.create_run(record.experiment_id, tags=origin() | about, run_name=name).info.run_id
-        record.notes = Notes(record.notes.uri, experiment, run)
+        record.notes = Notes(record.notes.uri, experiment, run, record.experiment_id)
         record.notes.write(folder)
     else:
         client.update_run(record.notes.run, status="RUNNING")

@@ -110,11 +110,9 @@ class FoundPresence(Stage):
         write_label_table(run, rows, self._labels(run))
         with results(run) as is_main:
             if is_main:
-                run.recorder.artifact(self._labels(run))
                 whose = {"owner": run.owner, "labels": digest_of(self._labels(run))}
                 described = whose | _described(mixture, ratios, run.manifest.categories.names)
                 write_json(self._mixture(run), described)  # last: it marks the stage as done
-                run.recorder.artifact(self._mixture(run))
 
     def read(self, run: Run) -> FoundLabels:
         """DataError if a file is damaged or of another run; UnreadableError."""

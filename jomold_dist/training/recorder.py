@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Protocol
 
 Cell = str | int | float | None
+STEP = "step/"
+"""How the names of metrics begin whose step is an optimizer step; that of the others is an epoch."""
 
 
 class Recorder(Protocol):
-    """Receives what a run has to tell. Only rank 0 has one that does anything; no method is a collective."""
+    """Receives what a run has to tell, beside what its folder holds at the end. Only rank 0 has one that does anything;
+    no method is a collective."""
 
-    def stage(self, name: str) -> AbstractContextManager[None]:
-        """Everything recorded inside belongs to the stage `name` (a nested run)."""
+    def stage(self, name: str, of_model: bool = False) -> AbstractContextManager[None]:
+        """Metrics recorded inside belong to the stage `name` (a nested run); `of_model`: it trains the network that is
+        the run's result."""
         ...
 
     def finished(self, name: str) -> None:
@@ -22,7 +26,7 @@ class Recorder(Protocol):
         ...
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Numbers at one step (an epoch's number in our loops)."""
+        """Numbers at one step (see STEP). Returns at once."""
         ...
 
     def table(self, name: str, columns: Mapping[str, Sequence[Cell]]) -> None:
@@ -30,7 +34,7 @@ class Recorder(Protocol):
         ...
 
     def artifact(self, path: Path) -> None:
-        """Keep a file of the run's folder."""
+        """Keep a file."""
         ...
 
     def model(self, path: Path) -> None:
@@ -41,7 +45,7 @@ class Recorder(Protocol):
 class NullRecorder:
     """Records nothing: for the ranks other than 0, and for a run without tracking."""
 
-    def stage(self, name: str) -> AbstractContextManager[None]:
+    def stage(self, name: str, of_model: bool = False) -> AbstractContextManager[None]:
         return nullcontext()
 
     def finished(self, name: str) -> None:

@@ -17,7 +17,6 @@ from jomold_dist.distributed.world import World, gather_to_main
 from jomold_dist.errors import DataError
 from jomold_dist.labels import MODALITIES
 from jomold_dist.methods.base import Method
-from jomold_dist.training.recorder import Cell
 from jomold_dist.training.step import StepReport
 
 
@@ -209,15 +208,6 @@ class RemovalRecord:
                 for at, category in enumerate(self._names)
             },
         }
-
-    def table(self) -> dict[str, Sequence[Cell]]:
-        """The summary as a table's columns, one row a category and mask."""
-        rows = [
-            {"category": category, "mask": name, **entry}
-            for category, entries in self.summary()["categories"].items()
-            for name, entry in entries.items()
-        ]
-        return {name: [row[name] for row in rows] for name in rows[0]}
 
     def ledger(self) -> str:
         """removed_labels.csv: filename, modality, category, in how many of the epochs its label was removed."""

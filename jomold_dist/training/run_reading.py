@@ -5,6 +5,7 @@ Nothing is written here, and nothing that cannot be read counts as missing or da
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
 from jomold_dist.errors import RunFolderError
 from jomold_dist.labels import MODALITIES
-from jomold_dist.reading import ABSENT, is_there, read_json
+from jomold_dist.reading import ABSENT, is_there, read_json, reading
 from jomold_dist.training.run_folder import OWNER, RunFolder
 from jomold_dist.training.scores import RunScores
 
@@ -63,6 +64,19 @@ def read_scores(folder: RunFolder) -> RunScores:
 def read_removals(folder: RunFolder) -> dict[str, Any]:
     """What removals.json holds (see `RemovalRecord.summary`)."""
     return _read(folder.removals, _removals)
+
+
+def read_history(folder: RunFolder, stage: str) -> list[dict[str, Any]]:
+    """The lines of a stage's epochs in the history, in their order; none where there is no history. UnusableFileError
+    for a damaged one; UnreadableError."""
+    if not is_there(folder.history):
+        return []
+    try:
+        with reading(folder.history):
+            lines = [dict(json.loads(line)) for line in folder.history.read_text(encoding="utf-8").splitlines()]
+        return [line | {"epoch": int(line["epoch"])} for line in lines if line["stage"] == stage]
+    except (*ABSENT, ValueError, KeyError, TypeError) as error:
+        raise UnusableFileError(f"{folder.history} is damaged ({error!r}); mend it, or move it away") from None
 
 
 def read_state(folder: RunFolder) -> str:

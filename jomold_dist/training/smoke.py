@@ -34,7 +34,7 @@ class StageTimes(NullRecorder):
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str, of_model: bool = False) -> Iterator[None]:
         begun = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - begun

@@ -25,6 +25,8 @@ class Stage(ABC):
 
     name: str
     """As status.json and MLflow call it, and how later stages find what it left."""
+    makes_model = False
+    """Whether it trains the network that is the run's result."""
     last_reader: str | None = None
     """The last stage that looks at what it leaves: then the ranks drop it. None: they hold it to the end."""
 

@@ -14,7 +14,6 @@ from jomold_dist.models.network import Network
 from jomold_dist.models.weights import read_info
 from jomold_dist.training.checkpoint import newest_checkpoint, prune_checkpoints
 from jomold_dist.training.evaluate import Evaluation, evaluate
-from jomold_dist.training.recorder import Cell
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_reading import UnusableFileError, read_scores
 from jomold_dist.training.scores import RunScores, ScoredModel
@@ -43,7 +42,6 @@ def run_stages(run: Run, until: str | None = None) -> Evaluation | None:
     _take(run, Evaluated(), found)
     if run.world.is_main and (bad := run.bad_videos.summary()):
         logger.warning(bad)
-        run.recorder.artifact(run.folder.bad_videos)
     if run.world.is_main:
         _remove_checkpoints(run, stages)
     with agree_on_errors(run.world):
@@ -65,7 +63,7 @@ def _take(run: Run, stage: Stage, found: Found) -> None:
         if run.world.is_main:
             with run.folder.writes():
                 run.folder.write_status("running", stage=stage.name)
-    with run.watch.task(stage.name), run.recorder.stage(stage.name):
+    with run.watch.task(stage.name), run.recorder.stage(stage.name, stage.makes_model):
         stage.do(run, found)
     barrier(run.world)
 
@@ -74,7 +72,7 @@ def _remove_checkpoints(run: Run, stages: Sequence[Stage]) -> None:
     """Of a finished run's checkpoints, the model's last one stays: more epochs go on from it."""
     folder = run.folder.checkpoints
     for stage in stages:
-        if isinstance(stage, Trained) and stage.weights != MODEL:
+        if isinstance(stage, Trained) and not stage.makes_model:
             prune_checkpoints(folder, stage.weights, run.owner, None, 0)
     try:
         prune_checkpoints(folder, MODEL, run.owner, newest_checkpoint(folder, MODEL), 1)
@@ -97,12 +95,6 @@ class Evaluated(Stage):
             if is_main:
                 model = ScoredModel.of(run.folder.name_of(weights), read_info(weights).notes)
                 write_json(run.folder.scores, RunScores.of("test", run.manifest, model, scored).to_json())
-                run.recorder.metrics({f"test/{name}": value for name, value in scored.scores.items()}, step=0)
-                columns: dict[str, Sequence[Cell]] = {"category": run.manifest.categories.names}
-                columns |= {f"videos_{modality}": [*counts.values()] for modality, counts in scored.videos.items()}
-                columns |= {metric: [*values.values()] for metric, values in scored.per_category.items()}
-                run.recorder.table("scores_per_category", columns)
-                run.recorder.artifact(run.folder.scores)
                 logger.info("test: %s", ", ".join(f"{name} {value:.1f}" for name, value in scored.scores.items()))
 
 

@@ -58,7 +58,7 @@ class Trained(Stage):
                 "them: give them a name of letters, digits, '_', '-' and '.' that does not begin with '.' or '-'"
             )
         self.name, self.method, self.weights, self.settings, self.keep = name, method, weights, settings, keep
-        self._unseen = unseen
+        self._unseen, self.makes_model = unseen, weights == MODEL
 
     def fold(self, videos: int) -> Fold | None:
         """What it trains on of a split of so many videos; None: all."""
@@ -89,22 +89,20 @@ class Trained(Stage):
         return info.notes.get("epochs") == str(self.settings(run.config).train.epochs)
 
     def do(self, run: Run, found: Found) -> None:
-        truth, is_model = None, self.weights == MODEL
+        truth = None
         with agree_on_errors(run.world):  # somebody's own classes may fail on one rank
             config = self.settings(run.config)
             method = self.method(config, run.manifest, found, run.world.device)
-            if run.world.is_main and is_model:
+            if run.world.is_main and self.makes_model:
                 truth = read_present(run.source, run.manifest)
         removals = RemovalRecord(run.manifest, truth, self.method, self.method.chooses(config))
         best = fit(run, method, self.weights, self.keep, removals, self.fold(run.manifest.split("train").videos))
         with results(run) as is_main:
             if not is_main:
                 return
-            if is_model:
+            if self.makes_model:
                 write_json(run.folder.removals, removals.summary())
                 write_text(run.folder.removed_labels, removals.ledger())
-                run.recorder.table("removals", removals.table())
-                run.recorder.artifact(run.folder.removed_labels)
                 run.recorder.model(best)
                 run.folder.scores.unlink(missing_ok=True)  # of a shorter training, which this one went on with
             run.folder.complete(self.weights, best, config.train.epochs)  # last: it marks the stage as done

@@ -149,6 +149,10 @@ def cases() -> Iterator[Any]:
 def test_sigterm(launcher: str, target: str, tiny: Tiny, tmp_path: Path) -> None:
     with training(launcher, tiny, tmp_path) as run:
         run.wait_for_epochs()
+        if launcher.startswith("start "):  # what is asked of `jomold start`, every rank tells, and goes on
+            stacks = [run.folder / "stacks" / f"rank-{rank}.txt" for rank in run.ranks()]
+            run.process.send_signal(signal.SIGUSR1)
+            run.wait(lambda: all("asked for by SIGUSR1" in path.read_text() for path in stacks))
         for pid in TARGETS[target](run):
             os.kill(pid, TERM)
         assert run.end() == CODES.get((launcher, target), 75), run.said

@@ -180,6 +180,7 @@ def test_constant_and_given_ratios(tiny: Tiny, tmp_path: Path, capsys: Capture) 
 def test_a_tracked_run(tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
     outcome = train(capsys, tiny, tmp_path / "runs" / "first", "tracking.enabled=true", *SHORT)
     assert "mlflow ui" in outcome.out
+    assert "/#/experiments/1/runs?workflowType=machine_learning" in outcome.out
     import mlflow
     from mlflow import MlflowClient
 
@@ -187,10 +188,21 @@ def test_a_tracked_run(tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     parent = next(r for r in runs if "mlflow.parentRunId" not in r.data.tags)
     nested = {r.info.run_name for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id}
-    assert nested == {"estimator", "noise_ratios", "train", "evaluation"}
+    assert nested == {f"first · {stage}" for stage in ("estimator", "noise_ratios", "train", "evaluation")}
     assert {r.info.status for r in runs} == {"FINISHED"}
     assert parent.data.params["train.batch_size"] == "24"
-    assert any("val/segment_type" in r.data.metrics for r in runs)
+    (found,) = client.search_runs(["1"], "params.method = 'jomold' and metrics.`test/segment_type` >= 0")
+    assert found.info.run_id == parent.info.run_id
+    scores = load(tmp_path / "runs" / "first" / "scores.json")["scores"]
+    assert parent.data.metrics.items() >= {f"test/{name}": value for name, value in scores.items()}.items()
+    assert {"val/best_segment_type", "best_epoch", "removals/removed_visual"} < parent.data.metrics.keys()
+    curves = {metric.step for metric in client.get_metric_history(parent.info.run_id, "val/segment_type")}
+    assert curves == {line["epoch"] for line in history(tmp_path / "runs" / "first", "model")}
+    kept = {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
+    assert {"config.yaml", "scores.json", "removals.json", "removed_labels.csv", "noise_ratios.json"} < kept
+    model = client.get_logged_model(parent.outputs.model_outputs[0].model_id)
+    assert (model.name, model.params["method"]) == ("first", "jomold")
+    assert {metric.key for metric in model.metrics} >= {f"test/{name}" for name in scores}
     (uri,) = load(tmp_path / "runs" / "first" / "mlflow.json")["models"].values()
     with_store = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'runs' / 'mlflow.db'}")

@@ -14,7 +14,8 @@ import jomold_dist
 from jomold_dist.__main__ import COMMANDS, main, overview
 
 ROOT = Path(__file__).resolve().parents[2]
-LIGHT = ("quickstart", "simulate", "pack-llp", "verify", "start", "compare", "compare-worlds", "tabulate")
+WITH_TORCH = {"evaluate", "predict"}
+LIGHT = tuple(name for name in COMMANDS if name not in WITH_TORCH)
 HEAVY = ("torch", "ray", "mlflow", "deepspeed", "matplotlib")
 
 # In one process, since each start is dear: what is imported after each step, and how long the first one took.

@@ -9,7 +9,6 @@ from torch import nn
 from jomold_dist.config import Config, TrainConfig
 from jomold_dist.distributed.engine import make_engine
 from jomold_dist.distributed.world import World
-from jomold_dist.training.schedule import learning_rate
 
 WORLD = World(0, 1, 0, 1, torch.device("cpu"))
 
@@ -60,9 +59,3 @@ def test_a_step_can_be_skipped() -> None:
     assert after["optimizer"] == before["optimizer"] == {}
     assert all(torch.equal(after["weights"][name], value) for name, value in before["weights"].items())
     assert all(p.grad is None for p in module.parameters())
-
-
-def test_the_learning_rate_falls_every_six_epochs() -> None:
-    train = TrainConfig()
-    rates = [learning_rate(train, epoch) for epoch in (0, 5, 6, 11, 12, 24)]
-    assert rates == pytest.approx([5e-4, 5e-4, 1.25e-4, 1.25e-4, 3.125e-5, 1.953125e-6])

@@ -71,6 +71,7 @@ OWNERS: dict[str, set[str]] = {
     "mlflow": {"jomold_dist.tracking"},
     "ray": {"jomold_dist.ray_cluster", "jomold_dist.ray_nodes", "jomold_dist.tuning.schedule"},
     "deepspeed": {"jomold_dist.distributed.deepspeed_config", "jomold_dist.distributed.deepspeed_engine"},
+    "matplotlib": {"jomold_dist.figures"},
     "optuna": {"jomold_dist.tuning.space"},
     "fsspec": {"jomold_dist.data.remote"},
     "pyarrow": {"jomold_dist.training.label_table"},

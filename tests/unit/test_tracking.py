@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import math
@@ -30,7 +29,8 @@ from jomold_dist.distributed.world import World
 from jomold_dist.errors import StoppedError
 from jomold_dist.labels import CategorySet
 from jomold_dist.tracking import open_recorder, ui_command
-from jomold_dist.tracking.recorder import MlflowRecorder, metric_name
+from jomold_dist.tracking.about import metric_name
+from jomold_dist.tracking.recorder import DURATION, MlflowRecorder
 from jomold_dist.tracking.store import absolute_uri, artifacts_place, handed_on, ready, store_uri
 from jomold_dist.tracking.sweep import open_sweep
 from jomold_dist.training.recorder import NullRecorder
@@ -97,12 +97,12 @@ def test_a_run_with_its_stages(config: Config, tmp_path: Path, capfd: pytest.Cap
             recorder.metrics({f"many/{number}": number for number in range(1500)}, step=1)
             recorder.metrics({"Baby_cry,_infant (cry) 50%": 3.0}, step=1)
             recorder.table("noise ratios", {"category": ["Speech", "a,b"], "audio": [0.25, None], "count": [3, 4]})
-        recorder.metrics({"test/segment_type": 55.0}, step=0)
+        recorder.metrics({"a/number": 55.0}, step=0)
         recorder.artifact(scores)
 
     found = runs(config)
-    assert set(found) == {"first", "estimator", "model"}
-    parent, estimator, model = found["first"], found["estimator"], found["model"]
+    assert set(found) == {"first", "first · estimator", "first · model"}
+    parent, estimator, model = found["first"], found["first · estimator"], found["first · model"]
     assert {run.info.status for run in found.values()} == {"FINISHED"}
     assert {run.data.tags["mlflow.parentRunId"] for run in (estimator, model)} == {parent.info.run_id}
     assert notes(config)["run"] == parent.info.run_id
@@ -123,14 +123,16 @@ def test_a_run_with_its_stages(config: Config, tmp_path: Path, capfd: pytest.Cap
     assert math.isnan(estimator.data.metrics["perf/videos_per_second"])
     assert sum(name.startswith("many/") for name in model.data.metrics) == 1500
     assert model.data.metrics["Baby_cry__infant _cry_ 50_"] == 3.0
-    assert parent.data.metrics == {"test/segment_type": 55.0}
+    assert {name: value for name, value in parent.data.metrics.items() if name != DURATION} == {"a/number": 55.0}
+    assert {key: model.data.params[key] for key in ("stage", "method", "run.seed", "data_set")} == {
+        "stage": "model", "method": "jomold", "run.seed": "0", "data_set": "tiny",
+    }  # fmt: skip
 
-    table = text_of(config, model.info.run_id, "tables/noise_ratios.csv", tmp_path / "a")
-    assert list(csv.reader(table.splitlines())) == [
-        ["category", "audio", "count"],
-        ["Speech", "0.25", "3"],
-        ["a,b", "", "4"],
-    ]
+    table = text_of(config, parent.info.run_id, "tables/noise_ratios.json", tmp_path / "a")
+    assert json.loads(table) == {
+        "columns": ["category", "audio", "count"],
+        "data": [["Speech", 0.25, 3], ["a,b", None, 4]],
+    }
     assert text_of(config, parent.info.run_id, "scores.json", tmp_path / "b") == scores.read_text(encoding="utf-8")
     assert (Path(config.run.dir).parent / "mlartifacts" / parent.info.run_id / "artifacts" / "scores.json").is_file()
 
@@ -160,7 +162,10 @@ def test_the_commit_is_a_tag_where_there_is_one(
         monkeypatch.setenv("PATH", "")
         with recorder.stage("without git"):
             pass
-    commits = {name: run.data.tags.get("mlflow.source.git.commit") for name, run in runs(config).items()}
+    commits = {
+        name.removeprefix("first · "): run.data.tags.get("mlflow.source.git.commit")
+        for name, run in runs(config).items()
+    }
     assert commits["first"] is None
     assert commits["without git"] is None
     assert len(commits["inside"] or "") == 40
@@ -189,7 +194,7 @@ def test_a_damaged_weights_file_is_trouble_and_no_more(
     with open_recorder(config, MANIFEST, WORLD) as recorder, recorder.stage("model"):
         recorder.model(tmp_path / "missing.safetensors")
     assert "trouble while logging the model" in caplog.text
-    models = client(config).search_logged_models([runs(config)["model"].info.experiment_id])
+    models = client(config).search_logged_models([runs(config)["first"].info.experiment_id])
     assert [model.status.value for model in models] == ["FAILED"]
 
 
@@ -206,9 +211,9 @@ def test_a_run_started_again_goes_on(config: Config) -> None:
     with open_recorder(longer, MANIFEST, World(0, 4, 0, 4, WORLD.device)):
         pass
     found = runs(config)
-    assert set(found) == {"first", "model"}
+    assert set(found) == {"first", "first · model"}
     assert len(client(config).search_runs([found["first"].info.experiment_id])) == 2
-    history = client(config).get_metric_history(found["model"].info.run_id, "train/loss")
+    history = client(config).get_metric_history(found["first · model"].info.run_id, "train/loss")
     assert [(m.step, m.value) for m in history] == [(1, 1.0), (2, 2.0)]
     assert found["first"].data.params["train.epochs"] == "25"  # cannot change in MLflow
     assert found["first"].data.tags["changed.train.epochs"] == "30"
@@ -271,7 +276,7 @@ def test_a_copied_folder_is_another_run_and_a_moved_one_is_not(
     assert "changed.run.dir" not in found[original].data.tags
     for run in (original, copy):
         (stage,) = client(config).search_runs([found[run].info.experiment_id], f"tags.mlflow.parentRunId = '{run}'")
-        assert set(stage.data.metrics) == {f"in/{found[run].info.run_name}"}
+        assert set(stage.data.metrics) == {f"in/{found[run].info.run_name}", DURATION}
 
     first.rename(first.with_name("moved"))
     assert recorded("moved") == original
@@ -380,7 +385,7 @@ def test_the_status_tells_how_a_run_ended(config: Config, error: BaseException, 
     with pytest.raises(type(error)):
         interrupted()
     found = {name: run.info.status for name, run in runs(config).items()}
-    assert found == {"first": status, "model": status, "estimator": "FINISHED"}
+    assert found == {"first": status, "first · model": status, "first · estimator": "FINISHED"}
     assert all(run.info.end_time for run in runs(config).values())
 
 
@@ -478,7 +483,8 @@ def test_the_ui_command_can_be_run(config: Config, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "executable", str(programs / "python"))
     monkeypatch.chdir(programs)
     monkeypatch.setenv("PATH", "")
-    assert ui_command(config) == f"mlflow ui --backend-store-uri 'sqlite:///{Path(config.run.dir).parent}/mlflow.db'"
+    command = f"mlflow ui --backend-store-uri 'sqlite:///{Path(config.run.dir).parent}/mlflow.db'"
+    assert ui_command(config) == f"{command}, then open http://127.0.0.1:5000"
     monkeypatch.chdir(programs.parent)
     assert ui_command(config).startswith("bin/mlflow ui ")
     monkeypatch.chdir("/")
@@ -521,7 +527,9 @@ def test_four_first_uses_at_once(tmp_path: Path) -> None:
     experiment = client(config).get_experiment_by_name("jomold_dist")
     assert experiment.artifact_location == (tmp_path / "runs" / "mlartifacts").as_uri()
     found = client(config).search_runs([experiment.experiment_id])
-    assert sorted(run.info.run_name for run in found) == ["model"] * 4 + [f"run{n}" for n in range(4)]
+    assert sorted(run.info.run_name for run in found) == sorted(
+        name for number in range(4) for name in (f"run{number}", f"run{number} · model")
+    )
     assert {run.info.status for run in found} == {"FINISHED"}
     assert not (tmp_path / "runs" / ".mlflow.db.partial").exists()
     assert not (ROOT / "mlruns").exists()
@@ -614,8 +622,6 @@ def test_training_goes_on_when_the_store_breaks(config: Config, caplog: pytest.L
         store.write_bytes(b"overwritten" * 1000)
         for step in range(2, 5):
             recorder.metrics({"train/loss": 1.0}, step=step)
-        with recorder.stage("inner"):
-            recorder.artifact(ROOT / "pyproject.toml")
     assert "trouble while logging metrics" in only_warning(caplog)
 
 
