@@ -21,7 +21,7 @@ run: $(STAMP) ## simulate 1500 videos, train five methods on two ranks, and comp
 	$(PY) -m jomold_dist quickstart
 
 check: lint ## lint, types and the tests that only compute: a minute or so
-	$(PY) -m pytest tests/unit -m "not slow and not process" --numprocesses 2 --dist worksteal
+	$(PY) -m pytest tests/unit -m "not slow and not lengthy" --numprocesses 2 --dist worksteal
 
 test: lint ## lint, types and the tests that CI runs
 	$(PY) -m pytest -m "not slow" --numprocesses 2 --dist loadfile

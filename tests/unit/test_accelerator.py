@@ -27,6 +27,8 @@ from jomold_dist.training import step as steps
 from jomold_dist.training.finite import StepSummary
 from jomold_dist.training.stopwatch import Stopwatch
 
+pytestmark = pytest.mark.lengthy
+
 VIDEOS = 16
 META = torch.device("meta")
 

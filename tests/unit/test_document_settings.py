@@ -12,6 +12,8 @@ import pytest
 from jomold_dist.config_values import schema
 from jomold_dist.tuning.config import Sweep
 
+pytestmark = pytest.mark.lengthy
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

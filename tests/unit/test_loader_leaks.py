@@ -12,6 +12,8 @@ import pytest
 
 from tests.shard_fixtures import write_dataset
 
+pytestmark = pytest.mark.lengthy
+
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS, FEW = 20, 5
 SCRIPT = """

@@ -28,6 +28,8 @@ from jomold_dist.models.registry import form_of
 from jomold_dist.models.weights import WeightsInfo, save_model
 from jomold_dist.tracking import open_recorder
 
+pytestmark = pytest.mark.lengthy
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/mlflow_models.md").read_text(encoding="utf-8")
 PORT = "5001"

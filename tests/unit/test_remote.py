@@ -33,6 +33,8 @@ from jomold_dist.errors import ConfigError, DataError
 from tests.servers import ShardServer, bucket, serving
 from tests.shard_fixtures import assert_same_batch, write_dataset
 
+pytestmark = pytest.mark.lengthy
+
 SIZES = {"train": 101, "val": 23}
 
 

@@ -34,6 +34,8 @@ from jomold_dist.tracking.store import store_uri
 from jomold_dist.training.evaluate import decide_events
 from jomold_dist.versions import PACKAGE
 
+pytestmark = pytest.mark.lengthy
+
 mlflow = pytest.importorskip("mlflow", reason="MLflow is a dependency; without it nothing here can run")
 
 CATEGORIES = ("Speech", "Dog", "Car")

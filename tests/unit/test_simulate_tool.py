@@ -22,6 +22,8 @@ from jomold_dist.simulation import LabelWorld
 from jomold_dist.simulation.llp_statistics import llp_statistics
 from tests.shard_fixtures import read_records
 
+pytestmark = pytest.mark.lengthy
+
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "llp"
 

@@ -19,6 +19,8 @@ import pytest
 from jomold_dist.distributed import stacks
 from jomold_dist.distributed.stacks import StackWriter, keep_nccl_traces
 
+pytestmark = pytest.mark.lengthy
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -35,6 +35,8 @@ from jomold_dist.tracking.store import absolute_uri, artifacts_place, handed_on,
 from jomold_dist.tracking.sweep import open_sweep
 from jomold_dist.training.recorder import NullRecorder
 
+pytestmark = pytest.mark.lengthy
+
 mlflow = pytest.importorskip("mlflow", reason="MLflow is a dependency; without it nothing here can run")
 
 ROOT = Path(__file__).resolve().parents[2]
