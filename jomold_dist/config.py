@@ -103,7 +103,8 @@ class TrainConfig:
     batch_size: int = number(128, 1)
     """Videos in an optimizer batch, over all ranks and micro-batches: by default what is ranked together."""
     micro_batch_size: int | None = number(None, 1)
-    """Videos that a rank takes through the network at once. None: its whole share of the optimizer batch."""
+    """Videos that a rank takes through the network at once. None: its whole share of the optimizer batch. It decides no
+    removal by itself, but cuts dropout's random numbers otherwise: with dropout another value is another run."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """The optimizer."""
     learning_rate: float = number(5e-4, 0, above=True)

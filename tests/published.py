@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -10,6 +12,7 @@ from jomold_dist.data.features import feature_path
 from jomold_dist.labels import LLP_CATEGORIES
 
 WIDTHS = {"audio": 6, "frames": 5, "motion": 4}
+LLP_WIDTHS = {"audio": 128, "frames": 2048, "motion": 512}
 VIDEOS = {"train": 13, "val": 3, "test": 4}
 WEAK_FILES = {"train": "AVVP_train.csv", "val": "AVVP_val_pd.csv", "test": "AVVP_test_pd.csv"}
 
@@ -22,8 +25,8 @@ def all_keys() -> list[str]:
     return [filename(split, i)[:11] for split, count in VIDEOS.items() for i in range(count)]
 
 
-def publish(folder: Path) -> Path:
-    """Writes annotations/ and features/ of twenty videos."""
+def publish(folder: Path, widths: Mapping[str, int] = MappingProxyType(WIDTHS)) -> Path:
+    """Writes annotations/ and features/ of twenty videos, the features with these widths."""
     (folder / "annotations").mkdir()
     draw = np.random.default_rng(5)
     events: dict[str, list[str]] = {"audio": [], "visual": []}
@@ -39,7 +42,7 @@ def publish(folder: Path) -> Path:
         text = "\n".join(["filename\tonset\toffset\tevent_labels", *rows, rows[0]])  # the last repeats the first
         (folder / "annotations" / f"AVVP_eval_{modality}.csv").write_text(text + "\n", encoding="utf-8")
     for key in all_keys():
-        for name, width in WIDTHS.items():
+        for name, width in widths.items():
             path = feature_path(folder / "features", name, key)
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, draw.standard_normal((80 if name == "frames" else 10, width), dtype=np.float32))

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,14 +98,19 @@ def run(script: str, words: list[str]) -> dict[str, object]:
     """One command in this process: its exit code, and what it printed."""
     folder = "launchers" if (ROOT / "launchers" / f"{script}.py").exists() else "tools"
     main = importlib.import_module(f"{folder}.{script}" if folder == "launchers" else script).main
+    return run_main(main, [f"{script}.py", *words])
+
+
+def run_main(main: Callable[[], int], argv: list[str]) -> dict[str, object]:
+    """What `main` makes of these words, the program's name first."""
     encoding = sys.__stdout__.encoding if sys.__stdout__ is not None else "utf-8"
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding, write_through=True) for _ in range(2))
     signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    before, sys.argv = sys.argv, [f"{script}.py", *words]
+    before, sys.argv = sys.argv, argv
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                code = main()
+                code: object = main()
             except SystemExit as error:  # argparse
                 code = error.code
             except BaseException:

@@ -183,11 +183,11 @@ def test_a_port_that_is_taken_meanwhile_is_told(ray_cluster: str, tiny: Tiny, tm
 
 
 def test_the_template_for_kubernetes_is_consistent() -> None:
-    from launchers.ray_train import parser
+    from jomold_dist.commands.ray_train import parser
 
     job = yaml.safe_load((ROOT / "launchers" / "templates" / "rayjob.yaml").read_text())["spec"]
-    python, script, *words = shlex.split(job["entrypoint"])
-    assert (python, Path(script).name) == ("python", "ray_train.py")
+    program, name, *words = shlex.split(job["entrypoint"])
+    assert (program, name) == ("jomold", "ray-train")
     asked = parser().parse_args(words)
     (workers,) = job["rayClusterSpec"]["workerGroupSpecs"]
     (container,) = workers["template"]["spec"]["containers"]
