@@ -4,6 +4,7 @@ home or records elsewhere."""
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,9 +26,11 @@ for name in ("http_proxy", "https_proxy", "all_proxy"):  # the servers of tests 
 
 @pytest.fixture(autouse=True)
 def _environment_stays() -> Iterator[None]:
-    """MLflow keeps the tracking URI that it was told in the environment, where the next test would find it."""
+    """MLflow keeps the tracking URI that it was told, in the environment too, where the next test would find it."""
     before = set(os.environ)
     yield
+    if (mlflow := sys.modules.get("mlflow")) is not None:
+        mlflow.set_tracking_uri(None)
     for name in set(os.environ) - before:
         del os.environ[name]
 

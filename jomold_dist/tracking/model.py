@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,6 +14,8 @@ import numpy as np
 import torch
 
 from jomold_dist.data.manifest import Manifest
+from jomold_dist.models.registry import modules_of
+from jomold_dist.models.weights import read_info
 from jomold_dist.tracking import served
 from jomold_dist.versions import PACKAGE, version
 
@@ -60,7 +63,7 @@ def log_model(
                 saved,
                 loader_module=served.__name__,
                 data_path=str(data),
-                code_paths=[str(PACKAGE)],
+                code_paths=_code(weights),
                 mlflow_model=model,
                 signature=_signature(manifest, {name: array.shape[1:] for name, array in outputs.items()}),
                 input_example=example,
@@ -79,6 +82,13 @@ def log_model(
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run, [LoggedModelOutput(logged.model_id, step=0)])
     return f"models:/{logged.model_id}"
+
+
+def _code(weights: Path) -> list[str]:
+    """This package, and the modules or packages of a network's own class. What those import is not looked for."""
+    tops = sorted({name.partition(".")[0] for name in modules_of(read_info(weights).form)})
+    modules = [sys.modules[top] for top in tops]  # imported when the network was made for the example
+    return [str(PACKAGE), *(str(next(iter(getattr(module, "__path__", [module.__file__])))) for module in modules)]
 
 
 def _signature(manifest: Manifest, outputs: Mapping[str, tuple[int, ...]]) -> ModelSignature:

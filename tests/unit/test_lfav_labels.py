@@ -94,12 +94,12 @@ def test_no_event_is_lost_nor_moved_by_more_than_half_a_segment(times: tuple[int
         assert not len(on)
         return
     assert on.tolist() == list(range(on[0], on[-1] + 1))
-    first, end = on[0] * length / 10, (on[-1] + 1) * length / 10
+    first, end = on[0] * length, (on[-1] + 1) * length  # in tenths of a second, which are whole
     if len(on) > 1:
-        assert abs(first - onset) <= length / 20
-        assert abs(end - offset) <= length / 20
+        assert 2 * abs(first - 10 * onset) <= length
+        assert 2 * abs(end - 10 * offset) <= length
     else:
-        assert first - length / 20 <= (onset + offset) / 2 <= end + length / 20
+        assert 2 * first - length <= 10 * (onset + offset) <= 2 * end + length
     if length == 10:
         assert on.tolist() == list(range(onset, offset))
 
