@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import subprocess
 import sys
@@ -54,12 +53,9 @@ def test_every_name_of_the_package_is_there() -> None:
         _ = jomold_dist.load_netwerk
 
 
-def test_every_module_of_the_commands_is_one_or_helps_one() -> None:
+def test_a_file_is_a_command() -> None:
     files = {path.stem for path in (ROOT / "jomold_dist" / "commands").glob("[a-z]*.py")}
-    named = {name.replace("-", "_") for name in COMMANDS}
-    assert named <= files
-    for name in files - named:
-        assert not hasattr(importlib.import_module(f"jomold_dist.commands.{name}"), "main"), f"{name} is in no list"
+    assert files == {name.replace("-", "_") for name in COMMANDS} | {"training"}  # what `train` does with torch
     assert all(name in overview() for name in COMMANDS)
 
 
