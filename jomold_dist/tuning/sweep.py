@@ -79,7 +79,7 @@ def run_sweep(plan: SweepPlan, tell: Teller) -> Ran:
         record.artifacts(files)
         if (best := best_row(found)) is not None:
             record.best(best.tags, best.numbers)
-        address = ui_command(_any_trial(plan)) if record.run is not None else None
+        address = ui_command(_any_trial(plan), folder) if record.run is not None else None
     return Ran(sum(result["state"] == "failed" for result in results), closing(found, files, address))
 
 
