@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from jomold_dist.command_line import command, say
+from jomold_dist.command_line import command, say, tell
 from jomold_dist.config_command import print_config, training_parser
 from jomold_dist.config_files import load_config
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, UserError
@@ -49,6 +49,7 @@ def main() -> int:
     before = written(status)
     with tempfile.TemporaryDirectory() as folder:
         left = Path(folder) / "exit_code"
+        tell(f"{words[0]} starts the ranks; they need some seconds before they say anything", on_stderr=True)
         supervisor = Supervisor([program, *words[1:]], ranks, {EXIT_CODE_FILE: str(left)})
         code = supervisor.run()
         if left.exists() and (own := left.read_text(encoding="utf-8")):  # empty where its writer was killed

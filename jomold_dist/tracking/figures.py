@@ -60,7 +60,7 @@ def _training(history: Sequence[Mapping[str, Any]], scores: RunScores | None) ->
             epochs, values = [line["epoch"] for line in lines], [line[name] for line in lines]
             style = "--" if label.startswith(LEVELS[1]) else "-"
             colour = OF_CURVES.get(label.split()[-1])
-            axes.plot(epochs, values, style, marker="o", markersize=3, label=label, color=colour)
+            axes.plot(epochs, values, style, marker="o", markersize=2, label=label, color=colour)
         if title.startswith("F") and scores is not None and (best := scores.model.epoch) is not None:
             axes.axvline(best, color="grey", linewidth=0.8, linestyle=":", label=f"best epoch, {best}")
         axes.set_title(title, fontsize=10)
@@ -68,7 +68,8 @@ def _training(history: Sequence[Mapping[str, Any]], scores: RunScores | None) ->
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=7)
+        # below the curves, with lines long enough to tell dashes
+        axes.legend(fontsize=7, handlelength=3.5, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.24))
     if scores is not None:
         figure.suptitle(f"Training on {scores.data.title('train')}", fontsize=10)
     figure.tight_layout()

@@ -39,13 +39,15 @@ class Progress:
         """A score on val after an epoch."""
         self.best = max(self.best, (value, title), key=lambda found: found[0])
 
-    def end(self, title: str, now: float, failed: bool = False) -> None:
-        """The last that is heard of a training."""
+    def end(self, title: str, now: float, failed: bool = False) -> float | None:
+        """The last that is heard of a training; how long it took, if it ended by itself."""
         began = self.running.pop(title, None)
         self.ended += 1
         self.failed += failed
-        if began is not None and not failed:
-            self.took.append(now - began)
+        if began is None or failed:
+            return None
+        self.took.append(now - began)
+        return now - began
 
     def interrupt(self, title: str) -> None:
         """It failed, and is to be started again."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jomold_dist.times import duration
 from jomold_dist.tuning.outcomes import Ended
 from jomold_dist.tuning.progress import Progress
 from jomold_dist.tuning.run_results import SCORE
@@ -55,9 +56,9 @@ class Watcher:
             self._end(trial, Ended(problem), f"failed: {problem}")
             return
         done = bool(result.get("finished"))
-        epoch = int(result.get("epoch", 0))
+        epoch, job = int(result.get("epoch", 0)), trial.config["job"]
         self._end(trial, Ended(None, None if done else epoch),
-                  f"val {result[SCORE]:.1f}" if done and result.get(SCORE, -math.inf) > -math.inf
+                  f"val {job['metric']} {result[SCORE]:.1f}" if done and result.get(SCORE, -math.inf) > -math.inf
                   else "finished" if done else f"ended early, after epoch {epoch}")  # fmt: skip
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -70,8 +71,9 @@ class Watcher:
 
     def _end(self, trial: Any, ended: Ended, text: str) -> None:
         self.ended[trial.config["job"]["folder"]] = ended
-        self._progress.end(_title(trial), time.monotonic(), ended.problem is not None)
-        self._tell(f"{len(self.ended)}/{self._progress.total} {_title(trial)}: {text}")
+        took = self._progress.end(_title(trial), time.monotonic(), ended.problem is not None)
+        after = "" if took is None else f", in {duration(took)}"
+        self._tell(f"{len(self.ended)}/{self._progress.total} {_title(trial)}: {text}{after}")
 
     def _tell(self, line: str) -> None:
         self._told = time.monotonic()

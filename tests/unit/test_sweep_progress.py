@@ -52,7 +52,9 @@ def test_trainings_share_the_places_there_are(
 
 def trial(title: str, **result: Any) -> SimpleNamespace:
     """As Ray Tune hands it to callbacks, as far as they look at it."""
-    return SimpleNamespace(config={"job": {"title": title, "folder": f"/runs/{title}"}}, last_result=result)
+    return SimpleNamespace(
+        config={"job": {"title": title, "folder": f"/runs/{title}", "metric": "event_type"}}, last_result=result
+    )
 
 
 def test_trials_are_told_when_they_start_and_end_and_a_silence_is_broken() -> None:
@@ -65,7 +67,12 @@ def test_trials_are_told_when_they_start_and_end_and_a_silence_is_broken() -> No
     watcher.on_trial_result(1, [], one, {"score": 61.25})
     watcher.on_trial_complete(2, [], one)
     watcher.on_trial_complete(2, [], two)
-    assert told == ["one: started", "two: started", "1/2 one: val 61.2", "2/2 two: failed: a NaN"]
+    assert told == [
+        "one: started",
+        "two: started",
+        "1/2 one: val event_type 61.2, in 0:00:00",
+        "2/2 two: failed: a NaN",
+    ]
     assert [ended.problem for ended in watcher.ended.values()] == [None, "a NaN"]
     impatient = Watcher({"one"}, 2, "segment_type", Teller(told.append, 0.0))
     impatient.on_trial_start(0, [], one)
