@@ -555,7 +555,6 @@ def train_a_little(config: Config) -> int:
             with recorder.stage("model"):
                 recorder.metrics({"train/loss": 1.0}, step=1)
                 recorder.table("a", {"b": [1]})
-                recorder.artifact(ROOT / "pyproject.toml")
                 recorder.model(ROOT / "pyproject.toml")
                 done += 1
     return done
