@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -68,11 +67,13 @@ def test_a_rank_that_moves_leaves_nothing(tmp_path: Path) -> None:
 
 def test_on_another_machine_s_disk_ranks_leave_no_folder_of_the_run_behind(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
-    for run, ranks in ((tmp_path / "runs" / "one", (8,)), (tmp_path / "two", (8, 9))):  # whichever leaves first
-        with ExitStack() as stack:
-            for rank in ranks:
-                writer = stack.enter_context(StackWriter(run / "stacks", rank, 16, None, str))
-                wait_until(writer.path.exists)
+    for run, order in (("runs/one", (0,)), ("two", (0, 1)), ("three", (1, 0))):  # in which they leave
+        writers = [StackWriter(tmp_path / run / "stacks", 8 + rank, 16, None, str) for rank in sorted(order)]
+        for writer in writers:
+            writer.__enter__()
+            wait_until(writer.path.exists)
+        for rank in order:
+            writers[rank].__exit__(None, None, None)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
