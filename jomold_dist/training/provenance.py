@@ -14,7 +14,6 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from jomold_dist.files import write_json
 from jomold_dist.git_state import git_state
 from jomold_dist.reading import ABSENT, read_json
 from jomold_dist.secrets import SECRET, blotted, blotted_value
+from jomold_dist.times import now_iso
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.versions import PACKAGE, code_digest, releases
 
@@ -77,7 +77,7 @@ def _start(world: World, places: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     # a package inside somebody's checkout, for instance in its virtual environment, is not of that checkout
     checkouts["package"] = git_state(PACKAGE.parent) if (PACKAGE.parent / ".git").exists() else None
     return {
-        "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "time": now_iso(),
         "command": blotted_words(sys.orig_argv),
         "working_directory": _writable(str(Path.cwd())),
         "ranks": world.size,

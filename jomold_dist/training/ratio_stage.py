@@ -88,7 +88,8 @@ class FoundRatios(Stage):
                     logger.warning(warning)
                 if method_class(run.config.method).truncates:
                     advice = reach_advice(ratios, run.config, run.manifest)
-                    logger.log(advice.level, advice.text)
+                    for text in advice.text.splitlines():
+                        logger.log(advice.level, text)
                     run.recorder.table("reach", advice.table)
 
 

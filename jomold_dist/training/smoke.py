@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from jomold_dist.config import Config
-from jomold_dist.distributed.world import World, agree_on_errors
+from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object
+from jomold_dist.errors import RunFolderError
 from jomold_dist.training.banner import tell_start
 from jomold_dist.training.preflight import prepare_run
 from jomold_dist.training.recorder import NullRecorder
@@ -51,12 +52,26 @@ def shortened(config: Config, folder: str) -> Config:
         train=replace(config.train, epochs=1, patience=None, validate_every_steps=None),
         tracking=replace(config.tracking, enabled=False),
         metrics=replace(config.metrics, every_steps=1),
+        profile=replace(config.profile, steps=None),
     )
+
+
+def _new_folder() -> str:
+    """RunFolderError where there is no room for temporary files."""
+    try:
+        return tempfile.mkdtemp(prefix="jomold_dist-smoke-")
+    except OSError as error:
+        raise RunFolderError(
+            f"a smoke run needs a folder for temporary files, and none can be made: {error.strerror or error}. Make "
+            "room, or name another place with the environment variable TMPDIR"
+        ) from None
 
 
 def smoke_run(config: Config, world: World, watch: Watch, stop_asked: Callable[[], bool]) -> str:
     """Collective: the run; what held, and how long each part took. Its folder is gone however it ends."""
-    place = Path(tempfile.mkdtemp(prefix="jomold_dist-smoke-") if world.is_main else config.run.dir)
+    with agree_on_errors(world):
+        made = _new_folder() if world.is_main else None
+    place = Path(broadcast_object(made, world))  # elsewhere it may not be there: only rank 0 writes into it
     times = StageTimes()
     try:
         begun = time.perf_counter()

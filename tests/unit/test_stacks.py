@@ -57,10 +57,24 @@ def test_a_rank_that_does_not_move_leaves_its_stacks(tmp_path: Path, caplog: pyt
 
 def test_a_rank_that_moves_leaves_nothing(tmp_path: Path) -> None:
     steps = itertools.count()
-    with StackWriter(tmp_path / "stacks", 0, 1, 0.2, lambda: f"step {next(steps)}") as writer:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "owner.json").touch()
+    with StackWriter(tmp_path / "run" / "stacks", 0, 1, 0.2, lambda: f"step {next(steps)}") as writer:
         wait_until(writer.path.exists)
         wait_until(lambda: next(steps) > 100)
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["owner.json"]
+
+
+def test_on_another_machine_s_disk_ranks_leave_no_folder_of_the_run_behind(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    for run, order in (("runs/one", (0,)), ("two", (0, 1)), ("three", (1, 0))):  # in which they leave
+        writers = [StackWriter(tmp_path / run / "stacks", 8 + rank, 16, None, str) for rank in sorted(order)]
+        for writer in writers:
+            writer.__enter__()
+            wait_until(writer.path.exists)
+        for rank in order:
+            writers[rank].__exit__(None, None, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_signal_and_a_reason(tmp_path: Path) -> None:
