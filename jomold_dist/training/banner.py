@@ -16,6 +16,7 @@ from jomold_dist.secrets import blotted
 from jomold_dist.training.checkpoint import checkpoints_of
 from jomold_dist.training.forecast import stage_forecasts
 from jomold_dist.training.run import Run
+from jomold_dist.training.stages import Evaluated
 from jomold_dist.training.step import micro_batches
 from jomold_dist.training.trained import MODEL, Trained
 
@@ -101,7 +102,9 @@ def _standing(run: Run) -> str:
         if places:
             return f"{_done(done)}{stage.name} goes on from checkpoint {places[-1].name}"
         return f"{_done(done)}{stage.name} begins" if done else "new"
-    return f"{_done(done)}evaluation is left, unless its scores are there"
+    if Evaluated().is_done(run):
+        return "finished, nothing is left to be done"
+    return f"{_done(done)}evaluation is left"
 
 
 def _done(stages: list[str]) -> str:

@@ -77,7 +77,9 @@ def test_a_run_tells_what_it_is_and_with_what_it_goes_on(data: tuple[Path, Manif
             run_stages(run)
         assert lines_of(run)["run folder"].endswith("train goes on from checkpoint model-e0001-s00000001")
         run_stages(Run(config, data[1], world, RunFolder(tmp_path)))
-        assert "train done; evaluation" in lines_of(run)["run folder"]
+        assert lines_of(run)["run folder"] == f"{tmp_path}: finished, nothing is left to be done"
+        run.folder.scores.unlink()
+        assert lines_of(run)["run folder"] == f"{tmp_path}: train done; evaluation is left"
 
 
 def test_training_ends_where_patience_does(data: tuple[Path, Manifest], tmp_path: Path) -> None:
@@ -95,7 +97,7 @@ def test_training_ends_where_patience_does(data: tuple[Path, Manifest], tmp_path
         longer = Run(config_for(data[0], epochs=12, patience=2, learning_rate=1e-30), data[1], world, run.folder)
         run_stages(longer)  # its patience is at an end
         assert len(run.folder.history.read_text().splitlines()) == 3
-        assert lines_of(longer)["run folder"].endswith("train done; evaluation is left, unless its scores are there")
+        assert lines_of(longer)["run folder"].endswith("finished, nothing is left to be done")
         assert {file for file in before if "model-e" in str(file)} <= set(run.folder.path.rglob("*.safetensors"))
 
 
