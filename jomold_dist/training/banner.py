@@ -40,12 +40,12 @@ def banner(run: Run, tracked: str | None) -> list[str]:
     parts = {
         "data set": _data_set(config, manifest),
         "network": f"{config.model.network}, {_parameters(config, manifest):,} parameters",
-        "method": f"{config.method}: {_stages(config, manifest, run.world.size)}",
+        "method": f"{config.method}: {_stages(run)}",
         "device": _device(config, run.world),
         "batch": batch_text(
             min(config.train.batch_size, manifest.split("train").videos), run.world.size, config.train.micro_batch_size
         ),
-        "run folder": f"{run.folder.path}: {_standing(run)}",
+        "run folder": f"{run.folder.path}: {_standing(run)}" if run.most_steps is None else "a temporary one",
     }
     if tracked is not None:
         parts["MLflow"] = tracked
@@ -77,9 +77,12 @@ def _parameters(config: Config, manifest: Manifest) -> int:
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
-def _stages(config: Config, manifest: Manifest, ranks: int) -> str:
+def _stages(run: Run) -> str:
+    config = run.config
     trained = {s.name for s in method_class(config.method).stages(config) if isinstance(s, Trained)}
-    found = stage_forecasts(config, manifest, ranks)
+    found = stage_forecasts(config, run.manifest, run.world.size)
+    if run.most_steps is not None:
+        return f"{', '.join(stage.name for stage in found)}; of each split {_count(run.most_steps, 'batch', 'es')}"
     lengths = {s.name: f" ({s.epochs} × {_count(s.steps_per_epoch, 'step')})" for s in found if s.name in trained}
     return ", ".join(stage.name + lengths.get(stage.name, "") for stage in found)
 

@@ -63,9 +63,9 @@ def smoke_run(config: Config, world: World, watch: Watch, stop_asked: Callable[[
         short = shortened(config, str(place))
         manifest = prepare_run(short, world)
         times.seconds["data set"] = time.perf_counter() - begun
-        tell_start(Run(config, manifest, world, RunFolder(Path(config.run.dir)), watch=watch), None)
-        logger.info("smoke run: one batch a stage, so what is said of losses, scores and labels means nothing")
         run = Run(short, manifest, world, RunFolder(place), times, watch, stop_asked, most_steps=1)
+        tell_start(run, None)
+        logger.info("smoke run: one batch a stage, so what is said of losses, scores and labels means nothing")
         with agree_on_errors(world):
             if world.is_main:
                 run.folder.checkpoints.mkdir()

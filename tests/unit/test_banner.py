@@ -70,6 +70,9 @@ def test_a_run_tells_what_it_is_and_with_what_it_goes_on(data: tuple[Path, Manif
         assert found["batch"] == batch_text(7, 1, None)
         assert found["run folder"] == f"{tmp_path}: new"
         assert found["MLflow"] == "http://there"
+        some = lines_of(Run(config, data[1], world, RunFolder(tmp_path), most_steps=1))
+        changed = {"method": "han: train, evaluation; of each split 1 batch", "run folder": "a temporary one"}
+        assert some == found | changed
         network = config.model.network
         assert found["network"].startswith(f"{network}, 3,")
         run.folder.checkpoints.mkdir()
