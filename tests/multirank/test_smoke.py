@@ -17,7 +17,7 @@ from jomold_dist.config_methods import EstimatorConfig
 from jomold_dist.data.loader import Loader
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.errors import StoppedError, UserError
-from jomold_dist.training.smoke import smoke_run
+from jomold_dist.training.smoke import closing_text, smoke_run
 from jomold_dist.watching import Watch
 from tests.shard_fixtures import write_dataset
 
@@ -56,7 +56,7 @@ def tried(
 
 
 def held(said: str) -> list[str]:
-    found = re.fullmatch(r"smoke run held, one batch a stage: (.*); nothing is left of it", said)
+    found = re.fullmatch(r"smoke run held, one batch a stage: (.*); nothing is left of it\. Shards .*", said)
     assert found, said
     return [part.rpartition(" ")[0].rpartition(" ")[0] for part in found[1].split(", ")]
 
@@ -94,3 +94,13 @@ def test_nothing_is_left_of_one_that_fails_or_is_stopped(data: Path, tmp_path: P
         with pytest.raises(UserError, match="does not exist"):
             tried(world, tmp_path / "gone", "han", tmp_path / "scratch")
     assert left(tmp_path / "scratch") == []
+
+
+def test_it_tells_that_shards_were_not_read() -> None:
+    config = Config(data=DataConfig(shards="my data"))
+    assert closing_text(config, {"train": 1.0}) == (
+        "smoke run held, one batch a stage: train 1.0 s; nothing is left of it. Shards were compared by size alone: "
+        "jomold verify 'my data' reads them"
+    )
+    remote = replace(config, data=replace(config.data, shards="s3://bucket/data"))
+    assert closing_text(remote, {}).endswith("nothing is left of it")
