@@ -15,6 +15,7 @@ from jomold_dist.methods.registry import method_class
 from jomold_dist.secrets import blotted
 from jomold_dist.training.checkpoint import checkpoints_of
 from jomold_dist.training.forecast import stage_forecasts
+from jomold_dist.training.profiling import too_short
 from jomold_dist.training.run import Run
 from jomold_dist.training.stages import Evaluated
 from jomold_dist.training.step import micro_batches
@@ -32,6 +33,8 @@ def tell_start(run: Run, tracked: str | None) -> None:
                 logger.info("%s", line)
             if run.world.why_cpu:
                 logger.warning("computing on CPUs: %s", run.world.why_cpu)
+            for problem in too_short(run.config.profile, _lengths(run)):
+                logger.warning("%s", problem)
 
 
 def banner(run: Run, tracked: str | None) -> list[str]:
@@ -78,13 +81,18 @@ def _parameters(config: Config, manifest: Manifest) -> int:
 
 
 def _stages(run: Run) -> str:
-    config = run.config
-    trained = {s.name for s in method_class(config.method).stages(config) if isinstance(s, Trained)}
-    found = stage_forecasts(config, run.manifest, run.world.size)
+    found, trained = stage_forecasts(run.config, run.manifest, run.world.size), _lengths(run)
     if run.most_steps is not None:
         return f"{', '.join(stage.name for stage in found)}; of each split {_count(run.most_steps, 'batch', 'es')}"
     lengths = {s.name: f" ({s.epochs} × {_count(s.steps_per_epoch, 'step')})" for s in found if s.name in trained}
     return ", ".join(stage.name + lengths.get(stage.name, "") for stage in found)
+
+
+def _lengths(run: Run) -> dict[str, int]:
+    """How many steps each training takes if it ends at its last epoch."""
+    trained = {s.name for s in method_class(run.config.method).stages(run.config) if isinstance(s, Trained)}
+    found = stage_forecasts(run.config, run.manifest, run.world.size)
+    return {stage.name: stage.steps for stage in found if stage.name in trained}
 
 
 def _device(config: Config, world: World) -> str:

@@ -67,7 +67,7 @@ def test_a_training_that_ends_early_leaves_what_there_was(tmp_path: Path, caplog
         "ProfilerStep#5",
     }
     assert not (tmp_path / "none").exists()
-    assert "no steps after the first 6" in caplog.text
+    assert "no steps after the first 6: lower profile.after" in caplog.text
 
 
 def test_trouble_ends_no_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

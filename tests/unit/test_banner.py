@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from jomold_dist.config import CheckpointConfig, Config, DataConfig, TrackingConfig, TrainConfig
+from jomold_dist.config_reporting import ProfileConfig
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.distributed.world import open_world
-from jomold_dist.training.banner import banner, batch_text
+from jomold_dist.training.banner import banner, batch_text, tell_start
 from jomold_dist.training.epoch_report import epoch_text
 from jomold_dist.training.progress import Best, Progress
 from jomold_dist.training.run import Run
@@ -59,7 +62,9 @@ def lines_of(run: Run) -> dict[str, str]:
     return {name.strip(): text.strip() for name, text in (line.split("  ", 1) for line in lines)}
 
 
-def test_a_run_tells_what_it_is_and_with_what_it_goes_on(data: tuple[Path, Manifest], tmp_path: Path) -> None:
+def test_a_run_tells_what_it_is_and_with_what_it_goes_on(
+    data: tuple[Path, Manifest], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = config_for(data[0], epochs=2)
     with open_world("cpu") as world:
         looks = iter([False] * 6)
@@ -73,6 +78,13 @@ def test_a_run_tells_what_it_is_and_with_what_it_goes_on(data: tuple[Path, Manif
         some = lines_of(Run(config, data[1], world, RunFolder(tmp_path), most_steps=1))
         changed = {"method": "han: train, evaluation; of each split 1 batch", "run folder": "a temporary one"}
         assert some == found | changed
+        assert not caplog.messages
+        with caplog.at_level(logging.WARNING):
+            profile = ProfileConfig(steps=1, after=8)
+            tell_start(replace(run, config=replace(config, profile=profile)), None)
+            tell_start(replace(run, config=replace(config, profile=replace(profile, after=7))), None)
+        (said,) = [each for each in caplog.messages if "profile" in each]
+        assert said.startswith("train: no profile to come, as its steps are 8 and the first profile.after = 8 are")
         network = config.model.network
         assert found["network"].startswith(f"{network}, 3,")
         run.folder.checkpoints.mkdir()
