@@ -6,6 +6,7 @@ A look, no more: a profiler that fails is told of, and training goes on.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 MOST_RANKS = 8  # who waits for whom is to be seen from these; more would fill a disk
 MOST_ROWS = 60
+QUIET = "6"  # torch's default of 5 leaves nothing but a line on each start and end of a recording
 MEMORY_EVENTS = 100_000  # of one snapshot: each takes some kilobytes
 
 
@@ -54,6 +56,7 @@ class StepProfiler(StepListener):
         self._taken = 0
         self._profiler: profile | None = None
         if self._settings.steps is not None and run.world.rank < MOST_RANKS:
+            os.environ.setdefault("KINETO_LOG_LEVEL", QUIET)  # heeded when the process first profiles
             activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._cuda else [])]
             self._profiler = profile(
                 activities=activities,
