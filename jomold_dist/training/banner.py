@@ -33,8 +33,9 @@ def tell_start(run: Run, tracked: str | None) -> None:
                 logger.info("%s", line)
             if run.world.why_cpu:
                 logger.warning("computing on CPUs: %s", run.world.why_cpu)
-            for problem in too_short(run.config.profile, _lengths(run)):
-                logger.warning("%s", problem)
+            if run.config.profile.steps is not None:
+                for problem in too_short(run.config.profile, _lengths(run, left=True)):
+                    logger.warning("%s", problem)
 
 
 def banner(run: Run, tracked: str | None) -> list[str]:
@@ -88,9 +89,10 @@ def _stages(run: Run) -> str:
     return ", ".join(stage.name + lengths.get(stage.name, "") for stage in found)
 
 
-def _lengths(run: Run) -> dict[str, int]:
-    """How many steps each training takes if it ends at its last epoch."""
-    trained = {s.name for s in method_class(run.config.method).stages(run.config) if isinstance(s, Trained)}
+def _lengths(run: Run, left: bool = False) -> dict[str, int]:
+    """How many steps each training takes, or each that is `left` to do, if it ends at its last epoch."""
+    stages = [s for s in method_class(run.config.method).stages(run.config) if isinstance(s, Trained)]
+    trained = {s.name for s in stages if not left or not s.is_done(run)}
     found = stage_forecasts(run.config, run.manifest, run.world.size)
     return {stage.name: stage.steps for stage in found if stage.name in trained}
 

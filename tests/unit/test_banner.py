@@ -93,6 +93,10 @@ def test_a_run_tells_what_it_is_and_with_what_it_goes_on(
         assert lines_of(run)["run folder"].endswith("train goes on from checkpoint model-e0001-s00000001")
         run_stages(Run(config, data[1], world, RunFolder(tmp_path)))
         assert lines_of(run)["run folder"] == f"{tmp_path}: finished, nothing is left to be done"
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            tell_start(replace(run, config=replace(config, profile=profile)), None)
+        assert not any("profile" in each for each in caplog.messages)
         run.folder.scores.unlink()
         assert lines_of(run)["run folder"] == f"{tmp_path}: train done; evaluation is left"
 
