@@ -76,6 +76,7 @@ class StackWriter:
         self._patience = math.inf if patience_seconds is None else SHARE_OF_PATIENCE * patience_seconds
         self._where = where
         self._reasons: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._refused = False
         self._thread = threading.Thread(target=self._run, name="stacks", daemon=True)
 
     def __enter__(self) -> StackWriter:
@@ -88,9 +89,10 @@ class StackWriter:
         self._reasons.put(None)
         self._thread.join(LEAVE_SECONDS)
 
-    def write(self, why: str) -> None:
-        """Have the stacks written, with the reason above them. Returns at once."""
+    def write(self, why: str) -> Path | None:
+        """Have the stacks written, with the reason above them. Returns at once: the file, unless it cannot be used."""
         self._reasons.put(why)
+        return None if self._refused else self.path
 
     def _run(self) -> None:
         """The thread."""
@@ -98,6 +100,7 @@ class StackWriter:
             with _opened(self.path, self._heading()) as file:
                 self._watch(file)
         except OSError as error:
+            self._refused = True
             logger.info("stacks go to stderr, as %s cannot be written: %s", self.path, error.strerror or error)
 
     def _watch(self, file: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import tempfile
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from jomold_dist.data.loader import Loader
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.errors import RunFolderError, StoppedError, UserError
 from jomold_dist.training import smoke
-from jomold_dist.training.smoke import smoke_run
+from jomold_dist.training.smoke import closing_text, smoke_run
 from jomold_dist.training.stages import run_stages
 from jomold_dist.watching import Watch
 from tests.shard_fixtures import write_dataset
@@ -59,7 +60,7 @@ def tried(
 
 
 def held(said: str) -> list[str]:
-    found = re.fullmatch(r"smoke run held, one batch a stage: (.*); nothing is left of it", said)
+    found = re.fullmatch(r"smoke run held, one batch a stage: (.*); nothing is left of it\. Shards .*", said)
     assert found, said
     return [part.rpartition(" ")[0].rpartition(" ")[0] for part in found[1].split(", ")]
 
@@ -70,11 +71,14 @@ def left(scratch: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("size", [1, 2])
-def test_every_stage_is_tried_with_one_batch_and_nothing_is_left(data: Path, size: int, tmp_path: Path) -> None:
+def test_every_stage_is_tried_with_one_batch_and_nothing_is_left(
+    data: Path, size: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     scratch = tmp_path / "scratch"
     if size == 1:
-        with open_world("cpu") as world:
+        with open_world("cpu") as world, caplog.at_level(logging.WARNING):
             found = [tried(world, data, "jomold", scratch)]
+        assert not caplog.messages  # of noise ratios that one batch has led to
     else:
         found = run_ranks(tried, size, tmp_path / "ranks", data, "mixture", scratch, timeout=200)
     stages = held(found[0][0])
@@ -95,6 +99,16 @@ def test_nothing_is_left_of_one_that_fails_or_is_stopped(data: Path, tmp_path: P
         with pytest.raises(UserError, match="does not exist"):
             tried(world, tmp_path / "gone", "han", tmp_path / "scratch")
     assert left(tmp_path / "scratch") == []
+
+
+def test_it_tells_that_shards_were_not_read() -> None:
+    config = Config(data=DataConfig(shards="my data"))
+    assert closing_text(config, {"train": 1.0}) == (
+        "smoke run held, one batch a stage: train 1.0 s; nothing is left of it. Shards were compared by size alone: "
+        "jomold verify 'my data' reads them"
+    )
+    remote = replace(config, data=replace(config.data, shards="s3://bucket/data"))
+    assert closing_text(remote, {}).endswith("nothing is left of it")
 
 
 def test_nothing_is_profiled() -> None:

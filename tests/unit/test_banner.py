@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,10 @@ from typing import Any
 import pytest
 
 from jomold_dist.config import CheckpointConfig, Config, DataConfig, TrackingConfig, TrainConfig
-from jomold_dist.config_reporting import MetricsConfig
+from jomold_dist.config_reporting import MetricsConfig, ProfileConfig
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.distributed.world import open_world
-from jomold_dist.training.banner import banner, batch_text
+from jomold_dist.training.banner import banner, batch_text, tell_start
 from jomold_dist.training.epoch_report import epoch_text
 from jomold_dist.training.progress import Best, Progress
 from jomold_dist.training.run import Run
@@ -65,7 +66,9 @@ def lines_of(run: Run) -> dict[str, str]:
     return {name.strip(): text.strip() for name, text in (line.split("  ", 1) for line in lines)}
 
 
-def test_a_run_tells_what_it_is_and_with_what_it_goes_on(data: tuple[Path, Manifest], tmp_path: Path) -> None:
+def test_a_run_tells_what_it_is_and_with_what_it_goes_on(
+    data: tuple[Path, Manifest], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = config_for(data[0], epochs=2)
     with open_world("cpu") as world:
         looks = iter([False] * 6)
@@ -76,6 +79,16 @@ def test_a_run_tells_what_it_is_and_with_what_it_goes_on(data: tuple[Path, Manif
         assert found["batch"] == batch_text(7, 1, None)
         assert found["run folder"] == f"{tmp_path}: new"
         assert found["MLflow"] == "http://there"
+        some = lines_of(Run(config, data[1], world, RunFolder(tmp_path), most_steps=1))
+        changed = {"method": "han: train, evaluation; of each split 1 batch", "run folder": "a temporary one"}
+        assert some == found | changed
+        assert not caplog.messages
+        with caplog.at_level(logging.WARNING):
+            profile = ProfileConfig(steps=1, after=8)
+            tell_start(replace(run, config=replace(config, profile=profile)), None)
+            tell_start(replace(run, config=replace(config, profile=replace(profile, after=7))), None)
+        (said,) = [each for each in caplog.messages if "profile" in each]
+        assert said.startswith("train: no profile to come, as its steps are 8 and the first profile.after = 8 are")
         network = config.model.network
         assert found["network"].startswith(f"{network}, 3,")
         run.folder.checkpoints.mkdir()
@@ -83,7 +96,13 @@ def test_a_run_tells_what_it_is_and_with_what_it_goes_on(data: tuple[Path, Manif
             run_stages(run)
         assert lines_of(run)["run folder"].endswith("train goes on from checkpoint model-e0001-s00000001")
         run_stages(Run(config, data[1], world, RunFolder(tmp_path)))
-        assert "train done; evaluation" in lines_of(run)["run folder"]
+        assert lines_of(run)["run folder"] == f"{tmp_path}: finished, nothing is left to be done"
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            tell_start(replace(run, config=replace(config, profile=profile)), None)
+        assert not any("profile" in each for each in caplog.messages)
+        run.folder.scores.unlink()
+        assert lines_of(run)["run folder"] == f"{tmp_path}: train done; evaluation is left"
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +152,7 @@ def test_training_ends_where_patience_does(patient: tuple[Run, Callable[[int], R
     assert len(history) == 3
     assert [line.get("ended_early") for line in history] == [None, None, True]
     assert read_scores(folder).model.epochs == 12
-    assert lines_of(longer)["run folder"].endswith("train done; evaluation is left, unless its scores are there")
+    assert lines_of(longer)["run folder"].endswith("finished, nothing is left to be done")
     assert {file for file in files if "model-e" in str(file)} <= set(folder.path.rglob("*.safetensors"))
 
 
