@@ -63,7 +63,7 @@ class StackWriter:
     """While the context is open, this rank's stacks go to `rank-N.txt` in `folder`, which a run without trouble leaves
     as it was.
 
-    `where` tells where this rank's main thread is, such as `model 3/25: step 17 of 40`. If it tells the same for half
+    `where` tells where this rank's main thread is: `train, model 3/25: step 17 of 40`. If it tells the same for half
     of `patience_seconds`, after which ranks give each other up (None: nobody waits for this rank), stacks are written,
     once. A folder that cannot be used is told of, and stderr it stays.
     """
