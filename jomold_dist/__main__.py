@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
+from jomold_dist.command_line import command
 from jomold_dist.errors import SUCCESS, USER_ERROR, nearest
 from jomold_dist.versions import version
 
@@ -27,6 +28,7 @@ COMMANDS = {
 """In the order of a user's day; each is the module of that name in jomold_dist/commands."""
 
 
+@command  # as each command is: what follows here may be stopped, and its reader may be gone, before that begins
 def main() -> int:
     """The exit code of the command that is named first."""
     words = sys.argv[1:]

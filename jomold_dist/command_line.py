@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import functools
 import io
 import os
@@ -21,7 +22,8 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
     """Makes a function a command, which returns its exit code; None is success.
 
     It can print on any terminal: what the encoding lacks is escaped. A user's mistake is one message and 2, a stop one
-    message and 75, Ctrl-C and what cannot be printed (`| head`, a full disk) a message and 1.
+    message and 75, Ctrl-C and what cannot be printed (a full disk) a message and 1; a reader that has gone (`| head`)
+    needs no message.
     """
 
     @functools.wraps(main)
@@ -40,7 +42,8 @@ def command(main: Callable[P, int | None]) -> Callable[P, int]:
             return exit_code(error)
         except PrintError as error:
             _silence(before)
-            say(f"what was to be printed is lost: {error.strerror}")
+            if error.errno != errno.EPIPE:
+                say(f"what was to be printed is lost: {error.strerror}")
             return FAILURE
         finally:
             sys.stdout = before
@@ -128,10 +131,11 @@ def tell(text: str, on_stderr: bool = False) -> str | None:
 
 
 class Parser(argparse.ArgumentParser):
-    """Repeats no password of what it refuses."""
+    """Refuses with one message, which repeats no password."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(blotted(message))
+        say(f"{message}; {self.prog} --help tells more")
+        sys.exit(USER_ERROR)
 
 
 def command_parser(description: str | None) -> argparse.ArgumentParser:

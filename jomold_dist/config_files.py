@@ -14,8 +14,8 @@ import yaml
 from jomold_dist.config import Config
 from jomold_dist.config_fields import Tree
 from jomold_dist.config_sources import grown, read_file, read_override
-from jomold_dist.config_values import Given, Setting, convert, schema
-from jomold_dist.errors import ConfigError, join_problems, nearest
+from jomold_dist.config_values import Given, Setting, convert, near_setting, schema
+from jomold_dist.errors import ConfigError, join_problems
 from jomold_dist.recipes import RECIPES
 from jomold_dist.secrets import ELSEWHERE, blotted, blotted_value, problem_of_uri, secret_names
 
@@ -32,8 +32,9 @@ TRACKING_ELSEWHERE = (
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     """The config of a file with `section.key=value` overrides on top.
 
-    A file may name another one, relative to itself, as `base:`; its own settings win. ConfigError lists every problem
-    found. Which methods and networks there are is not known here: see `methods/registry.py`.
+    A file may name another one, relative to itself or one that comes with the package, as `base:`; its own settings
+    win. ConfigError lists every problem found. Which methods and networks there are is not known here: see
+    `methods/registry.py`.
     """
     return resolve(Config, path, overrides).config
 
@@ -103,7 +104,7 @@ def _unknown(name: str, settings: Mapping[str, Setting], sections: Set[str]) -> 
     """What to say of a name that is no setting's."""
     if name.partition(".")[0] == SWEEP and SWEEP not in sections:
         return f"the section {SWEEP!r} is for `jomold {SWEEP}`; the config of a single run has none"
-    hint = " (it is a section)" if name in sections else nearest(name, [*settings, *sorted(sections)])
+    hint = " (it is a section)" if name in sections else near_setting(name, settings, sorted(sections))
     return f"unknown setting {name!r}{hint}"
 
 

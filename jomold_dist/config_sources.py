@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
@@ -9,24 +10,24 @@ from typing import Any
 import yaml
 
 from jomold_dist.config_values import Given, Setting
-from jomold_dist.errors import nearest
 from jomold_dist.secrets import blotted_value
-from jomold_dist.shipped import near_shipped
+from jomold_dist.shipped import file_beside, near_shipped
 
 NO_TEXTS = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:bool")
 OVERRIDE = "override"
 
 
 def read_file(
-    path: Path, sections: Set[str], problems: list[str], above: tuple[Path, ...] = (), named_in: str = ""
+    path: Path, sections: Set[str], problems: list[str], above: tuple[Path, ...] = (), named: Given | None = None
 ) -> dict[str, Given]:
     """Every setting that a file and the files under it give; what is wrong with them goes to `problems`. `above` are
-    the files that lead here by their `base:`, `named_in` is the place of the last one."""
+    the files that lead here by their `base:`, `named` is the last one's."""
+    named_in = "" if named is None else f"{named.where}: base = {named.value!r}: "
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
         missing = isinstance(error, FileNotFoundError)
-        hint = (_near_file(path) or ("" if named_in else near_shipped(path))) if missing else ""
+        hint = (_near_file(path) or near_shipped(path if named is None else Path(named.value))) if missing else ""
         problems.append(f"{named_in}config file {path}: {error.strerror or error}{hint}")
         return {}
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -45,19 +46,22 @@ def read_file(
     if not isinstance(base.value, str) or not base.value:
         problems.append(f"{base.where}: base = {base.value!r} must name a config file")
         return given
-    base_path = path.parent / base.value
+    base_path = file_beside(path, base.value)
     if base_path.resolve() in (p.resolve() for p in (*above, path)):
         problems.append(f"{base.where}: base = {base.value!r} leads back to itself")
         return given
-    named_in = f"{base.where}: base = {base.value!r}: "
-    return read_file(base_path, sections, problems, (*above, path), named_in) | given
+    return read_file(base_path, sections, problems, (*above, path), base) | given
 
 
 def _near_file(path: Path) -> str:
     """A hint at a config file with nearly this name: beside it, or in a folder of nearly its folder's name."""
-    folders = [path.parent] if path.parent.is_dir() else [one for one in _entries(path.parent.parent) if one.is_dir()]
+    there = path.parent.is_dir()
+    folders = [path.parent] if there else [one for one in _entries(path.parent.parent) if one.is_dir()]
     files = [file for folder in folders for file in _entries(folder) if file.suffix in (".yaml", ".yml")]
-    return nearest(str(path), map(str, files))
+    parts = 1 if there else 2  # what all of them begin with would make any two alike
+    names = {"/".join(file.parts[-parts:]): file for file in files}
+    close = difflib.get_close_matches("/".join(path.parts[-parts:]), names, n=1)
+    return f" (did you mean {str(names[close[0]])!r}?)" if close else ""
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -7,6 +7,7 @@ import json
 import math
 import types
 import typing
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -162,3 +163,18 @@ def _convert_number(value: Any, kind: type, bounds: Bounds | None) -> tuple[Any,
         value = int(value)
     problem = bounds.problem(value) if bounds else None
     return (None, problem) if problem else (kind(value), None)
+
+
+def near_setting(name: str, settings: Iterable[str], others: Iterable[str] = ()) -> str:
+    """As `nearest`, for the name of a setting that there is not: one of its last name in another section goes before
+    one that is spelt alike, and so does, in its own section, one of which it is the initials. `others` are sections,
+    which may be meant as well, but for the one that the name is in."""
+    section, dot, last = name.removeprefix("--").rpartition(".")
+    known = list(settings)
+    alike = [one for one in known if one.rpartition(".")[2] == last]
+    if dot and not alike:
+        inside = [one for one in known if one.rpartition(".")[0] == section]
+        alike = [one for one in inside if "".join(word[0] for word in one.rpartition(".")[2].split("_")) == last]
+    if alike:
+        return nearest(name, alike) or f" (did you mean {' or '.join(map(repr, alike[:3]))}?)"
+    return nearest(name, [*known, *(other for other in others if not name.startswith(f"{other}."))])

@@ -1,4 +1,4 @@
-"""What the commands of several ranks share: joining them, ending together, logging, progress."""
+"""What the commands of several ranks share: joining them, ending together, logging."""
 
 from __future__ import annotations
 

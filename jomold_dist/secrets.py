@@ -17,7 +17,12 @@ ELSEWHERE = "give credentials as the storage's own tools take them (environment,
 _PASSWORDS = re.compile(r"(:/{1,2})(?:[^\s/@]*:\S*@|[^\s/]*@)")
 _BARE = re.compile(r"(?<![\w*])[^\s/@:]+:[^\s/@]+@")  # a name and a password before a host without a scheme
 _SIGNATURES = re.compile(rf"([?&;][^=&;\s]*(?:{SECRET.pattern}|sig)[^=&;\s]*=)[^&;\s'\"]+", re.IGNORECASE)
-_NAMED = re.compile(rf"""(\b[\w.]*(?:{SECRET.pattern})\w*['"]?\s*[:=]\s*)['"]?[^\s,}}'"]+['"]?""", re.IGNORECASE)
+_NAME = rf"""\b[\w.-]*(?:{SECRET.pattern})[\w-]*['"]?\s*[:=]\s*"""
+# The value behind a name, in YAML, JSON or a program: quoted; nested, in brackets or as a block, which hides the rest;
+# or plain, up to what ends it, which may stand inside it where a letter follows.
+_QUOTED = r""""(?:\\.|[^"\\])*(?:"|\Z)|'(?:''|[^'])*(?:'|\Z)"""
+_PLAIN = r"""(?:[^,}\]'"\n]|[,}\]'"](?=\w))+"""
+_NAMED = re.compile(rf"({_NAME})(?:{_QUOTED}|[{{\[(|>].*|{_PLAIN})", re.IGNORECASE | re.DOTALL)
 
 
 def blotted(text: str) -> str:

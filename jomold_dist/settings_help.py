@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from jomold_dist.config import Config
 from jomold_dist.config_fields import Tree
-from jomold_dist.config_values import Setting, schema
-from jomold_dist.errors import ConfigError, join_problems, nearest
+from jomold_dist.config_values import Setting, near_setting, schema
+from jomold_dist.errors import ConfigError, join_problems
 from jomold_dist.methods.registry import METHODS
 from jomold_dist.models.registry import NETWORKS
 from jomold_dist.recipes import RECIPES
@@ -122,9 +122,9 @@ def explain(cls: type, topics: Sequence[str], width: int) -> str:
     known = [*settings, *sections]
     wrong = [topic for topic in topics if topic not in known]
     if wrong:
-        raise ConfigError(
-            join_problems([f"there is no section or setting {topic!r}{nearest(topic, known)}" for topic in wrong])
-        )
+        hints = [near_setting(topic, settings, sections) for topic in wrong]
+        problems = [f"there is no section or setting {topic!r}{hint}" for topic, hint in zip(wrong, hints, strict=True)]
+        raise ConfigError(join_problems(problems))
     blocks = []
     for topic in topics:
         if topic in sections:

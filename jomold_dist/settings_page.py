@@ -17,7 +17,8 @@ A setting is given in a YAML file (`section:` and `key: value` lines) or behind 
 `--section.key=value` or `--section.key value`, before or after its options. A text is taken there as it stands
 (`run.dir="runs/try #1"`), other values as YAML reads them. A path may begin with `~`. No setting may hold a password or
 another secret.
-A file may name another one, relative to itself, as `base:`; its own settings win over it, and overrides win over files.
+A file may name another one as `base:`, relative to itself or, as for `--config`, by the name of one that comes with
+the package; its own settings win over it, and overrides win over files.
 Settings that nobody gave take their value from the recipe, then from the defaults below. `--print-config` shows what
 came of it: every setting with its value and where that comes from, as a config file. The section `sweep` is for
 `jomold sweep` alone.

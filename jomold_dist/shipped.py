@@ -27,11 +27,18 @@ def config_path(text: str) -> Path:
     """The file of `--config`, the type of that argument: a file of that path, or else a config of that name that comes
     with the package. Where there is neither, the path as it stands, so that reading it fails together with whatever
     else is wrong."""
-    path = local_path(text)
-    if path.is_file():
-        return path
+    return _or_shipped(local_path(text), text)
+
+
+def file_beside(path: Path, text: str) -> Path:
+    """The config that the file of a path names: a file relative to it, or else, as for `--config`, one that comes with
+    the package."""
+    return _or_shipped(path.parent / Path(text).expanduser(), text)
+
+
+def _or_shipped(path: Path, text: str) -> Path:
     name = text.removesuffix(SUFFIX)
-    return shipped_folder() / f"{name}{SUFFIX}" if name in shipped_names() else path
+    return path if path.is_file() or name not in shipped_names() else shipped_folder() / f"{name}{SUFFIX}"
 
 
 def near_shipped(path: Path) -> str:

@@ -80,15 +80,15 @@ class Table:
         return "\n".join(lines) + "\n"
 
 
-def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """A markdown table with aligned columns, the first one left, the others right."""
+def markdown_table(header: list[str], rows: list[list[str]], texts: int = 1) -> str:
+    """A markdown table with aligned columns: so many texts, left, and then numbers, right."""
     widths = [max(len(row[n]) for row in [header, *rows]) for n in range(len(header))]
 
     def line(cells: list[str]) -> str:
-        aligned = [c.ljust(w) if n == 0 else c.rjust(w) for n, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        aligned = [c.ljust(w) if n < texts else c.rjust(w) for n, (c, w) in enumerate(zip(cells, widths, strict=True))]
         return "| " + " | ".join(aligned) + " |"
 
-    rule = "| " + " | ".join("-" * w if n == 0 else "-" * (w - 1) + ":" for n, w in enumerate(widths)) + " |"
+    rule = "| " + " | ".join("-" * w if n < texts else "-" * (w - 1) + ":" for n, w in enumerate(widths)) + " |"
     return "\n".join([line(header), rule, *(line(row) for row in rows)])
 
 

@@ -67,7 +67,7 @@ def bench(world: World, place: Path, every: int, videos: int, rounds: int) -> No
                         report = step(batch, Moment(next(numbers), EPOCH), 5e-4)
                         if records:  # step numbers of their own, of which the last but one is a multiple of `every`
                             told = number * every + at + 2
-                            done = StepDone("model", told, 0, EPOCH, 5e-4, time.perf_counter() - begun, report)
+                            done = StepDone(told, EPOCH, 5e-4, time.perf_counter() - begun, report)
                             begun = time.perf_counter()
                             metrics.after_step(done)
                             recording += time.perf_counter() - begun if number else 0.0

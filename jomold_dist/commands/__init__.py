@@ -1,1 +1,4 @@
-"""What people type: one file a command. `jomold COMMAND` is `python -m jomold_dist COMMAND`."""
+"""What people type: one file a command, and `training.py` for what `train` does with torch.
+
+`jomold COMMAND` is `python -m jomold_dist COMMAND`.
+"""

@@ -23,7 +23,13 @@ from jomold_dist.tables import FORMATS
 def main() -> int:
     parser = command_parser(__doc__)
     parser.add_argument("runs", nargs="+", type=local_path, help="folders of finished runs")
-    parser.add_argument("--score", choices=SCORE_NAMES, default="segment_type", help="the score of the differences")
+    parser.add_argument(
+        "--score",
+        choices=SCORE_NAMES,
+        metavar="SCORE",
+        default="segment_type",
+        help=f"the score of the differences: {', '.join(SCORE_NAMES)} (default: %(default)s)",
+    )
     parser.add_argument("--format", choices=FORMATS, default="md", help="markdown, comma-separated or LaTeX")
     asked = parser.parse_args()
     from jomold_dist.comparing.report import report  # imports torch, by way of the methods, which takes a second

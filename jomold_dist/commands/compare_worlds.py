@@ -22,7 +22,12 @@ def main() -> int:
     parser = command_parser(__doc__)
     parser.add_argument("runs", nargs="+", type=local_path, help="folders of finished runs")
     parser.add_argument(
-        "--score", nargs="+", choices=SCORE_NAMES, default=DEFAULT, help=f"a table each (default: {' '.join(DEFAULT)})"
+        "--score",
+        nargs="+",
+        choices=SCORE_NAMES,
+        metavar="SCORE",
+        default=DEFAULT,
+        help=f"a table each, of {', '.join(SCORE_NAMES)} (default: {' '.join(DEFAULT)})",
     )
     parser.add_argument(
         "--row", metavar="NAME", help="the row whose differences from the others are shown (default: mixture, if any)"

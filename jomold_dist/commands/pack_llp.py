@@ -15,15 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from jomold_dist.command_line import command
-from jomold_dist.commands.packing import (
-    SEGMENTS,
-    Packing,
-    labelled_splits,
-    labels_digest,
-    option_problems,
-    packing_parser,
-    run_packer,
-)
 from jomold_dist.data.annotations import SplitLabels, read_annotations
 from jomold_dist.data.features import (
     check_features,
@@ -37,12 +28,13 @@ from jomold_dist.data.manifest import FEATURE_NAMES
 from jomold_dist.data.writing import SplitSource, Video
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.labels import LLP_CATEGORIES
+from jomold_dist.packing import SEGMENTS, Packing, labels_digest, option_problems, packing_parser, run_packer
 from jomold_dist.places import local_path
 
 
 @command
-def main() -> int:
-    return run_packer(parse_options(), plan)
+def main() -> None:
+    print(run_packer(parse_options(), plan))
 
 
 def parse_options() -> argparse.Namespace:
@@ -62,7 +54,10 @@ def plan(options: argparse.Namespace) -> Packing:
     if options.unlabelled:
         splits = unlabelled_split(options.features)
     else:
-        splits = labelled_splits(read_annotations(options.annotations, LLP_CATEGORIES, SEGMENTS))
+        annotations = read_annotations(options.annotations, LLP_CATEGORIES, SEGMENTS)
+        for finding in annotations.findings:
+            print(f"passed over: {finding}")
+        splits = annotations.splits
     widths = check_features(options.features, [key for split in splits.values() for key in split.keys], SEGMENTS)
     if warning := swapped_widths(widths):
         print(f"warning: {warning}")

@@ -16,15 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from jomold_dist.command_line import command
-from jomold_dist.commands.packing import (
-    SEGMENTS,
-    Packing,
-    labelled_splits,
-    labels_digest,
-    option_problems,
-    packing_parser,
-    run_packer,
-)
 from jomold_dist.data.annotations import Annotations, SplitLabels, read_annotations
 from jomold_dist.data.features import feature_specs
 from jomold_dist.data.lfav_labels import read_lfav
@@ -32,6 +23,7 @@ from jomold_dist.data.truth import truth_name
 from jomold_dist.data.vggsounder_labels import read_vggsounder
 from jomold_dist.data.writing import SplitSource, Video
 from jomold_dist.errors import DataError, UserError, raise_together
+from jomold_dist.packing import SEGMENTS, Packing, labels_digest, option_problems, packing_parser, run_packer
 from jomold_dist.places import local_path
 from jomold_dist.simulation import (
     DIFFICULTIES,
@@ -81,9 +73,8 @@ LABEL_FILES = {
 
 
 @command
-def main() -> int:
-    options = parse_options()
-    return run_packer(options, plan, closing)
+def main() -> None:
+    print(run_packer(parse_options(), plan, closing))
 
 
 def closing(options: argparse.Namespace) -> str:
@@ -248,9 +239,11 @@ def planned_splits(options: argparse.Namespace) -> list[SplitPlan]:
     empty = [name for name, split in annotations.splits.items() if len(split) == 0]
     if empty:
         raise DataError(f"{options.annotations} has no videos for the split {' and '.join(empty)}")
+    for finding in annotations.findings:
+        print(f"passed over: {finding}")
     return [
         SplitPlan(name, len(split), int(split.labels.sum(axis=1).max()), split)
-        for name, split in labelled_splits(annotations).items()
+        for name, split in annotations.splits.items()
     ]
 
 

@@ -57,7 +57,7 @@ def read_finished(paths: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
     """As `read_folders`; DataError, too, if there is no run."""
     runs, notes = read_folders(paths)
     if not runs:
-        raise DataError("there is no finished run among these folders", *notes)
+        raise DataError(*(notes if len(paths) == 1 else ["there is no finished run among these folders", *notes]))
     return runs, notes
 
 
@@ -65,7 +65,7 @@ def read_folders(paths: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
     """The finished runs, each once, and what is to be said of the other folders. DataError tells of all that cannot be
     read."""
     runs: list[FinishedRun] = []
-    problems, notes, no_runs = [], [], []
+    problems, notes, no_runs = [], [], list[Path]()
     seen: dict[str, Path] = {}
     for path in paths:
         try:
@@ -76,7 +76,7 @@ def read_folders(paths: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
             seen[place] = path
             folder = RunFolder(path)
             if not is_there(folder.config):
-                no_runs.append(str(path))  # MLflow's store lies beside the run folders
+                no_runs.append(path)  # MLflow's store lies beside the run folders
                 continue
             found = _read(folder)
         except OSError as error:
@@ -88,12 +88,20 @@ def read_folders(paths: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
                 notes.append(f"{path} is left out: {found}")
                 continue
             runs.append(found)
+            if (trained := found.removals["epochs"]) != (asked := found.scores.model.epochs):
+                notes.append(f"{path} ended after epoch {trained} of {asked}, as no score got better (train.patience)")
             if is_there(folder.bad_videos):
                 notes.append(f"{path} could not use all videos of its data set, see its {folder.bad_videos.name}")
     if no_runs:
-        notes.append(f"no run's folder: {', '.join(no_runs)}")
+        notes.append(f"no run's folder: {', '.join(map(str, no_runs))}{_runs_inside(no_runs)}")
     raise_together(problems)
     return runs, notes
+
+
+def _runs_inside(folders: Sequence[Path]) -> str:
+    """A hint where folders are not runs', and hold some."""
+    found = [folder for folder in folders if any(folder.glob(f"*/{OWNER}"))]
+    return f" (did you mean {' '.join(f'{folder}/*' for folder in found)}?)" if found else ""
 
 
 def _read(folder: RunFolder) -> FinishedRun | str:

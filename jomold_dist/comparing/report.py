@@ -24,7 +24,7 @@ def _told(found: Comparison, score: str) -> list[str]:
     """What is to be said of the rows and of the folders."""
     told = cautions(found.compared, found.controls, score)
     if any("=" in row.name for row in found.rows):
-        told.append("Rows are named by what differs; what a row does not name is the same in all, or has its default.")
+        told.append("Rows are named by what differs; what a row does not name has its default, or is the same in all.")
     return [*told, *found.notes]
 
 

@@ -106,19 +106,15 @@ def compare_finished(runs: Sequence[FinishedRun], notes: list[str]) -> Compariso
 
 
 def row_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Each row's method with what else differs between the rows: any setting that differs within the method, and of
-    those that differ from other methods' rows the ones that are not as by default."""
+    """Each row's method with those of the settings that differ between the rows that it does not have as by default.
+    What decides nothing in a row is as by default in it (see `FinishedRun.deciding`), and so is not told of it."""
     defaults = Config().flat() | {ORDER: PLAN_VERSION}
-
-    def differing(among: Sequence[Mapping[str, Any]]) -> set[str]:
-        return {name for name in among[0] if any(row[name] != among[0][name] for row in among)} - {"method"}
-
-    everywhere, names = differing(rows), []
-    for row in rows:
-        within = differing([other for other in rows if other["method"] == row["method"]])
-        shown = [n for n in row if n in within or (n in everywhere and row[n] != defaults[n])]
-        names.append(", ".join([row["method"], *(f"{name}={value_text(row[name])}" for name in shown)]))
-    return names
+    differing = [name for name in rows[0] if name != "method" and any(row[name] != rows[0][name] for row in rows)]
+    shown = [{name: row[name] for name in differing if row[name] != defaults[name]} for row in rows]
+    return [
+        ", ".join([row["method"], *(f"{name}={value_text(value)}" for name, value in settings.items())])
+        for row, settings in zip(rows, shown, strict=True)
+    ]
 
 
 def _compared(row: Row, rows: Sequence[Row], notes: list[str]) -> Compared:

@@ -8,6 +8,7 @@ import posixpath
 import re
 import sys
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -33,9 +34,17 @@ def origin() -> dict[str, str]:
     tags = {"mlflow.source.type": "LOCAL", "mlflow.source.name": Path(sys.argv[0]).name}
     with suppress(OSError, KeyError):  # a user id without a name
         tags["mlflow.user"] = getpass.getuser()
-    if (git := git_state(Path.cwd())) is not None:
-        tags["mlflow.source.git.commit"] = git.commit
+    if (commit := _commit(Path.cwd())) is not None:
+        tags["mlflow.source.git.commit"] = commit
     return tags
+
+
+@cache
+def _commit(folder: Path) -> str | None:
+    """Which commit the folder's checkout was at when this process first asked. Git takes seconds on a slow disk, and
+    the run waits."""
+    git = git_state(folder)
+    return None if git is None else git.commit
 
 
 def tags_of_data(manifest: Manifest) -> dict[str, str]:

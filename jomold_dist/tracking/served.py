@@ -9,7 +9,6 @@ Nothing here needs MLflow. Legend: N videos, T segments, C categories, k frames 
 
 from __future__ import annotations
 
-import math
 import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -156,9 +155,9 @@ class ServedNetwork:
             parts.append(rows._replace(video=rows.video + first))
         columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in parts[0]._fields}
         named = {"category": np.array(self._info.categories, object), "modality": np.array(MODALITIES, object)}
-        if keys is not None:
-            named["video"] = np.array(keys, object)
         columns |= {name: names[columns[name]] for name, names in named.items()}
+        if keys is not None:
+            columns = {"key": np.array(keys, object)[columns["video"]], **columns}
         columns |= {name: columns[name] * SECONDS_A_SEGMENT for name in ("onset", "offset")}
         return DataFrame(columns)
 
@@ -180,8 +179,8 @@ def _event_params(params: Mapping[str, Any], videos: int) -> tuple[bool, float |
     given = [name for name, value in (("threshold", threshold), ("keys", keys)) if value is not None]
     if given and not events:
         raise DataError(f"{' and '.join(given)} of the params are about events, which are given with events: true")
-    if threshold is not None and (not math.isfinite(threshold) or not 0 <= threshold <= 1):
-        raise DataError(f"the param threshold = {threshold} must be a probability, 0 to 1")
+    if threshold is not None and not 0 < threshold <= 1:
+        raise DataError(f"the param threshold = {threshold} is no probability; it must be above 0 and at most 1")
     if keys is not None and len(keys) != videos:
         raise DataError(f"the param keys names {len(keys)} videos, and the inputs are of {videos}")
     return events, threshold, keys

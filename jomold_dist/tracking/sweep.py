@@ -23,24 +23,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-@dataclass(frozen=True)
-class BestRow:
-    """A sweep's best row."""
-
-    name: str
-    score: str
-    """By which score it is the best."""
-    scores: Mapping[str, float]
-    """Means over its seeds on test, in percent, of all scores that it has."""
-    seeds: int
-    baseline: str | None = None
-    """The row that it is compared with; None: there is none but itself."""
-    delta: float | None = None
-    """How much better it is, in the mean over the seeds that both have."""
-    half_width: float | None = None
-    """Half the width of the interval around that."""
-
-
 @dataclass
 class SweepRecord:
     """The sweep's run, if there is one."""
@@ -85,13 +67,8 @@ class SweepRecord:
 
         self._attempt(f"recording {title}", tell)
 
-    def best(self, row: BestRow) -> None:
-        """The best row by now, with its scores, on the sweep's own run, so that sweeps are sorted as runs are."""
-        told: dict[str, float | None] = {"best/score": row.scores[row.score], "best/seeds": row.seeds}
-        told |= {"best/delta": row.delta, "best/delta_half_width": row.half_width}
-        numbers = {name: value for name, value in told.items() if value is not None}
-        numbers |= {f"test/{name}": value for name, value in row.scores.items()}
-        tags = {"best_row": row.name, "best_by": row.score, "best_baseline": row.baseline or row.name}
+    def best(self, tags: Mapping[str, str], numbers: Mapping[str, float]) -> None:
+        """What is told of the best row by now, on the sweep's own run, so that sweeps are sorted as runs are."""
 
         def tell(client: MlflowClient) -> None:
             from mlflow.entities import RunTag

@@ -67,7 +67,7 @@ class EpochSteps:
                 report = self._step(batch, Moment(number, loader.steps), rate, self._ask())
                 taken = time.perf_counter() - start
                 seconds, videos = seconds + taken, videos + report.videos
-                done = StepDone(self._stage, number + 1, progress.epoch, loader.steps, rate, taken, report)
+                done = StepDone(number + 1, loader.steps, rate, taken, report)
                 self._count(progress, batch, report, taken)
                 for listener in (pace, *listeners):
                     listener.after_step(done)

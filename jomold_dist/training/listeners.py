@@ -15,12 +15,8 @@ from jomold_dist.training.step import StepReport
 class StepDone:
     """An optimizer step that was taken, or skipped."""
 
-    stage: str
-    """As its checkpoints are called."""
     step: int
     """Optimizer steps since the stage's beginning, this one included."""
-    epoch: int
-    """From 0."""
     steps_per_epoch: int
     learning_rate: float
     seconds: float

@@ -26,7 +26,7 @@ from jomold_dist.errors import UserError
 from jomold_dist.files import write_json
 from jomold_dist.git_state import git_state
 from jomold_dist.reading import ABSENT, read_json
-from jomold_dist.secrets import SECRET, blotted, blotted_value
+from jomold_dist.secrets import SECRET, blotted_value
 from jomold_dist.times import now_iso
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.versions import PACKAGE, code_digest, releases
@@ -35,10 +35,12 @@ logger = logging.getLogger(__name__)
 
 PACKAGES = ("jomold_dist", "torch", "numpy", "deepspeed", "webdataset", "safetensors", "ray", "mlflow")
 VARIABLES = re.compile(
-    r"(OMP|MKL|CUDA|NCCL|TORCH|TORCHELASTIC|PYTORCH|GLOO|CUBLAS|PET|SLURM_JOB|SLURM_STEP|KMP)_\w+|DS_ACCELERATOR|"
+    r"(OMP|MKL|CUDA|NCCL|TORCH|TORCHELASTIC|PYTORCH|GLOO|CUBLAS|PET|KMP)_\w+|DS_ACCELERATOR|"
+    r"SLURM_(JOB|STEP)_(ID|NODELIST|NUM_NODES|NUM_TASKS|PARTITION|CPUS_PER_NODE|TASKS_PER_NODE|GPUS)|"
     r"RANK|WORLD_SIZE|LOCAL_RANK|LOCAL_WORLD_SIZE|LOCAL_SIZE|MASTER_ADDR|MASTER_PORT|PYTHONHASHSEED"
 )
-"""The environment's variables that are kept: what decides how torch computes and how ranks find each other."""
+"""The environment's variables that are kept: what decides how torch computes and how ranks find each other. None of
+them is free text, as a job's comment is."""
 DRIVER = Path("/proc/driver/nvidia/version")
 
 
@@ -142,16 +144,19 @@ def blotted_words(words: Sequence[str]) -> list[str]:
     """A command line without its secrets: values of settings and options that are called like one, and what addresses
     hold of them."""
     clean: list[str] = []
-    hidden = False  # whether the word before is an option whose value is a secret
+    hidden = False  # whether the word before is a name whose value is a secret
     for word in words:
         name, separator, value = word.partition("=")
         if hidden:
             clean.append("***")
-        elif separator and re.fullmatch(r"[\w.-]+", name):
+            hidden = word.startswith("-")  # an option, or a value that looks like one: then hide the next one as well
+            continue
+        if separator and re.fullmatch(r"[\w.-]+", name):
             clean.append(f"{name}={blotted_value(name, value)}")
         else:
-            clean.append(blotted(word))
-        hidden = not separator and word.startswith("-") and SECRET.search(word) is not None
+            clean.append(blotted_value("", word))
+        asks = word.startswith("-") or word.endswith(("=", ":"))
+        hidden = asks and not value and SECRET.search(name) is not None
     return [_writable(word) for word in clean]
 
 

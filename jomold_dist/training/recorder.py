@@ -33,10 +33,6 @@ class Recorder(Protocol):
         """A table, column by column, kept as an artifact `name`."""
         ...
 
-    def artifact(self, path: Path) -> None:
-        """Keep a file."""
-        ...
-
     def model(self, path: Path) -> None:
         """Keep the best model, given as the weights file that `models.weights.load_model` reads."""
         ...
@@ -55,9 +51,6 @@ class NullRecorder:
         pass
 
     def table(self, name: str, columns: Mapping[str, Sequence[Cell]]) -> None:
-        pass
-
-    def artifact(self, path: Path) -> None:
         pass
 
     def model(self, path: Path) -> None:

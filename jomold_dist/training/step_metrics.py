@@ -17,11 +17,10 @@ import numpy as np
 from jomold_dist.distributed.memory import memory_gigabytes
 from jomold_dist.times import now_iso
 from jomold_dist.training.listeners import StepDone, StepListener
+from jomold_dist.training.recorder import STEP
 from jomold_dist.training.run import Run
 from jomold_dist.training.step_file import StepFile
 from jomold_dist.training.step_sums import Since, StepSums
-
-STEP = "step/"  # of the metrics' names
 
 
 @dataclass

@@ -30,10 +30,25 @@ class BestRow:
     means: Mapping[str, float]
     """Of all scores that it has, over its seeds, in percent."""
 
+    @property
+    def tags(self) -> dict[str, str]:
+        """What the sweep's run in MLflow is called by."""
+        return {"best_row": self.name, "best_by": self.metric, "best_baseline": self.baseline}
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Its metrics there."""
+        told: dict[str, float | None] = {"best/score": self.score.mean, "best/seeds": self.score.seeds}
+        if self.difference is not None:
+            told |= {"best/delta": self.difference.mean, "best/delta_half_width": self.difference.half}
+        told |= {f"test/{name}": value for name, value in self.means.items()}
+        return {name: value for name, value in told.items() if value is not None}
+
     def __str__(self) -> str:
-        interval = "" if self.score.half is None else f" ± {self.score.half:.1f}"
-        text = f"best of {self.among} rows by {self.metric} on test: {self.name}, {self.score.mean:.1f}{interval}"
-        text += f" (95 % interval, n = {self.score.seeds})"
+        half, among = self.score.half, "1 row" if self.among == 1 else f"{self.among} rows"
+        found = "one seed" if half is None else f"95 % interval, n = {self.score.seeds}"
+        interval = "" if half is None else f" ± {half:.1f}"
+        text = f"best of {among} by {self.metric} on test: {self.name}, {self.score.mean:.1f}{interval} ({found})"
         if self.difference is not None:
             text += f"; Δ {self.baseline} {self.difference}, {self.difference.verdict}"
         return f"{text}\n{CAUTION}"

@@ -41,7 +41,7 @@ def dry_run(plan: SweepPlan) -> str:
     at_once, room = trials_at_once(plan.sweep.sweep)
     trainings = [folder for folder, is_done in finished.items() if is_done]
     estimators = [folder for folder, found in predictions.items() if found is not None]
-    parts = [markdown_table(["row", "changes", "seeds", "done", "missing"], rows), f"at once: {room}"]
+    parts = [markdown_table(["row", "changes", "seeds", "done", "missing"], rows, texts=2), f"at once: {room}"]
     for what, folders, total in (("estimator", estimators, len(predictions)), ("training", trainings, len(finished))):
         if total:
             costs = [cost for folder in folders if (cost := cost_of(folder)) is not None]

@@ -15,8 +15,8 @@ import numpy as np
 from jomold_dist.comparing.paired import values
 from jomold_dist.errors import DataError
 from jomold_dist.labels import MODALITIES
-from jomold_dist.reading import ABSENT, read_json
-from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.reading import ABSENT, is_there, read_json
+from jomold_dist.training.run_folder import OWNER, RunFolder
 from jomold_dist.training.run_reading import read_removals, read_scores
 from jomold_dist.training.scores import ScoredData
 from jomold_dist.tuning.run_results import is_finished
@@ -188,6 +188,8 @@ def _read(path: Path) -> Any:
     try:
         return read_json(path)
     except ABSENT:
+        if path.name == CELLS and is_there(path.with_name(OWNER)):
+            raise DataError(f"{path.parent} is a run's folder, and no sweep's; `jomold compare` takes it") from None
         raise DataError(f"{path} does not exist; a sweep's folder holds {CELLS}, a finished run its results") from None
     except ValueError as error:
         raise DataError(f"{path} is damaged: {error}") from None

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jomold_dist.config import Config
-from jomold_dist.config_files import load_config, schema
+from jomold_dist.config_files import load_config
 from jomold_dist.config_roles import decides
+from jomold_dist.config_values import near_setting, schema
 from jomold_dist.errors import ConfigError, UserError, join_problems, nearest
 from jomold_dist.methods.registry import essential
 from jomold_dist.secrets import blotted_value
+from jomold_dist.shipped import file_beside
 from jomold_dist.tuning.config import Sweep, load_sweep
 from jomold_dist.tuning.space import DRAWN, Axis, axis_of, combinations, extremes, misfit, title
 
@@ -35,7 +37,7 @@ class Row:
 
     def file(self, sweep: Path) -> Path | None:
         """The config under a sweep's file."""
-        return None if self.config is None else sweep.parent / Path(self.config).expanduser()
+        return None if self.config is None else file_beside(sweep, self.config)
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ def _misfits(settings: Mapping[str, Any]) -> list[str]:
     known, found = schema(), []
     for name in settings:
         if name not in known:
-            found.append(f"unknown setting {name!r}{nearest(name, known)}")
+            found.append(f"unknown setting {name!r}{near_setting(name, known)}")
         elif name == "run.seed":
             found.append("run.seed is varied by sweep.seeds")
         elif name in ("run.dir", "run.wall_minutes") or name.startswith("tracking."):

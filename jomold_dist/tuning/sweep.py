@@ -19,7 +19,7 @@ from jomold_dist.methods.estimator import ESTIMATOR
 from jomold_dist.ray_cluster import working_copy
 from jomold_dist.tracking import ui_command
 from jomold_dist.tracking.store import handed_on, sqlite_path, store_uri
-from jomold_dist.tracking.sweep import BestRow, SweepRecord, open_sweep
+from jomold_dist.tracking.sweep import SweepRecord, open_sweep
 from jomold_dist.training.advice import estimator_advice
 from jomold_dist.training.ratio_stage import NOISE_RATIOS
 from jomold_dist.training.run_folder import RunFolder
@@ -78,10 +78,8 @@ def run_sweep(plan: SweepPlan, tell: Teller) -> Ran:
         files, found = tabulate(folder, folder), read_results(folder)
         record.artifacts(files)
         if (best := best_row(found)) is not None:
-            over = best.difference
-            baseline = (best.baseline, over.mean, over.half) if over is not None else (None, None, None)
-            record.best(BestRow(best.name, best.metric, best.means, best.score.seeds, *baseline))
-        address = ui_command(_any_trial(plan)) if record.run is not None else None
+            record.best(best.tags, best.numbers)
+        address = ui_command(_any_trial(plan), folder) if record.run is not None else None
     return Ran(sum(result["state"] == "failed" for result in results), closing(found, files, address))
 
 

@@ -67,10 +67,11 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on_and_are_recorded(
     assert "wild, seed 0: failed: " in outcome.stdout
     lines = outcome.stdout.splitlines()
     table = lines[lines.index(next(line for line in lines if line.startswith("small: F-scores on test"))) :]
-    assert any(line.startswith("best of 1 rows by segment_type on test: han, ") for line in table)
+    assert any(line.startswith("best of 1 row by segment_type on test: han, ") for line in table)
     assert f"written: {tmp_path / 'sweeps' / 'small' / 'table.md'}" in table
     assert table[-1].startswith("in MLflow: ")
     assert "here.db" in table[-1]
+    assert table[-1].endswith("/#/experiments/1/runs?workflowType=machine_learning")
     assert "Traceback" not in outcome.stderr
     assert "s3cret" not in "".join(text.decode("latin-1") for text in files_below(tmp_path).values())
     client = MlflowClient(f"sqlite:///{tmp_path}/here.db")

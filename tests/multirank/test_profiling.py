@@ -34,7 +34,7 @@ def train(folder: Path, world: World, profile: ProfileConfig) -> dict[str, Any]:
             batch = own_batch(world, number, {k: v.float() for k, v in features.items()}, labels)
             profiler.before_step(number + 1)
             report = step(batch, Moment(number, len(STEPS)), 1e-3)
-            profiler.after_step(StepDone("model", number + 1, 0, TAKEN, 1e-3, 0.1, report))
+            profiler.after_step(StepDone(number + 1, TAKEN, 1e-3, 0.1, report))
     return step.weights()
 
 

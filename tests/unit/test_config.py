@@ -107,6 +107,10 @@ def test_overrides_are_read_in_the_settings_type(override: str, name: str, value
     [
         ("train.epohcs=3", "unknown setting 'train.epohcs' (did you mean 'train.epochs'?)"),
         ("epochs=3", "unknown setting 'epochs' (did you mean 'train.epochs'?)"),
+        ("rule=intra", "unknown setting 'rule' (did you mean 'denoise.rule'?)"),
+        ("train.rule=intra", "unknown setting 'train.rule' (did you mean 'denoise.rule'?)"),
+        ("train.lr=1", "unknown setting 'train.lr' (did you mean 'train.learning_rate'?)"),
+        ("model.keep_predictions=true", "(did you mean 'estimator.keep_predictions'?)"),
         ("zzz=3", "unknown setting 'zzz'"),
         ("train=3", "unknown setting 'train' (it is a section)"),
         ("train={epochs: 3}", "unknown setting 'train' (it is a section)"),
@@ -436,6 +440,9 @@ def consistent(values: dict[str, Any]) -> dict[str, Any]:
         values["train.engine"] = "ddp"
     if values.get("method") == "static":
         values["denoise.static_labels.visual"] = ("Speech",)
+    name = values.get("tracking.register_model")
+    if name is not None and (not name.strip() or set(name) & set("/:")):
+        values["tracking.register_model"] = "parser"
     return values
 
 

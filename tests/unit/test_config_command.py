@@ -91,7 +91,7 @@ def test_the_forms_may_be_mixed_and_stand_anywhere(settings: list[str], forms: l
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("--foo", "unknown option --foo\n"),
+        ("--foo", "error: unknown option --foo; jomold train --help tells more\n"),
         ("--dryrun", "unknown option --dryrun (did you mean '--dry-run'?)"),
         ("--metod=han", "unknown option --metod (did you mean '--method'?)"),
         ("--epochs=3", "unknown option --epochs (did you mean '--train.epochs'?)"),

@@ -39,6 +39,7 @@ FRONT: dict[str, set[str]] = {
     "jomold_dist.config_command": {"distributed", "methods, low"},
     "jomold_dist.config_files": {"distributed"},
     "jomold_dist.launching": {"distributed"},
+    "jomold_dist.packing": {"data"},
     "jomold_dist.stopping": {"distributed"},
     "jomold_dist.ray_nodes": {"tracking"},
     "jomold_dist.settings_help": {"methods, low", "models"},

@@ -101,7 +101,7 @@ def test_what_the_page_says_of_models(tmp_path: Path, empty_store: Path, monkeyp
     names: dict[str, object] = {}
     for block in blocks("python"):
         exec(block, names)
-    assert {"first", "second"} >= set(names["events"]["video"])  # type: ignore[index]
+    assert {"first", "second"} >= set(names["events"]["key"])  # type: ignore[index]
 
     environment = bare_environment(tmp_path / "bare")
     serve, request = blocks("bash")

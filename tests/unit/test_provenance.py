@@ -74,8 +74,9 @@ def test_no_credential_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "--token", "hunter2", "--token=hunter2", "data.shards=https://host/x?Signature=hunter2", "s3://me:hunter2@host",
     ]  # fmt: skip
     variables = ("MLFLOW_TRACKING_PASSWORD", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "NCCL_AUTH_TOKEN", "TORCH_SECRET_KEY")
-    for name in variables:
+    for name in (*variables, "SLURM_JOB_COMMENT"):
         monkeypatch.setenv(name, "hunter2")
+    monkeypatch.setenv("SLURM_JOB_ID", "77")
     monkeypatch.setenv("TORCH_HOME", "https://me:hunter2@host/cache")
     monkeypatch.setattr(sys, "orig_argv", [*words, os.fsdecode(b"caf\xe9")])
     record_start(RunFolder(tmp_path), WORLD)
@@ -83,6 +84,7 @@ def test_no_credential_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "hunter2" not in text
     assert "MLFLOW_TRACKING_PASSWORD" not in text
     (entry,) = starts(tmp_path)
+    assert entry["variables"]["SLURM_JOB_ID"] == "77"
     assert entry["command"][:3] == words[:3]
     assert entry["command"][4:7] == ["data.storage.secret=***", "--token", "***"]
 
@@ -91,6 +93,25 @@ def test_words_that_are_no_secrets_stay_as_they_are() -> None:
     words = ["python", "-m", "jomold_dist", "train", "--config", "a=b.yaml", "model.options={keys: 3}", "--until", "x"]
     assert blotted_words(words)[:6] == words[:6]
     assert blotted_words(words)[7:] == words[7:]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--password", "--x", "hunter2"],
+        ["--token=", "hunter2"],
+        ["data.storage.secret=", "hunter2"],
+        ["Authorization:", "hunter2"],
+        ["-H", "Authorization: Bearer hunter2"],
+        ["-c", "token = 'hunter2 hunter2'; main()"],
+        ["a.note={secret: 'x, hunter2'}"],
+    ],
+    ids=" ".join,
+)
+def test_a_secret_is_hidden_however_it_is_given(words: list[str]) -> None:
+    clean = blotted_words([*words, "run.seed=3"])
+    assert "hunter2" not in " ".join(clean)
+    assert clean[-1] == "run.seed=3"
 
 
 @pytest.mark.parametrize("content", ["{", '{"a": 1}', ""])

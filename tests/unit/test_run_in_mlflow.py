@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import torch
 
+from jomold_dist.comparing.paired import PairedMean
 from jomold_dist.config import Config, DataConfig, RunConfig, TrackingConfig, TrainConfig
 from jomold_dist.config_files import dump_config
 from jomold_dist.data.manifest import FeatureSpec, Manifest
@@ -36,11 +37,12 @@ from jomold_dist.tracking.figures import run_figures
 from jomold_dist.tracking.recorder import MlflowRecorder
 from jomold_dist.tracking.results import kept_files, rounded, score_numbers
 from jomold_dist.tracking.store import store_uri
-from jomold_dist.tracking.sweep import BestRow, open_sweep
+from jomold_dist.tracking.sweep import open_sweep
 from jomold_dist.training.evaluate import Evaluation
 from jomold_dist.training.recorder import Recorder
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.scores import RunScores, ScoredData, ScoredModel
+from jomold_dist.tuning.best import BestRow
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is a dependency; without it nothing here can run")
 
@@ -310,10 +312,12 @@ def test_a_sweep_has_its_best_row(config: Config, tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "heat_map.png").write_bytes(b"x")
     (folder / "table.csv").write_bytes(b"x")
-    row = BestRow("jomold, θ=1.6", "segment_type", {"segment_type": 71.0, "event_type": 60.0}, 3, "han", 4.0, 1.5)
+    means = {"segment_type": 71.0, "event_type": 60.0}
+    row = BestRow("jomold, θ=1.6", "segment_type", PairedMean(71.0, 2.0, 3), "han", PairedMean(4.0, 1.5, 3), 4, means)
     with open_sweep(config, folder, "table2a", {"seeds": [0, 1, 2]}, MANIFEST) as record:
-        record.best(replace(row, scores={"segment_type": 1.0}, seeds=1, delta=None, half_width=None))
-        record.best(row)
+        one_seed = replace(row, score=PairedMean(1.0, None, 1), difference=None)
+        record.best(one_seed.tags, one_seed.numbers)
+        record.best(row.tags, row.numbers)
         record.table("rows", {"row": ["han", row.name], "segment type": [67.0, 71.0]})
         record.artifacts([folder / "heat_map.png", folder / "table.csv"])
         parent = client(config).get_run(str(record.run))

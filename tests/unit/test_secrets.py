@@ -8,7 +8,7 @@ import pytest
 
 from jomold_dist.config_files import load_config
 from jomold_dist.errors import ConfigError
-from jomold_dist.secrets import blotted
+from jomold_dist.secrets import blotted, blotted_value
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,27 @@ from jomold_dist.secrets import blotted
 )
 def test_blotted(text: str, wanted: str) -> None:
     assert blotted(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("{note: 'token: a b', n: 3}", "{note: 'token: ***', n: 3}"),
+        ("{secret: 'a b c', n: 3}", "{secret: ***, n: 3}"),
+        ("{secret: 'it''s, d', n: 3}", "{secret: ***, n: 3}"),
+        ('{"secret": "a\\"b, c", "n": 3}', '{"secret": ***, "n": 3}'),
+        ("{secret: 'a b", "{secret: ***"),
+        ("{secret: it's, n: 3}", "{secret: ***, n: 3}"),
+        ("{api-key-id: a b, n: 3}", "{api-key-id: ***, n: 3}"),
+        ("Authorization: Bearer abc", "Authorization: ***"),
+        ("secrets: {a: b, c: d}", "secrets: ***"),
+        ("secret: |\n  a\n", "secret: ***"),
+        ("{n: 3, names: [a, 'b c']}", "{n: 3, names: [a, 'b c']}"),
+    ],
+)
+def test_what_names_of_secrets_have_inside_a_value(text: str, wanted: str) -> None:
+    assert blotted_value("note", text) == wanted
+    assert blotted_value("note", wanted) == wanted
 
 
 SETTINGS = {

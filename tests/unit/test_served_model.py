@@ -222,20 +222,21 @@ def test_events_are_those_that_predicting_writes(logged: Logged, tmp_path: Path,
 
     params = {"events": True, "keys": keys} | ({} if threshold is None else {"threshold": threshold})
     events = mlflow.pyfunc.load_model(logged.uri).predict(inputs, params=params)
-    assert list(events) == ["video", "onset", "offset", "category", "modality", "probability"]
-    found = events[["video", "onset", "offset", "category", "modality"]].astype(str)
+    assert list(events) == ["key", "video", "onset", "offset", "category", "modality", "probability"]
+    assert [keys[video] for video in events["video"]] == events["key"].tolist()
+    found = events[["key", "onset", "offset", "category", "modality"]].astype(str)
     assert found.to_numpy().tolist() == rows
     assert len(rows) > 300
 
     modality = (events["modality"] == "visual").astype(int)
     for row, m in zip(events.itertuples(), modality, strict=True):
-        own = parsing.segment_prob[keys.index(row.video), row.onset : row.offset, m, CATEGORIES.index(row.category)]
+        own = parsing.segment_prob[row.video, row.onset : row.offset, m, CATEGORIES.index(row.category)]
         assert row.probability == pytest.approx(own.mean().item(), abs=1e-5)
 
 
 def test_events_without_keys_name_videos_by_their_number(tmp_path: Path) -> None:
     model = served(tmp_path, tiny_network())
-    events = model.predict(arrays(300), {"events": True, "threshold": 0.0})
+    events = model.predict(arrays(300), {"events": True, "threshold": 1e-9})
     assert sorted(set(events["video"])) == list(range(300))
     assert (events["offset"] == 4).all()
     nothing = model.predict(arrays(3), {"events": True, "threshold": 1.0})
@@ -254,7 +255,8 @@ def test_events_without_keys_name_videos_by_their_number(tmp_path: Path) -> None
         ({"frames": np.zeros((2, 0, 6))}, {}, r"frames is of shape \(2, 0, 6\)"),
         ({"motion": np.zeros((3, 4, 5))}, {}, r"different numbers of videos \(audio: 2, frames: 2, motion: 3\)"),
         ({}, {"events": True, "keys": ["a"]}, "keys names 1 videos, and the inputs are of 2"),
-        ({}, {"events": True, "threshold": 1.5}, "threshold = 1.5 must be a probability"),
+        ({}, {"events": True, "threshold": 1.5}, "threshold = 1.5 is no probability"),
+        ({}, {"events": True, "threshold": 0.0}, "threshold = 0.0 is no probability"),
         ({}, {"threshold": 0.5}, "threshold of the params are about events"),
     ],
 )

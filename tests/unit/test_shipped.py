@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from jomold_dist.config_files import load_config
+from jomold_dist.errors import ConfigError
 from jomold_dist.shipped import config_path, near_shipped, shipped_folder, shipped_names
 from jomold_dist.tuning.config import load_sweep
+from jomold_dist.tuning.rows import cells_of, rows_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,6 +41,26 @@ def test_a_file_of_that_path_wins(empty_folder: Path) -> None:
     own.write_text("run: {dir: mine}")
     assert config_path("quickstart") == Path("quickstart")
     assert config_path("quickstart.yaml") == ROOT / "configs" / "quickstart.yaml"
+
+
+def test_a_config_of_ones_own_stands_on_one_that_comes_with_the_package(empty_folder: Path) -> None:
+    own = empty_folder / "mine.yaml"
+    own.write_text("base: quickstart\nrun: {dir: mine}\n")
+    assert load_config(own) == load_config(config_path("quickstart"), ["run.dir=mine"])
+    (empty_folder / "quickstart").write_text("train: {epochs: 3}\n")  # a file beside it wins
+    assert load_config(own).train.epochs == 3
+    own.write_text("base: qickstart\n")
+    with pytest.raises(ConfigError, match=r"base = 'qickstart': config file .*\(did you mean '.*quickstart'\?\)"):
+        load_config(own)
+
+
+def test_a_sweep_s_rows_take_them_too(empty_folder: Path) -> None:
+    own = empty_folder / "sweep.yaml"
+    own.write_text("base: base\nsweep: {variants: {ma: {config: systems/ma}}}\n")
+    sweep = load_sweep(own)
+    (row,) = rows_of(sweep)
+    assert row.file(own) == ROOT / "configs" / "systems" / "ma.yaml"
+    assert {cell.config.method for cell in cells_of(own, [], sweep, [row])} == {"ma"}
 
 
 @pytest.mark.parametrize("text", ["./llp", "../configs/llp", "/llp", "none.yaml", ""])

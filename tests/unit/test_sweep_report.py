@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jomold_dist.comparing.paired import PairedMean
 from jomold_dist.errors import DataError
 from jomold_dist.tuning.best import best_row, closing
 from jomold_dist.tuning.paper import paper_scores
@@ -159,6 +161,9 @@ def test_mistakes_are_one_message(
     monkeypatch.setattr("sys.argv", ["tabulate_sweep.py", str(tmp_path)])
     assert main() == 2
     assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'cells.json'} does not exist")
+    (tmp_path / "owner.json").write_text("{}")
+    assert main() == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path} is a run's folder, and no sweep's")
 
 
 def test_a_sweep_ends_with_its_table_the_best_row_and_where_all_lies(tmp_path: Path) -> None:
@@ -183,6 +188,8 @@ def test_no_control_is_the_best_row_unless_there_is_nothing_else(tmp_path: Path)
     assert str(best_row(read_results(folder, "static"))).startswith(
         "best of 2 rows by segment_type on test: static, 61.2 ± 3.2 (95 % interval, n = 2)\n"
     )
+    one = replace(best, among=1, score=PairedMean(61.24, None, 1), difference=None)
+    assert str(one).startswith("best of 1 row by segment_type on test: static, 61.2 (one seed)\n")
     for run in (tmp_path / "trials").iterdir():
         (run / "status.json").unlink()
     assert best_row(read_results(folder)) is None

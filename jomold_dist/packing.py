@@ -1,4 +1,4 @@
-"""What the tools that pack a data set share: their options, packing that goes on after a stop, repairing, a summary."""
+"""What the commands that pack a data set share: options, packing that goes on after a stop, repairing, a summary."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from jomold_dist.command_line import command_parser
-from jomold_dist.data.annotations import Annotations, SplitLabels
+from jomold_dist.data.annotations import SplitLabels
 from jomold_dist.data.damage import DamagedError
 from jomold_dist.data.encoding import BadVideosError
 from jomold_dist.data.manifest import DTYPES, FeatureSpec, Manifest
@@ -24,7 +24,7 @@ from jomold_dist.data.repairing import repair_shards
 from jomold_dist.data.source import Folder, read_manifest
 from jomold_dist.data.truth import read_truth, truth_name, write_truth
 from jomold_dist.data.writing import DatasetWriter, SplitSource
-from jomold_dist.errors import PREEMPTED, SUCCESS, DataError, raise_together
+from jomold_dist.errors import PREEMPTED, DataError, raise_together
 from jomold_dist.files import writing
 from jomold_dist.labels import CategorySet
 from jomold_dist.places import local_path
@@ -87,20 +87,23 @@ def run_packer(
     options: argparse.Namespace,
     plan: Callable[[argparse.Namespace], Packing],
     closing: Callable[[argparse.Namespace], str] = lambda options: "",
-) -> int:
-    """Packs or repairs what `plan` makes of the options, prints a summary ending with `closing`; the exit code."""
+) -> str:
+    """Packs or repairs what `plan` makes of the options: a summary, which ends with `closing` and the place."""
     lines_on_stderr()
     with stopped_by_signals():
         packing = plan(options)
-        manifest = repair(options, packing) if options.repair else pack(options, packing)
-    summarise(manifest)
+        if options.repair:
+            lines = repair(options, packing)
+        else:
+            pack(options, packing)
+            lines = []
+    lines += summary(read_manifest(options.out))
     if said := closing(options):
-        print(said)
-    print(f"{'repaired' if options.repair else 'written to'} {options.out}")
-    return SUCCESS
+        lines.append(said)
+    return "\n".join([*lines, f"{'repaired' if options.repair else 'written to'} {options.out}"])
 
 
-def pack(options: argparse.Namespace, packing: Packing) -> Manifest:
+def pack(options: argparse.Namespace, packing: Packing) -> None:
     """Writes the data set. DataError names the bad videos of all splits together."""
     problems: list[str] = []
     with DatasetWriter(
@@ -131,11 +134,11 @@ def pack(options: argparse.Namespace, packing: Packing) -> Manifest:
         raise_together(problems)
         for name, truth in packing.truths.items():
             writer.write_truth(name, *truth())
-        return writer.finish()
+        writer.finish()
 
 
-def repair(options: argparse.Namespace, packing: Packing) -> Manifest:
-    """Writes the damaged or missing shards of a packed data set anew."""
+def repair(options: argparse.Namespace, packing: Packing) -> list[str]:
+    """Writes the damaged or missing shards of a packed data set anew, and says which."""
     with progress("checked", sum(len(split.videos) for split in packing.splits)) as more:
         result = repair_shards(
             options.out,
@@ -151,10 +154,8 @@ def repair(options: argparse.Namespace, packing: Packing) -> Manifest:
     torn = [name for name in packing.truths if not is_truth_whole(options.out, manifest, name)]
     for name in torn:
         repair_truth(options.out / truth_name(name), *packing.truths[name]())
-    for name in (*result.rewritten, *map(truth_name, torn)):
-        print(f"written anew: {name}")
-    print(f"shards that were whole: {len(result.whole)}, written anew: {len(result.rewritten)}")
-    return manifest
+    anew = [f"written anew: {name}" for name in (*result.rewritten, *map(truth_name, torn))]
+    return [*anew, f"shards that were whole: {len(result.whole)}, written anew: {len(result.rewritten)}"]
 
 
 def repair_truth(path: Path, keys: list[str], present: np.ndarray) -> None:
@@ -174,13 +175,6 @@ def is_truth_whole(folder: Path, manifest: Manifest, split: str) -> bool:
         return False
 
 
-def labelled_splits(annotations: Annotations) -> dict[str, SplitLabels]:
-    """The splits of a folder of label files; their harmless defects are printed."""
-    for finding in annotations.findings:
-        print(f"passed over: {finding}")
-    return annotations.splits
-
-
 def labels_digest(splits: dict[str, SplitLabels]) -> str:
     """Stands for all keys and labels of the splits, weak, dense and true, in their order."""
     digest = hashlib.sha256()
@@ -192,16 +186,18 @@ def labels_digest(splits: dict[str, SplitLabels]) -> str:
     return digest.hexdigest()
 
 
-def summarise(manifest: Manifest) -> None:
+def summary(manifest: Manifest) -> list[str]:
+    """What is in a packed data set, a line a split and one for the features."""
+    lines = []
     for name, split in manifest.splits.items():
         dense = ", with dense labels" if split.dense else ""
         size = sum(shard.bytes for shard in split.shards)
-        print(
+        lines.append(
             f"{name}: videos {split.videos}, labels {split.positives.sum()}{dense}, "
             f"shards {len(split.shards)}, bytes {size:,}"
         )
     stored = ", ".join(f"{name} {spec.shape} {spec.dtype}" for name, spec in manifest.features.items())
-    print(f"features: {stored}")
+    return [*lines, f"features: {stored}"]
 
 
 @contextmanager
