@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, ParamSpec, TextIO
 
-from jomold_dist.errors import FAILURE, SUCCESS, StoppedError, UserError, exit_code
+from jomold_dist.errors import FAILURE, SUCCESS, USER_ERROR, StoppedError, UserError, exit_code
 from jomold_dist.secrets import blotted
 
 P = ParamSpec("P")
