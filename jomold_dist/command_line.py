@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn, ParamSpec, TextIO
 
-from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, StoppedError, UserError
+from jomold_dist.errors import FAILURE, SUCCESS, USER_ERROR, StoppedError, UserError, exit_code
 from jomold_dist.secrets import blotted
 
 P = ParamSpec("P")
@@ -107,13 +107,6 @@ def _silence(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
-
-
-def exit_code(error: BaseException) -> int:
-    """What a command that ends with this error exits with."""
-    if isinstance(error, StoppedError):
-        return PREEMPTED
-    return USER_ERROR if isinstance(error, UserError) else FAILURE
 
 
 def say(message: str) -> None:

@@ -99,7 +99,8 @@ class TrainConfig:
     """Epochs, batches, optimizer, precision, and which epoch is kept."""
 
     epochs: int = number(25, 1)
-    """Epochs of the model. May grow in a run folder: training then goes on from where it ended."""
+    """Epochs of the model. May grow in a run folder, but with `schedule: cosine`: training then goes on from where it
+    ended."""
     batch_size: int = number(128, 1)
     """Videos in an optimizer batch, over all ranks and micro-batches: by default what is ranked together."""
     micro_batch_size: int | None = number(None, 1)
@@ -115,7 +116,7 @@ class TrainConfig:
     """Epochs between two decays."""
     schedule: Literal["step", "cosine", "constant"] = "step"
     """How the learning rate goes on: decays as above, falls to 0 along half a cosine over all epochs, or stays. With
-    cosine, more epochs in an existing run folder are another curve from there on."""
+    cosine, the number of epochs is in every rate: another number is another run, in another run folder."""
     lr_warmup_epochs: float = number(0.0, 0)
     """Epochs, also a part of one, over which the learning rate grows step by step to what the schedule says."""
     patience: int | None = number(None, 1)
@@ -237,10 +238,14 @@ class Config:
         """Videos in an optimizer batch of the estimator, over all ranks and micro-batches."""
         return self.estimator.batch_size or self.train.batch_size
 
+    def decides(self, name: str) -> bool:
+        """Whether a setting decides a run's result. With a cosine, the number of epochs is in every learning rate."""
+        return decides(name) or (name == "train.epochs" and self.train.schedule == "cosine")
+
     @property
     def digest(self) -> str:
         """SHA-256 of the settings that decide a run's result; a run folder belongs to it."""
-        deciding = {k: v for k, v in self.flat().items() if decides(k)}
+        deciding = {k: v for k, v in self.flat().items() if self.decides(k)}
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 

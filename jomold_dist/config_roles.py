@@ -20,7 +20,7 @@ FREE = frozenset(
         "estimator.keep_predictions",
         "train.engine",
         "train.micro_batch_size",
-        "train.epochs",  # may grow
+        "train.epochs",  # may grow, unless the schedule of learning rates looks at their number
         "train.non_finite",  # so that a run that stopped can go on
     }
 )
@@ -37,7 +37,8 @@ FREE_SECTIONS = (
 
 
 def decides(name: str) -> bool:
-    """Whether a setting decides a run's result, so that a run folder belongs to its value."""
+    """Whether a setting decides a run's result, so that a run folder belongs to its value. (`Config.decides` knows of
+    one that sometimes does.)"""
     return name not in FREE and not name.startswith(FREE_SECTIONS)
 
 

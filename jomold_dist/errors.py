@@ -58,6 +58,13 @@ class LostRankError(Exception):
     told = False  # whether the log has it
 
 
+def exit_code(error: BaseException) -> int:
+    """What a command that ends with this error exits with."""
+    if isinstance(error, StoppedError):
+        return PREEMPTED
+    return USER_ERROR if isinstance(error, UserError) else FAILURE
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`" (did you mean 'x'?)"` for the known name closest to `name`, or an empty string if none is close."""
     matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)

@@ -12,24 +12,39 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from jomold_dist.command_line import PrintError, exit_code, say
+from jomold_dist.command_line import PrintError, say
 from jomold_dist.config import Config, DistributedConfig
 from jomold_dist.distributed.agreement import agree_on_settings
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.stacks import STACKS, answer_signals
 from jomold_dist.distributed.world import World, agree_on_errors, open_world
-from jomold_dist.errors import SUCCESS, USER_ERROR, ConfigError, LostRankError, NonFiniteError, StoppedError, UserError
+from jomold_dist.errors import (
+    SUCCESS,
+    USER_ERROR,
+    ConfigError,
+    LostRankError,
+    NonFiniteError,
+    StoppedError,
+    UserError,
+    exit_code,
+)
 from jomold_dist.stopping import leave_in_peace
 from jomold_dist.supervising import EXIT_CODE_FILE
 
 
-def launch(load: Callable[[], Config], body: Callable[[Config, World], None], options: Mapping[str, Any]) -> int:
+def launch(
+    load: Callable[[], Config],
+    body: Callable[[Config, World], None],
+    options: Mapping[str, Any],
+    traces: bool = False,
+) -> int:
     """Collective: load the settings, join the ranks, run the body; the exit code of this process.
 
     All ranks must have the same settings and `options`. A user's mistake is one message and 2, a stop one message and
     75; a lost rank, or a value that is not finite, one message and 1; anything else a traceback and 1. Ranks that agree
     on an error leave together, because launchers kill the others as soon as one has left. Rank 0 leaves the code in the
-    file that `jomold start` asks for.
+    file that `jomold start` asks for. With `traces`, NCCL leaves those of failed collectives in the run's folder, which
+    is then written to anyway.
     """
     answer_signals()
     try:
@@ -37,7 +52,7 @@ def launch(load: Callable[[], Config], body: Callable[[Config, World], None], op
     except ConfigError as error:  # nobody to agree with
         say(str(error))
         return USER_ERROR
-    code = _run(load, body, options, rank)
+    code = _run(load, body, options, rank, traces)
     asked_for = os.environ.get(EXIT_CODE_FILE)
     if asked_for and rank == 0:
         with suppress(OSError):  # `jomold start` on this machine may have gone
@@ -46,7 +61,11 @@ def launch(load: Callable[[], Config], body: Callable[[Config, World], None], op
 
 
 def _run(
-    load: Callable[[], Config], body: Callable[[Config, World], None], options: Mapping[str, Any], rank: int
+    load: Callable[[], Config],
+    body: Callable[[Config, World], None],
+    options: Mapping[str, Any],
+    rank: int,
+    traces: bool,
 ) -> int:
     config: Config | None = None
     failure: UserError | None = None
@@ -56,11 +75,11 @@ def _run(
         failure = error
     device = None if config is None else config.distributed.device
     patience = (DistributedConfig() if config is None else config.distributed).timeout_seconds
-    traces = None if config is None else Path(config.run.dir, STACKS)
+    kept = Path(config.run.dir, STACKS) if config is not None and traces else None
     world: World | None = None
     reached: int | None = None
     try:
-        with open_world(device, patience, traces) as world:
+        with open_world(device, patience, kept) as world:
             set_up_logging(world)
             try:
                 with agree_on_errors(world):

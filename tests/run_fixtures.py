@@ -55,18 +55,11 @@ def finished_run(
     return folder
 
 
-def write_history(folder: Path, epochs: int) -> None:
-    """The model's epochs."""
-    lines = [json.dumps({"stage": "model", "epoch": epoch}) for epoch in range(1, epochs + 1)]
-    RunFolder(folder).history.write_text("\n".join(lines))
-
-
 def write_run(folder: Path, score: float, ratio: float | None = 0.25) -> None:
     """A finished run: all scores alike, half of the visual noise of Speech removed."""
     folder.mkdir(parents=True)
     write_json(folder / OWNER, TRIAL_OWNER)
     RunFolder(folder).write_status("finished", exit_code=0)
-    write_history(folder, 2)
     write_scores(folder, score, epochs=2)
 
     def entry(modality: str, labels: int, removed: int, noise: int, rightly: int) -> dict[str, Any]:

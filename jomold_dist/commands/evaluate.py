@@ -39,6 +39,7 @@ from jomold_dist.training.scores import RunScores, ScoredModel
 from jomold_dist.training.stage import ready_to_compute
 from jomold_dist.training.stages import evaluate_model
 from jomold_dist.training.trained import MODEL
+from jomold_dist.watching import Watch
 
 
 @command
@@ -84,8 +85,9 @@ def evaluate(config: Config, world: World, folder: RunFolder, arguments: argpars
     gathered = [problem for share in gather_objects(problems, world) for problem in share]
     with agree_on_errors(world):
         raise_together(gathered)
-    run = Run(config, manifest, world, folder, records=False)  # the run itself may be going on
-    scored = evaluate_model(run, split, ready_to_compute(network, config, world))
+    with Watch(config.log.every_seconds if world.is_main else None) as watch:
+        run = Run(config, manifest, world, folder, watch=watch, records=False)  # the run itself may be going on
+        scored = evaluate_model(run, split, ready_to_compute(network, config, world))
     scores = RunScores.of(split, manifest, ScoredModel.of(folder.name_of(weights), info.notes), scored)
     own, stage = manifest.digest == owner.manifest, info.notes.get("stage", MODEL)
     name = f"scores_{split}" if stage == MODEL else f"scores_{split}_{stage}"

@@ -83,7 +83,10 @@ def predict(config: Config, world: World, folder: RunFolder, arguments: argparse
     network = ready_to_compute(network, config, world)
     events, keys, bad = Events(manifest.categories, form), list[str](), list[BadVideo]()
     for split in splits:
-        with make_loader(streamed, manifest, split, source, world, shuffle=False) as loader, Watch() as watch:
+        with (
+            make_loader(streamed, manifest, split, source, world, shuffle=False) as loader,
+            Watch(config.log.every_seconds) as watch,
+        ):
             batches = watch.over(loader.epoch(0), loader.steps, split)
             for batch, parsing in parse_videos(network, batches, world.device):
                 found = decide_events(network, parsing, arguments.threshold)

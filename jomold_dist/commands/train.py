@@ -44,4 +44,5 @@ def main() -> int:
         return dry_run(load, arguments.ranks)
     if arguments.smoke:
         return launch(load, lambda config, world: smoke(config, world, stop), {"smoke": True})
-    return launch(load, lambda config, world: train(config, world, stop, arguments.until), {"until": arguments.until})
+    options = {"until": arguments.until}
+    return launch(load, lambda config, world: train(config, world, stop, arguments.until), options, traces=True)

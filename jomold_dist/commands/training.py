@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
-from jomold_dist.command_line import exit_code, tell
+from jomold_dist.command_line import tell
 from jomold_dist.config import Config
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.liveness import naming_lost_ranks
 from jomold_dist.distributed.stacks import StackWriter
 from jomold_dist.distributed.world import World, agree_on_errors
-from jomold_dist.errors import SUCCESS, ConfigError, StoppedError, UserError
+from jomold_dist.errors import SUCCESS, ConfigError, UserError
 from jomold_dist.methods.registry import method_class
 from jomold_dist.stopping import StopRequest
 from jomold_dist.tables import scores_table, system_name
@@ -84,9 +84,7 @@ def train(config: Config, world: World, stop: StopRequest, until: str | None) ->
                 evaluation = run_stages(run, until)
         except BaseException as error:  # told before MLflow is, which may take its time
             if world.is_main:
-                state = "preempted" if isinstance(error, StoppedError) else "failed"
-                with suppress(OSError):  # a full disk must not hide what happened
-                    folder.write_status(state, exit_code=exit_code(error), message=f"{error}" or type(error).__name__)
+                folder.write_end(error)
             raise
         with agree_on_errors(world):
             if world.is_main:

@@ -15,16 +15,18 @@ from jomold_dist.config_roles import decides
 from jomold_dist.errors import DataError, UserError, raise_together
 from jomold_dist.methods.registry import essential
 from jomold_dist.reading import is_there
-from jomold_dist.training.run_folder import OWNER, RunFolder
+from jomold_dist.training.run_folder import ENDED_EARLY, OWNER, RunFolder
 from jomold_dist.training.run_reading import (
     UnusableFileError,
     read_config,
+    read_history,
     read_owner,
     read_removals,
     read_scores,
     read_state,
 )
 from jomold_dist.training.scores import RunScores
+from jomold_dist.training.trained import MODEL
 
 SEED, EPOCHS, ORDER, RATIO_FILE = "run.seed", "train.epochs", "plan", "denoise.ratio_file"
 
@@ -115,9 +117,14 @@ def _read(folder: RunFolder) -> FinishedRun | str:
     if scores.data.manifest != owner.manifest:
         raise UnusableFileError(f"{folder.scores} is of another data set than the run, by its {OWNER}")
     trained, asked = removals["epochs"], scores.model.epochs
-    if trained != asked and (config.train.patience is None or trained > asked):  # it may have ended early
+    if trained != asked and not (asked is not None and trained < asked and _ended_early(folder)):
         raise UnusableFileError(f"{folder.removals} is of {trained} epochs, and {folder.scores.name} of {asked}")
     file, ratios = essential(config).denoise.ratio_file, None
     if file is not None:  # another time the file of that name may have held others; the run's own copy tells
         ratios = f"{Path(file).name}#{hashlib.sha256(folder.noise_ratios.read_bytes()).hexdigest()[:8]}"
     return FinishedRun(folder, config, owner.plan, ratios, scores, removals)
+
+
+def _ended_early(folder: RunFolder) -> bool:
+    """Whether the model's training ended before all its epochs, for want of better scores."""
+    return any(ENDED_EARLY in line for line in read_history(folder, MODEL)[-1:])

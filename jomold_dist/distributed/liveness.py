@@ -187,24 +187,29 @@ class Liveness:
         return Sign(**json.loads(self._store.get(str(rank))))
 
 
-def _nowhere(reason: str) -> None:
+def _nowhere(reason: str) -> Path | None:
     """Writes nothing."""
+    return None
 
 
 @contextmanager
-def naming_lost_ranks(liveness: Liveness | None, write_stacks: Callable[[str], None] = _nowhere) -> Iterator[None]:
+def naming_lost_ranks(
+    liveness: Liveness | None, write_stacks: Callable[[str], Path | None] = _nowhere
+) -> Iterator[None]:
     """Turns the error of a collective that failed inside the block into a LostRankError that names who is missing.
 
     The message is logged at once, as the launcher may kill this process before anybody else can say it. Before the
-    others are asked, `write_stacks` is given the error with its traceback.
+    others are asked, `write_stacks` is given the error with its traceback, and the message names the folder of the file
+    that it returns.
     """
     try:
         yield
     except RuntimeError as error:
         if liveness is None or not _of_a_collective(error):
             raise
-        write_stacks(f"A collective has failed:\n{''.join(traceback.format_exception(error))}")
-        lost = LostRankError(liveness.explain(error))
+        written = write_stacks(f"A collective has failed:\n{''.join(traceback.format_exception(error))}")
+        where = "" if written is None else f"; the stacks of the ranks that waited are in {written.parent}"
+        lost = LostRankError(liveness.explain(error) + where)
         logger.error("error: %s", lost)
         lost.told = True
         raise lost from error

@@ -22,6 +22,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
+from jomold_dist.times import now_iso
+
 logger = logging.getLogger(__name__)
 
 STACKS = "stacks"  # of a run's folder
@@ -61,7 +63,7 @@ class StackWriter:
     """While the context is open, this rank's stacks go to `rank-N.txt` in `folder`, which a run without trouble leaves
     as it was.
 
-    `where` tells where this rank's main thread is, such as `model 3/25: step 17 of 40`. If it tells the same for half
+    `where` tells where this rank's main thread is: `train, model 3/25: step 17 of 40`. If it tells the same for half
     of `patience_seconds`, after which ranks give each other up (None: nobody waits for this rank), stacks are written,
     once. A folder that cannot be used is told of, and stderr it stays.
     """
@@ -74,6 +76,7 @@ class StackWriter:
         self._patience = math.inf if patience_seconds is None else SHARE_OF_PATIENCE * patience_seconds
         self._where = where
         self._reasons: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._refused = False
         self._thread = threading.Thread(target=self._run, name="stacks", daemon=True)
 
     def __enter__(self) -> StackWriter:
@@ -86,9 +89,10 @@ class StackWriter:
         self._reasons.put(None)
         self._thread.join(LEAVE_SECONDS)
 
-    def write(self, why: str) -> None:
-        """Have the stacks written, with the reason above them. Returns at once."""
+    def write(self, why: str) -> Path | None:
+        """Have the stacks written, with the reason above them. Returns at once: the file, unless it cannot be used."""
         self._reasons.put(why)
+        return None if self._refused else self.path
 
     def _run(self) -> None:
         """The thread."""
@@ -96,6 +100,7 @@ class StackWriter:
             with _opened(self.path, self._heading()) as file:
                 self._watch(file)
         except OSError as error:
+            self._refused = True
             logger.info("stacks go to stderr, as %s cannot be written: %s", self.path, error.strerror or error)
 
     def _watch(self, file: int) -> None:
@@ -114,24 +119,26 @@ class StackWriter:
             if at != (at := self._where()):
                 idle = 0.0
             if os.fstat(file).st_size > written:
-                _write(file, f"^ asked for by {SIGNAL.name} at {_time()} [{at}]\n")
+                _write(file, f"^ asked for by {SIGNAL.name} at {now_iso()} [{at}]\n")
             if idle > self._patience and stalls < MOST_STALLS:
                 reason, idle, stalls = f"nothing has moved for {self._patience:g} s", -math.inf, stalls + 1
                 logger.warning("%s [%s]: the stacks of this rank are in %s", reason, at, self.path)
             if reason:
-                _write(file, f"\n{_time()} [{at}] {reason}\nThreads: {_thread_names()}\n")
+                _write(file, f"\n{now_iso()} [{at}] {reason}\nThreads: {_thread_names()}\n")
                 faulthandler.dump_traceback(file, all_threads=True)
             written = os.fstat(file).st_size
 
     def _heading(self) -> str:
         where = f"rank {self._rank} of {self._size}, host {socket.gethostname()}, pid {os.getpid()}"
-        return f"\n==== {where}, started {_time()}\n"
+        return f"\n==== {where}, started {now_iso()}\n"
 
 
 @contextmanager
 def _opened(path: Path, heading: str) -> Iterator[int]:
     """The file's descriptor, to which stacks go meanwhile. A file that nothing but the heading was added to is left as
-    it was before. OSError."""
+    it was before. Its folder goes if nothing is in it, and so does the run's own, which is empty where the run lies on
+    another machine's disk, with what was made above it. OSError."""
+    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
@@ -150,15 +157,12 @@ def _opened(path: Path, heading: str) -> Iterator[int]:
     finally:
         os.close(file)
         with suppress(OSError):  # others' stacks are in it
-            path.parent.rmdir()
+            for folder in dict.fromkeys((path.parent, path.parent.parent, *made)):
+                folder.rmdir()
 
 
 def _write(file: int, text: str) -> None:
     os.write(file, text.encode(errors="backslashreplace"))
-
-
-def _time() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def _thread_names() -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from jomold_dist.figures import COLOURS, new_figure
 from jomold_dist.labels import MODALITIES
 from jomold_dist.score_names import LEVELS
+from jomold_dist.training.run_folder import BEST_WITHIN
 from jomold_dist.training.scores import RunScores
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def _training(history: Sequence[Mapping[str, Any]], scores: RunScores | None) ->
             colour = OF_CURVES.get(label.split()[-1])
             axes.plot(epochs, values, style, marker="o", markersize=2, label=label, color=colour)
         if title.startswith("F") and scores is not None and (best := scores.model.epoch) is not None:
-            axes.axvline(best, color="grey", linewidth=0.8, linestyle=":", label=f"best epoch, {best}")
+            place, label = _best(next((line for line in history if line["epoch"] == best), {}), best)
+            axes.axvline(place, color="grey", linewidth=0.8, linestyle=":", label=label)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -74,6 +76,13 @@ def _training(history: Sequence[Mapping[str, Any]], scores: RunScores | None) ->
         figure.suptitle(f"Training on {scores.data.title('train')}", fontsize=10)
     figure.tight_layout()
     return figure
+
+
+def _best(line: Mapping[str, Any], epoch: int) -> tuple[float, str]:
+    """The moment of the best weights in epochs, and in words."""
+    if (within := line.get(BEST_WITHIN)) is None:
+        return epoch, f"best epoch, {epoch}"
+    return epoch - 1 + within["step"] / within["steps"], f"best: in epoch {epoch}, after step {within['step']}"
 
 
 def _scores(scores: RunScores) -> Figure | None:

@@ -6,6 +6,7 @@ MLflow's client is used rather than its global active run, so that nothing is pr
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -43,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 DURATION = "duration_seconds"
 PARAMS_AT_ONCE = 100
+LEAVE_SECONDS = 8.0
 
 
 @dataclass
@@ -135,24 +137,33 @@ class MlflowRecorder:
     @contextmanager
     def open_run(self, run: str) -> Iterator[None]:
         """A run whose status tells at the end how the inside ended, and which has then all metrics that were recorded
-        by then."""
-        started, status = time.monotonic(), "FINISHED"
+        by then; after an error, only if that takes no longer than LEAVE_SECONDS."""
+        started = time.monotonic()
         try:
             yield
-        except BaseException as error:
-            status = run_status(error)
-            raise
-        finally:
-            if self._queue is not None:
-                self.trouble.attempt("logging metrics", self._queue.flush)
-            self.trouble.attempt("logging the duration", lambda: self._add_duration(run, time.monotonic() - started))
-            if not self.trouble.met:
-                self.trouble.attempt("closing the run", lambda: self.client.set_terminated(run, status))
-            elif not self._unreachable:  # a run that began may still be closed; there is nothing more to say if not
+        except BaseException as error:  # whoever has asked to stop may kill what is still there after half a minute
+            status, seconds = run_status(error), time.monotonic() - started
+            leaving = threading.Thread(target=self._close_run, args=(run, status, seconds), daemon=True)
+            leaving.start()
+            leaving.join(LEAVE_SECONDS)
+            if leaving.is_alive():
+                self.trouble.tell("closing the run", TimeoutError(f"no answer within {LEAVE_SECONDS:g} s"))
                 self._unreachable = True
-                with suppress(Exception):
-                    self.client.set_terminated(run, status)
-                    self._unreachable = False
+            raise
+        else:
+            self._close_run(run, "FINISHED", time.monotonic() - started)
+
+    def _close_run(self, run: str, status: str, seconds: float) -> None:
+        if self._queue is not None:
+            self.trouble.attempt("logging metrics", self._queue.flush)
+        self.trouble.attempt("logging the duration", lambda: self._add_duration(run, seconds))
+        if not self.trouble.met:
+            self.trouble.attempt("closing the run", lambda: self.client.set_terminated(run, status))
+        elif not self._unreachable:  # a run that began may still be closed; there is nothing more to say if not
+            self._unreachable = True
+            with suppress(Exception):
+                self.client.set_terminated(run, status)
+                self._unreachable = False
 
     @contextmanager
     def sending(self) -> Iterator[None]:

@@ -18,8 +18,8 @@ from jomold_dist.tracking.about import DIGEST, metric_name
 from jomold_dist.tracking.figures import run_figures
 from jomold_dist.tracking.metric_queue import as_metrics
 from jomold_dist.training.recorder import Cell
-from jomold_dist.training.run_folder import RunFolder
-from jomold_dist.training.run_reading import QUALITY, read_history, read_removals, read_scores
+from jomold_dist.training.run_folder import BEST_WITHIN, RunFolder
+from jomold_dist.training.run_reading import QUALITY, best_scores, read_history, read_removals, read_scores
 from jomold_dist.training.scores import RunScores
 from jomold_dist.training.trained import MODEL
 
@@ -68,15 +68,16 @@ def run_numbers(folder: RunFolder) -> dict[str, float]:
 
 
 def score_numbers(scores: RunScores | None, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The scores on test; those on val of the epoch whose weights they are of, and which epoch that is."""
+    """The scores on test; those on val of the moment whose weights they are of, in which epoch that was, and if it was
+    within it, after which of its steps."""
     if scores is None:
         return {}
     found = {f"test/{name}": value for name, value in scores.found.scores.items()}
     best = next((line for line in history if line["epoch"] == scores.model.epoch), None)
     if best is None:
         return found
-    on_val = {name.removeprefix("val/"): value for name, value in best.items() if name.startswith("val/")}
-    return found | {f"val/best_{name}": value for name, value in on_val.items()} | {"best_epoch": best["epoch"]}
+    moment = {"best_epoch": best["epoch"]} | ({"best_step": best[BEST_WITHIN]["step"]} if BEST_WITHIN in best else {})
+    return found | {f"val/best_{name}": value for name, value in best_scores(best).items()} | moment
 
 
 def removal_numbers(removals: Mapping[str, Any] | None) -> dict[str, float]:

@@ -25,7 +25,7 @@ WEAK_SHARE = 0.2  # of the categories with labels: a well-trained estimator is w
 
 
 class Advice(NamedTuple):
-    """A line for the log with its level, and the figures behind it as a table's columns."""
+    """Lines for the log with their level, and the figures behind them as a table's columns."""
 
     level: int
     text: str
@@ -33,8 +33,8 @@ class Advice(NamedTuple):
 
 
 def reach_advice(ratios: NoiseRatios, config: Config, manifest: Manifest) -> Advice:
-    """How many categories of each modality the run's ranking can reach, and one over batches of several sizes; a
-    warning if that is not all of them. Ratios of a modality that is not denoised count as 0."""
+    """How many categories of each modality the run's ranking can reach, and, in a line of its own, one over batches of
+    other sizes; a warning if that is not all of them. Ratios of a modality that is not denoised count as 0."""
     split, batch = manifest.split("train"), config.train.batch_size
     own = method_class(config.method).ranked_videos(config, manifest)
     chosen = [m for m in MODALITIES if config.denoise.modalities in (m, "both")]
@@ -55,10 +55,11 @@ def reach_advice(ratios: NoiseRatios, config: Config, manifest: Manifest) -> Adv
     names = {size: f"batch {size}" for size in sizes}
     if own > batch:  # only the method that `denoise.scope` is for ranks more than a batch
         names[own] = f"{config.denoise.scope} of {own:,} videos"
-    told = "; ".join(f"{names[size]}: {_counts(each, chosen)}" for size, each in found.items())
+    here, *others = [f"{names[size]}: {_counts(each, chosen)}" for size, each in found.items()]
     whose = f"the {config.denoise.scope}" if own > batch else "a batch"
-    rest = f". In the others ratio × labels of {whose} stays below 1, and next to nothing is removed" if missed else ""
-    return Advice(level, f"noisy categories that the ranking reaches: {told}{rest}", table)
+    rest = [f"in the others ratio × labels of {whose} stays below 1, and next to nothing is removed"] if missed else []
+    lines = [f"noisy categories that the ranking reaches, and share of their labels: {here}", *rest, "; ".join(others)]
+    return Advice(level, "\n".join(lines), table)
 
 
 def _counts(found: Reach, chosen: Sequence[str]) -> str:
@@ -66,7 +67,7 @@ def _counts(found: Reach, chosen: Sequence[str]) -> str:
     counts = []
     for number in (MODALITIES.index(m) for m in chosen):
         noisy, reached = int(found.noisy[number].sum()), int(found.reached[number].sum())
-        share = f" ({found.shares[number]:.0%} of their labels)" if noisy else ""
+        share = f" ({found.shares[number]:.0%})" if noisy else ""
         counts.append(f"{MODALITIES[number]} {reached} of {noisy}{share}")
     return ", ".join(counts)
 

@@ -15,7 +15,9 @@ from jomold_dist.methods.registry import method_class
 from jomold_dist.secrets import blotted
 from jomold_dist.training.checkpoint import checkpoints_of
 from jomold_dist.training.forecast import stage_forecasts
+from jomold_dist.training.profiling import too_short
 from jomold_dist.training.run import Run
+from jomold_dist.training.stages import Evaluated
 from jomold_dist.training.step import micro_batches
 from jomold_dist.training.trained import MODEL, Trained
 
@@ -31,6 +33,9 @@ def tell_start(run: Run, tracked: str | None) -> None:
                 logger.info("%s", line)
             if run.world.why_cpu:
                 logger.warning("computing on CPUs: %s", run.world.why_cpu)
+            if run.config.profile.steps is not None:
+                for problem in too_short(run.config.profile, _lengths(run, left=True)):
+                    logger.warning("%s", problem)
 
 
 def banner(run: Run, tracked: str | None) -> list[str]:
@@ -39,12 +44,12 @@ def banner(run: Run, tracked: str | None) -> list[str]:
     parts = {
         "data set": _data_set(config, manifest),
         "network": f"{config.model.network}, {_parameters(config, manifest):,} parameters",
-        "method": f"{config.method}: {_stages(config, manifest, run.world.size)}",
+        "method": f"{config.method}: {_stages(run)}",
         "device": _device(config, run.world),
         "batch": batch_text(
             min(config.train.batch_size, manifest.split("train").videos), run.world.size, config.train.micro_batch_size
         ),
-        "run folder": f"{run.folder.path}: {_standing(run)}",
+        "run folder": f"{run.folder.path}: {_standing(run)}" if run.most_steps is None else "a temporary one",
     }
     if tracked is not None:
         parts["MLflow"] = tracked
@@ -76,11 +81,20 @@ def _parameters(config: Config, manifest: Manifest) -> int:
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
-def _stages(config: Config, manifest: Manifest, ranks: int) -> str:
-    trained = {s.name for s in method_class(config.method).stages(config) if isinstance(s, Trained)}
-    found = stage_forecasts(config, manifest, ranks)
+def _stages(run: Run) -> str:
+    found, trained = stage_forecasts(run.config, run.manifest, run.world.size), _lengths(run)
+    if run.most_steps is not None:
+        return f"{', '.join(stage.name for stage in found)}; of each split {_count(run.most_steps, 'batch', 'es')}"
     lengths = {s.name: f" ({s.epochs} × {_count(s.steps_per_epoch, 'step')})" for s in found if s.name in trained}
     return ", ".join(stage.name + lengths.get(stage.name, "") for stage in found)
+
+
+def _lengths(run: Run, left: bool = False) -> dict[str, int]:
+    """How many steps each training takes, or each that is `left` to do, if it ends at its last epoch."""
+    stages = [s for s in method_class(run.config.method).stages(run.config) if isinstance(s, Trained)]
+    trained = {s.name for s in stages if not left or not s.is_done(run)}
+    found = stage_forecasts(run.config, run.manifest, run.world.size)
+    return {stage.name: stage.steps for stage in found if stage.name in trained}
 
 
 def _device(config: Config, world: World) -> str:
@@ -101,7 +115,9 @@ def _standing(run: Run) -> str:
         if places:
             return f"{_done(done)}{stage.name} goes on from checkpoint {places[-1].name}"
         return f"{_done(done)}{stage.name} begins" if done else "new"
-    return f"{_done(done)}evaluation is left, unless its scores are there"
+    if Evaluated().is_done(run):
+        return "finished, nothing is left to be done"
+    return f"{_done(done)}evaluation is left"
 
 
 def _done(stages: list[str]) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import torch
 
 from jomold_dist.distributed.memory import memory_gigabytes
-from jomold_dist.times import duration
 from jomold_dist.training.listeners import StepDone, StepListener
 from jomold_dist.training.progress import Progress
 from jomold_dist.training.step_sums import StepSums
@@ -19,26 +18,24 @@ WORTH_TELLING = 0.02  # of an epoch's time
 class Pace(StepListener):
     """How an epoch goes, for the lines and the bar of it: another thread may ask."""
 
-    def __init__(self, sums: StepSums, epochs: int, device: torch.device) -> None:
-        self._sums, self._epochs, self._device = sums, epochs, device
-        self._last: tuple[StepDone, int, int, float] | None = None  # with steps, videos and seconds up to it
+    def __init__(self, sums: StepSums, device: torch.device) -> None:
+        self._sums, self._device = sums, device
+        self._last: tuple[StepDone, int, float] | None = None  # with videos and seconds up to it
 
     def after_step(self, done: StepDone) -> None:
-        _, steps, videos, seconds = self._last or (done, 0, 0, 0.0)
-        self._last = done, steps + 1, videos + done.report.videos, seconds + done.seconds
+        _, videos, seconds = self._last or (done, 0, 0.0)
+        self._last = done, videos + done.report.videos, seconds + done.seconds
 
     def text(self) -> str:
-        """The mean loss of the epoch so far, the learning rate, the speed, what the stage still takes, and memory."""
+        """The mean loss of the epoch so far, the learning rate, the speed of its steps, and memory."""
         if self._last is None:
             return ""
-        done, steps, videos, seconds = self._last
+        done, videos, seconds = self._last
         sums = done.report.sums.tolist()
         parts = [f"loss {self._sums.losses(sums)['loss']:.4f}"] if sums[self._sums.videos] > 0 else []
-        left = self._epochs * done.steps_per_epoch - done.step
         parts += [
             f"rate {done.learning_rate:.3g}",
             f"{videos / max(seconds, 1e-9):.0f} videos/s",
-            f"stage ends in {duration(left * seconds / steps)}",
             f"{memory_gigabytes(self._device):.1f} GB",
         ]
         return ", ".join(parts)
@@ -50,7 +47,8 @@ def epoch_text(line: Mapping[str, float], selection: str, progress: Progress, re
     parts = [f"loss {line['train/loss']:.4f}", f"{selection} {line[f'val/{selection}']:.1f}"]
     best = progress.best
     if best.epoch != progress.epoch:
-        parts[-1] += f" (best {best.score:.1f} in epoch {best.epoch + 1})"
+        within = "" if best.step == progress.step else f"after step {best.step} of "  # epochs have equally many
+        parts[-1] += f" (best {best.score:.1f} {within or 'in '}epoch {best.epoch + 1})"
     elif best.step != progress.step:
         parts[-1] += f" (best {best.score:.1f} after step {best.step})"
     removed = [f"{n.removeprefix(REMOVED)} {count:.0f}" for n, count in line.items() if n.startswith(REMOVED)]

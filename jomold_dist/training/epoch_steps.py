@@ -50,10 +50,11 @@ class EpochSteps:
         run, loader = self._run, self._loader
         self._stopwatch.take()
         waited, seconds, videos = loader.wait_seconds, 0.0, 0
-        pace = Pace(self._step.sums, self._train.epochs, run.world.device)
-        title = f"epoch {progress.epoch + 1} of {self._train.epochs}"
+        pace = Pace(self._step.sums, run.world.device)
+        title = f"{self._stage} {progress.epoch + 1}/{self._train.epochs}"  # as the epoch's own line says it
+        ends = {"epoch": 0, "training": (self._train.epochs - progress.epoch - 1) * loader.steps}
         batches = self._batches(progress)
-        with run.watch.task(title, loader.steps, "step", progress.step, pace.text) as task:
+        with run.watch.task(title, loader.steps, "step", progress.step, pace.text, ends) as task:
             while progress.step < loader.steps:
                 if progress.validation_due(self._train.validate_every_steps):
                     validate()

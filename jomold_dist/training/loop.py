@@ -29,7 +29,7 @@ from jomold_dist.training.profiling import StepProfiler
 from jomold_dist.training.progress import Progress
 from jomold_dist.training.removals import RemovalRecord
 from jomold_dist.training.run import Run
-from jomold_dist.training.run_folder import ENDED_EARLY
+from jomold_dist.training.run_folder import BEST_WITHIN, ENDED_EARLY
 from jomold_dist.training.saving import Saver
 from jomold_dist.training.schedule import learning_rate
 from jomold_dist.training.step import TrainStep
@@ -125,11 +125,15 @@ class Training:
     def finish(self) -> Path:
         """Collective: the last checkpoint, from which more epochs can go on; where the best weights lie."""
         progress, train = self.progress, self._train
-        if progress.epoch < train.epochs and self._run.world.is_main:
-            logger.info(
-                "%s: ended after epoch %d of %d: no better %s in train.patience = %d epochs",
-                self._stage, progress.epoch, train.epochs, train.selection, train.patience,
-            )  # fmt: skip
+        if progress.epoch < train.epochs:
+            progress.history[-1][ENDED_EARLY] = True
+            with agree_on_errors(self._run.world):
+                if self._run.world.is_main:
+                    self._write_history()
+                    logger.info(
+                        "%s: ended after epoch %d of %d: no better %s in train.patience = %d epochs",
+                        self._stage, progress.epoch, train.epochs, train.selection, train.patience,
+                    )  # fmt: skip
         problem = self._saver.save(progress)
         with agree_on_errors(self._run.world):
             if problem:
@@ -162,6 +166,7 @@ class Training:
             return scores
         ties = "always" if self._keep == "last" else self._train.selection_ties
         if progress.best.update(progress.epoch, progress.step, scores[self._train.selection], ties):
+            progress.best.scores = scores
             progress.best.weights = {name: tensor.cpu() for name, tensor in weights.items()}
         return scores
 
@@ -177,17 +182,20 @@ class Training:
         }
 
     def _history_line(self, line: dict[str, float]) -> dict[str, Any]:
-        progress = self.progress
+        progress, best, steps = self.progress, self.progress.best, self._loader.steps
         head = {"stage": self._stage, "epoch": progress.epoch + 1}
-        early = progress.epoch + 1 < self._train.epochs and self._ends_early(progress.epoch + 1)
-        end = {ENDED_EARLY: True} if early else {}
-        return {**head, "time": now_iso(), "seconds": round(progress.seconds, 3), **end, **line}
+        within = best.epoch == progress.epoch and best.step < steps
+        moment = {BEST_WITHIN: {"step": best.step, "steps": steps, "scores": dict(best.scores)}} if within else {}
+        return {**head, "time": now_iso(), "seconds": round(progress.seconds, 3), **moment, **line}
+
+    def _write_history(self) -> None:
+        with self._run.folder.writes():
+            self._run.folder.write_history(self._stage, self.progress.history)
 
     def _tell(self, line: dict[str, float]) -> None:
         """The epoch in the history, in the recorder, and in the log."""
         run, progress = self._run, self.progress
-        with run.folder.writes():
-            run.folder.write_history(self._stage, progress.history)
+        self._write_history()
         run.recorder.metrics(line, step=progress.epoch + 1)
         told = epoch_text(line, self._train.selection, progress, self._step.method.removes)
         logger.info("%s %d/%d: %s", self._stage, progress.epoch + 1, self._train.epochs, told)

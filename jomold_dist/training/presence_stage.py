@@ -136,7 +136,7 @@ class FoundPresence(Stage):
 
 def _refuse_unjudged(run: Run, evidence: Sequence[FoldEvidence]) -> None:
     """Collective: DataError on every rank if there is a fold of which no video could be judged; a warning that tells
-    how many labels could not."""
+    how many labels could not, unless only some batches were looked at."""
     own = torch.tensor([[e.judged for e in evidence], [len(e.video) for e in evidence]], device=run.world.device)
     videos, labels = sum_over_ranks(own, run.world).tolist()
     if empty := [fold for fold, count in enumerate(videos) if not count]:
@@ -147,7 +147,7 @@ def _refuse_unjudged(run: Run, evidence: Sequence[FoldEvidence]) -> None:
         error.agreed = True
         raise error
     total = int(run.manifest.split("train").positives.sum())
-    if run.world.is_main and (lacking := total - sum(labels)):
+    if run.world.is_main and run.most_steps is None and (lacking := total - sum(labels)):
         logger.warning("%d of %d training labels could not be judged: they count as they are", lacking, total)
 
 

@@ -6,8 +6,9 @@ A look, no more: a profiler that fails is told of, and training goes on.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ from types import TracebackType
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
+from jomold_dist.config_reporting import ProfileConfig
 from jomold_dist.files import write_text, writing
 from jomold_dist.training.listeners import StepDone, StepListener
 from jomold_dist.training.run import Run
@@ -24,7 +26,18 @@ logger = logging.getLogger(__name__)
 
 MOST_RANKS = 8  # who waits for whom is to be seen from these; more would fill a disk
 MOST_ROWS = 60
+QUIET = "6"  # torch's default of 5 leaves nothing but a line on each start and end of a recording
 MEMORY_EVENTS = 100_000  # of one snapshot: each takes some kilobytes
+
+
+def too_short(settings: ProfileConfig, lengths: Mapping[str, int]) -> list[str]:
+    """Which trainings, of so many steps, end before there is anything to profile."""
+    return [
+        f"{name}: no profile to come, as its steps are {steps} and the first profile.after = {settings.after} are left "
+        "out: lower profile.after"
+        for name, steps in lengths.items()
+        if steps <= settings.after
+    ]
 
 
 class StepProfiler(StepListener):
@@ -41,6 +54,7 @@ class StepProfiler(StepListener):
         self._taken = 0
         self._profiler: profile | None = None
         if self._settings.steps is not None and run.world.rank < MOST_RANKS:
+            os.environ.setdefault("KINETO_LOG_LEVEL", QUIET)  # heeded when the process first profiles
             activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._cuda else [])]
             self._profiler = profile(
                 activities=activities,
@@ -62,7 +76,8 @@ class StepProfiler(StepListener):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._profiler is not None and self._taken <= self._settings.after:
-            logger.info("%s: no profile, as there were no steps after the first %d", self._stage, self._settings.after)
+            text = "%s: no profile, as there were no steps after the first %d: lower profile.after"
+            logger.info(text, self._stage, self._settings.after)
         self._stop()  # what was recorded until here is written
 
     def before_step(self, step: int) -> None:

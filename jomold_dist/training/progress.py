@@ -19,6 +19,8 @@ class Best:
     epoch: int = -1
     step: int = 0
     score: float = float("-inf")
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """All scores of that moment on val, by name."""
     weights: Mapping[str, Tensor] | None = None
 
     def update(self, epoch: int, step: int, score: float, ties: str) -> bool:
@@ -55,7 +57,7 @@ class Progress:
     def state(self) -> dict[str, Any]:
         """All but the best weights, as JSON."""
         kept = self.best
-        best = {"epoch": kept.epoch, "step": kept.step, "score": kept.score} if kept.epoch >= 0 else None
+        best = {f.name: getattr(kept, f.name) for f in fields(kept) if f.name != "weights"} if kept.epoch >= 0 else None
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         return own | {"best": best, "history": self.history}
 

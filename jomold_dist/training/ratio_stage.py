@@ -75,6 +75,7 @@ class FoundRatios(Stage):
     def do(self, run: Run, found: Found) -> None:
         names = run.manifest.categories.names
         ratios, warnings = self.find(run, found)
+        whole = run.most_steps is None  # what a few batches lead to means nothing
         with results(run) as is_main:
             if is_main:
                 table = {"category": names, "audio": ratios.audio.tolist(), "visual": ratios.visual.tolist()}
@@ -84,11 +85,12 @@ class FoundRatios(Stage):
                 logger.info(
                     "noise ratios: mean audio %.3f, mean visual %.3f", ratios.audio.mean(), ratios.visual.mean()
                 )
-                for warning in warnings:
+                for warning in warnings if whole else ():
                     logger.warning(warning)
                 if method_class(run.config.method).truncates:
                     advice = reach_advice(ratios, run.config, run.manifest)
-                    logger.log(advice.level, advice.text)
+                    for text in advice.text.splitlines() if whole else ():
+                        logger.log(advice.level, text)
                     run.recorder.table("reach", advice.table)
 
 

@@ -6,27 +6,27 @@ from __future__ import annotations
 import errno
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jomold_dist.config import Config
 from jomold_dist.config_files import dump_config, load_config
-from jomold_dist.config_roles import decides
 from jomold_dist.data.plan import PLAN_VERSION
 from jomold_dist.distributed.stacks import STACKS
-from jomold_dist.errors import DataError, RunFolderError, UnreadableError, UserError
+from jomold_dist.errors import DataError, RunFolderError, StoppedError, UnreadableError, UserError, exit_code
 from jomold_dist.files import problem_of, write_json, write_text, writing
 from jomold_dist.locks import LockHeldError, locked
 from jomold_dist.models.weights import copy_weights, read_info
 from jomold_dist.reading import ABSENT, is_folder, is_there, read_json, reading
+from jomold_dist.times import now_iso
 
 OWNER = "owner.json"
 LOCK = ".lock"
 ENDED_EARLY = "ended_early"  # in the history's line of a training's last epoch, if more were allowed
+BEST_WITHIN = "best_within"  # in that of an epoch whose best moment was before its end: which, and its scores on val
 CHECKPOINTS, PROFILE = "checkpoints", "profile"
 LEAVING_SECONDS = 45.0
 
@@ -213,9 +213,11 @@ class RunFolder:
             changed = [
                 f"{k} was {before[k]!r} and is {v!r}"
                 for k, v in now.items()
-                if k in before and before[k] != v and decides(k)
+                if k in before and before[k] != v and config.decides(k)
             ]
             reasons.append("another config: " + ("; ".join(changed[:8]) or unknown))
+            if config.train.schedule == "cosine" and before.get("train.epochs") != config.train.epochs:
+                reasons[-1] += " (with train.schedule = cosine, each learning rate hangs on the number of epochs)"
         if seen.get("manifest") != owner["manifest"]:
             reasons.append("another data set: the manifest differs")
         if not reasons:
@@ -236,7 +238,13 @@ class RunFolder:
 
     def write_status(self, state: str, **details: Any) -> None:
         """status.json: `state` is running, finished, failed or preempted, with details such as exit code and stage."""
-        write_json(self.status, {"state": state, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **details})
+        write_json(self.status, {"state": state, "time": now_iso(), **details})
+
+    def write_end(self, error: BaseException) -> None:
+        """status.json of a run that ends with this error. A full disk does not hide the error."""
+        state = "preempted" if isinstance(error, StoppedError) else "failed"
+        with suppress(OSError):
+            self.write_status(state, exit_code=exit_code(error), message=f"{error}" or type(error).__name__)
 
     def has_history(self, stage: str) -> bool:
         """Whether an epoch of the stage was ever finished."""

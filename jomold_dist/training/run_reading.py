@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from jomold_dist.config_files import load_config
 from jomold_dist.errors import RunFolderError
 from jomold_dist.labels import MODALITIES
 from jomold_dist.reading import ABSENT, is_there, read_json, reading
-from jomold_dist.training.run_folder import OWNER, RunFolder
+from jomold_dist.training.run_folder import BEST_WITHIN, OWNER, RunFolder
 from jomold_dist.training.scores import RunScores
 
 T = TypeVar("T")
@@ -77,6 +77,14 @@ def read_history(folder: RunFolder, stage: str) -> list[dict[str, Any]]:
         return [line | {"epoch": int(line["epoch"])} for line in lines if line["stage"] == stage]
     except (*ABSENT, ValueError, KeyError, TypeError) as error:
         raise UnusableFileError(f"{folder.history} is damaged ({error!r}); mend it, or move it away") from None
+
+
+def best_scores(line: Mapping[str, Any]) -> dict[str, float]:
+    """The scores on val, by name, of an epoch by its line in the history: those of its best moment where that was
+    within the epoch, else those of its end."""
+    if BEST_WITHIN in line:
+        return dict(line[BEST_WITHIN]["scores"])
+    return {name.removeprefix("val/"): value for name, value in line.items() if name.startswith("val/")}
 
 
 def read_state(folder: RunFolder) -> str:

@@ -11,9 +11,8 @@ def learning_rate(train: TrainConfig, step: int, steps_per_epoch: int) -> float:
     """The learning rate of an optimizer step (from 0, over all epochs).
 
     step: `lr_decay` is applied every `lr_decay_epochs` epochs. cosine: from the full rate, after the warm-up, down to
-    nearly 0 in the last step of `epochs`; where `epochs` grow in a run folder, the steps to come lie on the curve of
-    the longer training, whose rates are higher than those of the end just trained. constant: the full rate. While it is
-    warmed up, step k of K has k/K of what the schedule says.
+    nearly 0 in the last step of `epochs`. constant: the full rate. While it is warmed up, step k of K has k/K of what
+    the schedule says.
     """
     rate = train.learning_rate * _factor(train, step, steps_per_epoch)
     warmup = train.lr_warmup_epochs * steps_per_epoch

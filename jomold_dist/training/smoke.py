@@ -6,16 +6,19 @@ It is a run like any other, over the first batch of each split instead of all. I
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from jomold_dist.config import Config
-from jomold_dist.distributed.world import World, agree_on_errors
+from jomold_dist.data.source import source_of
+from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object
+from jomold_dist.errors import RunFolderError
 from jomold_dist.training.banner import tell_start
 from jomold_dist.training.preflight import prepare_run
 from jomold_dist.training.recorder import NullRecorder
@@ -51,21 +54,35 @@ def shortened(config: Config, folder: str) -> Config:
         train=replace(config.train, epochs=1, patience=None, validate_every_steps=None),
         tracking=replace(config.tracking, enabled=False),
         metrics=replace(config.metrics, every_steps=1),
+        profile=replace(config.profile, steps=None),
     )
+
+
+def _new_folder() -> str:
+    """RunFolderError where there is no room for temporary files."""
+    try:
+        return tempfile.mkdtemp(prefix="jomold_dist-smoke-")
+    except OSError as error:
+        raise RunFolderError(
+            f"a smoke run needs a folder for temporary files, and none can be made: {error.strerror or error}. Make "
+            "room, or name another place with the environment variable TMPDIR"
+        ) from None
 
 
 def smoke_run(config: Config, world: World, watch: Watch, stop_asked: Callable[[], bool]) -> str:
     """Collective: the run; what held, and how long each part took. Its folder is gone however it ends."""
-    place = Path(tempfile.mkdtemp(prefix="jomold_dist-smoke-") if world.is_main else config.run.dir)
+    with agree_on_errors(world):
+        made = _new_folder() if world.is_main else None
+    place = Path(broadcast_object(made, world))  # elsewhere it may not be there: only rank 0 writes into it
     times = StageTimes()
     try:
         begun = time.perf_counter()
         short = shortened(config, str(place))
         manifest = prepare_run(short, world)
         times.seconds["data set"] = time.perf_counter() - begun
-        tell_start(Run(config, manifest, world, RunFolder(Path(config.run.dir)), watch=watch), None)
-        logger.info("smoke run: one batch a stage, so what is said of losses, scores and labels means nothing")
         run = Run(short, manifest, world, RunFolder(place), times, watch, stop_asked, most_steps=1)
+        tell_start(run, None)
+        logger.info("smoke run: one batch a stage, so what is said of losses, scores and labels means nothing")
         with agree_on_errors(world):
             if world.is_main:
                 run.folder.checkpoints.mkdir()
@@ -73,5 +90,13 @@ def smoke_run(config: Config, world: World, watch: Watch, stop_asked: Callable[[
     finally:
         if world.is_main:
             shutil.rmtree(place, ignore_errors=True)
-    parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in times.seconds.items())
-    return f"smoke run held, one batch a stage: {parts}; nothing is left of it"
+    return closing_text(config, times.seconds)
+
+
+def closing_text(config: Config, seconds: Mapping[str, float]) -> str:
+    """What held, how many seconds each part took, and what was not looked at."""
+    parts = ", ".join(f"{name} {took:.1f} s" for name, took in seconds.items())
+    held = f"smoke run held, one batch a stage: {parts}; nothing is left of it"
+    if source_of(config.data).is_remote:  # a shard is checked when it comes
+        return held
+    return f"{held}. Shards were compared by size alone: jomold verify {shlex.quote(config.data.shards)} reads them"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from jomold_dist.distributed.world import agree_on_errors, barrier, broadcast_object
@@ -63,9 +64,21 @@ def _take(run: Run, stage: Stage, found: Found) -> None:
         if run.world.is_main:
             with run.folder.writes():
                 run.folder.write_status("running", stage=stage.name)
-    with run.watch.task(stage.name), run.recorder.stage(stage.name, stage.makes_model):
+    with run.watch.task(stage.name), run.recorder.stage(stage.name, stage.makes_model), _status_kept(run):
         stage.do(run, found)
     barrier(run.world)
+
+
+@contextmanager
+def _status_kept(run: Run) -> Iterator[None]:
+    """An error inside is in status.json before the recorder closes the stage, which may take longer than whoever has
+    asked the run to stop will wait."""
+    try:
+        yield
+    except BaseException as error:
+        if run.world.is_main:
+            run.folder.write_end(error)
+        raise
 
 
 def _remove_checkpoints(run: Run, stages: Sequence[Stage]) -> None:

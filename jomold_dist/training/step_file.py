@@ -24,7 +24,8 @@ class StepFile:
     def begin_after(self, step: int) -> None:
         """Keep the stage's lines up to this step: what training goes on with will write the others again."""
         try:
-            lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True) if self._path.exists() else []
+            text = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
+            lines = text.splitlines(keepends=True)
             kept = [line for line in lines if not self._comes_again(line, step)]
             if kept != lines:
                 write_text(self._path, "".join(kept))
@@ -50,7 +51,7 @@ class StepFile:
             self._file = None
 
     def _comes_again(self, line: str, step: int) -> bool:
-        """Whether a line will be written again; one that a kill has cut short is no line."""
+        """Whether a line will be written again, or is none: a kill has cut it short, or a power cut has torn it."""
         try:
             found = json.loads(line)
             return bool(found["stage"] == self._stage and found["step"] > step)

@@ -67,9 +67,9 @@ class StepMetrics(StepListener):
         self._since.end_epoch(sums)
 
     def validated(self, step: int, scores: Mapping[str, float]) -> None:
-        """Scores on val after so many steps of the stage."""
-        values = {f"val_{name}": value for name, value in scores.items()}
-        self._tell(step, values)
+        """Scores on val after so many steps of the stage, which are recorded also where metrics of steps are not."""
+        if self._run.world.is_main:
+            self._tell(step, {f"val_{name}": value for name, value in scores.items()})
 
     def state(self) -> dict[str, Any]:
         """What brings it back, as JSON."""
@@ -96,8 +96,6 @@ class StepMetrics(StepListener):
         self._tell(step, values)
 
     def _tell(self, step: int, values: Mapping[str, float]) -> None:
-        if self._every is None:
-            return
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         self._file.append(step, {"time": now_iso(), **finite})
         self._run.recorder.metrics({f"{STEP}{name}": value for name, value in finite.items()}, step=step)

@@ -29,7 +29,7 @@ class Ended:
     stopped_after: int | None = None
 
 
-def ended_early(plan: SweepPlan, tell: Callable[[str], None]) -> dict[str, Ended]:
+def stopped_by_scheduler(plan: SweepPlan, tell: Callable[[str], None]) -> dict[str, Ended]:
     """The trials that the scheduler of an earlier start has ended, by run folder. Those that it would not have ended as
     it is asked now go on: all of them with `fifo`, with another metric, or with more epochs granted. UnreadableError.
 
@@ -49,7 +49,7 @@ def ended_early(plan: SweepPlan, tell: Callable[[str], None]) -> dict[str, Ended
     except ABSENT:
         return {}
     except (ValueError, KeyError, TypeError) as error:
-        tell(f"{file} is damaged ({error!r}); trials that were ended early are started again")
+        tell(f"{file} is damaged ({error!r}); trials that the scheduler stopped are started again")
         return {}
 
 
@@ -77,7 +77,7 @@ def _outcome(plan: SweepPlan, trial: Trial, end: Ended) -> dict[str, Any]:
     if problem is not None:
         state = "failed"
     elif state != "finished" and end.stopped_after is not None:
-        state, problem = "stopped", f"ended early by {plan.sweep.sweep.scheduler}, after epoch {end.stopped_after}"
+        state, problem = "stopped", f"stopped by {plan.sweep.sweep.scheduler}, after epoch {end.stopped_after}"
     run = os.path.relpath(folder, plan.sweep.folder)
     return {"run": run, "state": state, "problem": problem, "epochs": end.stopped_after, "is": asked}
 
@@ -104,7 +104,7 @@ def write_cells(plan: SweepPlan, results: Sequence[Mapping[str, Any]]) -> None:
 
 
 def val_scores(plan: SweepPlan, trials: Sequence[Trial], ended: Mapping[str, Ended]) -> dict[str, float | None]:
-    """The sweep's score on val by row, as the mean over seeds: the best epoch's, or the last one's where the method
+    """The sweep's score on val by row, as the mean over seeds: the best moment's, or the last epoch's where the method
     keeps that. None where a seed has failed."""
     found: dict[str, list[float]] = {row.name: [] for row in plan.rows}
     for trial in trials:

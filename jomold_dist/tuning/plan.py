@@ -110,7 +110,7 @@ def has_metric(config: Config, manifest: Manifest, metric: str) -> bool:
 
 
 def _unmeasured(cell: Cell, manifest: Manifest, sweep: Sweep) -> list[str]:
-    """That a row's network lacks the score by which trials are ended early or further draws are made."""
+    """That a row's network lacks the score by which trials are stopped or further draws are made."""
     asked, network = sweep.sweep, cell.config.model.network
     if (asked.scheduler == "fifo" and asked.search == "random") or has_metric(cell.config, manifest, asked.metric):
         return []

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jomold_dist.config import Config
-from jomold_dist.errors import DataError
-from jomold_dist.reading import ABSENT, is_there, read_json, reading
-from jomold_dist.training.run_folder import ENDED_EARLY, OWNER, RunFolder
-from jomold_dist.training.trained import MODEL
+from jomold_dist.reading import ABSENT, is_there, read_json
+from jomold_dist.training.run_folder import OWNER, RunFolder
+from jomold_dist.training.run_reading import UnusableFileError, best_scores, read_history, read_scores
 
 SCORE = "score"
 
@@ -24,13 +22,15 @@ def identity(config: Config, manifest_digest: str) -> dict[str, Any]:
 
 
 def is_finished(folder: Path, asked: Mapping[str, Any]) -> bool:
-    """Whether a folder holds the finished run of this identity, with its scores. UnreadableError; DataError for a
-    damaged history."""
-    status = _read(folder / "status.json")
-    if status.get("state") != "finished" or not _is_of(folder, asked) or not is_there(RunFolder(folder).scores):
+    """Whether a folder holds the finished run of this identity, with its scores, which tell for how many epochs they
+    are the result. UnreadableError."""
+    run = RunFolder(folder)
+    if _read(run.status).get("state") != "finished" or not _is_of(folder, asked):
         return False
-    epochs = read_epochs(folder, MODEL)
-    return bool(epochs) and (epochs[-1]["epoch"] == asked["epochs"] or epochs[-1][ENDED_EARLY])
+    try:
+        return read_scores(run).model.epochs == asked["epochs"]
+    except UnusableFileError:  # which a new start of the run mends
+        return False
 
 
 def has_predictions(folder: Path, asked: Mapping[str, Any]) -> bool:
@@ -39,22 +39,13 @@ def has_predictions(folder: Path, asked: Mapping[str, Any]) -> bool:
 
 
 def read_epochs(folder: Path, stage: str, metric: str = "") -> list[dict[str, Any]]:
-    """The epochs of a stage that are in a run folder's history, each with all its scores on val, SCORE, the one that is
-    asked for, and whether it ended the training early. UnreadableError; DataError if the history is damaged."""
-    file = RunFolder(folder).history
-    try:
-        with reading(file):
-            lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-        return [
-            {"epoch": line["epoch"], SCORE: line.get(f"val/{metric}", -math.inf), ENDED_EARLY: ENDED_EARLY in line}
-            | {name: value for name, value in line.items() if name.startswith("val/")}
-            for line in lines
-            if line["stage"] == stage
-        ]
-    except FileNotFoundError:
-        return []
-    except (*ABSENT, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{file} is damaged ({error!r}); mend it, or move its folder away") from None
+    """The epochs of a stage that are in a run folder's history, each with all its scores on val, and as SCORE the one
+    that is asked for, at the epoch's best moment. UnreadableError; UnusableFileError if the history is damaged."""
+    return [
+        {"epoch": line["epoch"], SCORE: best_scores(line).get(metric, -math.inf)}
+        | {name: value for name, value in line.items() if name.startswith("val/")}
+        for line in read_history(RunFolder(folder), stage)
+    ]
 
 
 def _is_of(folder: Path, asked: Mapping[str, Any]) -> bool:

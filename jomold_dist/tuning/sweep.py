@@ -26,7 +26,7 @@ from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_scores
 from jomold_dist.training.trained import MODEL
 from jomold_dist.tuning.best import best_row, closing
-from jomold_dist.tuning.outcomes import Ended, ended_early, outcomes, val_scores, write_cells
+from jomold_dist.tuning.outcomes import Ended, outcomes, stopped_by_scheduler, val_scores, write_cells
 from jomold_dist.tuning.plan import SweepPlan, has_metric
 from jomold_dist.tuning.report import tabulate
 from jomold_dist.tuning.results import read_results
@@ -66,7 +66,7 @@ def run_sweep(plan: SweepPlan, tell: Teller) -> Ran:
         stack.enter_context(_claimed(folder, sweep.trials))
         asked = asdict(sweep.sweep)
         record = stack.enter_context(open_sweep(_any_trial(plan), folder, plan.name, asked, plan.manifest))
-        ended, warned = ended_early(plan, tell), set[str]()
+        ended, warned = stopped_by_scheduler(plan, tell), set[str]()
         while True:
             trials, results = _train(plan, ended, warned, record, tell)
             further = plan.next_round(val_scores(plan, trials, ended))
@@ -137,7 +137,7 @@ def _train_estimators(plan: SweepPlan, ended: dict[str, Ended], record: SweepRec
         if missing and config.run.dir not in ended:
             title = f"estimator {number}, seed {config.run.seed}"
             jobs.append(_job(plan, config, title, ESTIMATOR, record, ("--until", NOISE_RATIOS)))
-    asked = replace(plan.sweep.sweep, scheduler="fifo")  # none of them is to be ended early
+    asked = replace(plan.sweep.sweep, scheduler="fifo")  # none of them is to be stopped
     ended |= run_jobs(jobs, _variables(plan), asked, plan.sweep.estimator.epochs, plan.sweep.folder / "tune", tell)
 
 

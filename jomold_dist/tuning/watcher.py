@@ -59,7 +59,7 @@ class Watcher:
         epoch, job = int(result.get("epoch", 0)), trial.config["job"]
         self._end(trial, Ended(None, None if done else epoch),
                   f"val {job['metric']} {result[SCORE]:.1f}" if done and result.get(SCORE, -math.inf) > -math.inf
-                  else "finished" if done else f"ended early, after epoch {epoch}")  # fmt: skip
+                  else "finished" if done else f"stopped by the scheduler, after epoch {epoch}")  # fmt: skip
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         problem = _reason(trial)

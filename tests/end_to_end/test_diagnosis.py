@@ -78,7 +78,9 @@ def test_a_stopped_rank_leaves_the_stacks_of_the_other(tiny: Tiny, tmp_path: Pat
     (entry,) = json.loads((run / "environment.json").read_text())
     assert (entry["ranks"], entry["backend"]) == (2, "gloo")
     assert [host["ranks"] for host in entry["hosts"]] == [[0, 1]]
-    assert json.loads((run / "status.json").read_text())["exit_code"] == 1
+    status = json.loads((run / "status.json").read_text())
+    assert status["exit_code"] == 1
+    assert status["message"].endswith(f"; the stacks of the ranks that waited are in {run / 'stacks'}")
 
 
 def test_a_profiled_run_has_the_same_result(

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from conftest import Finished, Tiny
 from launchers_help import Outcome, files_below, run_here
 from test_damaged_data import spoil
 
+from jomold_dist import launching, watching
 from jomold_dist.comparing.rows import compare_runs
+from jomold_dist.data.loader import Batch, Loader
 from jomold_dist.data.source import read_manifest
 from tests.shard_fixtures import CATEGORIES, write_dataset
 
@@ -116,6 +118,44 @@ def test_a_run_that_does_not_tell_its_data_set(content: bytes, run: Path, capsys
     refused(run_here(capsys, "evaluate", "--run", run), "owner.json")
     (run / "owner.json").unlink()
     refused(run_here(capsys, "evaluate", "--run", run), "owner.json is missing")
+
+
+@pytest.mark.parametrize("script", ["evaluate", "predict"])
+def test_scoring_a_million_videos_says_something(
+    script: str, run: Path, tmp_path: Path, tiny: Tiny, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the first batch is a slow one: it is read only once something was said."""
+    config, heard, lines = run / "config.yaml", threading.Event(), list[str]()
+    config.write_text(config.read_text().replace("every_seconds: 30.0", "every_seconds: 0.01"))
+    epoch = Loader.epoch
+
+    def hear(form: str, *words: object) -> None:
+        lines.append(form % words)
+        heard.set()
+
+    def slow(self: Loader, number: int, start_step: int = 0) -> Iterator[Batch]:
+        assert heard.wait(60)
+        return epoch(self, number, start_step)
+
+    monkeypatch.setattr(watching.logger, "info", hear)
+    monkeypatch.setattr(Loader, "epoch", lambda *words: (yield from slow(*words)))
+    more = ("--shards", tiny.shards, "--split", "test", "--out", tmp_path / "e.csv") if script == "predict" else ()
+    outcome = run_here(capsys, script, "--run", run, *more)
+    assert outcome.code == 0, outcome.err
+    assert lines[0].startswith("test: still in batch 1 of 1, for 0:")
+
+
+def test_only_training_leaves_traces_in_the_run_s_folder(
+    run: Path, tiny: Tiny, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[Path | None] = []
+    opened = launching.open_world
+    monkeypatch.setattr(launching, "open_world", lambda *words: (places.append(words[-1]), opened(*words))[1])
+    train = ("train", "--config", tiny.config, f"run.dir={run}")
+    for words in (("evaluate", "--run", run, "--split", "none"), (*train, "--smoke", "data.shards=none"),
+                  (*train, "--until", "none")):  # fmt: skip
+        assert run_here(capsys, *words).code == 2
+    assert places == [None, None, run / "stacks"]
 
 
 @pytest.mark.parametrize("script", ["evaluate", "predict"])

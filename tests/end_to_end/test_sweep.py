@@ -206,7 +206,7 @@ def test_a_cell_is_the_run_that_trains_an_estimator_of_its_own(tiny: Tiny, tmp_p
 
 
 @pytest.mark.slow
-def test_a_trial_that_falls_behind_is_ended_early_once(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_trial_that_falls_behind_is_stopped_once(tiny: Tiny, tmp_path: Path) -> None:
     def variant(rate: float) -> dict[str, Any]:
         return {"method": "han", "train": {"learning_rate": rate, "epochs": 12}}
 
@@ -220,7 +220,7 @@ def test_a_trial_that_falls_behind_is_ended_early_once(tiny: Tiny, tmp_path: Pat
     assert found["ahead", 0]["state"] == "finished"
     assert found["behind", 0]["state"] == "stopped"
     assert 1 <= found["behind", 0]["epochs"] < 12
-    assert "ended early by asha, after epoch" in found["behind", 0]["problem"]
+    assert "stopped by asha, after epoch" in found["behind", 0]["problem"]
     again = run_process("python", "sweep", *arguments)
     assert again.code == 0, again.err
     assert cells(tmp_path) == found
@@ -228,7 +228,7 @@ def test_a_trial_that_falls_behind_is_ended_early_once(tiny: Tiny, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_no_estimator_is_ended_early(tiny: Tiny, tmp_path: Path) -> None:
+def test_no_estimator_is_stopped_by_the_scheduler(tiny: Tiny, tmp_path: Path) -> None:
     variants = {"jomold": {"method": "jomold"}}
     file = sweep_file(tmp_path, tiny, seeds=[0, 1, 2, 3], scheduler="asha", concurrent=1, variants=variants)
     outcome = run_process("python", "sweep", "--config", file, "estimator.epochs=4")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,7 @@ from jomold_dist.data.truth import truth_name, write_truth
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.errors import StoppedError
 from jomold_dist.methods.registry import method_class
+from jomold_dist.training.recorder import NullRecorder
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_removals
@@ -109,10 +111,20 @@ def simulated_dataset(folder: Path) -> Manifest:
     return replace(manifest, simulated={"seed": 0})
 
 
+class LastStage(NullRecorder):
+    """Knows which stage was begun last."""
+
+    name = ""
+
+    def stage(self, name: str, of_model: bool = False) -> AbstractContextManager[None]:
+        self.name = name
+        return super().stage(name)
+
+
 def run_until_done(config: Config, manifest: Manifest, folder: Path, patience: int) -> list[str]:
     """A whole run, which is stopped after so many looks at whether it should, and begun again with patience for one
     more in the same stage: some have no checkpoint inside. In which stages it was stopped."""
-    stopped: list[str] = []
+    stopped, stage = list[str](), LastStage()
     with open_world("cpu") as world:
         while True:
             looks = iter([False] * (patience + stopped.count(stopped[-1] if stopped else "")))
@@ -120,13 +132,13 @@ def run_until_done(config: Config, manifest: Manifest, folder: Path, patience: i
             def asked(looks: Iterator[bool] = looks) -> bool:
                 return next(looks, True)
 
-            run = Run(config, manifest, world, RunFolder(folder), stop_asked=asked)
+            run = Run(config, manifest, world, RunFolder(folder), stage, stop_asked=asked)
             try:
                 with run.folder.claimed(config, manifest.digest):
                     run_stages(run)
                 return stopped
             except StoppedError:
-                stopped.append(run.folder.status.read_text().split('"stage": "')[1].split('"')[0])
+                stopped.append(stage.name)
 
 
 @pytest.mark.parametrize("case", list(CASES))

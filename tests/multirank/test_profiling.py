@@ -42,11 +42,12 @@ def events(folder: Path) -> list[dict[str, Any]]:
     return json.loads(gzip.decompress((folder / "profile" / "model-rank-0.json.gz").read_bytes()))["traceEvents"]
 
 
-def test_the_steps_asked_for_are_recorded_and_change_nothing(tmp_path: Path) -> None:
+def test_the_steps_asked_for_are_recorded_and_change_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with open_world("cpu") as world:
         plain = train(tmp_path / "plain", world, ProfileConfig())
         looked_at = train(tmp_path / "looked at", world, ProfileConfig(steps=2, after=3))
     assert all(torch.equal(tensor, looked_at[name]) for name, tensor in plain.items())
+    assert "profiler_start" not in capfd.readouterr().err  # torch's own lines
     assert not (tmp_path / "plain").exists()
     steps = [event["name"] for event in events(tmp_path / "looked at") if event["name"].startswith("ProfilerStep#")]
     assert sorted(set(steps)) == ["ProfilerStep#3", "ProfilerStep#4"]
@@ -67,7 +68,7 @@ def test_a_training_that_ends_early_leaves_what_there_was(tmp_path: Path, caplog
         "ProfilerStep#5",
     }
     assert not (tmp_path / "none").exists()
-    assert "no steps after the first 6" in caplog.text
+    assert "no steps after the first 6: lower profile.after" in caplog.text
 
 
 def test_trouble_ends_no_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

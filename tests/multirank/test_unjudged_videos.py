@@ -44,12 +44,14 @@ def is_loud(audio: torch.Tensor) -> torch.Tensor:
     return audio.double().flatten(1).sum(1) > 0
 
 
-def judged(world: World, data: Path, manifest: Manifest, folder: Path, estimators: tuple[str, ...]) -> Any:
+def judged(
+    world: World, data: Path, manifest: Manifest, folder: Path, estimators: tuple[str, ...], most: int | None = None
+) -> Any:
     """Collective: the tables of two rounds, or the error, as this rank sees them."""
     presence_stage.load_trained = lambda run, weights: Blind(int(weights.stem))  # type: ignore[assignment,return-value]
     train = TrainConfig(batch_size=8, non_finite="skip")
     run = Run(Config(data=replace(DataConfig(), shards=str(data), streams=12), train=train), manifest, world,
-              RunFolder(folder))  # fmt: skip
+              RunFolder(folder), most_steps=most)  # fmt: skip
     folder.mkdir(exist_ok=True)
     first, second = estimators[:2], estimators[2:]
     try:
@@ -82,6 +84,11 @@ def test_what_one_round_alone_has_judged_goes_by_that_round(
     assert len(first["video"]) == sum(labels) - lost
     assert len(both["video"]) == sum(labels)
     assert f"{lost} of {sum(labels)} training labels could not be judged" in caplog.text
+    caplog.clear()
+    with open_world("cpu") as world, caplog.at_level(logging.WARNING):
+        some, _ = judged(world, place, manifest, tmp_path / "some", ("0", "1", "2", "3"), 1)
+    assert 0 < len(some["video"]) < sum(labels) - lost
+    assert "could not be judged" not in caplog.text  # most were not looked at
     with open_world("cpu") as world:
         _, alone = judged(world, place, manifest, tmp_path / "alone", ("2", "3", "2", "3"))
     for name in ("audio_probit", "visual_probit"):

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import itertools
+import json
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jomold_dist.config import CheckpointConfig, Config, DataConfig, TrackingConfig, TrainConfig
+from jomold_dist.config_reporting import MetricsConfig, ProfileConfig
 from jomold_dist.data.manifest import Manifest
 from jomold_dist.distributed.world import open_world
-from jomold_dist.training.banner import banner, batch_text
+from jomold_dist.training.banner import banner, batch_text, tell_start
 from jomold_dist.training.epoch_report import epoch_text
 from jomold_dist.training.progress import Best, Progress
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.training.run_reading import read_scores
 from jomold_dist.training.stages import run_stages
 from jomold_dist.training.step import micro_batches
 from tests.shard_fixtures import write_dataset
@@ -59,7 +66,9 @@ def lines_of(run: Run) -> dict[str, str]:
     return {name.strip(): text.strip() for name, text in (line.split("  ", 1) for line in lines)}
 
 
-def test_a_run_tells_what_it_is_and_with_what_it_goes_on(data: tuple[Path, Manifest], tmp_path: Path) -> None:
+def test_a_run_tells_what_it_is_and_with_what_it_goes_on(
+    data: tuple[Path, Manifest], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = config_for(data[0], epochs=2)
     with open_world("cpu") as world:
         looks = iter([False] * 6)
@@ -70,6 +79,16 @@ def test_a_run_tells_what_it_is_and_with_what_it_goes_on(data: tuple[Path, Manif
         assert found["batch"] == batch_text(7, 1, None)
         assert found["run folder"] == f"{tmp_path}: new"
         assert found["MLflow"] == "http://there"
+        some = lines_of(Run(config, data[1], world, RunFolder(tmp_path), most_steps=1))
+        changed = {"method": "han: train, evaluation; of each split 1 batch", "run folder": "a temporary one"}
+        assert some == found | changed
+        assert not caplog.messages
+        with caplog.at_level(logging.WARNING):
+            profile = ProfileConfig(steps=1, after=8)
+            tell_start(replace(run, config=replace(config, profile=profile)), None)
+            tell_start(replace(run, config=replace(config, profile=replace(profile, after=7))), None)
+        (said,) = [each for each in caplog.messages if "profile" in each]
+        assert said.startswith("train: no profile to come, as its steps are 8 and the first profile.after = 8 are")
         network = config.model.network
         assert found["network"].startswith(f"{network}, 3,")
         run.folder.checkpoints.mkdir()
@@ -77,26 +96,64 @@ def test_a_run_tells_what_it_is_and_with_what_it_goes_on(data: tuple[Path, Manif
             run_stages(run)
         assert lines_of(run)["run folder"].endswith("train goes on from checkpoint model-e0001-s00000001")
         run_stages(Run(config, data[1], world, RunFolder(tmp_path)))
-        assert "train done; evaluation" in lines_of(run)["run folder"]
+        assert lines_of(run)["run folder"] == f"{tmp_path}: finished, nothing is left to be done"
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            tell_start(replace(run, config=replace(config, profile=profile)), None)
+        assert not any("profile" in each for each in caplog.messages)
+        run.folder.scores.unlink()
+        assert lines_of(run)["run folder"] == f"{tmp_path}: train done; evaluation is left"
 
 
-def test_training_ends_where_patience_does(data: tuple[Path, Manifest], tmp_path: Path) -> None:
-    """With a learning rate of nearly nothing no epoch is better than the first."""
-    config = config_for(data[0], epochs=9, patience=2, learning_rate=1e-30)
+@pytest.fixture(scope="module")
+def patient(
+    data: tuple[Path, Manifest], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Run, Callable[[int], Run]]]:
+    """A run whose patience ran out in just the last of its epochs, and the same one with other epochs. With a learning
+    rate of nearly nothing no moment is better than the first: the one after its first step."""
+    folder = RunFolder(tmp_path_factory.mktemp("patient"))
+    folder.checkpoints.mkdir()
     with open_world("cpu") as world:
-        run = Run(config, data[1], world, RunFolder(tmp_path))
-        run.folder.checkpoints.mkdir()
-        run_stages(run)
-        history = run.folder.history.read_text().splitlines()
-        assert len(history) == 3
-        assert '"ended_early": true' in history[-1]
-        assert '"ended_early"' not in history[-2]
-        before = {file: file.stat().st_mtime_ns for file in run.folder.path.rglob("*.safetensors")}
-        longer = Run(config_for(data[0], epochs=12, patience=2, learning_rate=1e-30), data[1], world, run.folder)
-        run_stages(longer)  # its patience is at an end
-        assert len(run.folder.history.read_text().splitlines()) == 3
-        assert lines_of(longer)["run folder"].endswith("train done; evaluation is left, unless its scores are there")
-        assert {file for file in before if "model-e" in str(file)} <= set(run.folder.path.rglob("*.safetensors"))
+
+        def of(epochs: int) -> Run:
+            config = config_for(data[0], epochs=epochs, patience=2, learning_rate=1e-30, validate_every_steps=1)
+            return Run(replace(config, metrics=MetricsConfig(every_steps=None)), data[1], world, folder)
+
+        run_stages(of(3))
+        yield of(3), of
+
+
+def lines_in(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_scores_within_an_epoch_are_recorded_and_may_be_the_best(
+    patient: tuple[Run, Callable[[int], Run]],
+) -> None:
+    folder = patient[0].folder
+    first, *others = lines_in(folder.history)
+    at_end = {name.removeprefix("val/"): value for name, value in first.items() if name.startswith("val/")}
+    assert first["best_within"] == {"step": 1, "steps": 4, "scores": at_end}  # all moments are alike here
+    assert not any("best_within" in line for line in others)
+    steps = lines_in(folder.steps)  # also without metrics of steps
+    assert [line["step"] for line in steps] == list(range(1, 13))
+    assert all(line["val_segment_type"] == at_end["segment_type"] for line in steps)
+    assert not any("loss" in line for line in steps)
+
+
+def test_training_ends_where_patience_does(patient: tuple[Run, Callable[[int], Run]]) -> None:
+    before, of = patient
+    folder = before.folder
+    assert not any("ended_early" in line for line in lines_in(folder.history))  # none of its epochs was spared
+    files = {file: file.stat().st_mtime_ns for file in folder.path.rglob("*.safetensors")}
+    longer = of(12)
+    run_stages(longer)  # its patience is at an end
+    history = lines_in(folder.history)
+    assert len(history) == 3
+    assert [line.get("ended_early") for line in history] == [None, None, True]
+    assert read_scores(folder).model.epochs == 12
+    assert lines_of(longer)["run folder"].endswith("finished, nothing is left to be done")
+    assert {file for file in files if "model-e" in str(file)} <= set(folder.path.rglob("*.safetensors"))
 
 
 LINE = {
@@ -115,5 +172,7 @@ def test_an_epoch_says_only_what_applies() -> None:
     assert epoch_text(LINE, "segment_type", progress, removes=True) == (
         "loss 1.2500, segment_type 50.0 (best 51.0 in epoch 2), removed audio 3, visual 0; 300 videos/s (ranking 10 %)"
     )
+    progress.best = Best(1, 3, 51.0)
+    assert "(best 51.0 after step 3 of epoch 2)" in epoch_text(LINE, "segment_type", progress, removes=False)
     progress.best = Best(2, 3, 51.0)
     assert "(best 51.0 after step 3)" in epoch_text(LINE, "segment_type", progress, removes=False)

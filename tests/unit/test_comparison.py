@@ -205,6 +205,18 @@ def test_scores_are_of_the_epochs_that_were_scored(tmp_path: Path) -> None:
     assert names(folder, other) == [("jomold, train.epochs=1", 1), ("jomold, train.epochs=9", 1)]
 
 
+def test_an_early_end_is_one_that_the_history_tells_of(tmp_path: Path) -> None:
+    folder = run(tmp_path / "a", "train.epochs=9", "train.patience=2")
+    removals = json.loads((folder / "removals.json").read_text())
+    write_json(folder / "removals.json", removals | {"epochs": 4})
+    lines = [{"stage": "model", "epoch": epoch} for epoch in range(1, 5)]
+    RunFolder(folder).write_history("model", lines)
+    with pytest.raises(UserError, match=r"removals\.json is of 4 epochs, and scores\.json of 9"):
+        names(folder)
+    RunFolder(folder).write_history("model", [*lines[:-1], lines[-1] | {"ended_early": True}])
+    assert names(folder) == [("jomold", 1)]
+
+
 def test_orders_are_told_apart(tmp_path: Path) -> None:
     runs = [run(tmp_path / name, seed=n) for n, name in enumerate("ab")]
     owner = json.loads((runs[1] / "owner.json").read_text())

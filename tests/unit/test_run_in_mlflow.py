@@ -27,11 +27,15 @@ from jomold_dist.config import Config, DataConfig, RunConfig, TrackingConfig, Tr
 from jomold_dist.config_files import dump_config
 from jomold_dist.data.manifest import FeatureSpec, Manifest
 from jomold_dist.distributed.world import World
+from jomold_dist.errors import StoppedError
 from jomold_dist.files import write_json
 from jomold_dist.labels import CategorySet
 from jomold_dist.score_names import SCORE_NAMES
-from jomold_dist.tracking import metric_queue, open_recorder, results, ui_command
-from jomold_dist.tracking.results import kept_files, rounded
+from jomold_dist.tracking import metric_queue, open_recorder, results, trouble, ui_command
+from jomold_dist.tracking import recorder as tracking_recorder
+from jomold_dist.tracking.figures import run_figures
+from jomold_dist.tracking.recorder import MlflowRecorder
+from jomold_dist.tracking.results import kept_files, rounded, score_numbers
 from jomold_dist.tracking.store import store_uri
 from jomold_dist.tracking.sweep import open_sweep
 from jomold_dist.training.evaluate import Evaluation
@@ -140,6 +144,54 @@ def test_a_run_is_whole(config: Config, tmp_path: Path) -> None:
         assert download(config, "figures/training.png", tmp_path).read_bytes().startswith(b"\x89PNG")
         files = {artifact.path for artifact in found.list_artifacts(run.info.run_id)}
         assert files == {"figures", "tables", "config.yaml", "scores.json", "removals.json", "history.jsonl"}
+
+
+def test_the_scores_on_val_are_those_of_the_best_moment_also_within_an_epoch() -> None:
+    end = {f"val/{name}": 50.0 for name in SCORE_NAMES}
+    within = {"step": 4, "steps": 10, "scores": dict.fromkeys(SCORE_NAMES, 70.0)}
+    history = [{"epoch": 1, **end}, {"epoch": 2, **end, "best_within": within}, {"epoch": 3, **end}]
+
+    def scores(epoch: int) -> RunScores:
+        found = Evaluation(dict.fromkeys(SCORE_NAMES, 40.0), {}, {})
+        return RunScores("test", ScoredData.of(MANIFEST), ScoredModel("w", epoch, 3), found, "0.1.0")
+
+    numbers = score_numbers(scores(BEST), history)
+    assert (numbers["val/best_segment_type"], numbers["best_epoch"], numbers["best_step"]) == (70.0, 2, 4)
+    numbers = score_numbers(scores(3), history)
+    assert (numbers["val/best_segment_type"], numbers["best_epoch"]) == (50.0, 3)
+    assert "best_step" not in numbers
+
+    def best_line(epoch: int) -> tuple[float, str]:
+        axes = run_figures(history, scores(epoch), None)["training"].axes[0]
+        return next((line.get_xdata()[0], line.get_label()) for line in axes.lines if line.get_linestyle() == ":")
+
+    assert best_line(2) == (1.4, "best: in epoch 2, after step 4")
+    assert best_line(3) == (3, "best epoch, 3")
+
+
+def test_whoever_is_asked_to_stop_does_not_wait_for_mlflow(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that hangs: the run leaves, and says so, without the minutes that requests may take."""
+    monkeypatch.setattr(tracking_recorder, "LEAVE_SECONDS", 0.2)
+    answers, told = threading.Event(), list[str]()
+    monkeypatch.setattr(trouble, "warn", lambda uri, doing, error: told.append(f"{doing}: {error}"))
+    asked: list[str] = []
+
+    def hang(run: str, status: str) -> None:
+        asked.append(run)
+        answers.wait()
+
+    def stopped() -> None:
+        with open_recorder(config, MANIFEST, WORLD) as recorder:
+            assert isinstance(recorder, MlflowRecorder)
+            recorder.client.set_terminated = hang
+            with recorder.stage("train"):
+                raise StoppedError("stopped")
+
+    with pytest.raises(StoppedError):
+        stopped()
+    assert told == ["closing the run: no answer within 0.2 s"]
+    assert len(asked) == 1  # who has not answered for the stage is not asked for the run
+    answers.set()
 
 
 def download(config: Config, path: str, folder: Path) -> Path:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
-from jomold_dist.config import TrainConfig
+from jomold_dist.config import Config, TrainConfig
+from jomold_dist.errors import RunFolderError
+from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.schedule import learning_rate
 
 GRID = list(itertools.product((1, 2, 7, 25), (1, 3, 79), (0.0, 0.5, 1.0, 2.5)))  # epochs, steps, epochs of warm-up
@@ -50,3 +54,22 @@ def test_a_cosine_falls_from_the_full_rate_to_nearly_nothing(epochs: int, steps:
 
 def test_a_constant_rate_stays() -> None:
     assert set(rates(3, epochs=30, schedule="constant")) == {5e-4}
+
+
+def test_the_number_of_epochs_decides_where_it_is_in_every_rate(tmp_path: Path) -> None:
+    """A run that has grown under a cosine is another training than one that was as long from its start."""
+
+    def config(**train: object) -> Config:
+        return Config(train=TrainConfig(**train))  # type: ignore[arg-type]
+
+    for schedule in ("step", "cosine", "constant"):
+        short, longer = config(schedule=schedule, epochs=10), config(schedule=schedule, epochs=25)
+        same = rates(4, epochs=10, schedule=schedule) == rates(4, epochs=25, schedule=schedule)[:40]
+        assert (short.digest == longer.digest) == same
+        folder = RunFolder(tmp_path / schedule)
+        with folder.claimed(short, "0"):
+            pass
+        with nullcontext() if same else pytest.raises(RunFolderError) as refused:
+            folder.check(longer, "0")
+        if refused is not None:
+            assert "train.epochs was 10 and is 25 (with train.schedule = cosine, each learning" in str(refused.value)

@@ -15,9 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 
-from jomold_dist.distributed import stacks
+from jomold_dist.distributed import liveness, stacks
 from jomold_dist.distributed.stacks import StackWriter, keep_nccl_traces
+from jomold_dist.errors import LostRankError
 
 pytestmark = pytest.mark.lengthy
 
@@ -57,10 +59,24 @@ def test_a_rank_that_does_not_move_leaves_its_stacks(tmp_path: Path, caplog: pyt
 
 def test_a_rank_that_moves_leaves_nothing(tmp_path: Path) -> None:
     steps = itertools.count()
-    with StackWriter(tmp_path / "stacks", 0, 1, 0.2, lambda: f"step {next(steps)}") as writer:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "owner.json").touch()
+    with StackWriter(tmp_path / "run" / "stacks", 0, 1, 0.2, lambda: f"step {next(steps)}") as writer:
         wait_until(writer.path.exists)
         wait_until(lambda: next(steps) > 100)
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["owner.json"]
+
+
+def test_on_another_machine_s_disk_ranks_leave_no_folder_of_the_run_behind(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    for run, order in (("runs/one", (0,)), ("two", (0, 1)), ("three", (1, 0))):  # in which they leave
+        writers = [StackWriter(tmp_path / run / "stacks", 8 + rank, 16, None, str) for rank in sorted(order)]
+        for writer in writers:
+            writer.__enter__()
+            wait_until(writer.path.exists)
+        for rank in order:
+            writers[rank].__exit__(None, None, None)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_signal_and_a_reason(tmp_path: Path) -> None:
@@ -102,6 +118,27 @@ def test_a_file_that_does_not_open_holds_nobody_up(tmp_path: Path, monkeypatch: 
     os.close(os.open(tmp_path / "rank-0.txt", os.O_RDONLY | os.O_NONBLOCK))
     writer._thread.join(30)
     assert not writer._thread.is_alive()
+
+
+@pytest.mark.parametrize("usable", [True, False])
+def test_who_misses_a_rank_tells_where_stacks_are(
+    usable: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(liveness, "SILENT_SECONDS", 0.0)
+    folder = tmp_path / "stacks"
+    if not usable:
+        folder.write_text("mine")
+
+    def miss_a_rank() -> None:
+        with liveness.naming_lost_ranks(liveness.Liveness(dist.HashStore(), 0, 2), writer.write):
+            raise dist.DistError("a collective")
+
+    with StackWriter(folder, 0, 2, None, str) as writer:
+        wait_until(writer.path.exists if usable else lambda: not writer._thread.is_alive())
+        with pytest.raises(LostRankError) as lost:
+            miss_a_rank()
+    where = f"; the stacks of the ranks that waited are in {folder}" if usable else ""
+    assert str(lost.value) == f"rank 1 never came{where}"
 
 
 CRASH = """

@@ -17,11 +17,12 @@ from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.tuning.config import load_sweep
 from jomold_dist.tuning.costs import Cost, add_time, cost_of, forecast
 from jomold_dist.tuning.dry_run import dry_run
-from jomold_dist.tuning.outcomes import Ended, ended_early, outcomes, val_scores, write_cells
+from jomold_dist.tuning.outcomes import Ended, outcomes, stopped_by_scheduler, val_scores, write_cells
 from jomold_dist.tuning.plan import SweepPlan
 from jomold_dist.tuning.rows import cells_of, rows_of
-from jomold_dist.tuning.run_results import has_predictions, identity, is_finished
+from jomold_dist.tuning.run_results import has_predictions, identity, is_finished, read_epochs
 from jomold_dist.tuning.trials import Trial, keep_ratios, trials_of, with_ratios
+from tests.run_fixtures import write_scores
 
 UNREADABLE = Path("/proc/self/mem")  # to read it fails, for root too
 SWEEP = "method: han\nsweep: {seeds: [0], scheduler: asha, variants: {one: {}, two: {train: {epochs: 3}}}}\n"
@@ -49,7 +50,7 @@ def finish(trial: Trial, plan: SweepPlan, epochs: int | None = None) -> Path:
     folder.write_status("finished", exit_code=0)
     count = trial.config.train.epochs if epochs is None else epochs
     folder.write_history("model", [{"stage": "model", "epoch": n, "val/segment_type": n} for n in range(1, count + 1)])
-    folder.scores.write_text(json.dumps({"scores": {}}))
+    write_scores(folder.path, 50.0, trial.config.train.epochs)
     return folder.path
 
 
@@ -76,6 +77,24 @@ def test_a_finished_run_is_the_one_that_is_asked_for(plan: SweepPlan) -> None:
     assert not is_finished(folder, asked)
 
 
+def test_scores_tell_for_how_many_epochs_they_are_the_result(plan: SweepPlan) -> None:
+    """Whatever the history says of an early end: patience may have run out in just the last epoch of those asked."""
+    trial = trials_in(plan)[0]
+    folder = finish(trial, plan, epochs=3)
+
+    def finished(epochs: int) -> bool:
+        longer = replace(trial.config, train=replace(trial.config.train, epochs=epochs))
+        return is_finished(folder, identity(longer, plan.manifest.digest))
+
+    assert finished(25)
+    lines = [json.loads(text) for text in RunFolder(folder).history.read_text().splitlines()]
+    RunFolder(folder).write_history("model", [*lines[:-1], lines[-1] | {"ended_early": True}])
+    assert finished(25)
+    assert not finished(40)
+    RunFolder(folder).scores.write_text("{")
+    assert not finished(25)
+
+
 def test_predictions_are_those_of_the_estimator_that_is_asked_for(plan: SweepPlan) -> None:
     trial, _ = trials_in(plan)
     asked = identity(trial.config, plan.manifest.digest)
@@ -86,7 +105,7 @@ def test_predictions_are_those_of_the_estimator_that_is_asked_for(plan: SweepPla
     assert not has_predictions(folder, identity(trial.config, "0" * 64))
 
 
-@pytest.mark.parametrize("name", ["status.json", "owner.json", "history.jsonl"])
+@pytest.mark.parametrize("name", ["status.json", "owner.json", "scores.json"])
 def test_a_run_that_cannot_be_read_is_neither_finished_nor_missing(name: str, plan: SweepPlan) -> None:
     trial, other = trials_in(plan)
     folder = finish(trial, plan)
@@ -108,26 +127,26 @@ def test_what_became_of_every_cell(plan: SweepPlan) -> None:
     one, two = outcomes(plan, [trial, other], ended, {})
     assert (one["state"], one["problem"]) == ("finished", None)
     assert (two["state"], two["epochs"]) == ("stopped", 2)
-    assert "ended early by asha, after epoch 2" in two["problem"]
+    assert "stopped by asha, after epoch 2" in two["problem"]
     assert val_scores(plan, [trial, other], ended) == {"one": 25.0, "two": None}
     one, two = outcomes(plan, [trial], {}, {("two", 0): "its estimator failed: a NaN"})
     assert (two["run"], two["state"], two["problem"]) == (None, "failed", "its estimator failed: a NaN")
     assert [result["state"] for result in outcomes(plan, [other, trial], {}, {})] == ["finished", "missing"]
 
 
-def test_a_trial_that_was_ended_early_stays_ended_as_long_as_nothing_else_is_asked(plan: SweepPlan) -> None:
+def test_a_trial_that_the_scheduler_has_stopped_stays_so_as_long_as_nothing_else_is_asked(plan: SweepPlan) -> None:
     told: list[str] = []
-    assert ended_early(plan, told.append) == {}  # there was no start before
+    assert stopped_by_scheduler(plan, told.append) == {}  # there was no start before
     trial, other = trials_in(plan)
     ended = {other.config.run.dir: Ended(None, 2)}
     write_cells(plan, outcomes(plan, [trial, other], ended, {}))
-    assert ended_early(plan, told.append) == ended
+    assert stopped_by_scheduler(plan, told.append) == ended
     folder = plan.path.parent
     for override in ("sweep.scheduler=fifo", "sweep.metric=event_audio", "sweep.grace_epochs=3"):
-        assert ended_early(plan_of(folder, override), told.append) == {}
-    assert ended_early(plan_of(folder, "sweep.grace_epochs=2"), told.append) == ended
+        assert stopped_by_scheduler(plan_of(folder, override), told.append) == {}
+    assert stopped_by_scheduler(plan_of(folder, "sweep.grace_epochs=2"), told.append) == ended
     assert told == []
-    ended_early(replace(plan, path=Path("large.yaml")), told.append)
+    stopped_by_scheduler(replace(plan, path=Path("large.yaml")), told.append)
     assert told == [f"{plan.sweep.folder} holds the tables of the sweep 'small'; they are replaced"]
 
 
@@ -136,11 +155,11 @@ def test_cells_that_cannot_be_read_end_the_start_and_damaged_ones_are_told(plan:
     cells = plan.sweep.folder / "cells.json"
     cells.symlink_to(UNREADABLE)
     with pytest.raises(UnreadableError, match=f"{cells} cannot be read"):
-        ended_early(plan, told.append)
+        stopped_by_scheduler(plan, told.append)
     cells.unlink()
     for damage in ("{", "[]", '{"sweep": "small"}'):
         cells.write_text(damage)
-        assert ended_early(plan, told.append) == {}
+        assert stopped_by_scheduler(plan, told.append) == {}
     assert len(told) == 3
     assert all(f"{cells} is damaged" in text for text in told)
 
@@ -208,3 +227,15 @@ def test_further_draws_learn_from_the_epoch_that_a_method_keeps(method: str, kep
         scores = [{"stage": "model", "epoch": n, "val/segment_type": score} for n, score in ((1, 2), (2, 3), (3, 1))]
         RunFolder(finish(trial, plan)).write_history("model", scores)
     assert set(val_scores(plan, trials, {}).values()) == {kept}
+
+
+def test_a_moment_within_an_epoch_may_be_the_best(plan: SweepPlan) -> None:
+    trials = trials_in(plan)
+    within = {"step": 4, "steps": 9, "scores": {"segment_type": 12.5}}
+    lines = [{"epoch": 1, "val/segment_type": 8.2, "best_within": within}, {"epoch": 2, "val/segment_type": 9.0}]
+    for trial in trials:
+        RunFolder(finish(trial, plan)).write_history("model", [{"stage": "model", **line} for line in lines])
+    assert set(val_scores(plan, trials, {}).values()) == {12.5}
+    read = read_epochs(Path(trials[0].config.run.dir), "model", "segment_type")
+    assert [epoch["score"] for epoch in read] == [12.5, 9.0]
+    assert [epoch["val/segment_type"] for epoch in read] == [8.2, 9.0]

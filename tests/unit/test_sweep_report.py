@@ -17,7 +17,7 @@ from jomold_dist.tuning.best import best_row, closing
 from jomold_dist.tuning.paper import paper_scores
 from jomold_dist.tuning.report import tabulate
 from jomold_dist.tuning.results import RowResult, SweepResults, line, read_results
-from tests.run_fixtures import DATA, TRIAL_OWNER, write_history, write_sweep
+from tests.run_fixtures import DATA, TRIAL_OWNER, write_scores, write_sweep
 from tools.tabulate_sweep import main
 
 
@@ -97,7 +97,7 @@ def test_masks_of_another_name_are_tabulated(tmp_path: Path) -> None:
 
 def test_a_run_that_is_another_one_by_now_is_not_in_the_table(tmp_path: Path) -> None:
     folder = write_sweep(tmp_path / "sweep", "table2d", ())
-    write_history(tmp_path / "trials" / "0-0", 50)  # somebody has trained it for longer
+    write_scores(tmp_path / "trials" / "0-0", 60.0, epochs=50)  # somebody has trained it for longer
     (tmp_path / "trials" / "1-1" / "owner.json").write_text(json.dumps(TRIAL_OWNER | {"manifest": "other"}))
     text = tabulate(folder, folder)[0].read_text()
     for name, run in (("han, seed 0", "0-0"), ("static, seed 1", "1-1")):

@@ -51,6 +51,11 @@ def test_what_a_line_says_of_the_time_that_is_left() -> None:
     now = task._begun + 60
     assert task.text("epoch 1 of 2", now, task._begun - 1) == "epoch 1 of 2: step 6 of 10, loss 0.5; 0:02:00 left"
     assert duration(360_000.4) == "100:00:00"
+    epoch = Task("model 1/3", 10, "step", 4, lambda: "loss 0.5", {"epoch": 0, "training": 20})
+    epoch.more(2)  # one clock for both, so that an epoch never ends after its training
+    assert epoch.text("train, model 1/3", epoch._begun + 60, epoch._begun - 1) == (
+        "train, model 1/3: step 6 of 10, loss 0.5; epoch ends in 0:02:00, training ends in 0:12:00"
+    )
 
 
 def test_the_other_ranks_say_nothing(caplog: Logs) -> None:
@@ -75,6 +80,25 @@ def test_where_somebody_watches_there_is_a_bar(monkeypatch: pytest.MonkeyPatch) 
         assert task.bar is not None
         task.bar.refresh()
     assert re.search(r"train, epoch 1 of 2:  67%.*2/3.*loss 0.5", screen.getvalue())
+
+
+def test_where_somebody_watches_a_slow_step_moves_the_bar_and_what_has_no_length_is_a_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: Logs
+) -> None:
+    caplog.set_level(logging.INFO, "jomold_dist")
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    with Watch(0.02) as watch:
+        with watch.task("checking the data set"):
+            wait_for(lambda: "checking the data set: still at work, 0:00:00 so far" in caplog.text)
+        caplog.clear()
+        with watch.task("train"), watch.task("model 1/2", 3) as task:
+            assert task.bar is not None
+            wait_for(lambda: "train, model 1/2:   0%" in screen.getvalue())
+            drawn = screen.getvalue().count("0/3")
+            wait_for(lambda: screen.getvalue().count("0/3") > drawn + 1)  # in the first step
+        assert "model 1/2" not in caplog.text
+    assert not any(thread.name == "watch" for thread in threading.enumerate())
 
 
 def test_a_command_with_one_task_tells_its_end(caplog: Logs) -> None:
