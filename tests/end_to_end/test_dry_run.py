@@ -85,7 +85,7 @@ def test_it_prints_the_forecast_and_writes_nothing(method: str, tiny: Tiny, tmp_
     assert f"{method} on 6 ranks" in outcome.out
     assert "resident files of a node" in outcome.out
     cells, stages = table_cells(outcome.out), stages_of(tiny, 6, f"method={method}")
-    assert cells["train"][:4] == ["2", "3", "6", "16 B" if method == "han" else f"{stages['train'].sent} B"]
+    assert cells["train"][:4] == ["2", "3", "6", "80 B" if method == "han" else f"{stages['train'].sent} B"]
     assert cells["videos an epoch"] == ["10"]
     assert cells["videos a step"] == ["4"]
     assert ("estimator" in cells) == (method == "jomold")

@@ -137,9 +137,9 @@ def test_passwords_are_not_repeated(places: Places) -> None:
 
 
 def content(name: str, places: Places) -> bytes:
-    """What a command writes into a plain file."""
+    """What a command writes into a plain file, in the form that streams get of those that go by a file's ending."""
     words = all_commands(places)[name]
-    plain = places.scratch / "plain"
+    plain = places.scratch / "plain.tsv"
     assert run(words[0], with_output(words, str(plain))[1:])["code"] == 0
     return plain.read_bytes()
 
@@ -161,7 +161,7 @@ def test_a_pipe_is_written_into(name: str, places: Places) -> None:
 @pytest.mark.parametrize("name", OUTPUTS)
 @pytest.mark.parametrize("there", [True, False], ids=["to a file", "dangling"])
 def test_a_link_stays_and_its_target_is_written(name: str, there: bool, places: Places) -> None:
-    wanted, link, target = content(name, places), places.scratch / "link", places.scratch / "far" / "target"
+    wanted, link, target = content(name, places), places.scratch / "link.tsv", places.scratch / "far" / "target"
     target.parent.mkdir()
     link.symlink_to("far/target")
     if there:

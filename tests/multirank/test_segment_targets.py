@@ -47,8 +47,8 @@ def test_micro_batches_learn_the_same_and_the_weight_is_the_configs() -> None:
     whole, part = (plain_config(precision="float64", optimizer="sgd", micro_batch_size=size) for size in (24, 5))
     sums, parameters, step = trained(whole)
     again, same, _ = trained(part)
-    assert list(step.loss_weights) == ["audio", "visual", "video", "segment", "contrastive"]
-    assert step.loss_weights["segment"] == 1.0
+    assert list(step.sums.weights) == ["audio", "visual", "video", "segment", "contrastive"]
+    assert step.sums.weights["segment"] == 1.0
     torch.testing.assert_close(again, sums, atol=1e-12, rtol=0)
     torch.testing.assert_close(same, parameters, atol=1e-12, rtol=0)
     unweighted = replace(whole, loss=replace(whole.loss, segment=0.0))
