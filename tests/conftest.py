@@ -3,7 +3,9 @@ home or records elsewhere."""
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,13 +28,24 @@ for name in ("http_proxy", "https_proxy", "all_proxy"):  # the servers of tests 
 
 @pytest.fixture(autouse=True)
 def _environment_stays() -> Iterator[None]:
-    """MLflow keeps the tracking URI that it was told, in the environment too, where the next test would find it."""
+    """A command that a test runs in its own process leaves what the next test would meet: MLflow keeps the tracking URI
+    that it was told, in the environment too, lines of the log go to a stream that is closed by then, and signals have
+    handlers of a run's."""
     before = set(os.environ)
+    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    loggers = [logging.getLogger(), logging.getLogger("jomold_dist")]
+    levels = [logger.level for logger in loggers]
     yield
     if (mlflow := sys.modules.get("mlflow")) is not None:
         mlflow.set_tracking_uri(None)
     for name in set(os.environ) - before:
         del os.environ[name]
+    for number, handler in signals.items():
+        signal.signal(number, handler)
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+    for stream in [handler for handler in loggers[0].handlers if type(handler) is logging.StreamHandler]:
+        loggers[0].removeHandler(stream)  # pytest's own are of other types
 
 
 @pytest.fixture(scope="session")

@@ -169,6 +169,7 @@ class Slurm:
         return len(record.read_text().splitlines()) if record.exists() else 0
 
 
+@pytest.mark.slow
 def test_slurm_requeues_a_preempted_run(finished_long: Finished, tiny: Tiny, tmp_path: Path) -> None:
     with job_of(tiny, tmp_path) as job:
         slurm = Slurm(job, tmp_path)
