@@ -96,9 +96,9 @@ def train(config: Config, world: World, stop: StopRequest, until: str | None) ->
             print(scores_table(scores, "test", simulated=manifest.simulated is not None))
             try:
                 if removed := removals_of(folder, manifest.categories.names):
-                    print(f"\n{removed}\n")
+                    print(f"\n{removed}")
             except UserError as error:  # the run is finished, and the other ranks have left
                 logger.warning("no table of the removals: %s", error)
-        print(f"run folder: {folder.path}")
+        print(f"\nrun folder: {folder.path}")
         if (folder.path / "mlflow.json").exists():
             print(f"look at it: {ui_command(config)}")
