@@ -115,6 +115,13 @@ def say(message: str) -> None:
     sys.stderr.flush()
 
 
+def show(text: str) -> None:
+    """Print a result. Where that cannot be, PrintError, of which `command` tells."""
+    if sys.stdout is not None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+
 def tell(text: str, on_stderr: bool = False) -> str | None:
     """Print a result, and say why that failed (the reader has gone, the disk is full) instead of raising: it can still
     be written to a file."""

@@ -38,7 +38,7 @@ class ConfigParser(Parser):
             help="show this, or all settings of some sections or single settings, such as `--help train run.dir`",
         )  # fmt: skip
         self.add_argument(
-            "--config", type=config_path, required=True, metavar="CONFIG",
+            "--config", type=config_path, metavar="CONFIG",
             help="a YAML file, or the name of one that comes with jomold_dist: llp, quickstart, sweeps/table2b, …",
         )  # fmt: skip
         add_imports(self)
@@ -57,6 +57,8 @@ class ConfigParser(Parser):
         )
         if unknown:
             self._refuse(unknown[0])
+        if found.config is None:  # required, but a mistyped option is to be told of first
+            self.error("the following arguments are required: --config")
         return found
 
     def explain(self, topics: Sequence[str]) -> str:

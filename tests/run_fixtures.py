@@ -12,7 +12,9 @@ import numpy as np
 
 from jomold_dist.config import Config
 from jomold_dist.config_files import dump_config
+from jomold_dist.data.manifest import FeatureSpec, Manifest
 from jomold_dist.files import write_json
+from jomold_dist.labels import CategorySet
 from jomold_dist.score_names import SCORE_NAMES
 from jomold_dist.training.evaluate import Evaluation
 from jomold_dist.training.run_folder import OWNER, RunFolder
@@ -21,6 +23,20 @@ from jomold_dist.training.scores import RunScores, ScoredData, ScoredModel
 CATEGORIES = ("Speech", "Dog")
 TRIAL_OWNER = {"config": "0", "manifest": "1", "plan": 2}
 AXES = ("denoise.audio_threshold", "denoise.visual_threshold")
+TINY_CATEGORIES = ("Speech", "Dog", "Car")
+TINY = Manifest(
+    name="tiny",
+    segments=4,
+    categories=CategorySet(TINY_CATEGORIES),
+    features={
+        "audio": FeatureSpec((4, 3), "float16"),
+        "frames": FeatureSpec((4, 6), "float16"),
+        "motion": FeatureSpec((4, 5), "float16"),
+    },
+    splits={},
+    simulated={"scenario": "llp", "seed": 0},
+)
+"""A data set of which nothing but the manifest is there."""
 DATA = ScoredData("tiny", "0" * 64, simulated=True)
 
 

@@ -12,7 +12,7 @@ on different data sets are refused. `csv` is a line a row and seed.
 
 from __future__ import annotations
 
-from jomold_dist.command_line import command, command_parser
+from jomold_dist.command_line import command, command_parser, show
 from jomold_dist.errors import SUCCESS
 from jomold_dist.places import local_path
 from jomold_dist.score_names import SCORE_NAMES
@@ -35,5 +35,5 @@ def main() -> int:
     from jomold_dist.comparing.report import report  # imports torch, by way of the methods, which takes a second
     from jomold_dist.comparing.rows import compare_runs
 
-    print(report(compare_runs(asked.runs), asked.score, asked.format))
+    show(report(compare_runs(asked.runs), asked.score, asked.format))
     return SUCCESS

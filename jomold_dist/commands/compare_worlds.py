@@ -9,7 +9,7 @@ that hold no finished run are left out, with a line each.
 
 from __future__ import annotations
 
-from jomold_dist.command_line import command, command_parser
+from jomold_dist.command_line import command, command_parser, show
 from jomold_dist.errors import SUCCESS
 from jomold_dist.places import local_path
 from jomold_dist.score_names import SCORE_NAMES
@@ -35,5 +35,5 @@ def main() -> int:
     asked = parser.parse_args()
     from jomold_dist.comparing.worlds import worlds_report  # imports torch, by way of the methods
 
-    print(worlds_report(asked.runs, asked.score, asked.row))
+    show(worlds_report(asked.runs, asked.score, asked.row))
     return SUCCESS

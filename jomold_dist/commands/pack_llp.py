@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jomold_dist.command_line import command
+from jomold_dist.command_line import command, show
 from jomold_dist.data.annotations import SplitLabels, read_annotations
 from jomold_dist.data.features import (
     check_features,
@@ -34,7 +34,7 @@ from jomold_dist.places import local_path
 
 @command
 def main() -> None:
-    print(run_packer(parse_options(), plan))
+    show(run_packer(parse_options(), plan))
 
 
 def parse_options() -> argparse.Namespace:
@@ -56,11 +56,11 @@ def plan(options: argparse.Namespace) -> Packing:
     else:
         annotations = read_annotations(options.annotations, LLP_CATEGORIES, SEGMENTS)
         for finding in annotations.findings:
-            print(f"passed over: {finding}")
+            show(f"passed over: {finding}")
         splits = annotations.splits
     widths = check_features(options.features, [key for split in splits.values() for key in split.keys], SEGMENTS)
     if warning := swapped_widths(widths):
-        print(f"warning: {warning}")
+        show(f"warning: {warning}")
     sources = []
     for name, split in splits.items():
         # Batches are cut from neighbours and their composition drives the removal: what is trained on is shuffled.

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jomold_dist import starting
-from jomold_dist.command_line import command, command_parser
+from jomold_dist.command_line import command, command_parser, show
 from jomold_dist.config_files import load_config
 from jomold_dist.data.source import read_manifest
 from jomold_dist.errors import DataError
@@ -132,14 +132,14 @@ def summarise(world: World, seconds: float) -> None:
             [f"{method}, {m}", str(e["removed"]), percent(e.get("precision")), percent(e.get("recall"))]
             for m, e in total.items()
         ]
-    print(markdown_table(["method, modality", "removed", "precision %", "recall %"], rows))
+    show(markdown_table(["method, modality", "removed", "precision %", "recall %"], rows))
     names = read_manifest(world.shards).categories.names
     say(f"mixture, by category. {removals_of(folders['mixture'], names)}")
     say(CLOSING[world.scenario])
-    print(f"every label:  {folders['mixture'].labels()} (its evidence, and how likely it is heard and seen)")
-    print(f"run folders:  {world.runs}/{{{','.join(METHODS)}}} (scores, removals, removed labels, history)")
-    print(f"MLflow:       {ui_command(config)}")
-    print(f"took {seconds / 60:.1f} minutes")
+    show(f"every label:  {folders['mixture'].labels()} (its evidence, and how likely it is heard and seen)")
+    show(f"run folders:  {world.runs}/{{{','.join(METHODS)}}} (scores, removals, removed labels, history)")
+    show(f"MLflow:       {ui_command(config)}")
+    show(f"took {seconds / 60:.1f} minutes")
 
 
 def percent(share: float | None) -> str:
@@ -147,4 +147,4 @@ def percent(share: float | None) -> str:
 
 
 def say(text: str) -> None:
-    print(f"\n{text}", flush=True)
+    show(f"\n{text}")

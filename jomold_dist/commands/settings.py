@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 
-from jomold_dist.command_line import command, command_parser
+from jomold_dist.command_line import command, command_parser, show
 from jomold_dist.settings_page import page
 from jomold_dist.settings_schema import json_schema
 from jomold_dist.tuning.config import Sweep
@@ -20,4 +20,4 @@ from jomold_dist.tuning.config import Sweep
 def main() -> None:
     parser = command_parser(__doc__)
     parser.add_argument("--schema", action="store_true", help="as the JSON schema of a config file, for editors")
-    print(json.dumps(json_schema(Sweep), indent=2) if parser.parse_args().schema else page(), end="\n")
+    show(json.dumps(json_schema(Sweep), indent=2) if parser.parse_args().schema else page())

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jomold_dist.command_line import command
+from jomold_dist.command_line import command, show
 from jomold_dist.data.annotations import Annotations, SplitLabels, read_annotations
 from jomold_dist.data.features import feature_specs
 from jomold_dist.data.lfav_labels import read_lfav
@@ -74,7 +74,7 @@ LABEL_FILES = {
 
 @command
 def main() -> None:
-    print(run_packer(parse_options(), plan, closing))
+    show(run_packer(parse_options(), plan, closing))
 
 
 def closing(options: argparse.Namespace) -> str:
@@ -240,7 +240,7 @@ def planned_splits(options: argparse.Namespace) -> list[SplitPlan]:
     if empty:
         raise DataError(f"{options.annotations} has no videos for the split {' and '.join(empty)}")
     for finding in annotations.findings:
-        print(f"passed over: {finding}")
+        show(f"passed over: {finding}")
     return [
         SplitPlan(name, len(split), int(split.labels.sum(axis=1).max()), split)
         for name, split in annotations.splits.items()

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from jomold_dist.command_line import command, say, tell
+from jomold_dist.command_line import command, say, show, tell
 from jomold_dist.config_command import print_config, training_parser
 from jomold_dist.config_files import load_config
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS, USER_ERROR, UserError
@@ -34,10 +34,10 @@ def main() -> int:
     parser = training_parser(__doc__)
     parser.usage = "%(prog)s LAUNCHER … -m jomold_dist train --config CONFIG [option …] [section.key=value …]"
     if not words:
-        print(__doc__.strip())
+        show(__doc__.strip())
         return USER_ERROR
     if words[0] in ("-h", "--help"):
-        print(parser.explain(words[1:]))
+        show(parser.explain(words[1:]))
         return SUCCESS
     program = find_program(words[0])
     ranks, asked = find_training(words)

@@ -15,7 +15,7 @@ import json
 import time
 from pathlib import Path
 
-from jomold_dist.command_line import command, say, tell
+from jomold_dist.command_line import command, say, show, tell
 from jomold_dist.config_command import ConfigParser, print_config
 from jomold_dist.errors import FAILURE, PREEMPTED, SUCCESS
 from jomold_dist.tuning.config import Sweep, load_sweep, resolve_sweep
@@ -50,9 +50,9 @@ def sweep(config: Path, overrides: list[str], only_plan: bool) -> int:
     from jomold_dist.tuning.watcher import Teller
 
     plan = plan_sweep(config, overrides, load_sweep(config, overrides))
-    print(plan.summary(), flush=True)
+    show(plan.summary())
     if only_plan:
-        print(f"\n{dry_run(plan)}")
+        show(f"\n{dry_run(plan)}")
         return SUCCESS
     from jomold_dist.tuning.sweep import run_sweep  # imports Ray, which takes seconds
 

@@ -7,7 +7,7 @@ Writes table.md, table.csv, table.tex and PNG figures into the sweep's folder, o
 
 from __future__ import annotations
 
-from jomold_dist.command_line import command, command_parser
+from jomold_dist.command_line import command, command_parser, show
 from jomold_dist.errors import SUCCESS
 from jomold_dist.places import local_path
 
@@ -22,6 +22,6 @@ def main() -> int:
     from jomold_dist.tuning.report import tabulate  # imports torch and matplotlib
 
     files = tabulate(asked.sweep, asked.out or asked.sweep, asked.baseline)
-    print(files[0].read_text(encoding="utf-8"))
-    print("\n".join(f"written: {file}" for file in files))
+    show(files[0].read_text(encoding="utf-8"))
+    show("\n".join(f"written: {file}" for file in files))
     return SUCCESS

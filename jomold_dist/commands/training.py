@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from jomold_dist.command_line import tell
+from jomold_dist.command_line import show, tell
 from jomold_dist.config import Config
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.liveness import naming_lost_ranks
@@ -43,7 +43,7 @@ def dry_run(load: Callable[[], Config], ranks: int | None) -> int:
     else:
         config, ranks = load(), ranks or place.size
         manifest = inspect_run(config, ranks)
-        print(forecast_report(forecast(config, manifest, ranks, SPLITS), config, manifest))
+        show(forecast_report(forecast(config, manifest, ranks, SPLITS), config, manifest))
     return SUCCESS
 
 
@@ -56,7 +56,7 @@ def smoke(config: Config, world: World, stop: StopRequest) -> None:
     ):
         held = smoke_run(config, world, watch, stop)
     if world.is_main:
-        print(held)
+        show(held)
 
 
 def train(config: Config, world: World, stop: StopRequest, until: str | None) -> None:
@@ -93,12 +93,12 @@ def train(config: Config, world: World, stop: StopRequest, until: str | None) ->
     if world.is_main:
         if evaluation is not None:
             scores = {system_name(config): evaluation.scores}
-            print(scores_table(scores, "test", simulated=manifest.simulated is not None))
+            show(scores_table(scores, "test", simulated=manifest.simulated is not None))
             try:
                 if removed := removals_of(folder, manifest.categories.names):
-                    print(f"\n{removed}")
+                    show(f"\n{removed}")
             except UserError as error:  # the run is finished, and the other ranks have left
                 logger.warning("no table of the removals: %s", error)
-        print(f"\nrun folder: {folder.path}")
+        show(f"\nrun folder: {folder.path}")
         if (folder.path / "mlflow.json").exists():
-            print(f"look at it: {ui_command(config)}")
+            show(f"look at it: {ui_command(config)}")

@@ -105,6 +105,12 @@ def test_what_is_no_option_and_no_setting(capsys: Capture, word: str, message: s
     assert message in run(capsys, "train", "--config", "configs/llp.yaml", word, "--dry-run", code=2)
 
 
+def test_a_mistyped_config_is_told_of_before_the_missing_one(capsys: Capture) -> None:
+    said = run(capsys, "train", "--confg", "configs/llp.yaml", code=2)
+    assert "unknown option --confg (did you mean '--config'?)" in said
+    assert "the following arguments are required: --config" in run(capsys, "train", "--dry-run", code=2)
+
+
 # --- help ------------------------------------------------------------------------------------------------------------
 
 

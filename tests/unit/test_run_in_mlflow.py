@@ -25,11 +25,9 @@ import torch
 from jomold_dist.comparing.paired import PairedMean
 from jomold_dist.config import Config, DataConfig, RunConfig, TrackingConfig, TrainConfig
 from jomold_dist.config_files import dump_config
-from jomold_dist.data.manifest import FeatureSpec, Manifest
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import StoppedError
 from jomold_dist.files import write_json
-from jomold_dist.labels import CategorySet
 from jomold_dist.score_names import SCORE_NAMES
 from jomold_dist.tracking import metric_queue, open_recorder, results, trouble, ui_command
 from jomold_dist.tracking import recorder as tracking_recorder
@@ -43,20 +41,12 @@ from jomold_dist.training.recorder import Recorder
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.scores import RunScores, ScoredData, ScoredModel
 from jomold_dist.tuning.best import BestRow
+from tests.run_fixtures import TINY, TINY_CATEGORIES
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is a dependency; without it nothing here can run")
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "mlflow.md"
 WORLD = World(0, 1, 0, 1, torch.device("cpu"))
-CATEGORIES = ("Speech", "Dog", "Car")
-MANIFEST = Manifest(
-    name="tiny",
-    segments=4,
-    categories=CategorySet(CATEGORIES),
-    features={"audio": FeatureSpec((4, 3), "float16")},
-    splits={},
-    simulated={"scenario": "llp", "seed": 0},
-)
 EPOCHS = 3
 BEST = 2
 
@@ -101,16 +91,19 @@ def train(config: Config, recorder: Recorder, epochs: int = EPOCHS) -> None:
     of_audio = {"modality": "audio", "labels": 12, "candidates": 0, "removed": 0, "noise": 1, "precision": None}
     of_audio |= {"recall": 0.0}
     entries = {"audio": of_audio, "visual": entry}
-    removals = {"epochs": epochs, "total": entries, "categories": dict.fromkeys(CATEGORIES, entries)}
+    removals = {"epochs": epochs, "total": entries, "categories": dict.fromkeys(TINY_CATEGORIES, entries)}
     write_json(folder.removals, removals)
     with recorder.stage("evaluation"):
         found = Evaluation(
             {name: 40.0 + number for number, name in enumerate(SCORE_NAMES)},
-            {f"segment_{m}": dict(zip(CATEGORIES, (61.23456, 0.0, None), strict=True)) for m in ("audio", "visual")},
-            {m: dict(zip(CATEGORIES, (7, 30, 0), strict=True)) for m in ("audio", "visual")},
+            {
+                f"segment_{m}": dict(zip(TINY_CATEGORIES, (61.23456, 0.0, None), strict=True))
+                for m in ("audio", "visual")
+            },
+            {m: dict(zip(TINY_CATEGORIES, (7, 30, 0), strict=True)) for m in ("audio", "visual")},
         )
         model = ScoredModel("checkpoints/model.safetensors", BEST, epochs)
-        write_json(folder.scores, RunScores("test", ScoredData.of(MANIFEST), model, found, "0.1.0").to_json())
+        write_json(folder.scores, RunScores("test", ScoredData.of(TINY), model, found, "0.1.0").to_json())
 
 
 def test_a_run_is_whole(config: Config, tmp_path: Path) -> None:
@@ -118,7 +111,7 @@ def test_a_run_is_whole(config: Config, tmp_path: Path) -> None:
     folder.path.mkdir()
     folder.config.write_text(dump_config(config), encoding="utf-8")
     for _ in range(2):  # a second start changes nothing
-        with open_recorder(config, MANIFEST, WORLD) as recorder:
+        with open_recorder(config, TINY, WORLD) as recorder:
             train(config, recorder)
         run = own_run(config)
         metrics = run.data.metrics
@@ -134,7 +127,7 @@ def test_a_run_is_whole(config: Config, tmp_path: Path) -> None:
         assert [m.value for m in found.get_metric_history(run.info.run_id, "test/segment_audio")] == [40.0]
         table = download(config, "tables/scores_per_category.json", tmp_path)
         assert json.loads(table.read_text())["data"][0] == ["Speech", 7, 7, 61.23, 61.23]
-        assert len(json.loads(table.read_text())["data"]) == len(CATEGORIES)
+        assert len(json.loads(table.read_text())["data"]) == len(TINY_CATEGORIES)
         shown = json.loads(download(config, "tables/removals.json", tmp_path).read_text())
         assert [row[shown["columns"].index("removed")] for row in shown["data"]] == [0, 18] * 3
         assert "tables/removals.json" in run.data.tags["mlflow.loggedArtifacts"]  # by which MLflow shows it as a table
@@ -153,7 +146,7 @@ def test_the_scores_on_val_are_those_of_the_best_moment_also_within_an_epoch() -
 
     def scores(epoch: int) -> RunScores:
         found = Evaluation(dict.fromkeys(SCORE_NAMES, 40.0), {}, {})
-        return RunScores("test", ScoredData.of(MANIFEST), ScoredModel("w", epoch, 3), found, "0.1.0")
+        return RunScores("test", ScoredData.of(TINY), ScoredModel("w", epoch, 3), found, "0.1.0")
 
     numbers = score_numbers(scores(BEST), history)
     assert (numbers["val/best_segment_type"], numbers["best_epoch"], numbers["best_step"]) == (70.0, 2, 4)
@@ -181,7 +174,7 @@ def test_whoever_is_asked_to_stop_does_not_wait_for_mlflow(config: Config, monke
         answers.wait()
 
     def stopped() -> None:
-        with open_recorder(config, MANIFEST, WORLD) as recorder:
+        with open_recorder(config, TINY, WORLD) as recorder:
             assert isinstance(recorder, MlflowRecorder)
             recorder.client.set_terminated = hang
             with recorder.stage("train"):
@@ -200,7 +193,7 @@ def download(config: Config, path: str, folder: Path) -> Path:
 
 
 def test_curves_are_on_the_run_by_epoch_and_on_its_child_by_step(config: Config) -> None:
-    with open_recorder(config, MANIFEST, WORLD) as recorder:
+    with open_recorder(config, TINY, WORLD) as recorder:
         train(config, recorder)
         assert own_run(config).data.metrics["train/loss"] == 1.0  # while it runs
     notes = json.loads((Path(config.run.dir) / "mlflow.json").read_text(encoding="utf-8"))
@@ -220,12 +213,12 @@ def test_curves_are_on_the_run_by_epoch_and_on_its_child_by_step(config: Config)
 
 
 def test_epochs_that_a_killed_process_did_not_send_are_there_at_the_end(config: Config) -> None:
-    with open_recorder(config, MANIFEST, WORLD) as recorder:
+    with open_recorder(config, TINY, WORLD) as recorder:
         train(config, recorder, epochs=1)
     folder = RunFolder(Path(config.run.dir))
     lost = [{"stage": "model", "epoch": e, **line(e, 50.0)} for e in (1, 2)]
     folder.history.write_text("".join(f"{json.dumps(each)}\n" for each in lost), encoding="utf-8")
-    with open_recorder(config, MANIFEST, WORLD):
+    with open_recorder(config, TINY, WORLD):
         pass
     history = client(config).get_metric_history(own_run(config).info.run_id, "train/loss")
     assert [(metric.step, metric.value) for metric in history] == [(1, 3.0), (2, 1.5)]
@@ -233,10 +226,10 @@ def test_epochs_that_a_killed_process_did_not_send_are_there_at_the_end(config: 
 
 def test_the_data_set_is_an_input_of_the_run(config: Config) -> None:
     for _ in range(2):
-        with open_recorder(config, MANIFEST, WORLD) as recorder, recorder.stage("train"):
+        with open_recorder(config, TINY, WORLD) as recorder, recorder.stage("train"):
             pass
     (given,) = own_run(config).inputs.dataset_inputs
-    assert (given.dataset.name, given.dataset.digest) == ("tiny", MANIFEST.digest[:12])
+    assert (given.dataset.name, given.dataset.digest) == ("tiny", TINY.digest[:12])
     assert json.loads(given.dataset.source) == {"url": "https://***@host/shards"}
     assert {tag.key: tag.value for tag in given.tags} == {"mlflow.data.context": "training"}
     assert json.loads(given.dataset.profile)["simulated"] is True
@@ -247,21 +240,21 @@ def test_the_load_of_the_machine_is_recorded_and_nothing_stays_behind(
 ) -> None:
     monkeypatch.setattr(metric_queue, "SEND_SECONDS", 0.05)
     before = threading.enumerate()
-    with open_recorder(config, MANIFEST, WORLD):
+    with open_recorder(config, TINY, WORLD):
         deadline = time.monotonic() + 60
         while not any(name.startswith("system/cpu") for name in own_run(config).data.metrics):
             assert time.monotonic() < deadline
     assert [thread.name for thread in threading.enumerate() if thread not in before] == []
 
     def fail() -> None:
-        with open_recorder(config, MANIFEST, WORLD):
+        with open_recorder(config, TINY, WORLD):
             raise RuntimeError("broken")
 
     with pytest.raises(RuntimeError, match="broken"):
         fail()
     assert [thread.name for thread in threading.enumerate() if thread not in before] == []
     without = replace(config, run=RunConfig(dir=f"{config.run.dir}2"), tracking=TrackingConfig(system_metrics=False))
-    with open_recorder(without, MANIFEST, WORLD) as recorder:
+    with open_recorder(without, TINY, WORLD) as recorder:
         recorder.metrics({"train/loss": 1.0}, step=1)
         time.sleep(0.3)
     assert set(own_run(without).data.metrics) == {"train/loss", "duration_seconds"}
@@ -283,7 +276,7 @@ def test_cells_of_tables_can_be_read() -> None:
 def test_the_address_opens_the_experiment(config: Config) -> None:
     view = "/#/experiments/1/runs?workflowType=machine_learning"
     assert ui_command(config).endswith(", then open http://127.0.0.1:5000")
-    with open_recorder(config, MANIFEST, WORLD):
+    with open_recorder(config, TINY, WORLD):
         pass
     assert ui_command(config).endswith(f", then open http://127.0.0.1:5000{view}")
     server = replace(config, tracking=TrackingConfig(uri="http://host:1/"))
@@ -296,7 +289,7 @@ def test_a_search_joins_settings_with_scores(config: Config) -> None:
     """The searches of the documentation, as they stand there."""
     for method, folder in (("jomold", "a"), ("han", "b")):
         one = replace(config, method=method, run=RunConfig(dir=str(Path(config.run.dir).with_name(folder))))
-        with open_recorder(one, MANIFEST, WORLD) as recorder:
+        with open_recorder(one, TINY, WORLD) as recorder:
             train(one, recorder)
     searches = re.findall(r'search_runs\(\["1"\], "([^"]*)"', DOCS.read_text(encoding="utf-8"))
     assert "params.method = 'jomold' and metrics.`test/segment_type` > 0" in searches
@@ -314,7 +307,7 @@ def test_a_sweep_has_its_best_row(config: Config, tmp_path: Path) -> None:
     (folder / "table.csv").write_bytes(b"x")
     means = {"segment_type": 71.0, "event_type": 60.0}
     row = BestRow("jomold, θ=1.6", "segment_type", PairedMean(71.0, 2.0, 3), "han", PairedMean(4.0, 1.5, 3), 4, means)
-    with open_sweep(config, folder, "table2a", {"seeds": [0, 1, 2]}, MANIFEST) as record:
+    with open_sweep(config, folder, "table2a", {"seeds": [0, 1, 2]}, TINY) as record:
         one_seed = replace(row, score=PairedMean(1.0, None, 1), difference=None)
         record.best(one_seed.tags, one_seed.numbers)
         record.best(row.tags, row.numbers)
@@ -367,7 +360,7 @@ def test_a_server_that_stops_answering_holds_up_nobody(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     with tracking_server(Path(config.run.dir).parent / "mlflow.db") as (uri, group):
         remote = replace(config, tracking=TrackingConfig(uri=uri), train=TrainConfig(epochs=1000))
-        with open_recorder(remote, MANIFEST, WORLD) as recorder, recorder.stage("train", of_model=True):
+        with open_recorder(remote, TINY, WORLD) as recorder, recorder.stage("train", of_model=True):
             recorder.metrics(line(1, 50.0), step=1)
             deadline = time.monotonic() + 60
             while "train/loss" not in own_run(remote).data.metrics:

@@ -20,10 +20,8 @@ import torch.nn.functional as F
 from jomold_dist.config import Config, RunConfig, TrackingConfig
 from jomold_dist.config_files import load_config
 from jomold_dist.data.event_files import Events
-from jomold_dist.data.manifest import FeatureSpec, Manifest
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import ConfigError, DataError
-from jomold_dist.labels import CategorySet
 from jomold_dist.models.han import FeatureSizes, HybridAttentionNetwork
 from jomold_dist.models.registry import form_of
 from jomold_dist.models.weights import WeightsInfo, load_model, save_model
@@ -33,23 +31,11 @@ from jomold_dist.tracking.served import ServedNetwork, write_model
 from jomold_dist.tracking.store import store_uri
 from jomold_dist.training.evaluate import decide_events
 from jomold_dist.versions import PACKAGE
+from tests.run_fixtures import TINY, TINY_CATEGORIES
 
 pytestmark = pytest.mark.lengthy
 
 mlflow = pytest.importorskip("mlflow", reason="MLflow is a dependency; without it nothing here can run")
-
-CATEGORIES = ("Speech", "Dog", "Car")
-MANIFEST = Manifest(
-    name="tiny",
-    segments=4,
-    categories=CategorySet(CATEGORIES),
-    features={
-        "audio": FeatureSpec((4, 3), "float16"),
-        "frames": FeatureSpec((4, 6), "float16"),
-        "motion": FeatureSpec((4, 5), "float16"),
-    },
-    splits={},
-)
 
 
 def tiny_network(motion: int | None = 5, cross_modal: bool = True) -> HybridAttentionNetwork:
@@ -59,13 +45,13 @@ def tiny_network(motion: int | None = 5, cross_modal: bool = True) -> HybridAtte
 
 
 def write_weights(path: Path, network: HybridAttentionNetwork) -> Path:
-    save_model(path, network, WeightsInfo(CATEGORIES, 4, network.feature_sizes, form_of(network), {}))
+    save_model(path, network, WeightsInfo(TINY_CATEGORIES, 4, network.feature_sizes, form_of(network), {}))
     return path
 
 
 def arrays(videos: int) -> dict[str, np.ndarray]:
     generator = np.random.default_rng(0)
-    return {name: generator.random((videos, *spec.shape), dtype=np.float32) for name, spec in MANIFEST.features.items()}
+    return {name: generator.random((videos, *spec.shape), dtype=np.float32) for name, spec in TINY.features.items()}
 
 
 def served(folder: Path, network: HybridAttentionNetwork) -> ServedNetwork:
@@ -96,7 +82,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Logged:
     run = client.create_run(experiment).info.run_id
     network = tiny_network()
     weights = write_weights(folder / "best.safetensors", network)
-    model = log_model(client, experiment, run, "tiny", weights, MANIFEST, {"method": "jomold"})
+    model = log_model(client, experiment, run, "tiny", weights, TINY, {"method": "jomold"})
     weights.unlink()
     place = client.get_logged_model(model.removeprefix("models:/")).artifact_location
     return Logged(network, client, experiment, uri, model, Path(place.removeprefix("file://")))
@@ -180,7 +166,7 @@ def test_a_model_parses_arrays(logged: Logged) -> None:
     assert {o.name: o.shape for o in signature.outputs} == {k: (-1, *v.shape[1:]) for k, v in found.items()}
     assert [param.name for param in signature.params] == ["events", "threshold", "keys"]
     about = loaded.metadata.metadata
-    assert about == {"categories": list(CATEGORIES), "segments": 4, "seconds_a_segment": 1}
+    assert about == {"categories": list(TINY_CATEGORIES), "segments": 4, "seconds_a_segment": 1}
     example = loaded.input_example
     assert {name: array.shape[1:] for name, array in example.items()} == {k: v.shape[1:] for k, v in inputs.items()}
     assert loaded.predict(example)["video_prob"].shape == (1, 3)
@@ -215,7 +201,7 @@ def test_events_are_those_that_predicting_writes(logged: Logged, tmp_path: Path,
     network = load_model(write_weights(tmp_path / "w.safetensors", logged.network))
     with torch.inference_mode():
         parsing = network.parse(**{name: torch.from_numpy(array) for name, array in inputs.items()})
-    events_file = Events(MANIFEST.categories, ".tsv")
+    events_file = Events(TINY.categories, ".tsv")
     events_file.add(keys, *decide_events(network, parsing, threshold), parsing.segment_prob)
     events_file.write(tmp_path / "events.tsv")
     rows = [line.split("\t")[:-1] for line in (tmp_path / "events.tsv").read_text(encoding="utf-8").splitlines()[1:]]
@@ -230,7 +216,7 @@ def test_events_are_those_that_predicting_writes(logged: Logged, tmp_path: Path,
 
     modality = (events["modality"] == "visual").astype(int)
     for row, m in zip(events.itertuples(), modality, strict=True):
-        own = parsing.segment_prob[row.video, row.onset : row.offset, m, CATEGORIES.index(row.category)]
+        own = parsing.segment_prob[row.video, row.onset : row.offset, m, TINY_CATEGORIES.index(row.category)]
         assert row.probability == pytest.approx(own.mean().item(), abs=1e-5)
 
 
@@ -297,7 +283,7 @@ def test_a_network_of_ones_own_is_kept_with_its_code(
     network = importlib.import_module(module).Own(num_classes=3, feature_sizes=tiny_network().feature_sizes)
     run = kept.client.create_run(kept.experiment).info.run_id
     weights = write_weights(tmp_path / "w.safetensors", network)
-    uri = log_model(kept.client, kept.experiment, run, "own", weights, MANIFEST, {})
+    uri = log_model(kept.client, kept.experiment, run, "own", weights, TINY, {})
 
     for name in [name for name in sys.modules if name.startswith("own_")]:
         monkeypatch.delitem(sys.modules, name)
@@ -332,7 +318,7 @@ def test_the_finished_network_becomes_a_version_once(tmp_path: Path, empty_store
     world = World(0, 1, 0, 1, torch.device("cpu"))
 
     def record(weights: Path, settings: Config = config) -> list[Any]:
-        with open_recorder(settings, MANIFEST, world) as recorder, recorder.stage("model"):
+        with open_recorder(settings, TINY, world) as recorder, recorder.stage("model"):
             recorder.model(weights)
         client = mlflow.MlflowClient(store_uri(config))
         return sorted(client.search_model_versions("name = 'parser'"), key=lambda version: int(version.version))
@@ -341,7 +327,7 @@ def test_the_finished_network_becomes_a_version_once(tmp_path: Path, empty_store
     (version,) = record(first)
     assert version.tags["run"] == version.run_id
     assert version.tags["config_digest"] == config.digest
-    assert version.tags["manifest_digest"] == MANIFEST.digest
+    assert version.tags["manifest_digest"] == TINY.digest
     assert len(record(first)) == 1  # killed between this and the end of the stage
     assert len(record(second)) == 2  # trained on
     with pytest.MonkeyPatch.context() as patch:
@@ -355,7 +341,7 @@ def test_a_name_that_mlflow_refuses_costs_no_model(
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     config = Config(run=RunConfig(dir=str(tmp_path / "run")), tracking=TrackingConfig(register_model="a/b"))
     with (
-        open_recorder(config, MANIFEST, World(0, 1, 0, 1, torch.device("cpu"))) as recorder,
+        open_recorder(config, TINY, World(0, 1, 0, 1, torch.device("cpu"))) as recorder,
         recorder.stage("model"),
     ):
         recorder.model(write_weights(tmp_path / "w.safetensors", tiny_network()))

@@ -24,16 +24,16 @@ from hypothesis import strategies as st
 
 from jomold_dist.config import Config, RunConfig, TrackingConfig, TrainConfig
 from jomold_dist.config_files import dump_config
-from jomold_dist.data.manifest import FeatureSpec, Manifest
+from jomold_dist.data.manifest import Manifest
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import StoppedError
-from jomold_dist.labels import CategorySet
 from jomold_dist.tracking import open_recorder, ui_command
 from jomold_dist.tracking.about import metric_name
 from jomold_dist.tracking.recorder import DURATION, MlflowRecorder
 from jomold_dist.tracking.store import absolute_uri, artifacts_place, handed_on, ready, store_uri
 from jomold_dist.tracking.sweep import open_sweep
 from jomold_dist.training.recorder import NullRecorder
+from tests.run_fixtures import TINY
 
 pytestmark = pytest.mark.lengthy
 
@@ -42,19 +42,6 @@ mlflow = pytest.importorskip("mlflow", reason="MLflow is a dependency; without i
 ROOT = Path(__file__).resolve().parents[2]
 UNREADABLE = Path("/proc/self/mem")  # to read it fails, for root too
 WORLD = World(0, 2, 0, 2, torch.device("cpu"))
-CATEGORIES = ("Speech", "Dog", "Car")
-MANIFEST = Manifest(
-    name="tiny",
-    segments=4,
-    categories=CategorySet(CATEGORIES),
-    features={
-        "audio": FeatureSpec((4, 3), "float16"),
-        "frames": FeatureSpec((4, 6), "float16"),
-        "motion": FeatureSpec((4, 5), "float16"),
-    },
-    splits={},
-    simulated={"scenario": "llp", "seed": 0},
-)
 
 
 @pytest.fixture
@@ -91,7 +78,7 @@ def text_of(config: Config, run: str, path: str, folder: Path) -> str:
 def test_a_run_with_its_stages(config: Config, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     scores = tmp_path / "scores.json"
     scores.write_text('{"split": "test"}', encoding="utf-8")
-    with open_recorder(config, MANIFEST, WORLD) as recorder:
+    with open_recorder(config, TINY, WORLD) as recorder:
         with recorder.stage("estimator"):
             recorder.metrics({"train/loss": 2.5, "perf/videos_per_second": 10}, step=1)
             recorder.metrics({"train/loss": 1.5, "perf/videos_per_second": math.nan}, step=2)
@@ -116,7 +103,7 @@ def test_a_run_with_its_stages(config: Config, tmp_path: Path, capfd: pytest.Cap
     assert parent.data.params["method"] == "jomold"
     tags = parent.data.tags
     assert tags["config_digest"] == config.digest
-    assert tags["manifest_digest"] == MANIFEST.digest
+    assert tags["manifest_digest"] == TINY.digest
     assert (tags["simulated"], tags["world_size"], tags["data_set"]) == ("llp", "2", "tiny")
     assert "not results on real videos" in tags["mlflow.note.content"]
 
@@ -144,7 +131,7 @@ def test_a_run_with_its_stages(config: Config, tmp_path: Path, capfd: pytest.Cap
 
 
 def test_real_data_is_not_called_simulated(config: Config) -> None:
-    with open_recorder(config, replace(MANIFEST, simulated=None), WORLD):
+    with open_recorder(config, replace(TINY, simulated=None), WORLD):
         pass
     tags = runs(config)["first"].data.tags
     assert tags["simulated"] == "no"
@@ -162,7 +149,7 @@ def test_the_commit_at_the_beginning_is_a_tag_where_there_is_one(
 
     (tmp_path / "checkout").mkdir()
     monkeypatch.chdir(tmp_path)
-    with open_recorder(config, MANIFEST, WORLD) as recorder:  # no checkout
+    with open_recorder(config, TINY, WORLD) as recorder:  # no checkout
         monkeypatch.chdir("checkout")
         subprocess.run(["git", "init", "-q"], check=True)
         commit()
@@ -181,7 +168,7 @@ def test_the_commit_at_the_beginning_is_a_tag_where_there_is_one(
 
 
 def test_columns_of_a_table_are_equally_long(config: Config) -> None:
-    with open_recorder(config, MANIFEST, WORLD) as recorder, pytest.raises(ValueError, match="zip"):
+    with open_recorder(config, TINY, WORLD) as recorder, pytest.raises(ValueError, match="zip"):
         recorder.table("broken", {"a": [1, 2], "b": [1]})
 
 
@@ -200,7 +187,7 @@ def test_metric_names_are_taken_by_mlflow(name: str) -> None:
 def test_a_damaged_weights_file_is_trouble_and_no_more(
     config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with open_recorder(config, MANIFEST, WORLD) as recorder, recorder.stage("model"):
+    with open_recorder(config, TINY, WORLD) as recorder, recorder.stage("model"):
         recorder.model(tmp_path / "missing.safetensors")
     assert "trouble while logging the model" in caplog.text
     models = client(config).search_logged_models([runs(config)["first"].info.experiment_id])
@@ -212,12 +199,12 @@ def test_a_damaged_weights_file_is_trouble_and_no_more(
 
 def test_a_run_started_again_goes_on(config: Config) -> None:
     for epoch in (1, 2):
-        with open_recorder(config, MANIFEST, WORLD) as recorder, recorder.stage("model"):
+        with open_recorder(config, TINY, WORLD) as recorder, recorder.stage("model"):
             during = runs(config)
             assert {run.info.status for run in during.values()} == {"RUNNING"}
             recorder.metrics({"train/loss": float(epoch)}, step=epoch)
     longer = replace(config, train=TrainConfig(epochs=30))
-    with open_recorder(longer, MANIFEST, World(0, 4, 0, 4, WORLD.device)):
+    with open_recorder(longer, TINY, World(0, 4, 0, 4, WORLD.device)):
         pass
     found = runs(config)
     assert set(found) == {"first", "first · model"}
@@ -230,11 +217,11 @@ def test_a_run_started_again_goes_on(config: Config) -> None:
 
 
 def test_a_deleted_run_begins_anew(config: Config) -> None:
-    with open_recorder(config, MANIFEST, WORLD) as recorder, recorder.stage("model"):
+    with open_recorder(config, TINY, WORLD) as recorder, recorder.stage("model"):
         pass
     first = notes(config)["run"]
     client(config).delete_run(first)
-    with open_recorder(config, MANIFEST, WORLD) as recorder, recorder.stage("model"):
+    with open_recorder(config, TINY, WORLD) as recorder, recorder.stage("model"):
         pass
     assert notes(config)["run"] != first
     model = client(config).get_run(notes(config)["stages"]["model"])  # type: ignore[index]
@@ -245,7 +232,7 @@ def test_a_deleted_run_begins_anew(config: Config) -> None:
 def test_damaged_notes_begin_a_new_run(config: Config, damage: str) -> None:
     Path(config.run.dir).mkdir()
     (Path(config.run.dir) / "mlflow.json").write_text(damage, encoding="utf-8")
-    with open_recorder(config, MANIFEST, WORLD):
+    with open_recorder(config, TINY, WORLD):
         pass
     assert runs(config)["first"].info.run_id == notes(config)["run"]
 
@@ -254,7 +241,7 @@ def test_notes_that_cannot_be_read_are_left_alone(config: Config, caplog: pytest
     file = Path(config.run.dir) / "mlflow.json"
     file.parent.mkdir()
     file.symlink_to(UNREADABLE)
-    with open_recorder(config, MANIFEST, WORLD) as recorder:
+    with open_recorder(config, TINY, WORLD) as recorder:
         assert isinstance(recorder, NullRecorder)
     assert f"{file} cannot be read: Input/output error" in only_warning(caplog)
     assert file.readlink() == UNREADABLE
@@ -269,7 +256,7 @@ def test_a_copied_folder_is_another_run_and_a_moved_one_is_not(
     def recorded(name: str) -> str:
         """The MLflow run that the folder of this name goes on with."""
         of_name = replace(config, run=RunConfig(dir=str(first.with_name(name))))
-        with open_recorder(of_name, MANIFEST, WORLD) as recorder, recorder.stage("model"):
+        with open_recorder(of_name, TINY, WORLD) as recorder, recorder.stage("model"):
             recorder.metrics({f"in/{name}": 1.0}, step=1)
         return json.loads((first.with_name(name) / "mlflow.json").read_text(encoding="utf-8"))["run"]
 
@@ -297,7 +284,7 @@ def test_a_copied_folder_is_another_run_and_a_moved_one_is_not(
 
 
 def test_a_folder_whose_notes_cannot_be_read_may_be_the_original(config: Config) -> None:
-    with open_recorder(config, MANIFEST, WORLD):
+    with open_recorder(config, TINY, WORLD):
         pass
     first = Path(config.run.dir)
     original = notes(config)["run"]
@@ -305,16 +292,16 @@ def test_a_folder_whose_notes_cannot_be_read_may_be_the_original(config: Config)
     (first / "mlflow.json").unlink()
     (first / "mlflow.json").symlink_to(UNREADABLE)
     copy = replace(config, run=RunConfig(dir=str(first.with_name("copy"))))
-    with open_recorder(copy, MANIFEST, WORLD):
+    with open_recorder(copy, TINY, WORLD):
         pass
     assert notes(copy)["run"] != original
 
 
 def test_another_experiment_is_another_run(config: Config) -> None:
-    with open_recorder(config, MANIFEST, WORLD):
+    with open_recorder(config, TINY, WORLD):
         pass
     first = notes(config)["run"]
-    with open_recorder(replace(config, tracking=TrackingConfig(experiment="other")), MANIFEST, WORLD):
+    with open_recorder(replace(config, tracking=TrackingConfig(experiment="other")), TINY, WORLD):
         pass
     assert notes(config)["run"] != first
 
@@ -323,7 +310,7 @@ def test_a_folder_of_sweeps_holds_a_run_for_each(config: Config, caplog: pytest.
     folder = Path(config.run.dir).parent / "sweep"
     folder.mkdir()
 
-    def recorded(name: str, folder: Path = folder, manifest: Manifest = MANIFEST) -> str:
+    def recorded(name: str, folder: Path = folder, manifest: Manifest = TINY) -> str:
         with open_sweep(config, folder, name, {"seeds": [0]}, manifest) as record:
             pass
         return str(record.run)
@@ -333,10 +320,10 @@ def test_a_folder_of_sweeps_holds_a_run_for_each(config: Config, caplog: pytest.
     other = recorded("table2b")
     assert other != first
     assert recorded("table2b") == other
-    elsewhere = recorded("table2b", manifest=replace(MANIFEST, name="another"))
+    elsewhere = recorded("table2b", manifest=replace(TINY, name="another"))
     assert elsewhere not in (first, other)
     shutil.copytree(folder, folder.with_name("copy"))
-    copy = recorded("table2b", folder.with_name("copy"), replace(MANIFEST, name="another"))
+    copy = recorded("table2b", folder.with_name("copy"), replace(TINY, name="another"))
     assert copy not in (first, other, elsewhere)
     assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
@@ -344,12 +331,12 @@ def test_a_folder_of_sweeps_holds_a_run_for_each(config: Config, caplog: pytest.
 def test_a_trial_whose_run_was_deleted_is_there_as_another(config: Config, caplog: pytest.LogCaptureFixture) -> None:
     trial, folder = Path(config.run.dir), Path(config.run.dir).parent / "sweep"
     folder.mkdir()
-    with open_recorder(config, MANIFEST, WORLD):
+    with open_recorder(config, TINY, WORLD):
         pass
     client(config).delete_run(notes(config)["run"])
     children = []
     for _ in range(3):
-        with open_sweep(config, folder, "table2a", {}, MANIFEST) as record:
+        with open_sweep(config, folder, "table2a", {}, TINY) as record:
             record.trial(trial, config, "han, seed 0", {"row": "han"}, {"segment_type": 55.0})
         (child,) = [run for name, run in runs(config).items() if name == "han, seed 0"]
         assert child.data.metrics == {"test/segment_type": 55.0}
@@ -361,12 +348,12 @@ def test_a_trial_whose_run_was_deleted_is_there_as_another(config: Config, caplo
 
 
 def test_a_deleted_experiment_is_told_with_the_way_back(config: Config, caplog: pytest.LogCaptureFixture) -> None:
-    with open_recorder(config, MANIFEST, WORLD):
+    with open_recorder(config, TINY, WORLD):
         pass
     number = client(config).get_experiment_by_name("jomold_dist").experiment_id
     client(config).delete_experiment(number)
     again = replace(config, run=RunConfig(dir=f"{config.run.dir}2"))
-    with open_recorder(again, MANIFEST, WORLD) as recorder:
+    with open_recorder(again, TINY, WORLD) as recorder:
         assert isinstance(recorder, NullRecorder)
     told = only_warning(caplog)
     assert f"`mlflow experiments restore --experiment-id {number}`" in told
@@ -385,7 +372,7 @@ def test_a_deleted_experiment_is_told_with_the_way_back(config: Config, caplog: 
 )
 def test_the_status_tells_how_a_run_ended(config: Config, error: BaseException, status: str) -> None:
     def interrupted() -> None:
-        with open_recorder(config, MANIFEST, WORLD) as recorder:
+        with open_recorder(config, TINY, WORLD) as recorder:
             with recorder.stage("estimator"):
                 pass
             with recorder.stage("model"):
@@ -480,7 +467,7 @@ def test_the_users_uri_is_honoured(config: Config, tmp_path: Path, monkeypatch: 
     elsewhere = tmp_path / "elsewhere.db"
     store.rename(elsewhere)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}")
-    with open_recorder(config, MANIFEST, WORLD):
+    with open_recorder(config, TINY, WORLD):
         pass
     assert not store.exists()
     assert set(runs(config)) == {"first"}
@@ -502,7 +489,7 @@ def test_the_ui_command_can_be_run(config: Config, monkeypatch: pytest.MonkeyPat
 
 def test_nothing_is_recorded_without_tracking(config: Config) -> None:
     off = replace(config, tracking=TrackingConfig(enabled=False))
-    with open_recorder(off, MANIFEST, WORLD) as recorder:
+    with open_recorder(off, TINY, WORLD) as recorder:
         assert isinstance(recorder, NullRecorder)
     assert not Path(config.run.dir).exists()
 
@@ -514,7 +501,7 @@ def test_importing_it_does_not_import_mlflow() -> None:
 
 def first_use(folder: Path, together: Barrier) -> None:
     together.wait(timeout=60)
-    with open_recorder(Config(run=RunConfig(dir=str(folder))), MANIFEST, WORLD) as recorder, recorder.stage("model"):
+    with open_recorder(Config(run=RunConfig(dir=str(folder))), TINY, WORLD) as recorder, recorder.stage("model"):
         recorder.metrics({"train/loss": 1.0}, step=1)
     os._exit(0 if isinstance(recorder, MlflowRecorder) else 1)
 
@@ -550,7 +537,7 @@ def test_four_first_uses_at_once(tmp_path: Path) -> None:
 def train_a_little(config: Config) -> int:
     """Calls everything that a recorder has; how many of the calls came back."""
     done = 0
-    with open_recorder(config, MANIFEST, WORLD) as recorder:
+    with open_recorder(config, TINY, WORLD) as recorder:
         for _ in range(2):
             with recorder.stage("model"):
                 recorder.metrics({"train/loss": 1.0}, step=1)
@@ -625,7 +612,7 @@ def a_table(path: Path) -> None:
 
 def test_training_goes_on_when_the_store_breaks(config: Config, caplog: pytest.LogCaptureFixture) -> None:
     store = Path(config.run.dir).parent / "mlflow.db"
-    with open_recorder(config, MANIFEST, WORLD) as recorder, recorder.stage("model"):
+    with open_recorder(config, TINY, WORLD) as recorder, recorder.stage("model"):
         recorder.metrics({"train/loss": 1.0}, step=1)
         store.write_bytes(b"overwritten" * 1000)
         for step in range(2, 5):
@@ -637,7 +624,7 @@ def test_an_error_of_training_is_not_hidden_by_trouble(config: Config) -> None:
     store = Path(config.run.dir).parent / "mlflow.db"
 
     def broken() -> None:
-        with open_recorder(config, MANIFEST, WORLD) as recorder, recorder.stage("model"):
+        with open_recorder(config, TINY, WORLD) as recorder, recorder.stage("model"):
             store.write_bytes(b"overwritten" * 1000)
             recorder.metrics({"train/loss": 1.0}, step=1)
             raise KeyError("training")
