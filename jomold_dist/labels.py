@@ -12,6 +12,9 @@ from jomold_dist.errors import DataError, nearest
 
 MODALITIES = ("audio", "visual")  # in the order in which dense labels hold them
 
+DENSE_COLUMNS = ("filename", "onset", "offset", "event_labels")
+"""Of a table of events, as LLP's dense label files have them."""
+
 
 @dataclass(frozen=True)
 class CategorySet:

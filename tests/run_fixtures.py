@@ -12,7 +12,7 @@ import numpy as np
 
 from jomold_dist.config import Config
 from jomold_dist.config_files import dump_config
-from jomold_dist.data.manifest import FeatureSpec, Manifest
+from jomold_dist.data.format.manifest import FeatureSpec, Manifest
 from jomold_dist.files import write_json
 from jomold_dist.labels import CategorySet
 from jomold_dist.score_names import SCORE_NAMES

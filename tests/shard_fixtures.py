@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from jomold_dist.data.loader import Batch
-from jomold_dist.data.manifest import FeatureSpec, Manifest
-from jomold_dist.data.records import RecordView
-from jomold_dist.data.shards import DatasetWriter, ShardReader, Video
+from jomold_dist.data.format.manifest import FeatureSpec, Manifest
+from jomold_dist.data.format.records import RecordView
+from jomold_dist.data.packing.dataset_writer import DatasetWriter
+from jomold_dist.data.packing.shard_writer import Video
+from jomold_dist.data.reading.loader import Batch
+from jomold_dist.data.reading.shards import ShardReader
 from jomold_dist.labels import CategorySet
 
 SEGMENTS = 4

@@ -21,8 +21,8 @@ import torch
 
 from jomold_dist.command_line import command, command_parser
 from jomold_dist.config import Config, TrainConfig
-from jomold_dist.data.loader import Batch
-from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
+from jomold_dist.data.format.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
+from jomold_dist.data.reading.loader import Batch
 from jomold_dist.denoising.label_probabilities import LabelProbabilities
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.distributed.world import World, open_world

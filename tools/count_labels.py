@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from jomold_dist.command_line import command, command_parser
-from jomold_dist.data.annotations import Annotations, SplitLabels
-from jomold_dist.data.lfav_labels import read_lfav
-from jomold_dist.data.vggsounder_labels import read_vggsounder
+from jomold_dist.data.packing.annotations import Annotations, SplitLabels
+from jomold_dist.data.packing.lfav_labels import read_lfav
+from jomold_dist.data.packing.vggsounder_labels import read_vggsounder
 from jomold_dist.errors import SUCCESS, DataError
 from jomold_dist.evaluation.parsing import event_runs
 from jomold_dist.files import writing

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from jomold_dist.command_line import command, command_parser
 from jomold_dist.config_files import load_config
-from jomold_dist.data.source import read_manifest, source_of
-from jomold_dist.data.truth import read_truth
+from jomold_dist.data.reading.source import read_manifest, source_of
+from jomold_dist.data.reading.truth import read_truth
 from jomold_dist.errors import SUCCESS, DataError
 from jomold_dist.labels import MODALITIES
 from jomold_dist.places import local_path

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from jomold_dist.command_line import add_imports, command, command_parser, tell
 from jomold_dist.config import Config
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.source import source_of
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.reading.source import source_of
 from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object, gather_objects
 from jomold_dist.errors import DataError, RunFolderError, raise_together
 from jomold_dist.files import write_json

@@ -15,8 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from jomold_dist.command_line import command, show
-from jomold_dist.data.annotations import SplitLabels, read_annotations
-from jomold_dist.data.features import (
+from jomold_dist.commands.packing import SEGMENTS, Packing, labels_digest, option_problems, packing_parser, run_packer
+from jomold_dist.data.format.manifest import FEATURE_NAMES
+from jomold_dist.data.packing.annotations import SplitLabels, read_annotations
+from jomold_dist.data.packing.dataset_writer import SplitSource, Video
+from jomold_dist.data.packing.features import (
     check_features,
     feature_path,
     feature_specs,
@@ -24,11 +27,8 @@ from jomold_dist.data.features import (
     read_features,
     swapped_widths,
 )
-from jomold_dist.data.manifest import FEATURE_NAMES
-from jomold_dist.data.writing import SplitSource, Video
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.labels import LLP_CATEGORIES
-from jomold_dist.packing import SEGMENTS, Packing, labels_digest, option_problems, packing_parser, run_packer
 from jomold_dist.places import local_path
 
 
@@ -65,12 +65,14 @@ def plan(options: argparse.Namespace) -> Packing:
     for name, split in splits.items():
         # Batches are cut from neighbours and their composition drives the removal: what is trained on is shuffled.
         order = np.arange(len(split))
-        if name == "train":
-            order = np.random.default_rng(options.seed).permutation(order)
+        seed = options.seed if name == "train" else None
+        if seed is not None:
+            order = np.random.default_rng(seed).permutation(order)
         videos = PublishedVideos(options, split, order)
         most = int(split.labels.sum(axis=1).max())
-        sources.append(SplitSource(name, videos, most, split.dense is not None, videos.origin))
+        sources.append(SplitSource(name, videos, most, split.dense is not None, videos.origin, seed))
     return Packing(
+        command="pack-llp",
         name="unlabelled" if options.unlabelled else "llp",
         categories=LLP_CATEGORIES,
         features=feature_specs(widths, options.keep_frames, options.dtype, SEGMENTS),

@@ -26,13 +26,13 @@ from pathlib import Path
 
 from jomold_dist.command_line import add_imports, command, command_parser, tell
 from jomold_dist.config import Config
-from jomold_dist.data.damage import BadVideo, to_csv
-from jomold_dist.data.event_files import Events, form_of
-from jomold_dist.data.source import source_of
-from jomold_dist.data.weak_labels import whole_names
+from jomold_dist.data.format.damage import BadVideo, to_csv
+from jomold_dist.data.packing.weak_labels import whole_names
+from jomold_dist.data.reading.source import source_of
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import DataError, raise_together
+from jomold_dist.evaluation.event_files import Events, form_of
 from jomold_dist.files import check_output, is_stdout, is_stream, write_text
 from jomold_dist.launching import launch
 from jomold_dist.methods.registry import checked

@@ -25,7 +25,7 @@ from pathlib import Path
 from jomold_dist import starting
 from jomold_dist.command_line import command, command_parser, show
 from jomold_dist.config_files import load_config
-from jomold_dist.data.source import read_manifest
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import DataError
 from jomold_dist.shipped import config_path
 from jomold_dist.tables import markdown_table, scores_table

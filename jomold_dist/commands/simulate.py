@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from jomold_dist.command_line import command, show
-from jomold_dist.data.annotations import Annotations, SplitLabels, read_annotations
-from jomold_dist.data.features import feature_specs
-from jomold_dist.data.lfav_labels import read_lfav
-from jomold_dist.data.truth import truth_name
-from jomold_dist.data.vggsounder_labels import read_vggsounder
-from jomold_dist.data.writing import SplitSource, Video
+from jomold_dist.commands.packing import SEGMENTS, Packing, labels_digest, option_problems, packing_parser, run_packer
+from jomold_dist.data.format.truth_file import truth_name
+from jomold_dist.data.packing.annotations import Annotations, SplitLabels, read_annotations
+from jomold_dist.data.packing.dataset_writer import SplitSource, Video
+from jomold_dist.data.packing.features import feature_specs
+from jomold_dist.data.packing.lfav_labels import read_lfav
+from jomold_dist.data.packing.vggsounder_labels import read_vggsounder
 from jomold_dist.errors import DataError, UserError, raise_together
-from jomold_dist.packing import SEGMENTS, Packing, labels_digest, option_problems, packing_parser, run_packer
 from jomold_dist.places import local_path
 from jomold_dist.simulation import (
     DIFFICULTIES,
@@ -190,10 +190,11 @@ def plan(options: argparse.Namespace) -> Packing:
     widths = {channel.name: channel.size for channel in features.channels}
     hardness = {} if difficulty == DIFFICULTIES["easy"] else {"difficulty": asdict(difficulty)}
     return Packing(
+        command="simulate",
         name=f"simulated-{options.scenario}" + (f"-{difficulty}" if hardness else ""),
         categories=scenario.categories,
         features=feature_specs(widths, options.keep_frames, options.dtype, SEGMENTS),
-        splits=[SplitSource(s.name, videos[s.name], s.max_labels, dense=s.name != HIDDEN) for s in splits],
+        splits=[_split(s, videos[s.name], options.seed) for s in splits],
         recipe={"--videos": options.videos, "labels": labels_digest(given)},
         simulated={
             "scenario": options.scenario,
@@ -203,6 +204,12 @@ def plan(options: argparse.Namespace) -> Packing:
         },
         truths={HIDDEN: videos[HIDDEN].truth},
     )
+
+
+def _split(split: SplitPlan, videos: SimulatedVideos, seed: int) -> SplitSource:
+    """Videos that are drawn come in no order; those of label files come in the files' order."""
+    drawn = seed if split.given is None else None
+    return SplitSource(split.name, videos, split.max_labels, dense=split.name != HIDDEN, shuffled=drawn)
 
 
 def planned_splits(options: argparse.Namespace) -> list[SplitPlan]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from jomold_dist.command_line import command, command_parser, tell
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.shard_check import Problem
-from jomold_dist.data.source import read_manifest
-from jomold_dist.data.verification import Verification, verify_data_set
+from jomold_dist.data.checking.data_set import Verification, verify_data_set
+from jomold_dist.data.checking.shard import Problem
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import SUCCESS, DataError, raise_together
 from jomold_dist.files import check_output, is_stdout, write_json
 from jomold_dist.places import local_path, place, split_scheme

@@ -16,7 +16,7 @@ from jomold_dist.comparing.cautions import CONTROLS
 from jomold_dist.comparing.finished import ORDER, FinishedRun, read_finished
 from jomold_dist.comparing.score_table import Compared
 from jomold_dist.config import Config
-from jomold_dist.data.plan import PLAN_VERSION
+from jomold_dist.data.reading.plan import PLAN_VERSION
 from jomold_dist.errors import RunFolderError, raise_together
 from jomold_dist.tables import value_text
 from jomold_dist.training.scores import ScoredData

@@ -1,4 +1,1 @@
-"""Labels and features to shards, and shards to batches.
-
-Names are imported from the modules: most of them need no torch, and what packs or checks a data set goes without.
-"""
+"""A data set: what it is (format), how it is made (packing), looked over (checking) and served (reading)."""

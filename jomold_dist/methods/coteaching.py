@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jomold_dist.config import Config
 from jomold_dist.config_methods import SmallLossConfig
-from jomold_dist.data.loader import Batch
+from jomold_dist.data.reading.loader import Batch
 from jomold_dist.denoising.removal import Rows
 from jomold_dist.denoising.small_loss import count_forgotten, disagree, forget_crosswise
 from jomold_dist.labels import MODALITIES

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from jomold_dist.config import Config
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.methods.han import Han
 from jomold_dist.models.network import Network
 from jomold_dist.models.registry import build_network

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from jomold_dist.config import Config, DenoiseConfig
 from jomold_dist.config_methods import StaticLabels
-from jomold_dist.data.loader import Batch
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.reading.loader import Batch
 from jomold_dist.denoising.exchange import row_capacity
 from jomold_dist.denoising.memory import Window
 from jomold_dist.denoising.removal import Rows, count_candidates

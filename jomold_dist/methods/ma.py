@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from jomold_dist.config import Config, TrainConfig
-from jomold_dist.data.loader import Batch
+from jomold_dist.data.reading.loader import Batch
 from jomold_dist.methods.base import Moment, Targets
 from jomold_dist.methods.han import Han
 from jomold_dist.methods.marked import Marked

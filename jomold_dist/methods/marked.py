@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from jomold_dist.config import Config
-from jomold_dist.data.loader import Batch
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.reading.loader import Batch
 from jomold_dist.methods.base import Method, Moment
 
 

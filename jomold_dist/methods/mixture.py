@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from jomold_dist.config import Config, DenoiseConfig
-from jomold_dist.data.loader import Batch
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.reading.loader import Batch
 from jomold_dist.denoising.label_probabilities import LabelProbabilities
 from jomold_dist.labels import MODALITIES
 from jomold_dist.methods.base import Method, Moment, Targets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jomold_dist.config import Config
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.methods.essential import only_ratios
 from jomold_dist.methods.marked import Marked
 from jomold_dist.methods.ratios import ratio_problems, ratio_stages

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from jomold_dist.config import Config
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.denoising.noise_ratio import NoiseRatios, denoised, read_noise_ratios
 from jomold_dist.errors import UserError
 from jomold_dist.methods.base import Method

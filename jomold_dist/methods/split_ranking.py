@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jomold_dist.data.loader import Batch
+from jomold_dist.data.reading.loader import Batch
 from jomold_dist.denoising.memory import LabelLosses, are_among
 from jomold_dist.denoising.removal import Rule
 from jomold_dist.distributed.world import World, broadcast_object, gather_to_main

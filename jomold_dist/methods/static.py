@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from jomold_dist.config import Config, DenoiseConfig
-from jomold_dist.data.loader import Batch
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.reading.loader import Batch
 from jomold_dist.errors import nearest
 from jomold_dist.methods.base import Moment
 from jomold_dist.methods.han import Han

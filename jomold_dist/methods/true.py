@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from jomold_dist.config import Config
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.source import source_of
-from jomold_dist.data.truth import read_truth, truth_name
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.format.truth_file import truth_name
+from jomold_dist.data.reading.source import source_of
+from jomold_dist.data.reading.truth import read_truth
 from jomold_dist.errors import UserError
 from jomold_dist.methods.essential import without_denoising
 from jomold_dist.methods.marked import Marked

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from jomold_dist.config import Config
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.denoising.warmup import warmup_factor
 from jomold_dist.methods.base import Moment, Targets
 from jomold_dist.methods.essential import only_ratios

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jomold_dist.config import LossConfig, ModelConfig
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.errors import ConfigError, UserError
 from jomold_dist.models.dropout import dropout
 from jomold_dist.models.layers import WIDTH, Attended, EncoderLayer

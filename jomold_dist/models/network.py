@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from jomold_dist.config import LossConfig, ModelConfig
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.errors import ConfigError, nearest
 
 

@@ -11,7 +11,7 @@ from jomold_dist.config import ModelConfig
 from jomold_dist.plugins import find_class, path_of
 
 if TYPE_CHECKING:
-    from jomold_dist.data.manifest import Manifest
+    from jomold_dist.data.format.manifest import Manifest
     from jomold_dist.models.network import Network
 
 NETWORKS = {

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from jomold_dist.config import Config, DataConfig
 from jomold_dist.config_roles import decides
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.git_state import git_state
 from jomold_dist.secrets import blotted
 from jomold_dist.versions import version

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.models.registry import modules_of
 from jomold_dist.models.weights import read_info
 from jomold_dist.tracking import served

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.figures import PNG
 from jomold_dist.reading import is_there
 from jomold_dist.tracking.about import DIGEST, metric_name

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jomold_dist.config import Config
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.tracking.about import PARENT, origin, shown, tags_of_data
 from jomold_dist.tracking.notes import FOLDER, Notes, active_run, own_run
 from jomold_dist.tracking.results import final_metrics, log_table, run_numbers

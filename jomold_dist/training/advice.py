@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from jomold_dist.config import Config
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.denoising.noise_ratio import NoiseRatios, Predictions, given_ratios
 from jomold_dist.denoising.reach import Reach, reach
 from jomold_dist.denoising.separation import lift

@@ -10,9 +10,9 @@ import logging
 from collections import Counter
 from pathlib import Path
 
-from jomold_dist.data.damage import BadVideo, from_csv, to_csv
-from jomold_dist.data.loader import Batch
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.damage import BadVideo, from_csv, to_csv
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.reading.loader import Batch
 from jomold_dist.distributed.world import World, broadcast_object, gather_to_main
 from jomold_dist.errors import DataError, UnreadableError
 from jomold_dist.files import write_text

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 from jomold_dist.config import Config
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.distributed.devices import describe_device
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.methods.registry import method_class

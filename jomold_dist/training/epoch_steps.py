@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from jomold_dist.config import TrainConfig
-from jomold_dist.data.loader import Batch, Loader
+from jomold_dist.data.reading.loader import Batch, Loader
 from jomold_dist.distributed.signals import Ask
 from jomold_dist.distributed.world import agree_on_errors
 from jomold_dist.errors import DataError

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from jomold_dist.data.dense_truth import truth_problem
-from jomold_dist.data.loader import Batch
-from jomold_dist.data.manifest import SplitInfo
+from jomold_dist.data.format.dense_truth import truth_problem
+from jomold_dist.data.format.manifest import SplitInfo
+from jomold_dist.data.reading.loader import Batch
 from jomold_dist.denoising.noise_ratio import Predictions, ProbabilitySums
 from jomold_dist.distributed.world import World, gather_objects, gather_rows, sum_over_ranks
 from jomold_dist.errors import DataError, NonFiniteError

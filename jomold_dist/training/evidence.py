@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jomold_dist.data.folds import Fold
+from jomold_dist.data.reading.folds import Fold
 from jomold_dist.denoising.evidence import AbsentCounts
 from jomold_dist.models.losses import CLAMP
 from jomold_dist.models.network import Network

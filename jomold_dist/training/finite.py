@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jomold_dist.data.loader import Batch
+from jomold_dist.data.reading.loader import Batch
 from jomold_dist.distributed.signals import Ask
 from jomold_dist.distributed.world import World, gather_objects
 from jomold_dist.errors import NonFiniteError

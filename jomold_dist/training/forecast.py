@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from jomold_dist.config import Config
-from jomold_dist.data.loader import read_ahead_videos
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.plan import EpochPlan, rank_shards, steps_per_epoch
-from jomold_dist.data.resident import resident_bytes, resident_row_bytes
-from jomold_dist.data.shards import MAX_OPEN
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.reading.loader import read_ahead_videos
+from jomold_dist.data.reading.plan import EpochPlan, rank_shards, steps_per_epoch
+from jomold_dist.data.reading.resident import resident_bytes, resident_row_bytes
+from jomold_dist.data.reading.shards import MAX_OPEN
 from jomold_dist.denoising.exchange import row_capacity, sent_bytes
 from jomold_dist.methods.base import Method
 from jomold_dist.methods.registry import method_class

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from jomold_dist.config import Config
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.source import source_of
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.reading.source import source_of
 from jomold_dist.methods.registry import method_class
 from jomold_dist.tables import markdown_table
 from jomold_dist.training.advice import forecast_advice

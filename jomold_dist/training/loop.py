@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from jomold_dist.data.folds import Fold
-from jomold_dist.data.loader import Loader
+from jomold_dist.data.reading.folds import Fold
+from jomold_dist.data.reading.loader import Loader
 from jomold_dist.denoising.exchange import row_capacity
 from jomold_dist.distributed.world import agree_on_errors, sum_over_ranks
 from jomold_dist.errors import RunFolderError, StoppedError

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jomold_dist.data.loader import Batch, Loader
-from jomold_dist.data.truth import read_truth, truth_name
+from jomold_dist.data.format.truth_file import truth_name
+from jomold_dist.data.reading.loader import Batch, Loader
+from jomold_dist.data.reading.truth import read_truth
 from jomold_dist.denoising.controls import placebo
 from jomold_dist.denoising.noise_ratio import denoised
 from jomold_dist.distributed.world import agree_on_errors, gather_objects, gather_to_main

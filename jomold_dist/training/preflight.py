@@ -11,13 +11,13 @@ import torch
 
 from jomold_dist.config import Config
 from jomold_dist.config_fields import NO_SETTINGS
-from jomold_dist.data.dense_truth import has_positives, truth_problem
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.plan import check_world_size
-from jomold_dist.data.records import RecordView
-from jomold_dist.data.resident import ResidentSplit
-from jomold_dist.data.shards import ShardReader, verify_shards
-from jomold_dist.data.source import Source, Url, problems_of_remote, read_manifest, source_of
+from jomold_dist.data.format.dense_truth import has_positives, truth_problem
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.format.records import RecordView
+from jomold_dist.data.reading.plan import check_world_size
+from jomold_dist.data.reading.resident import ResidentSplit
+from jomold_dist.data.reading.shards import ShardReader, verify_shards
+from jomold_dist.data.reading.source import Source, Url, problems_of_remote, read_manifest, source_of
 from jomold_dist.distributed.world import World, agree_on_errors, gather_objects, gather_to_main
 from jomold_dist.errors import ConfigError, DataError, UserError, raise_together
 from jomold_dist.labels import MODALITIES

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 
 from jomold_dist.config import Config
-from jomold_dist.data.folds import folds_of
-from jomold_dist.data.plan import steps_per_epoch
+from jomold_dist.data.reading.folds import folds_of
+from jomold_dist.data.reading.plan import steps_per_epoch
 from jomold_dist.denoising.evidence import probits
 from jomold_dist.denoising.label_probabilities import LabelProbabilities
 from jomold_dist.denoising.mixture import MixtureParameters, count_cells, fit_mixture, pattern_probabilities

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from jomold_dist.config import Config
-from jomold_dist.data.loader import Loader
+from jomold_dist.data.reading.loader import Loader
 from jomold_dist.denoising.refinement import count_errors, error_weights, partners, refine
 from jomold_dist.distributed.world import gather_to_main, sum_over_ranks
 from jomold_dist.errors import DataError

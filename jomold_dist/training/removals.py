@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.source import Source
-from jomold_dist.data.truth import REMEDY, read_truth, truth_name
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.format.truth_file import REMEDY, truth_name
+from jomold_dist.data.reading.source import Source
+from jomold_dist.data.reading.truth import read_truth
 from jomold_dist.distributed.world import World, gather_to_main
 from jomold_dist.errors import DataError
 from jomold_dist.labels import MODALITIES

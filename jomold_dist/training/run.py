@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from jomold_dist.config import Config
-from jomold_dist.data.folds import Fold
-from jomold_dist.data.loader import Batch, Loader
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.source import Source, source_of
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.reading.folds import Fold
+from jomold_dist.data.reading.loader import Batch, Loader
+from jomold_dist.data.reading.source import Source, source_of
 from jomold_dist.distributed.world import World, agree_on_errors, sum_over_ranks
 from jomold_dist.errors import DataError, StoppedError
 from jomold_dist.models.network import Network, feature_sizes

@@ -14,7 +14,7 @@ from typing import Any
 
 from jomold_dist.config import Config
 from jomold_dist.config_files import dump_config, load_config
-from jomold_dist.data.plan import PLAN_VERSION
+from jomold_dist.data.reading.plan import PLAN_VERSION
 from jomold_dist.distributed.stacks import STACKS
 from jomold_dist.errors import DataError, RunFolderError, StoppedError, UnreadableError, UserError, exit_code
 from jomold_dist.files import problem_of, write_json, write_text, writing

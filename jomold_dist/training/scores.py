@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.labels import MODALITIES
 from jomold_dist.score_names import score_names
 from jomold_dist.training.evaluate import Evaluation

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jomold_dist.config import Config
-from jomold_dist.data.source import source_of
+from jomold_dist.data.reading.source import source_of
 from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object
 from jomold_dist.errors import RunFolderError
 from jomold_dist.training.banner import tell_start

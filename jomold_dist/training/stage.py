@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jomold_dist.config import Config
-from jomold_dist.data.plan import steps_per_epoch
+from jomold_dist.data.reading.plan import steps_per_epoch
 from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object
 from jomold_dist.models.network import Network
 from jomold_dist.models.weights import load_model

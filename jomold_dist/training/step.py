@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from jomold_dist.data.loader import Batch
+from jomold_dist.data.reading.loader import Batch
 from jomold_dist.denoising.exchange import Exchanged, OwnRows, exchange_rows, own_rows
 from jomold_dist.distributed.engine import make_engine
 from jomold_dist.distributed.signals import Ask

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from jomold_dist.config import Config
-from jomold_dist.data.folds import Fold, folds_of
+from jomold_dist.data.reading.folds import Fold, folds_of
 from jomold_dist.distributed.world import agree_on_errors
 from jomold_dist.errors import ConfigError, DataError, RunFolderError
 from jomold_dist.files import write_json, write_text

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from jomold_dist.config import TrainConfig
-from jomold_dist.data.loader import Loader
+from jomold_dist.data.reading.loader import Loader
 from jomold_dist.models.network import Network
 from jomold_dist.training.evaluate import evaluate
 from jomold_dist.training.passes import COMPUTE_DTYPES

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jomold_dist.config import Config
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.errors import ConfigError, join_problems
 from jomold_dist.places import with_absolute_places
 from jomold_dist.tables import value_text

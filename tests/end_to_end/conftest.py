@@ -9,7 +9,7 @@ import pytest
 import yaml
 from launchers_help import LONG, Outcome, run_process
 
-from jomold_dist.data.shards import Video
+from jomold_dist.data.packing.shard_writer import Video
 from tests.shard_fixtures import write_dataset
 
 

@@ -15,7 +15,7 @@ from conftest import Finished, Tiny
 from launchers_help import Outcome, files_below, run_here, run_process
 
 from jomold_dist.config_files import load_config
-from jomold_dist.data.source import read_manifest
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.training import run_folder
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, CategorySet, DatasetWriter, FeatureSpec, Video
 

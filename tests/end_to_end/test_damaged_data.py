@@ -11,8 +11,8 @@ import pytest
 from conftest import Tiny
 from launchers_help import Outcome, run_here, run_process
 
-from jomold_dist.data.damage import from_csv
-from jomold_dist.data.source import read_manifest
+from jomold_dist.data.format.damage import from_csv
+from jomold_dist.data.reading.source import read_manifest
 
 MASK = "data.on_bad_video=mask"
 # number of a video in its split -> where in its record a byte is changed

@@ -12,7 +12,7 @@ from conftest import Finished, Tiny
 from launchers_help import files_below, run_here, run_process
 
 from jomold_dist.config_files import load_config
-from jomold_dist.data.source import read_manifest
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.denoising import exchange
 from jomold_dist.training.forecast import StageForecast, forecast
 from jomold_dist.training.preflight import SPLITS

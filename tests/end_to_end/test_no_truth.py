@@ -11,7 +11,7 @@ import pytest
 from conftest import Finished, Tiny
 from launchers_help import files_below, run_here
 
-from jomold_dist.data.shards import DatasetWriter
+from jomold_dist.data.packing.dataset_writer import DatasetWriter
 from tests.servers import serving
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS
 

@@ -10,7 +10,7 @@ import pytest
 from conftest import Finished, Tiny
 from launchers_help import files_below, run_here
 
-from jomold_dist.data import remote
+from jomold_dist.data.reading import remote
 from tests.servers import bucket, serving
 
 RESULTS = ("scores.json", "noise_ratios.json", "removed_labels.csv", "removals.json")

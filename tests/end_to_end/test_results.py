@@ -20,8 +20,8 @@ from test_damaged_data import spoil
 
 from jomold_dist import launching, watching
 from jomold_dist.comparing.rows import compare_runs
-from jomold_dist.data.loader import Batch, Loader
-from jomold_dist.data.source import read_manifest
+from jomold_dist.data.reading.loader import Batch, Loader
+from jomold_dist.data.reading.source import read_manifest
 from tests.shard_fixtures import CATEGORIES, write_dataset
 
 Capture = pytest.CaptureFixture[str]

@@ -17,7 +17,7 @@ from results import same_results
 
 from jomold_dist import load_network
 from jomold_dist.config_files import load_config
-from jomold_dist.data.shards import Video
+from jomold_dist.data.packing.shard_writer import Video
 from jomold_dist.evaluation.metrics import parsing_scores
 from jomold_dist.models.weights import load_model
 from jomold_dist.score_names import SCORE_NAMES

@@ -11,9 +11,9 @@ import torch
 
 from jomold_dist.config import Config, DenoiseConfig, LossConfig, ModelConfig, TrainConfig
 from jomold_dist.config_fields import NO_SETTINGS
-from jomold_dist.data.loader import Batch
-from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, ShardInfo, SplitInfo
-from jomold_dist.data.plan import rank_positions
+from jomold_dist.data.format.manifest import FeatureSpec, Manifest, RecordLayout, ShardInfo, SplitInfo
+from jomold_dist.data.reading.loader import Batch
+from jomold_dist.data.reading.plan import rank_positions
 from jomold_dist.denoising.label_probabilities import LabelProbabilities
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.distributed.world import World

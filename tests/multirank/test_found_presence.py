@@ -17,9 +17,9 @@ from ranks import run_ranks
 
 from jomold_dist.config import Config, DataConfig, DenoiseConfig, TrainConfig
 from jomold_dist.config_methods import MixtureConfig
-from jomold_dist.data.folds import folds_of
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.shards import Video
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.packing.shard_writer import Video
+from jomold_dist.data.reading.folds import folds_of
 from jomold_dist.denoising.presence import fit_presence
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.errors import DataError, RunFolderError

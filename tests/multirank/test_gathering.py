@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ranks import run_ranks
 
-from jomold_dist.data.manifest import Manifest, RecordLayout, ShardInfo, SplitInfo
+from jomold_dist.data.format.manifest import Manifest, RecordLayout, ShardInfo, SplitInfo
 from jomold_dist.distributed.signals import Ask
 from jomold_dist.distributed.world import World, gather_to_main
 from jomold_dist.labels import CategorySet

@@ -12,8 +12,8 @@ import torch
 from ranks import run_ranks
 
 from jomold_dist.config import Config, DataConfig, TrainConfig
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.shards import Video
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.packing.shard_writer import Video
 from jomold_dist.denoising.controls import placebo
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.denoising.refinement import partners

@@ -11,7 +11,7 @@ import torch
 from batches import CATEGORIES, STEPS, own_batch
 from ranks import run_ranks
 
-from jomold_dist.data.manifest import RecordLayout, ShardInfo, SplitInfo
+from jomold_dist.data.format.manifest import RecordLayout, ShardInfo, SplitInfo
 from jomold_dist.denoising.noise_ratio import NoiseRatios, estimate_noise_ratios, ratios_of
 from jomold_dist.distributed.world import World, open_world, sum_over_ranks
 from jomold_dist.models.network import Parsing

@@ -11,7 +11,7 @@ from ranks import run_ranks
 from test_method_resume import config_of
 
 from jomold_dist.config import Config
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError
 from jomold_dist.methods.han import Han

@@ -9,7 +9,7 @@ import numpy as np
 from ranks import run_ranks
 
 from jomold_dist.config import Config, DataConfig, DenoiseConfig
-from jomold_dist.data.shards import DatasetWriter
+from jomold_dist.data.packing.dataset_writer import DatasetWriter
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError
 from jomold_dist.files import write_json

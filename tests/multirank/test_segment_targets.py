@@ -9,7 +9,7 @@ from batches import CATEGORIES, manifest, own_batch, plain_config, videos
 from torch import Tensor
 
 from jomold_dist.config import Config
-from jomold_dist.data.loader import Batch
+from jomold_dist.data.reading.loader import Batch
 from jomold_dist.distributed.world import open_world
 from jomold_dist.methods.base import Moment, Targets
 from jomold_dist.methods.han import Han

@@ -15,7 +15,7 @@ from ranks import run_ranks
 from jomold_dist.config import Config, DataConfig, RunConfig, TrainConfig
 from jomold_dist.config_methods import EstimatorConfig
 from jomold_dist.config_reporting import ProfileConfig
-from jomold_dist.data.loader import Loader
+from jomold_dist.data.reading.loader import Loader
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.errors import RunFolderError, StoppedError, UserError
 from jomold_dist.training import smoke

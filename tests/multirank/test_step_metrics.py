@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from jomold_dist.config import CheckpointConfig, Config, DataConfig, DenoiseConfig, ModelConfig, TrainConfig
 from jomold_dist.config_reporting import MetricsConfig
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.methods.base import Moment
 from jomold_dist.training.recorder import NullRecorder

@@ -14,7 +14,7 @@ import torch
 from ranks import run_ranks
 
 from jomold_dist.config import Config, DataConfig, TrainConfig
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.errors import DataError
 from jomold_dist.models.network import Parsing

@@ -14,7 +14,7 @@ import torch
 
 from jomold_dist.config import Config, DenoiseConfig, TrainConfig
 from jomold_dist.config_methods import EstimatorConfig
-from jomold_dist.data.manifest import Manifest, RecordLayout, ShardInfo, SplitInfo
+from jomold_dist.data.format.manifest import Manifest, RecordLayout, ShardInfo, SplitInfo
 from jomold_dist.denoising.noise_ratio import NoiseRatios, Predictions
 from jomold_dist.denoising.separation import lift, probability_sums
 from jomold_dist.files import write_json

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jomold_dist.data.annotations import (
+from jomold_dist.data.packing.annotations import (
     AUDIO_FILE,
     VISUAL_FILE,
     WEAK_FILES,

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from jomold_dist.data.damage import BadVideo, from_csv
-from jomold_dist.data.manifest import Manifest, RecordLayout, ShardInfo, SplitInfo
+from jomold_dist.data.format.damage import BadVideo, from_csv
+from jomold_dist.data.format.manifest import Manifest, RecordLayout, ShardInfo, SplitInfo
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError
 from jomold_dist.labels import CategorySet

@@ -14,7 +14,7 @@ import pytest
 
 from jomold_dist.config import CheckpointConfig, Config, DataConfig, TrackingConfig, TrainConfig
 from jomold_dist.config_reporting import MetricsConfig, ProfileConfig
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.distributed.world import open_world
 from jomold_dist.training.banner import banner, batch_text, tell_start
 from jomold_dist.training.epoch_report import epoch_text

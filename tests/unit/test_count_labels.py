@@ -15,7 +15,7 @@ import count_labels
 import numpy as np
 import pytest
 
-from jomold_dist.data.lfav_labels import read_lfav
+from jomold_dist.data.packing.lfav_labels import read_lfav
 from jomold_dist.errors import DataError
 from tests.unit.test_lfav_labels import REAL, lfav, needs_lfav
 from tests.unit.test_vggsounder_labels import vggsounder

@@ -13,12 +13,12 @@ import torch
 
 from jomold_dist.commands import verify as verify_shards
 from jomold_dist.config import ModelConfig
-from jomold_dist.data.dense_truth import has_positives, truth_problem
-from jomold_dist.data.loader import Loader
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.shards import DatasetWriter
-from jomold_dist.data.source import Folder
-from jomold_dist.data.verification import verify_data_set
+from jomold_dist.data.checking.data_set import verify_data_set
+from jomold_dist.data.format.dense_truth import has_positives, truth_problem
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.packing.dataset_writer import DatasetWriter
+from jomold_dist.data.reading.loader import Loader
+from jomold_dist.data.reading.source import Folder
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError
 from jomold_dist.models.registry import build_network

@@ -13,10 +13,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jomold_dist.data.annotations import read_dense_labels
-from jomold_dist.data.event_files import EVENT_COLUMNS, Events, form_of
-from jomold_dist.data.weak_labels import whole_names
+from jomold_dist.data.packing.annotations import read_dense_labels
+from jomold_dist.data.packing.weak_labels import whole_names
 from jomold_dist.errors import DataError
+from jomold_dist.evaluation.event_files import EVENT_COLUMNS, Events, form_of
 from jomold_dist.labels import CategorySet
 
 CATEGORIES = CategorySet(("Speech", "Dog", "Cello"))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jomold_dist.data.features import (
+from jomold_dist.data.packing.features import (
     FEATURE_FOLDERS,
     check_features,
     feature_path,

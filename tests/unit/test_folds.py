@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jomold_dist.data.folds import Fold, folds_of
-from jomold_dist.data.loader import Loader
-from jomold_dist.data.plan import EpochPlan, rank_positions
+from jomold_dist.data.reading.folds import Fold, folds_of
+from jomold_dist.data.reading.loader import Loader
+from jomold_dist.data.reading.plan import EpochPlan, rank_positions
 from tests.shard_fixtures import write_dataset
 
 

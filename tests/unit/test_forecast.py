@@ -12,10 +12,10 @@ import torch
 
 from jomold_dist.config import Config, DataConfig, DeepSpeedConfig, DenoiseConfig, TrainConfig
 from jomold_dist.config_methods import EstimatorConfig
-from jomold_dist.data.folds import folds_of
-from jomold_dist.data.loader import Loader
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.resident import ResidentSplit, resident_bytes
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.reading.folds import folds_of
+from jomold_dist.data.reading.loader import Loader
+from jomold_dist.data.reading.resident import ResidentSplit, resident_bytes
 from jomold_dist.denoising.exchange import own_rows, pack_rows, row_capacity, sent_bytes
 from jomold_dist.denoising.label_probabilities import LabelProbabilities
 from jomold_dist.denoising.removal import Rows

@@ -18,17 +18,27 @@ ROOMS: dict[str, set[str]] = {
     "simulation": set(),
     "evaluation": set(),
     "distributed": set(),
-    "data": {"evaluation"},
-    "models": {"data"},
+    "data, format": set(),
+    "data, reading": {"data, format"},
+    "data, checking": {"data, format", "data, reading"},
+    "data, packing": {"data, format", "data, reading"},
+    "models": {"data, format"},
     "denoising": {"models", "distributed"},
-    "methods, low": {"data", "models", "denoising"},
-    "training": {"data", "models", "denoising", "distributed", "evaluation", "methods, low"},
-    "methods": {"data", "models", "denoising", "distributed", "methods, low", "training"},
-    "tracking": {"data", "models", "distributed", "evaluation", "training"},
-    "comparing": {"data", "denoising", "methods, low", "training"},
-    "tuning": {"data", "denoising", "models", "methods", "methods, low", "tracking", "training", "comparing"},
+    "methods, low": {"data, format", "data, reading", "models", "denoising"},
+    "training": {
+        *("data, format", "data, reading", "data, checking"),
+        *("models", "denoising", "distributed", "evaluation", "methods, low"),
+    },
+    "methods": {"data, format", "data, reading", "models", "denoising", "distributed", "methods, low", "training"},
+    "tracking": {"data, format", "data, reading", "models", "distributed", "evaluation", "training"},
+    "comparing": {"data, format", "data, reading", "denoising", "methods, low", "training"},
+    "tuning": {
+        *("data, format", "data, reading", "denoising", "models", "methods", "methods, low"),
+        *("tracking", "training", "comparing"),
+    },
     "commands": {
-        *("simulation", "evaluation", "distributed", "data", "denoising", "models", "methods, low"),
+        *("simulation", "evaluation", "distributed", "denoising", "models", "methods, low"),
+        *("data, format", "data, reading", "data, checking", "data, packing"),
         *("training", "tracking", "comparing", "tuning"),
     },
 }
@@ -39,7 +49,6 @@ FRONT: dict[str, set[str]] = {
     "jomold_dist.config_command": {"distributed", "methods, low"},
     "jomold_dist.config_files": {"distributed"},
     "jomold_dist.launching": {"distributed"},
-    "jomold_dist.packing": {"data"},
     "jomold_dist.stopping": {"distributed"},
     "jomold_dist.ray_nodes": {"tracking"},
     "jomold_dist.settings_help": {"methods, low", "models"},
@@ -48,7 +57,7 @@ FRONT: dict[str, set[str]] = {
 
 # Modules that only compute: no files, no processes, no groups of them.
 PURE = {
-    "jomold_dist.data.plan",
+    "jomold_dist.data.reading.plan",
     "jomold_dist.denoising.draws",
     "jomold_dist.denoising.evidence",
     "jomold_dist.denoising.given",
@@ -74,7 +83,7 @@ OWNERS: dict[str, set[str]] = {
     "deepspeed": {"jomold_dist.distributed.deepspeed_config", "jomold_dist.distributed.deepspeed_engine"},
     "matplotlib": {"jomold_dist.figures"},
     "optuna": {"jomold_dist.tuning.space"},
-    "fsspec": {"jomold_dist.data.remote"},
+    "fsspec": {"jomold_dist.data.reading.remote"},
     "pyarrow": {"jomold_dist.training.label_table"},
 }
 
@@ -131,6 +140,8 @@ def room_of(module: str) -> str | None:
     parts = module.split(".")
     if module in LOW_METHODS:
         return "methods, low"
+    if parts[1:2] == ["data"]:
+        return f"data, {parts[2] if len(parts) > 2 else 'format'}"
     folder = len(parts) > 2 or (len(parts) == 2 and MODULES[module].name == "__init__.py")
     return parts[1] if folder else None
 
@@ -142,6 +153,8 @@ def is_in(name: str, owners: set[str]) -> bool:
 def test_every_folder_is_a_room_that_is_known() -> None:
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
     assert folders == {room.partition(",")[0] for room in ROOMS}
+    rooms_of_data = {path.name for path in (PACKAGE / "data").iterdir() if (path / "__init__.py").exists()}
+    assert {f"data, {name}" for name in rooms_of_data} == {room for room in ROOMS if room.startswith("data, ")}
     assert set(FRONT) | PURE | LOW_METHODS <= set(MODULES)
 
 
@@ -201,6 +214,25 @@ def test_pure_modules_say_so_and_import_nothing_that_is_not() -> None:
         if is_in(name, IMPURE) or (name.startswith("jomold_dist") and name not in PURE_MAY_IMPORT | said)
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("room", ["data, format", "data, checking", "data, packing"])
+def test_who_packs_and_checks_data_needs_no_torch(room: str) -> None:
+    """Neither by itself nor by way of what it imports; torch takes seconds and hundreds of megabytes."""
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        if module in done:
+            return
+        done.add(module)
+        found = imports(module)
+        assert not any(is_in(name, {"torch"}) for name in found), " -> ".join([*path, module, "torch"])
+        for name in own_imports(module):
+            visit(name, (*path, module))
+
+    for module in MODULES:
+        if room_of(module) == room:
+            visit(module, ())
 
 
 @pytest.mark.parametrize("library", OWNERS)

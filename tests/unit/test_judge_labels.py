@@ -13,8 +13,8 @@ import pytest
 from jomold_dist.commands import simulate as simulate_llp
 from jomold_dist.config import Config, DataConfig
 from jomold_dist.config_files import dump_config
-from jomold_dist.data.source import as_source, read_manifest
-from jomold_dist.data.truth import read_truth
+from jomold_dist.data.reading.source import as_source, read_manifest
+from jomold_dist.data.reading.truth import read_truth
 from jomold_dist.training.run_folder import RunFolder
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jomold_dist.data.annotations import Annotations
-from jomold_dist.data.dense_labels import Event, fill_truth
-from jomold_dist.data.label_files import TableReport
-from jomold_dist.data.lfav_labels import LFAV_CATEGORIES, read_lfav
+from jomold_dist.data.packing.annotations import Annotations
+from jomold_dist.data.packing.dense_labels import Event, fill_truth
+from jomold_dist.data.packing.label_files import TableReport
+from jomold_dist.data.packing.lfav_labels import LFAV_CATEGORIES, read_lfav
 from jomold_dist.errors import DataError
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "lfav"

@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from jomold_dist.data import positions
-from jomold_dist.data.damage import BadVideo
-from jomold_dist.data.loader import Batch, Loader
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.plan import EpochPlan, rank_positions, steps_per_epoch
-from jomold_dist.data.shards import ShardReader, Video
+from jomold_dist.data.format.damage import BadVideo
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.packing.shard_writer import Video
+from jomold_dist.data.reading import blocks as positions
+from jomold_dist.data.reading.loader import Batch, Loader
+from jomold_dist.data.reading.plan import EpochPlan, rank_positions, steps_per_epoch
+from jomold_dist.data.reading.shards import ShardReader
 from jomold_dist.errors import ConfigError, DataError
 from tests.shard_fixtures import CATEGORIES, FEATURES, assert_same_batch, write_dataset
 

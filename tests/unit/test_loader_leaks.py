@@ -20,8 +20,8 @@ SCRIPT = """
 import json, os, sys, threading
 from pathlib import Path
 import torch
-from jomold_dist.data.loader import Loader
-from jomold_dist.data.source import read_manifest
+from jomold_dist.data.reading.loader import Loader
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.distributed.world import open_world
 
 def resident():

@@ -14,10 +14,10 @@ import pytest
 
 from jomold_dist import locks
 from jomold_dist.config import Config
-from jomold_dist.data.cache import ShardCache
-from jomold_dist.data.resident import ResidentSplit
-from jomold_dist.data.source import read_manifest
-from jomold_dist.data.workplace import Workplace
+from jomold_dist.data.packing.workplace import Workplace
+from jomold_dist.data.reading.cache import ShardCache
+from jomold_dist.data.reading.resident import ResidentSplit
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import UserError
 from jomold_dist.locks import LockHeldError, NoLocksError, acquire, is_free, locked
 from jomold_dist.tracking.store import ready

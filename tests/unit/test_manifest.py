@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jomold_dist.data.manifest import MANIFEST_NAME, Manifest, ShardInfo, SplitInfo
-from jomold_dist.data.positives import cut_out_positives, positives_texts
-from jomold_dist.data.records import label_slot, record_layout, shard_bytes
-from jomold_dist.data.source import read_manifest
+from jomold_dist.data.format.manifest import MANIFEST_NAME, Manifest, ShardInfo, SplitInfo
+from jomold_dist.data.format.positives import cut_out_positives, positives_texts
+from jomold_dist.data.format.records import label_slot, record_layout, shard_bytes
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import DataError
 from jomold_dist.labels import CategorySet
 from tests.shard_fixtures import FEATURES, SEGMENTS

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jomold_dist.config import Config, DeepSpeedConfig, DenoiseConfig, ModelConfig, TrainConfig
-from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, ShardInfo, SplitInfo
+from jomold_dist.data.format.manifest import FeatureSpec, Manifest, RecordLayout, ShardInfo, SplitInfo
 from jomold_dist.labels import CategorySet
 from jomold_dist.methods.han import Han
 from jomold_dist.methods.registry import METHODS

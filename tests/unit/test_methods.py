@@ -19,8 +19,8 @@ from jomold_dist.config import Config, DenoiseConfig, LossConfig
 from jomold_dist.config_fields import Tree
 from jomold_dist.config_files import load_config
 from jomold_dist.config_methods import LargeLossConfig, MixtureConfig, RefineConfig, SmallLossConfig
-from jomold_dist.data.loader import Batch
-from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
+from jomold_dist.data.format.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
+from jomold_dist.data.reading.loader import Batch
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.denoising.removal import Rows
 from jomold_dist.labels import MODALITIES, CategorySet

@@ -12,8 +12,8 @@ import torch
 
 from jomold_dist.config import Config, DenoiseConfig, LossConfig, TrainConfig
 from jomold_dist.config_methods import EstimatorConfig, MixtureConfig
-from jomold_dist.data.loader import Batch
-from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, ShardInfo, SplitInfo
+from jomold_dist.data.format.manifest import FeatureSpec, Manifest, RecordLayout, ShardInfo, SplitInfo
+from jomold_dist.data.reading.loader import Batch
 from jomold_dist.denoising.label_probabilities import LabelProbabilities
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.errors import RunFolderError

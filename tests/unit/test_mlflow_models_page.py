@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from jomold_dist.config import Config, RunConfig, TrackingConfig
-from jomold_dist.data.manifest import FeatureSpec, Manifest
+from jomold_dist.data.format.manifest import FeatureSpec, Manifest
 from jomold_dist.distributed.world import World
 from jomold_dist.labels import LLP_CATEGORIES
 from jomold_dist.models.han import HybridAttentionNetwork

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 
 from jomold_dist.commands import pack_llp
-from jomold_dist.data.annotations import read_annotations
-from jomold_dist.data.features import FEATURE_FOLDERS, feature_path, pool_frames
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.source import read_manifest
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.packing.annotations import read_annotations
+from jomold_dist.data.packing.features import FEATURE_FOLDERS, feature_path, pool_frames
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.labels import LLP_CATEGORIES
 from tests.published import VIDEOS, WEAK_FILES, WIDTHS, all_keys, filename, publish
 

@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jomold_dist.data.encoding import BadVideosError, Video
-from jomold_dist.data.manifest import FeatureSpec, Manifest
-from jomold_dist.data.repairing import repair_shards
-from jomold_dist.data.shards import verify_shards
-from jomold_dist.data.source import read_manifest
-from jomold_dist.data.workplace import Workplace
-from jomold_dist.data.writing import DatasetWriter, SplitSource, Videos
+from jomold_dist.data.format.manifest import FeatureSpec, Manifest
+from jomold_dist.data.packing.dataset_writer import DatasetWriter, SplitSource, Videos
+from jomold_dist.data.packing.repair import repair_shards
+from jomold_dist.data.packing.shard_writer import BadVideosError, Video
+from jomold_dist.data.packing.workplace import Workplace
+from jomold_dist.data.reading.shards import verify_shards
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import DataError
 from tests.other_user import as_nobody
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos

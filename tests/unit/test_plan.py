@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jomold_dist.data.plan import (
+from jomold_dist.data.reading.plan import (
     EpochPlan,
     check_world_size,
     rank_positions,

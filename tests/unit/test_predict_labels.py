@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from jomold_dist.config import ModelConfig
-from jomold_dist.data.loader import Loader
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.source import read_manifest
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.reading.loader import Loader
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.denoising.noise_ratio import Predictions, estimate_noise_ratios
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import NonFiniteError

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from jomold_dist.data.plan import EpochPlan
+from jomold_dist.data.reading.plan import EpochPlan
 from jomold_dist.denoising.reach import batch_labels, reach
 from jomold_dist.denoising.removal import Rows, count_candidates, find_extremes
 

@@ -21,14 +21,14 @@ import pytest
 
 from jomold_dist.config import DataConfig
 from jomold_dist.config_fields import Tree
-from jomold_dist.data import remote
-from jomold_dist.data.damage import DamagedError
-from jomold_dist.data.loader import Batch, Loader
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.plan import EpochPlan
-from jomold_dist.data.remote import ClosedError
-from jomold_dist.data.shards import ShardReader
-from jomold_dist.data.source import Source, Url, problems_of_remote, read_manifest, source_of
+from jomold_dist.data.format.damage import DamagedError
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.reading import remote
+from jomold_dist.data.reading.loader import Batch, Loader
+from jomold_dist.data.reading.plan import EpochPlan
+from jomold_dist.data.reading.remote import ClosedError
+from jomold_dist.data.reading.shards import ShardReader
+from jomold_dist.data.reading.source import Source, Url, problems_of_remote, read_manifest, source_of
 from jomold_dist.errors import ConfigError, DataError
 from tests.servers import ShardServer, bucket, serving
 from tests.shard_fixtures import assert_same_batch, write_dataset
@@ -171,8 +171,8 @@ def test_equal_shards_of_two_sets_are_fetched_once_and_others_do_not_collide(tmp
 WORKER = """
 import sys
 from jomold_dist.config import DataConfig
-from jomold_dist.data.loader import Loader
-from jomold_dist.data.source import read_manifest, source_of
+from jomold_dist.data.reading.loader import Loader
+from jomold_dist.data.reading.source import read_manifest, source_of
 url, cache, rank = sys.argv[1:]
 source = source_of(DataConfig(shards=url, cache=cache))
 options = dict(batch_size=24, seed=5, streams=12, block=4, threads=2, prefetch=2)
@@ -422,7 +422,7 @@ def test_a_disk_that_gives_no_bytes_leaves_no_file_open(
     def refuse(*arguments: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("jomold_dist.data.cache.hashlib.file_digest", refuse)
+    monkeypatch.setattr("jomold_dist.data.reading.cache.hashlib.file_digest", refuse)
     before = os.listdir("/proc/self/fd")
     with pytest.raises(DataError, match=r"the cache .* cannot be used: .*\.tar: Input/output error; check the disk"):
         at(data, server.url).open(shard, threading.Event())

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jomold_dist.data.manifest import Manifest, RecordLayout, ShardInfo, SplitInfo
-from jomold_dist.data.source import Folder
-from jomold_dist.data.truth import truth_name
+from jomold_dist.data.format.manifest import Manifest, RecordLayout, ShardInfo, SplitInfo
+from jomold_dist.data.format.truth_file import truth_name
+from jomold_dist.data.reading.source import Folder
 from jomold_dist.distributed.signals import Ask
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jomold_dist.data.loader import Batch, Loader
-from jomold_dist.data.resident import ResidentSplit
-from jomold_dist.data.source import read_manifest
+from jomold_dist.data.reading.loader import Batch, Loader
+from jomold_dist.data.reading.resident import ResidentSplit
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import DataError
 from tests.shard_fixtures import assert_same_batch, write_dataset
 
@@ -151,7 +151,7 @@ def test_a_full_disk_leaves_nothing(folder: Path, monkeypatch: pytest.MonkeyPatc
     def full(number: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("jomold_dist.data.resident.os.fsync", full)
+    monkeypatch.setattr("jomold_dist.data.reading.resident.os.fsync", full)
     with pytest.raises(DataError, match=r"No space left on device; .*data\.cache"):
         batches(folder, resident=True)
     assert [path.name for path in (folder / ".resident").iterdir() if path.suffix != ".lock"] == []

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 
 from jomold_dist.config import Config, RunConfig, TrackingConfig
 from jomold_dist.config_files import load_config
-from jomold_dist.data.event_files import Events
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import ConfigError, DataError
+from jomold_dist.evaluation.event_files import Events
 from jomold_dist.models.han import FeatureSizes, HybridAttentionNetwork
 from jomold_dist.models.registry import form_of
 from jomold_dist.models.weights import WeightsInfo, load_model, save_model

@@ -18,10 +18,12 @@ import numpy as np
 import pytest
 import webdataset
 
-from jomold_dist.data.manifest import MANIFEST_NAME, FeatureSpec
-from jomold_dist.data.records import MAX_KEY, RecordView
-from jomold_dist.data.shards import DatasetWriter, ShardReader, Video, verify_shards
-from jomold_dist.data.source import read_manifest
+from jomold_dist.data.format.manifest import MANIFEST_NAME, FeatureSpec
+from jomold_dist.data.format.records import MAX_KEY, RecordView
+from jomold_dist.data.packing.dataset_writer import DatasetWriter
+from jomold_dist.data.packing.shard_writer import Video
+from jomold_dist.data.reading.shards import ShardReader, verify_shards
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import DataError
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, write_dataset
 

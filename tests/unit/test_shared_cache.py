@@ -13,10 +13,10 @@ from typing import BinaryIO
 import numpy as np
 import pytest
 
-from jomold_dist.data.cache import ShardCache
-from jomold_dist.data.damage import DamagedError
-from jomold_dist.data.manifest import Manifest, ShardInfo
-from jomold_dist.data.resident import ResidentSplit
+from jomold_dist.data.format.damage import DamagedError
+from jomold_dist.data.format.manifest import Manifest, ShardInfo
+from jomold_dist.data.reading.cache import ShardCache
+from jomold_dist.data.reading.resident import ResidentSplit
 from jomold_dist.errors import DataError
 from tests.other_user import as_nobody, common_folder, needs_root
 from tests.shard_fixtures import write_dataset
@@ -171,7 +171,7 @@ def test_a_shard_that_cannot_be_read_stays(number: int, tmp_path: Path, monkeypa
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patched:
-        patched.setattr("jomold_dist.data.cache.hashlib.file_digest", refuse)
+        patched.setattr("jomold_dist.data.reading.cache.hashlib.file_digest", refuse)
         with pytest.raises(DataError, match=rf"cannot be used: {path(tmp_path, 0)}: {os.strerror(number)}"):
             cache(tmp_path, not_fetched).open(SHARDS[0])
     os.close(cache(tmp_path, not_fetched).open(SHARDS[0]))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from jomold_dist.commands import simulate as simulate_llp
-from jomold_dist.data.shards import verify_shards
-from jomold_dist.data.source import read_manifest
-from jomold_dist.data.vggsounder_labels import split_of
+from jomold_dist.data.packing.vggsounder_labels import split_of
+from jomold_dist.data.reading.shards import verify_shards
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.simulation import find_scenario
 from tests.shard_fixtures import read_records
 

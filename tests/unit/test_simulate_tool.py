@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from jomold_dist.commands import simulate as simulate_llp
-from jomold_dist.data.annotations import AUDIO_FILE, VISUAL_FILE, WEAK_FILES
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.shards import verify_shards
-from jomold_dist.data.source import read_manifest
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.packing.annotations import AUDIO_FILE, VISUAL_FILE, WEAK_FILES
+from jomold_dist.data.reading.shards import verify_shards
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.labels import LLP_CATEGORIES
 from jomold_dist.simulation import LabelWorld
 from jomold_dist.simulation.llp_statistics import llp_statistics

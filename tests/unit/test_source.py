@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from jomold_dist.config import DataConfig, Tree
-from jomold_dist.data import remote
-from jomold_dist.data.source import default_cache, read_manifest, source_of
+from jomold_dist.data.reading import remote
+from jomold_dist.data.reading.source import default_cache, read_manifest, source_of
 from jomold_dist.errors import ConfigError, DataError
 from tests.servers import serving
 from tests.shard_fixtures import write_dataset

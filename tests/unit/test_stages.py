@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jomold_dist.config import Config
-from jomold_dist.data.manifest import FeatureSpec, Manifest
+from jomold_dist.data.format.manifest import FeatureSpec, Manifest
 from jomold_dist.distributed.world import open_world
 from jomold_dist.errors import DataError, StoppedError
 from jomold_dist.labels import CategorySet

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.errors import UnreadableError
 from jomold_dist.labels import CategorySet

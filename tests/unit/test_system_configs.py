@@ -11,7 +11,7 @@ import torch
 from jomold_dist.config import Config, ModelConfig
 from jomold_dist.config_fields import Tree
 from jomold_dist.config_files import load_config
-from jomold_dist.data.manifest import FeatureSpec, Manifest
+from jomold_dist.data.format.manifest import FeatureSpec, Manifest
 from jomold_dist.errors import ConfigError
 from jomold_dist.labels import CategorySet
 from jomold_dist.methods.han import Han

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from jomold_dist.config import Config, RunConfig, TrackingConfig, TrainConfig
 from jomold_dist.config_files import dump_config
-from jomold_dist.data.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import StoppedError
 from jomold_dist.tracking import open_recorder, ui_command

@@ -15,8 +15,8 @@ import torch
 from golden import INPUTS, SEED, figures, parameters, videos
 
 from jomold_dist.config import Config, DenoiseConfig, LossConfig, ModelConfig, TrainConfig
-from jomold_dist.data.loader import Batch
-from jomold_dist.data.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
+from jomold_dist.data.format.manifest import FeatureSpec, Manifest, RecordLayout, SplitInfo
+from jomold_dist.data.reading.loader import Batch
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.distributed.world import World
 from jomold_dist.labels import LLP_CATEGORIES

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from jomold_dist.config import Config, DataConfig
-from jomold_dist.data import truth
-from jomold_dist.data.manifest import Manifest
-from jomold_dist.data.shards import DatasetWriter
-from jomold_dist.data.source import Folder, read_manifest, source_of
-from jomold_dist.data.truth import read_truth, truth_name, write_truth
-from jomold_dist.data.verification import verify_data_set
+from jomold_dist.data.checking.data_set import verify_data_set
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.format.truth_file import truth_name, write_truth
+from jomold_dist.data.packing.dataset_writer import DatasetWriter
+from jomold_dist.data.reading import truth
+from jomold_dist.data.reading.source import Folder, read_manifest, source_of
+from jomold_dist.data.reading.truth import read_truth
 from jomold_dist.errors import DataError
 from jomold_dist.methods.registry import method_class
 from tests.servers import serving

@@ -12,16 +12,17 @@ from typing import Any
 import pytest
 
 from jomold_dist.commands import verify as tool
-from jomold_dist.data import shards
-from jomold_dist.data.damage import DamagedError
-from jomold_dist.data.repairing import repair_shards
-from jomold_dist.data.resident import ResidentSplit
-from jomold_dist.data.shard_check import Problem
-from jomold_dist.data.shards import DatasetWriter, ShardReader, Video, verify_shards
-from jomold_dist.data.source import read_manifest
-from jomold_dist.data.verification import verify_data_set
-from jomold_dist.data.workplace import Workplace
-from jomold_dist.data.writing import SplitSource
+from jomold_dist.data.checking.data_set import verify_data_set
+from jomold_dist.data.checking.shard import Problem
+from jomold_dist.data.format.damage import DamagedError
+from jomold_dist.data.packing.dataset_writer import DatasetWriter, SplitSource
+from jomold_dist.data.packing.repair import repair_shards
+from jomold_dist.data.packing.shard_writer import Video
+from jomold_dist.data.packing.workplace import Workplace
+from jomold_dist.data.reading import shards
+from jomold_dist.data.reading.resident import ResidentSplit
+from jomold_dist.data.reading.shards import ShardReader, verify_shards
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import DataError
 from tests.other_user import as_nobody, common_folder, needs_root
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, write_dataset

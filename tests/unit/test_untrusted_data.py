@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jomold_dist.config import DataConfig
-from jomold_dist.data import manifest_file
-from jomold_dist.data.loader import Loader
-from jomold_dist.data.manifest import MANIFEST_NAME
-from jomold_dist.data.manifest_file import ManifestError, parse_manifest
-from jomold_dist.data.records import LABELS
-from jomold_dist.data.source import Folder, Source, read_manifest, source_of
+from jomold_dist.data.format import manifest_file
+from jomold_dist.data.format.manifest import MANIFEST_NAME
+from jomold_dist.data.format.manifest_file import ManifestError, parse_manifest
+from jomold_dist.data.format.records import LABELS
+from jomold_dist.data.reading.loader import Loader
+from jomold_dist.data.reading.source import Folder, Source, read_manifest, source_of
 from jomold_dist.errors import DataError
 from tests.servers import serving
 from tests.shard_fixtures import write_dataset
@@ -219,7 +219,7 @@ def test_a_shard_may_count_more_than_memory_holds_words_for(content: dict[str, A
 
 @pytest.mark.parametrize("remote", [True, False])
 def test_a_manifest_that_has_no_end(remote: bool, sound: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jomold_dist.data.source.MOST_BYTES", 10_000)
+    monkeypatch.setattr("jomold_dist.data.reading.source.MOST_BYTES", 10_000)
     (tmp_path / MANIFEST_NAME).write_bytes(b" " * 3_000_000)
     with serving(tmp_path) as server:
         place = server.url if remote else str(tmp_path)

@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 
 from jomold_dist.commands import verify as verify_shards
-from jomold_dist.data import shard_check
-from jomold_dist.data.manifest import MANIFEST_NAME, Manifest, SplitInfo
-from jomold_dist.data.records import LABELS, NPY_HEADER, OWNER_FIELD, checksum_text
-from jomold_dist.data.shard_check import Problem
-from jomold_dist.data.shards import DatasetWriter, ShardReader
-from jomold_dist.data.source import read_manifest
-from jomold_dist.data.verification import verify_data_set
-from jomold_dist.data.video_check import VideoCheck, problems_of
+from jomold_dist.data.checking import shard as shard_check
+from jomold_dist.data.checking.data_set import verify_data_set
+from jomold_dist.data.checking.shard import Problem
+from jomold_dist.data.format.manifest import MANIFEST_NAME, Manifest, SplitInfo
+from jomold_dist.data.format.records import LABELS, NPY_HEADER, OWNER_FIELD, checksum_text
+from jomold_dist.data.format.video_check import VideoCheck, problems_of
+from jomold_dist.data.packing.dataset_writer import DatasetWriter
+from jomold_dist.data.reading.shards import ShardReader
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import DataError
 from tests.other_user import as_nobody
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, write_dataset

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jomold_dist.data.vggsounder_labels import LABEL_FILES, SPLITS, read_vggsounder, split_of
+from jomold_dist.data.packing.vggsounder_labels import LABEL_FILES, SPLITS, read_vggsounder, split_of
 from jomold_dist.errors import DataError
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "vggsounder"

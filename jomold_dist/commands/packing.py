@@ -1,0 +1,223 @@
+"""What the commands that pack a data set share: options, packing that goes on after a stop, repairing, a summary."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from jomold_dist.command_line import command_parser
+from jomold_dist.data.format.damage import DamagedError
+from jomold_dist.data.format.manifest import DTYPES, FeatureSpec, Manifest
+from jomold_dist.data.format.truth_file import truth_name, write_truth
+from jomold_dist.data.packing.annotations import SplitLabels
+from jomold_dist.data.packing.dataset_writer import DatasetWriter, SplitSource
+from jomold_dist.data.packing.repair import repair_shards
+from jomold_dist.data.packing.shard_writer import BadVideosError
+from jomold_dist.data.reading.source import Folder, read_manifest
+from jomold_dist.data.reading.truth import read_truth
+from jomold_dist.errors import PREEMPTED, DataError, raise_together
+from jomold_dist.files import writing
+from jomold_dist.labels import CategorySet
+from jomold_dist.places import local_path
+from jomold_dist.versions import version
+from jomold_dist.watching import lines_on_stderr, progress
+
+SEGMENTS = 10
+
+HOW_IT_GOES_ON = """
+Stopped or killed, the same command goes on after the last finished shard, which waits in .NAME.partial beside --out.
+Finished shards are used again only if nothing has changed that decides their content. A command with other options is
+refused while they wait, and says which differ; with --restart it begins anew without them. With --repair, the damaged
+or missing shards of a packed data set are written anew, each only if it becomes exactly what the manifest says.
+"""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What is to be packed. `recipe` decides the content; `truths` makes, by split, which labels are really heard and
+    seen: the keys in the order of the shards, and bool (n, 2, C)."""
+
+    command: str
+    name: str
+    categories: CategorySet
+    features: dict[str, FeatureSpec]
+    splits: list[SplitSource]
+    recipe: dict[str, Any]
+    simulated: dict[str, Any] | None = None
+    segment_seconds: float = 1.0
+    truths: dict[str, Callable[[], tuple[list[str], np.ndarray]]] = field(default_factory=dict)
+
+
+def packing_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the options that all packers have."""
+    parser = command_parser(description)
+    parser.epilog = HOW_IT_GOES_ON
+    parser.add_argument(
+        "--out", type=local_path, required=True, metavar="DIR", help="folder to write, or a link to it; new or empty"
+    )
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--repair", action="store_true", help="write the damaged shards of --out anew")
+    again.add_argument(
+        "--restart", action="store_true", help="remove what a stopped packing of --out has finished, and begin anew"
+    )
+    parser.add_argument("--keep-frames", action="store_true", help="keep 8 frames a second instead of their exact mean")
+    parser.add_argument("--dtype", choices=DTYPES, default="float16", help="stored precision (default: %(default)s)")
+    parser.add_argument("--videos-per-shard", type=int, default=500, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="(default: %(default)s)")
+    return parser
+
+
+def option_problems(options: argparse.Namespace) -> list[str]:
+    """What is wrong with the options that all packers have."""
+    problems = []
+    if options.videos_per_shard < 1:
+        problems.append(f"--videos-per-shard must be at least 1, not {options.videos_per_shard}")
+    if options.seed < 0:
+        problems.append(f"--seed must be at least 0, not {options.seed}")
+    return problems
+
+
+def run_packer(
+    options: argparse.Namespace,
+    plan: Callable[[argparse.Namespace], Packing],
+    closing: Callable[[argparse.Namespace], str] = lambda options: "",
+) -> str:
+    """Packs or repairs what `plan` makes of the options: a summary, which ends with `closing` and the place."""
+    lines_on_stderr()
+    with stopped_by_signals():
+        packing = plan(options)
+        if options.repair:
+            lines = repair(options, packing)
+        else:
+            pack(options, packing)
+            lines = []
+    lines += summary(read_manifest(options.out))
+    if said := closing(options):
+        lines.append(said)
+    return "\n".join([*lines, f"{'repaired' if options.repair else 'written to'} {options.out}"])
+
+
+def pack(options: argparse.Namespace, packing: Packing) -> None:
+    """Writes the data set. DataError names the bad videos of all splits together."""
+    problems: list[str] = []
+    with DatasetWriter(
+        options.out,
+        name=packing.name,
+        categories=packing.categories,
+        segments=SEGMENTS,
+        features=packing.features,
+        simulated=packing.simulated,
+        segment_seconds=packing.segment_seconds,
+        made_by={"command": packing.command, "version": version("jomold_dist")},
+        videos_per_shard=options.videos_per_shard,
+        recipe={"--dtype": options.dtype, "--keep-frames": options.keep_frames, "--seed": options.seed}
+        | packing.recipe,
+        restart=options.restart,
+    ) as writer:
+        for split in packing.splits:
+            with progress(split.name, len(split.videos)) as more:
+                try:
+                    writer.write_split(
+                        split.name,
+                        split.videos,
+                        max_labels=split.max_labels,
+                        dense=split.dense,
+                        shuffled=split.shuffled,
+                        origin=split.origin,
+                        progress=more,
+                    )
+                except BadVideosError as error:
+                    problems += error.problems
+        raise_together(problems)
+        for name, truth in packing.truths.items():
+            writer.write_truth(name, *truth())
+        writer.finish()
+
+
+def repair(options: argparse.Namespace, packing: Packing) -> list[str]:
+    """Writes the damaged or missing shards of a packed data set anew, and says which."""
+    with progress("checked", sum(len(split.videos) for split in packing.splits)) as more:
+        result = repair_shards(
+            options.out,
+            packing.splits,
+            categories=packing.categories,
+            segments=SEGMENTS,
+            features=packing.features,
+            videos_per_shard=options.videos_per_shard,
+            simulated=packing.simulated,
+            progress=more,
+        )
+    manifest = read_manifest(options.out)
+    torn = [name for name in packing.truths if not is_truth_whole(options.out, manifest, name)]
+    for name in torn:
+        repair_truth(options.out / truth_name(name), *packing.truths[name]())
+    anew = [f"written anew: {name}" for name in (*result.rewritten, *map(truth_name, torn))]
+    return [*anew, f"shards that were whole: {len(result.whole)}, written anew: {len(result.rewritten)}"]
+
+
+def repair_truth(path: Path, keys: list[str], present: np.ndarray) -> None:
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with writing(path) as aside:
+            write_truth(aside, keys, present)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}; free some space or choose another folder") from None
+
+
+def is_truth_whole(folder: Path, manifest: Manifest, split: str) -> bool:
+    """Whether the truth of a split is there, and can be used. DataError if it cannot be read: then it may be."""
+    try:
+        return read_truth(Folder(folder), manifest, split) is not None
+    except DamagedError:
+        return False
+
+
+def labels_digest(splits: dict[str, SplitLabels]) -> str:
+    """Stands for all keys and labels of the splits, weak, dense and true, in their order."""
+    digest = hashlib.sha256()
+    for name, split in splits.items():
+        digest.update(repr((name, split.keys, None if split.dense is None else split.dense.shape)).encode())
+        digest.update(np.packbits(split.labels).tobytes())
+        for array in (split.dense, split.present):
+            digest.update(b"" if array is None else np.packbits(array).tobytes())
+    return digest.hexdigest()
+
+
+def summary(manifest: Manifest) -> list[str]:
+    """What is in a packed data set, a line a split and one for the features."""
+    lines = []
+    for name, split in manifest.splits.items():
+        dense = ", with dense labels" if split.dense else ""
+        size = sum(shard.bytes for shard in split.shards)
+        lines.append(
+            f"{name}: videos {split.videos}, labels {split.positives.sum()}{dense}, "
+            f"shards {len(split.shards)}, bytes {size:,}"
+        )
+    stored = ", ".join(f"{name} {spec.shape} {spec.dtype}" for name, spec in manifest.features.items())
+    return [*lines, f"features: {stored}"]
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """SIGINT and SIGTERM end the block with SystemExit(75), which a scheduler may start again."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        sys.stderr.write(f"stopped by {signal.Signals(number).name}\n")
+        raise SystemExit(PREEMPTED)
+
+    former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)

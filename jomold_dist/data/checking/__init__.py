@@ -1,0 +1,1 @@
+"""Whole shards and whole data sets against what their manifest says. No torch."""

@@ -1,0 +1,221 @@
+"""Reading a manifest's file, which may come from anybody: what it says becomes paths, sizes of arrays and offsets.
+
+So nothing in it is used before it was found to be what it may be, and what follows from the rest of it is computed and
+compared.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import reprlib
+import unicodedata
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from jomold_dist.data.format.manifest import (
+    DTYPES,
+    FEATURE_NAMES,
+    SCHEMA,
+    FeatureSpec,
+    Manifest,
+    RecordLayout,
+    ShardInfo,
+    SplitInfo,
+)
+from jomold_dist.data.format.positives import cut_out_positives
+from jomold_dist.data.format.records import LABELS, TAR_BLOCK, label_slot, record_layout, shard_bytes
+from jomold_dist.errors import DataError
+from jomold_dist.labels import CategorySet
+
+MOST_BYTES = 512 << 20  # a set of a hundred million videos and 500 categories has a manifest of 354 MB
+MOST_RECORD_BYTES = 256 << 20  # of one video, where LLP's with all its frames in float32 takes 0.7 MB
+MOST_VIDEOS = (1 << 31) - 1  # of a shard: positives are int32
+MOST_SEGMENTS = 1 << 16
+MOST_SECONDS = 86_400.0  # of a segment
+MOST_SEED = (1 << 63) - 1
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_SHARD_NAME = re.compile(r"(\w[\w.+=-]*/)*\w[\w.+=-]*\.tar")
+_NAME_BYTES = 200  # of a split, and of a shard's path; file systems take 255
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 60
+
+
+class ManifestError(DataError):
+    """The manifest's file is damaged."""
+
+
+def parse_manifest(content: bytes, path: str) -> Manifest:
+    """A manifest's file, which messages call `path`. DataError if it is damaged or of another schema.
+
+    Where it holds its own digest, as all but those of older data sets do, that is compared too.
+    """
+    manifest, schema, problem = None, None, ""
+    try:
+        text, positives = cut_out_positives(content)
+        data = json.loads(text)
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if schema == SCHEMA:
+            manifest = _manifest(data, positives)
+            if data.get("digest", manifest.digest) != manifest.digest:
+                raise ValueError('its digest is not that of its content; if you edited it, take "digest" out of it')
+    except KeyError as error:
+        problem = f"it lacks {error}"
+    except RecursionError:
+        problem = "it is nested too deeply"
+    except (ValueError, DataError) as error:
+        problem = str(error)
+    if problem:
+        raise ManifestError(f"{path} is damaged ({problem}); copy it again, or pack the data set again")
+    if manifest is None:
+        raise DataError(
+            f"{path} has schema {_SHORT.repr(schema)}, this version reads schema {SCHEMA}; pack the data set again"
+        )
+    return manifest
+
+
+def _manifest(data: dict[str, Any], positives: list[np.ndarray]) -> Manifest:
+    """ValueError, KeyError or DataError if the content cannot be a manifest's. `positives` are the lists that were cut
+    out, whose numbers stand in their places."""
+    categories = CategorySet(tuple(_text(name, "a category") for name in _list(data["categories"], "categories")))
+    segments = _whole(data["segments"], "segments", 1, MOST_SEGMENTS)
+    features = {name: _feature(name, spec) for name, spec in _object(data["features"], "features").items()}
+    simulated = data["simulated"] if data["simulated"] is None else _object(data["simulated"], "simulated")
+    if not data["splits"] or not features:
+        raise ValueError("it has no splits, or no features")
+    lists = iter(enumerate(positives))
+    splits = {
+        name: _split(name, _object(split, "a split"), segments, categories, features, lists)
+        for name, split in _object(data["splits"], "splits").items()
+    }
+    if next(lists, None) is not None:
+        raise ValueError("a list of positives belongs to no shard")
+    names: set[str] = set()
+    for shard in (shard for split in splits.values() for shard in split.shards):
+        if shard.name in names:
+            raise ValueError(f"shard {shard.name} is named twice")
+        names.add(shard.name)
+    return Manifest(
+        _text(data["name"], "its name"),
+        segments,
+        categories,
+        features,
+        splits,
+        simulated,
+        _seconds(data["segment_seconds"]),
+        _object(data["origin"], "origin"),
+    )
+
+
+def _feature(name: str, spec: Any) -> FeatureSpec:
+    shape = _list(_object(spec, "a feature")["shape"], "a feature's shape")
+    if name not in FEATURE_NAMES or spec["dtype"] not in DTYPES or len(shape) != 2:
+        raise ValueError(f"feature {_SHORT.repr(name)} of {_SHORT.repr(shape)} {_SHORT.repr(spec['dtype'])}")
+    rows, width = (_whole(size, f"{name}'s shape", 1, MOST_RECORD_BYTES) for size in shape)
+    return FeatureSpec((rows, width), spec["dtype"], _text(spec.get("pooled", ""), f"how {name} was pooled"))
+
+
+def _split(
+    name: str,
+    split: dict[str, Any],
+    segments: int,
+    categories: CategorySet,
+    features: dict[str, FeatureSpec],
+    lists: Iterator[tuple[int, np.ndarray]],
+) -> SplitInfo:
+    if not name.isidentifier() or len(name.encode()) > _NAME_BYTES:  # it becomes the name of a folder
+        raise ValueError(f"split {_SHORT.repr(name)} is not named with letters, digits and '_'")
+    most = _whole(split["max_labels"], "max_labels", 0, len(categories))
+    dense, truth = split["dense"], split.get("truth", False)
+    for what, value in (("dense", dense), ("truth", truth)):
+        if not isinstance(value, bool):
+            raise ValueError(f"{what} is {_SHORT.repr(value)}, neither true nor false")
+    seed = split["shuffled"]
+    if seed is not None:
+        _whole(seed, "shuffled", 0, MOST_SEED)
+    record = _record(name, split, (2, len(categories), segments), most, features)
+    shards = tuple(
+        _shard(_object(shard, "a shard"), record.bytes, most, categories, lists)
+        for shard in _list(split["shards"], "shards")
+    )
+    info = SplitInfo(name, most, dense, record, shards, truth, seed)
+    if not shards or info.videos != split["videos"]:
+        raise ValueError(f"split {name!r} holds {info.videos} videos, not {_SHORT.repr(split['videos'])}")
+    return info
+
+
+def _record(
+    name: str, split: dict[str, Any], dense: tuple[int, int, int], most: int, features: dict[str, FeatureSpec]
+) -> RecordLayout:
+    """The layout that the features lead to: the one that the manifest states must be the same."""
+    stated = _object(split["record"], "record")
+    members = _object(stated["members"], "members")
+    _, room = _list(members[LABELS], LABELS)
+    slot = _whole(room, "the label text's room", 1, MOST_RECORD_BYTES)
+    record = record_layout(features, dense if split["dense"] else None, slot)
+    if record.bytes > MOST_RECORD_BYTES:
+        raise ValueError(f"a video of split {name!r} takes {record.bytes} bytes, more than {MOST_RECORD_BYTES}")
+    same = {ending: [member.offset, member.bytes] for ending, member in record.members.items()} == members
+    if not same or record.bytes != stated["bytes"] or slot % TAR_BLOCK or slot < label_slot(most, dense[1]):
+        raise ValueError(f"the records of split {name!r} do not fit its features")
+    return record
+
+
+def _shard(
+    shard: dict[str, Any],
+    record_bytes: int,
+    most: int,
+    categories: CategorySet,
+    lists: Iterator[tuple[int, np.ndarray]],
+) -> ShardInfo:
+    name, digest = shard["name"], shard["sha256"]
+    if not isinstance(name, str) or len(name.encode(errors="replace")) > _NAME_BYTES or not _SHARD_NAME.fullmatch(name):
+        raise ValueError(f"shard {_SHORT.repr(name)} is not named as a .tar below the folder")
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise ValueError(f"shard {name} has the SHA-256 {_SHORT.repr(digest)}, not 64 digits from 0 to f")
+    videos = _whole(shard["videos"], f"shard {name}'s videos", 1, MOST_VIDEOS)
+    wanted = shard_bytes(videos, record_bytes)
+    if type(shard["bytes"]) is not int or shard["bytes"] != wanted:
+        told = f"the manifest says {_SHORT.repr(shard['bytes'])} bytes"
+        raise ValueError(f"shard {name}: {told}, but {videos} videos take {wanted}")
+    number, positives = next(lists, (None, np.zeros(0, np.int32)))
+    if type(shard["positives"]) is not int or shard["positives"] != number:
+        raise ValueError(f"shard {name} has no list of positives")
+    if len(positives) != len(categories):
+        raise ValueError(f"shard {name} has positives of {len(positives)} categories, not {len(categories)}")
+    if positives.max() > videos or positives.sum(dtype=np.int64) > videos * most:
+        raise ValueError(f"shard {name} of {videos} videos of up to {most} labels has too many positives")
+    return ShardInfo(name, videos, wanted, digest, positives)
+
+
+def _whole(value: Any, what: str, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:  # neither true nor 1.0
+        raise ValueError(f"{what} is {_SHORT.repr(value)}, not a whole number from {least} to {most}")
+    return value
+
+
+def _seconds(value: Any) -> float:
+    if type(value) not in (int, float) or not 0 < value <= MOST_SECONDS:
+        raise ValueError(f"segment_seconds is {_SHORT.repr(value)}, not a number of seconds above 0")
+    return float(value)
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str) or any(unicodedata.category(c) in ("Cc", "Cs") for c in value):
+        raise ValueError(f"{what} is {_SHORT.repr(value)}, not a text without control characters")
+    return value
+
+
+def _list(value: Any, what: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise ValueError(f"{what} is {_SHORT.repr(value)}, not a list")
+    return value
+
+
+def _object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is {_SHORT.repr(value)}, not a JSON object")
+    return value

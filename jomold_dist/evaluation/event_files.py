@@ -1,0 +1,106 @@
+"""What a network finds, as a file: a table of events, a JSON object an event, or the arrays behind them.
+
+Legend: N videos, C categories, T segments; modality 0 is audio, 1 is visual.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from torch import Tensor
+
+from jomold_dist.errors import DataError
+from jomold_dist.evaluation.events import event_rows
+from jomold_dist.files import is_stream, writing
+from jomold_dist.labels import DENSE_COLUMNS, MODALITIES, CategorySet
+
+EVENT_COLUMNS = (*DENSE_COLUMNS, "modality", "probability")
+"""Those of LLP's dense label files first."""
+
+TABLES = {".csv": ",", ".tsv": "\t"}
+OBJECTS, ARRAYS = ".jsonl", ".npz"
+FORMS = (*TABLES, OBJECTS, ARRAYS)
+DIGITS = 4  # of a probability in a text
+
+Row = tuple[str, int, int, str, str, float]
+
+
+def form_of(path: Path) -> str:
+    """The form of a file by its ending; what is a stream and has none of FORMS gets tabs. DataError for other files."""
+    ending = path.suffix.lower()
+    if ending in FORMS:
+        return ending
+    if is_stream(path):
+        return ".tsv"
+    raise DataError(
+        f"{path} does not tell by its ending how events are to be written: .csv (commas), .tsv (tabs, as LLP's label "
+        "files), .jsonl (a JSON object a line) or .npz (arrays, with the probability of every segment)"
+    )
+
+
+class Events:
+    """Collects what is found, batch by batch, and writes it."""
+
+    def __init__(self, categories: CategorySet, form: str) -> None:
+        self._categories, self._form = categories, form
+        self._names: list[str] = []
+        self._rows: list[Row] = []
+        self._decided: list[np.ndarray] = []
+        self._probability: list[np.ndarray] = []
+
+    def add(self, names: Sequence[str], audio: Tensor, visual: Tensor, segment_prob: Tensor) -> None:
+        """The videos of a batch: what counts, bool (b, C, T) a modality, and the probabilities (b, T, 2, C)."""
+        self._names += names
+        if self._form == ARRAYS:
+            self._decided.append(np.stack([audio.cpu().numpy(), visual.cpu().numpy()], axis=1))
+            self._probability.append(segment_prob.float().cpu().numpy().transpose(0, 2, 3, 1))
+            return
+        found = event_rows(audio, visual, segment_prob)
+        for video, onset, offset, category, modality, probability in zip(
+            *(column.tolist() for column in found), strict=True
+        ):
+            name, kind = self._categories.names[category], MODALITIES[modality]
+            self._rows.append((names[video], onset, offset, name, kind, round(probability, DIGITS)))
+
+    def write(self, path: Path) -> None:
+        """The file appears whole or not at all. DataError if it cannot be written.
+
+        A table or the objects have a row an event, ordered by video, modality, category and onset. The arrays are
+        `filename` (N,), `categories` (C,), `events` bool (N, 2, C, T), and `probability` float32 of that shape.
+        """
+        try:
+            with writing(path) as aside:
+                if self._form == ARRAYS:
+                    with aside.open("wb") as binary:
+                        np.savez(binary, **self._arrays())
+                else:
+                    with aside.open("w", encoding="utf-8", newline="\n") as text:
+                        self._write_rows(text)
+        except OSError as error:
+            raise DataError(f"cannot write {path} ({error.strerror}); name a file in a folder that exists") from None
+
+    def _write_rows(self, file: IO[str]) -> None:
+        if self._form == OBJECTS:
+            file.writelines(f"{json.dumps(dict(zip(EVENT_COLUMNS, row, strict=True)))}\n" for row in self._rows)
+            return
+        writer = csv.writer(file, delimiter=TABLES[self._form], lineterminator="\n")
+        writer.writerow(EVENT_COLUMNS)
+        writer.writerows(_with_digits(self._rows))
+
+    def _arrays(self) -> dict[str, Any]:
+        return {
+            "filename": np.array(self._names, dtype=np.str_),
+            "categories": np.array(self._categories.names),
+            "events": np.concatenate(self._decided),
+            "probability": np.concatenate(self._probability),
+        }
+
+
+def _with_digits(rows: Sequence[Row]) -> Iterator[tuple[object, ...]]:
+    """The rows with every probability in as many digits as all others."""
+    return ((*row[:-1], f"{row[-1]:.{DIGITS}f}") for row in rows)
