@@ -63,10 +63,11 @@ class FilePattern:
     def __init__(self, name: str, pattern: str) -> None:
         if "://" in pattern:
             raise DataError(f"--feature {name}={pattern}: features are read from files; copy them to a disk first")
-        if not {"{key}", "{id}"} & set(re.findall(r"\{\w*\}", pattern)):
+        names = set(re.findall(r"\{[^/]*?\}", pattern))
+        if not names or names - {"{key}", "{id}"}:
             raise DataError(
-                f"--feature {name}={pattern} leads to one file for all videos; write {{key}} where a video's key stands "
-                f"in it, for instance {name}/{{key}}.npy"
+                f"--feature {name}={pattern} must tell with {{key}} (or {{id}}, the key without its times) where a "
+                f"video's file lies, and with nothing else in braces; for instance {name}/{{key}}.npy"
             )
         self.name, self.pattern = name, pattern
 
@@ -100,7 +101,7 @@ class FilePattern:
         owner: dict[str, str] = {}
         return [
             f"{self.path(key)} would be the {self.name} of both {first} and {key}; clips of one video need files of "
-            "their own, named by {key}"
+            "their own, named by {{key}}"
             for key in keys
             if (first := owner.setdefault(key_id(key), key)) != key
         ]
