@@ -12,6 +12,7 @@ from jomold_dist.versions import version
 COMMANDS = {
     "quickstart": "simulate a small data set, train five methods on it, and compare them",
     "simulate": "make a data set with a hidden truth",
+    "pack": "pack features and labels of your own",
     "pack-llp": "pack LLP's published features and label files",
     "verify": "check a data set against its manifest",
     "train": "train, under python, torchrun or deepspeed",
