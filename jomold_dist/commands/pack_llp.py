@@ -18,7 +18,6 @@ from jomold_dist.command_line import command, show
 from jomold_dist.commands.packing import SEGMENTS, Packing, labels_digest, option_problems, packing_parser, run_packer
 from jomold_dist.data.format.manifest import FEATURE_NAMES
 from jomold_dist.data.packing.annotations import SplitLabels, read_annotations
-from jomold_dist.data.packing.dataset_writer import SplitSource, Video
 from jomold_dist.data.packing.features import (
     check_features,
     feature_path,
@@ -27,6 +26,8 @@ from jomold_dist.data.packing.features import (
     read_features,
     swapped_widths,
 )
+from jomold_dist.data.packing.shard_writer import Video
+from jomold_dist.data.packing.splits import SplitSource
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.labels import LLP_CATEGORIES
 from jomold_dist.places import local_path
@@ -70,7 +71,7 @@ def plan(options: argparse.Namespace) -> Packing:
             order = np.random.default_rng(seed).permutation(order)
         videos = PublishedVideos(options, split, order)
         most = int(split.labels.sum(axis=1).max())
-        sources.append(SplitSource(name, videos, most, split.dense is not None, videos.origin, seed))
+        sources.append(SplitSource(name, videos, split.dense is not None, most, videos.origin, seed))
     return Packing(
         command="pack-llp",
         name="unlabelled" if options.unlabelled else "llp",
