@@ -23,13 +23,13 @@ import numpy as np
 from jomold_dist.command_line import command, show
 from jomold_dist.commands.packing import SEGMENTS, Packing, option_problems, packing_parser, run_packer
 from jomold_dist.data.format.manifest import FEATURE_NAMES
-from jomold_dist.data.packing.dataset_writer import SplitSource
 from jomold_dist.data.packing.event_tables import Length, with_event_tables
 from jomold_dist.data.packing.feature_sources import FeatureSource, FilePattern
 from jomold_dist.data.packing.features import plan_features
 from jomold_dist.data.packing.label_tables import LabelFile, read_categories, read_label_tables
 from jomold_dist.data.packing.packed_videos import PackedVideos
 from jomold_dist.data.packing.presets import PRESETS, read_preset
+from jomold_dist.data.packing.splits import SplitSource
 from jomold_dist.data.packing.video_labels import Keys, LabelSet, label_set_digest, unlabelled
 from jomold_dist.errors import ConfigError, DataError, raise_together
 from jomold_dist.labels import CategorySet
@@ -127,7 +127,7 @@ def plan_packing(
                 f"{name} stays in its order (--no-shuffle): batches are cut from neighbours, which should not be alike"
             )
         videos = PackedVideos(split, order, sources, specs, len(labels.categories), length.segments)
-        splits.append(SplitSource(name, videos, split.max_labels, split.dense is not None, videos.origin, seed))
+        splits.append(SplitSource(name, videos, split.dense is not None, split.max_labels, videos.origin, seed))
         if split.present is not None:
             truths[name] = videos.truth
     command, set_name, kind = telling
