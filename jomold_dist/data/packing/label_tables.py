@@ -145,6 +145,5 @@ def _label_rows(table: Table, split: str | None, parser: CellParser | None) -> I
         if parser is not None:
             names = parser(row["labels"])
         else:
-            name = row["label"]
-            names = [name] if isinstance(name, str) and name else []
+            names = [str(row["label"])] if row["label"] != "" else []
         yield LabelRow(line, key, split or own, names)
