@@ -217,11 +217,13 @@ def test_flipped_bits_of_a_parquet_file_are_one_message_or_none(tmp_path: Path) 
         at, bit = divmod(int(draw.integers(8 * len(whole))), 8)
         damaged[at] ^= 1 << bit
         path.write_bytes(damaged)
+        message = "fine"
         try:
             read(path)
         except DataError as error:
-            assert str(path) in str(error)
-            told += 1
+            message = str(error)
+        assert message == "fine" or str(path) in message
+        told += message != "fine"
     assert told > 20
 
 

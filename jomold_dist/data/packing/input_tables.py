@@ -1,8 +1,8 @@
 """Tables as people have them: CSV or TSV with a header, or parquet, read a row at a time by the names of their columns.
 
 A column may have one of several names; the other columns are passed over, and named once. A cell of text may stand in
-double quotes and ends in its line. Cells of parquet are texts, fractions, or lists of texts; a whole number is a text. Rows count as lines do: the
-header of a text is line 1, and the first row of a parquet file is row 1.
+double quotes and ends in its line. Cells of parquet are texts, fractions, or lists of texts; a whole number is a text.
+Rows count as lines do: the header of a text is line 1, and the first row of a parquet file is row 1.
 """
 
 from __future__ import annotations
