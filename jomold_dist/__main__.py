@@ -13,6 +13,7 @@ COMMANDS = {
     "quickstart": "simulate a small data set, train five methods on it, and compare them",
     "simulate": "make a data set with a hidden truth",
     "pack-llp": "pack LLP's published features and label files",
+    "data": "look at a data set, or at one of its videos",
     "verify": "check a data set against its manifest",
     "train": "train, under python, torchrun or deepspeed",
     "start": "start a training under any launcher, with signals and exit code handed on",

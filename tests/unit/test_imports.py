@@ -22,6 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "data, reading": {"data, format"},
     "data, checking": {"data, format", "data, reading"},
     "data, packing": {"data, format", "data, reading"},
+    "data, looking": {"data, format", "data, reading"},
     "models": {"data, format"},
     "denoising": {"models", "distributed"},
     "methods, low": {"data, format", "data, reading", "models", "denoising"},
@@ -38,7 +39,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "commands": {
         *("simulation", "evaluation", "distributed", "denoising", "models", "methods, low"),
-        *("data, format", "data, reading", "data, checking", "data, packing"),
+        *("data, format", "data, reading", "data, checking", "data, packing", "data, looking"),
         *("training", "tracking", "comparing", "tuning"),
     },
 }
@@ -216,7 +217,7 @@ def test_pure_modules_say_so_and_import_nothing_that_is_not() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("room", ["data, format", "data, checking", "data, packing"])
+@pytest.mark.parametrize("room", ["data, format", "data, checking", "data, packing", "data, looking"])
 def test_who_packs_and_checks_data_needs_no_torch(room: str) -> None:
     """Neither by itself nor by way of what it imports; torch takes seconds and hundreds of megabytes."""
     done: set[str] = set()
