@@ -8,17 +8,18 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from jomold_dist.data.format.records import is_shard_key
 from jomold_dist.reading import regular_file
 
 KEY_LENGTH = 11
 
 _SHOWN = 12  # names in a finding, lines in a problem
-_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _FORMULA = re.compile(r"#[A-Z0-9/]+[?!]?")  # what a spreadsheet makes of an id that begins with - or =
 _END = "end of the line"
+_LONGEST = 1 << 26  # bytes of a line
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -27,16 +28,11 @@ def video_key(filename: str) -> str:
     return filename[:KEY_LENGTH]
 
 
-def is_key(key: str) -> bool:
-    """Whether `key` can name a video: letters, digits, `_`, `-` (a dot would split the names inside a shard)."""
-    return _KEY.fullmatch(key) is not None
-
-
 def name_problem(filename: str) -> str | None:
     """What is wrong with a video's name."""
     if _FORMULA.fullmatch(filename):
         return "a spreadsheet took the name for a formula; take it from the published file"
-    if not is_key(video_key(filename)):
+    if not is_shard_key(video_key(filename)):
         return "malformed name, expected <11-character id>_<start>_<end>"
     if filename[KEY_LENGTH : KEY_LENGTH + 1] not in ("", "_"):
         return "no name of the form <11-character id>_<start>_<end>; has the id lost or won a character?"
@@ -46,12 +42,14 @@ def name_problem(filename: str) -> str | None:
 class TableReport:
     """What is wrong with one file: problems, which stop, and `findings`, which are passed over.
 
-    Problems of the same words are one problem with several lines.
+    Problems of the same words are one problem with several lines. `unusable` is a file that could not be read to its
+    end.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self.findings: list[str] = []
+        self.unusable = False
         self._lines: dict[str, list[int]] = {}
         self._seen: dict[str, str] = {}
 
@@ -67,6 +65,11 @@ class TableReport:
             lines.append(line)
         if seen is not None:
             self._seen.setdefault(what, seen)
+
+    def refuse(self, what: str) -> None:
+        """A problem that leaves nothing of the file to be used."""
+        self.unusable = True
+        self.problem(what)
 
     def finding(self, rows: Sequence[tuple[int, str]], what: str) -> None:
         """A kind of harmless defect: `rows` holds line and video of every row that has it; none, no finding."""
@@ -96,15 +99,10 @@ def read_rows(report: TableReport, columns: Sequence[str], delimiter: str = "\t"
     skipped. If the file cannot be used at all, the report gets the problem and there are no rows.
     """
     rows = []
-    for number, line in enumerate(_read(report).split("\n"), 1):
-        if not line.strip():
-            continue
-        fields = _fields(line, delimiter)
-        if fields is None:
-            report.problem('the double quotes (") round its fields do not pair', number, line)
-        else:
+    for number, line in text_lines(report):
+        if (fields := fields_of(report, number, line, delimiter)) is not None:
             rows.append((number, fields))
-    if not rows:
+    if report.unusable or not rows:
         if report.sound:
             report.problem("the file is empty")
         return []
@@ -118,6 +116,50 @@ def read_rows(report: TableReport, columns: Sequence[str], delimiter: str = "\t"
     return rows
 
 
+def text_lines(report: TableReport) -> Iterator[tuple[int, str]]:
+    """The lines of the report's file that are not blank, with their numbers, read as they are asked for.
+
+    They may end as they do anywhere. If the file cannot be read to its end, the report gets the problem, and no more
+    lines come.
+    """
+    number = start = 0
+    try:
+        with regular_file(report.path).open("rb") as file:
+            while content := file.readline(_LONGEST + 1):
+                if len(content) > _LONGEST:
+                    report.refuse(f"has a line of more than {_LONGEST >> 20} MB; is it a table of text?")
+                    return
+                text = content.decode("utf-8" if start else "utf-8-sig").removesuffix("\n").removesuffix("\r")
+                start += len(content)
+                for line in text.split("\r"):
+                    number += 1
+                    if line.strip():
+                        yield number, line
+    except FileNotFoundError:
+        report.refuse("the file does not exist")
+    except UnicodeDecodeError as error:
+        if not start and content.startswith(_UTF_16):
+            report.refuse("is UTF-16 text, as spreadsheets write it; save it as UTF-8 text with tabs")
+        else:
+            report.refuse(f"is not UTF-8 text ({error.reason} at byte {start + error.start})")
+    except OSError as error:
+        report.refuse(f"cannot be read ({error.strerror})")
+
+
+def fields_of(report: TableReport, number: int, line: str, delimiter: str) -> list[str] | None:
+    """A line's fields. None, and a problem in the report, if a quote that opens one is not closed."""
+    if '"' not in line:
+        return line.split(delimiter)
+    try:
+        row, *rest = csv.reader([line, _END], delimiter=delimiter)
+    except csv.Error:  # a field of 128 KB
+        rest = []
+    if rest != [[_END]]:
+        report.problem('the double quotes (") round its fields do not pair', number, line)
+        return None
+    return row
+
+
 def some_of(values: Iterable[object]) -> str:
     """The first values, and how many more there are."""
     texts = [str(v) for v in values]
@@ -127,31 +169,3 @@ def some_of(values: Iterable[object]) -> str:
 
 def _place(lines: Sequence[int]) -> str:
     return f"line{'s' if len(lines) > 1 else ''} {some_of(lines)}"
-
-
-def _read(report: TableReport) -> str:
-    """The file's text; "" with a problem in the report if there is none."""
-    try:
-        content = regular_file(report.path).read_bytes()
-        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except FileNotFoundError:
-        report.problem("the file does not exist")
-    except UnicodeDecodeError as error:
-        if content.startswith(_UTF_16):
-            report.problem("is UTF-16 text, as spreadsheets write it; save it as UTF-8 text with tabs")
-        else:
-            report.problem(f"is not UTF-8 text ({error.reason} at byte {error.start})")
-    except OSError as error:
-        report.problem(f"cannot be read ({error.strerror})")
-    return ""
-
-
-def _fields(line: str, delimiter: str) -> list[str] | None:
-    """A line's fields; None if a quote that opens one is not closed."""
-    if '"' not in line:
-        return line.split(delimiter)
-    try:
-        row, *rest = csv.reader([line, _END], delimiter=delimiter)
-    except csv.Error:  # a field of 128 KB
-        return None
-    return row if rest == [[_END]] else None

@@ -7,7 +7,7 @@ import io
 import tarfile
 import zlib
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -44,12 +44,14 @@ class OtherContentError(DataError):
 
 @dataclass(frozen=True)
 class Video:
-    """One video to be stored: its key, features by name, label indices, and dense labels (2, C, T), audio first."""
+    """One video to be stored: its key, features by name, label indices, and dense labels (2, C, T), audio first.
+    `places` says where features are from, for messages."""
 
     key: str
     features: Mapping[str, np.ndarray]
     labels: tuple[int, ...]
     dense: np.ndarray | None = None
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ def _members(video: Video, form: ShardFormat) -> list[tuple[str, bytes]]:
     for name, spec in form.features.items():
         if name not in video.features:
             raise DataError(f"video {video.key}: feature {name!r} is missing")
-        array = stored(video.features[name], spec, f"video {video.key}: feature {name!r}")
+        where = video.places.get(name) or f"video {video.key}: feature {name!r}"
+        array = stored(video.features[name], spec, where)
         members.append((f"{name}.npy", npy_header(spec.shape, spec.dtype) + array.tobytes()))
     members.append((LABELS, label_text(sorted(video.labels), form.slot)))
     dense = form.dense_shape
@@ -198,10 +201,15 @@ def stored(array: np.ndarray, spec: FeatureSpec, what: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         result = array.astype(np.dtype(spec.dtype).newbyteorder("<"))
     if not np.isfinite(result).all():
-        if not np.isfinite(array).all():
-            raise DataError(f"{what} holds NaN or infinity; extract it again or leave the video out")
+        if (bad := ~np.isfinite(array)).any():
+            row, column = np.argwhere(bad)[0].tolist()
+            raise DataError(
+                f"{what} holds NaN or infinity in {bad.sum()} of {bad.size} values, the first at [{row}, {column}]; "
+                "extract it again or leave the video out"
+            )
         largest = np.abs(array).max()
-        raise DataError(f"{what} holds {largest:g}, too large for {spec.dtype}; store it as float32")
+        advice = "; store it as float32 (--dtype float32)" if spec.dtype == "float16" else ""
+        raise DataError(f"{what} holds {largest:g}, too large for {spec.dtype}{advice}")
     return result
 
 

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from jomold_dist.data.format.records import is_shard_key
 from jomold_dist.data.packing.annotations import Annotations, SplitLabels
 from jomold_dist.data.packing.dense_labels import is_known
-from jomold_dist.data.packing.label_files import TableReport, is_key, read_rows, video_key
+from jomold_dist.data.packing.label_files import TableReport, read_rows, video_key
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.labels import CategorySet
 from jomold_dist.reading import folder_problem
@@ -91,7 +92,7 @@ def _read_labels(report: TableReport, categories: CategorySet) -> dict[str, np.n
             report.problem(f"malformed row, expected the {len(_COLUMNS)} columns {list(_COLUMNS)}", line)
             continue
         key, name, modality = (field.strip() for field in fields[:3])
-        if not is_key(key) or key[11:12] != "_" or not key[12:].isdigit():
+        if not is_shard_key(key) or key[11:12] != "_" or not key[12:].isdigit():
             report.problem("malformed name, expected <11-character id>_<start>", line, key)
         elif modality not in _MODALITIES:
             report.problem("the modality is A, V or AV", line, modality)

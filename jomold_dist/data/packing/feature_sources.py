@@ -1,0 +1,203 @@
+"""Where the arrays of a feature lie: a protocol, and the source that most have, a `.npy` file a video.
+
+A source only finds and reads arrays. Which rows a feature must have, how they are pooled, and whether its values are
+finite is looked at elsewhere, for all sources alike (`features`, `shard_writer`). Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import glob
+import io
+import math
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from jomold_dist.data.format.records import MAX_KEY, is_shard_key
+from jomold_dist.errors import DataError, raise_together
+from jomold_dist.reading import folder_problem, regular_file
+
+ID_LENGTH = 11  # of YouTube's ids
+KEY_RULE = f"a key is 1 to {MAX_KEY} printable ASCII characters without '.', '/' or space"
+
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_HEADER_BYTES = 1 << 14  # more than any header of two numbers
+_TIMES = re.compile(r"(.+?)((?:_\d+){1,2})")
+
+
+class FeatureSource(Protocol):
+    """Where the arrays of one feature (audio, frames or motion) lie.
+
+    It is pickled and goes to other processes: an index may be made when it is first needed, but no file may be open.
+    """
+
+    def keys(self) -> list[str]:
+        """All keys it holds, sorted. DataError if there are none, or one that can be no key."""
+
+    def problems(self, keys: Sequence[str]) -> list[str]:
+        """What is wrong with the whole source, so that none of these keys' arrays need be looked at."""
+
+    def shape(self, key: str) -> tuple[int, int]:
+        """Rows and width of a video's array, by its header. DataError, which names the place, if the array is missing,
+        unreadable or cut, is not of two dimensions, has no width, or is not of floating-point numbers."""
+
+    def read(self, key: str) -> np.ndarray:
+        """The array (rows, width) of floats as it is kept, neither pooled nor cast. DataError as in `shape`."""
+
+    def where(self, key: str) -> str:
+        """What messages call the array."""
+
+    def stamp(self, key: str) -> str:
+        """Stands for the content without reading it: another stamp, and a shard is written anew. DataError if the array
+        is there and not to be reached: that is no change."""
+
+
+class FilePattern:
+    """One `.npy` a video, where a pattern leads: `{key}` in it is the whole key, `{id}` what stands in it before its
+    times (`key_id`). `name` is the feature's, for messages. DataError if the pattern is none."""
+
+    def __init__(self, name: str, pattern: str) -> None:
+        if "://" in pattern:
+            raise DataError(f"--feature {name}={pattern}: features are read from files; copy them to a disk first")
+        names = set(re.findall(r"\{[^/]*?\}", pattern))
+        if not names or names - {"{key}", "{id}"}:
+            raise DataError(
+                f"--feature {name}={pattern} must tell with {{key}} (or {{id}}, the key without its times) where a "
+                f"video's file lies, and with nothing else in braces; for instance {name}/{{key}}.npy"
+            )
+        self.name, self.pattern = name, pattern
+
+    def keys(self) -> list[str]:
+        """As the protocol says; where the pattern has `{id}` alone, a key is an id."""
+        try:
+            os.listdir(self._folder)  # glob finds nothing where it may not look
+        except OSError as error:
+            raise DataError(f"the features' folder {self._folder} cannot be read ({error.strerror})") from None
+        parts = re.split(r"\{(key|id)\}", self.pattern)  # texts, with names between
+        wanted, asked = glob.escape(parts[0]), re.escape(parts[0])
+        seen: set[str] = set()
+        for name, text in zip(parts[1::2], parts[2::2], strict=True):
+            wanted += "*" + glob.escape(text)
+            asked += (f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+)") + re.escape(text)
+            seen.add(name)
+        matches = (re.fullmatch(asked, path) for path in glob.iglob(wanted))
+        found = {match["key" if "key" in seen else "id"] for match in matches if match}
+        if not found:
+            raise DataError(f"--feature {self.name}={self.pattern} leads to no file")
+        bad = [key for key in sorted(found) if not is_shard_key(key)]
+        raise_together([f"{self.where(key)} cannot be packed: {KEY_RULE}" for key in bad])
+        return sorted(found)
+
+    def problems(self, keys: Sequence[str]) -> list[str]:
+        """That there is no such folder, or that two videos have the same file, as they can with `{id}` alone."""
+        if problem := folder_problem(self._folder):
+            return [f"the features' folder {self._folder} {problem} (--feature {self.name}={self.pattern})"]
+        if "{key}" in self.pattern:
+            return []
+        owner: dict[str, str] = {}
+        return [
+            f"{self.path(key)} would be the {self.name} of both {first} and {key}; clips of one video need files of "
+            "their own, named by {{key}}"
+            for key in keys
+            if (first := owner.setdefault(key_id(key), key)) != key
+        ]
+
+    def shape(self, key: str) -> tuple[int, int]:
+        """As the protocol says."""
+        path = self.path(key)
+        try:
+            with regular_file(path).open("rb") as file:
+                return npy_shape(file, os.fstat(file.fileno()).st_size, str(path))
+        except OSError as error:
+            raise _unreachable(path, error) from None
+
+    def read(self, key: str) -> np.ndarray:
+        """As the protocol says."""
+        path = self.path(key)
+        try:
+            return npy_array(regular_file(path).read_bytes(), str(path))
+        except OSError as error:
+            raise _unreachable(path, error) from None
+
+    def where(self, key: str) -> str:
+        """The file's path."""
+        return str(self.path(key))
+
+    def stamp(self, key: str) -> str:
+        """The file's size and time of change."""
+        try:
+            file = self.path(key).stat()
+        except FileNotFoundError:
+            return "missing"
+        except OSError as error:
+            raise _unreachable(self.path(key), error) from None
+        return f"{file.st_size} {file.st_mtime_ns}"
+
+    def path(self, key: str) -> Path:
+        """The file of a video."""
+        return Path(self.pattern.replace("{key}", key).replace("{id}", key_id(key)))
+
+    @property
+    def _folder(self) -> Path:
+        """The folder below which all files lie."""
+        return Path(self.pattern[: self.pattern.index("{")] + "x").parent
+
+
+def key_id(key: str) -> str:
+    """What stands in a key before `_<start>` or `_<start>_<end>`, or else the whole key. The 11 characters of a YouTube
+    id, which may end in such a way itself, stay together."""
+    if len(key) == ID_LENGTH:
+        return key
+    if re.fullmatch(r"(_\d+){1,2}", key[ID_LENGTH:]):
+        return key[:ID_LENGTH]
+    match = _TIMES.fullmatch(key)
+    return match[1] if match else key
+
+
+def npy_shape(file: BinaryIO, size: int, where: str) -> tuple[int, int]:
+    """Rows and width of a .npy of `size` bytes that begins where `file` stands. DataError, which calls it `where`, if
+    it is no array of floating-point numbers with rows and width, or has not the size that its header leads to."""
+    header = _header(file.read(_HEADER_BYTES), where)
+    rows, width = header.shape
+    if size < header.start + rows * width * header.dtype.itemsize:
+        raise DataError(f"{where}: is cut: {size} bytes, which are fewer than its header {header.shape} tells")
+    return rows, width
+
+
+def npy_array(content: bytes, where: str) -> np.ndarray:
+    """The array (rows, width) of a .npy file's bytes. DataError as in `npy_shape`."""
+    npy_shape(io.BytesIO(content), len(content), where)
+    header = _header(content[:_HEADER_BYTES], where)
+    array = np.frombuffer(content, header.dtype, math.prod(header.shape), header.start)
+    return array.reshape(header.shape, order=header.order)
+
+
+class _Header(NamedTuple):
+    shape: tuple[int, int]
+    order: Literal["C", "F"]
+    dtype: np.dtype
+    start: int
+
+
+def _header(beginning: bytes, where: str) -> _Header:
+    stream = io.BytesIO(beginning)
+    try:
+        with np.errstate(over="ignore"):  # of a size that no array can have
+            shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
+    except Exception as error:  # numpy parses the header as Python text and makes a type of what it says
+        raise DataError(f"{where}: not a readable .npy file ({type(error).__name__}: {error})") from None
+    if dtype.kind != "f":
+        raise DataError(f"{where}: holds {dtype}, expected floating-point numbers")
+    if len(shape) != 2 or min(shape) < 1:
+        raise DataError(f"{where}: shape {shape}, expected (rows, width)")
+    return _Header((shape[0], shape[1]), "F" if fortran else "C", dtype, stream.tell())
+
+
+def _unreachable(path: Path, error: OSError) -> DataError:
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{path}: the feature file is missing")
+    return DataError(f"{path}: cannot be read ({error.strerror})")
