@@ -134,9 +134,13 @@ def test_many_categories_are_the_most_and_the_least_frequent(
 
 
 def test_behind_a_url_one_shard_is_fetched(
-    tiny: tuple[Path, Manifest, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: tuple[Path, Manifest, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     folder, _, videos = tiny
+    caplog.set_level("INFO")
     cache, key = f"data.cache={tmp_path}", videos["train"][10].key
     first, second = "train/shard-000000.tar", "train/shard-000001.tar"
     with serving(folder) as server:
@@ -144,9 +148,9 @@ def test_behind_a_url_one_shard_is_fetched(
         assert {name for name in server.gets if name.endswith(".tar")} == {first}
         assert data.main([server.url, key, cache]) == 0
         assert {name for name in server.gets if name.endswith(".tar")} == {first, second}
-    out, err = capsys.readouterr()
+    out = capsys.readouterr().out
     assert out.startswith(f"{key}: train, video 3 of train/shard-000001.tar")
-    assert f"at most 7 of 0.1 MB, and kept in {tmp_path}" in err
+    assert f"at most 7 of 0.1 MB, and kept in {tmp_path}" in caplog.text
 
 
 def test_a_truth_beside_the_shards_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

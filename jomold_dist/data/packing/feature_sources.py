@@ -25,7 +25,7 @@ ID_LENGTH = 11  # of YouTube's ids
 KEY_RULE = f"a key is 1 to {MAX_KEY} printable ASCII characters without '.', '/' or space"
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-_HEADER_BYTES = 1 << 14  # more than any header of two numbers
+NPY_HEADER_BYTES = 1 << 14  # more than any header of two numbers
 _TIMES = re.compile(r"(.+?)((?:_\d+){1,2})")
 
 
@@ -161,7 +161,7 @@ def key_id(key: str) -> str:
 def npy_shape(file: BinaryIO, size: int, where: str) -> tuple[int, int]:
     """Rows and width of a .npy of `size` bytes that begins where `file` stands. DataError, which calls it `where`, if
     it is no array of floating-point numbers with rows and width, or has not the size that its header leads to."""
-    header = _header(file.read(_HEADER_BYTES), where)
+    header = _header(file.read(NPY_HEADER_BYTES), where)
     rows, width = header.shape
     if size < header.start + rows * width * header.dtype.itemsize:
         raise DataError(f"{where}: is cut: {size} bytes, which are fewer than its header {header.shape} tells")
@@ -171,7 +171,7 @@ def npy_shape(file: BinaryIO, size: int, where: str) -> tuple[int, int]:
 def npy_array(content: bytes, where: str) -> np.ndarray:
     """The array (rows, width) of a .npy file's bytes. DataError as in `npy_shape`."""
     npy_shape(io.BytesIO(content), len(content), where)
-    header = _header(content[:_HEADER_BYTES], where)
+    header = _header(content[:NPY_HEADER_BYTES], where)
     array = np.frombuffer(content, header.dtype, math.prod(header.shape), header.start)
     return array.reshape(header.shape, order=header.order)
 
