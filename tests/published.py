@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from jomold_dist.data.packing.features import feature_path
+from jomold_dist.data.packing.llp_features import feature_path
 from jomold_dist.labels import LLP_CATEGORIES
 
 WIDTHS = {"audio": 6, "frames": 5, "motion": 4}

@@ -33,11 +33,12 @@ from jomold_dist.command_line import command, command_parser
 from jomold_dist.config import DataConfig
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.packing.dataset_writer import DatasetWriter, Video
-from jomold_dist.data.packing.features import FEATURE_FOLDERS, FRAMES_PER_SEGMENT, feature_path
+from jomold_dist.data.packing.llp_features import FEATURE_FOLDERS, feature_path
 from jomold_dist.data.reading.loader import Batch, Loader
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.methods.base import Moment
 from jomold_dist.places import local_folder
+from jomold_dist.simulation import FRAMES_PER_SEGMENT
 from jomold_dist.tables import markdown_table
 
 BATCH, WORKERS, THREADS = 128, (0, 1, 2), (1, 2)

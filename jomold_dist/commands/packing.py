@@ -44,8 +44,9 @@ or missing shards of a packed data set are written anew, each only if it becomes
 
 @dataclass(frozen=True)
 class Packing:
-    """What is to be packed. `recipe` decides the content; `truths` makes, by split, which labels are really heard and
-    seen: the keys in the order of the shards, and bool (n, 2, C)."""
+    """What is to be packed. `recipe` decides the content; `settings` are told in the manifest, as JSON values without
+    paths; `truths` makes, by split, which labels are really heard and seen: the keys in the order of the shards, and
+    bool (n, 2, C)."""
 
     command: str
     name: str
@@ -54,7 +55,9 @@ class Packing:
     splits: list[SplitSource]
     recipe: dict[str, Any]
     simulated: dict[str, Any] | None = None
+    segments: int = SEGMENTS
     segment_seconds: float = 1.0
+    settings: dict[str, Any] = field(default_factory=dict)
     truths: dict[str, Callable[[], tuple[list[str], np.ndarray]]] = field(default_factory=dict)
 
 
@@ -114,11 +117,11 @@ def pack(options: argparse.Namespace, packing: Packing) -> None:
         options.out,
         name=packing.name,
         categories=packing.categories,
-        segments=SEGMENTS,
+        segments=packing.segments,
         features=packing.features,
         simulated=packing.simulated,
         segment_seconds=packing.segment_seconds,
-        made_by={"command": packing.command, "version": version("jomold_dist")},
+        made_by={"command": packing.command, "version": version("jomold_dist"), **packing.settings},
         videos_per_shard=options.videos_per_shard,
         recipe={"--dtype": options.dtype, "--keep-frames": options.keep_frames, "--seed": options.seed}
         | packing.recipe,
@@ -151,7 +154,7 @@ def repair(options: argparse.Namespace, packing: Packing) -> list[str]:
             options.out,
             packing.splits,
             categories=packing.categories,
-            segments=SEGMENTS,
+            segments=packing.segments,
             features=packing.features,
             videos_per_shard=options.videos_per_shard,
             simulated=packing.simulated,

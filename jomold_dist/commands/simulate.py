@@ -17,16 +17,17 @@ import numpy as np
 
 from jomold_dist.command_line import command, show
 from jomold_dist.commands.packing import SEGMENTS, Packing, labels_digest, option_problems, packing_parser, run_packer
+from jomold_dist.data.format.manifest import FeatureSpec
 from jomold_dist.data.format.truth_file import truth_name
 from jomold_dist.data.packing.annotations import Annotations, SplitLabels, read_annotations
 from jomold_dist.data.packing.dataset_writer import SplitSource, Video
-from jomold_dist.data.packing.features import feature_specs
 from jomold_dist.data.packing.lfav_labels import read_lfav
 from jomold_dist.data.packing.vggsounder_labels import read_vggsounder
 from jomold_dist.errors import DataError, UserError, raise_together
 from jomold_dist.places import local_path
 from jomold_dist.simulation import (
     DIFFICULTIES,
+    FRAMES_PER_SEGMENT,
     SCENARIOS,
     SPLITS,
     FeatureWorld,
@@ -188,12 +189,13 @@ def plan(options: argparse.Namespace) -> Packing:
     videos = {split.name: SimulatedVideos(split, labels, features, options) for split in splits}
     given = {split.name: split.given for split in splits if split.given is not None}
     widths = {channel.name: channel.size for channel in features.channels}
+    rows = dict.fromkeys(widths, SEGMENTS) | ({"frames": SEGMENTS * FRAMES_PER_SEGMENT} if options.keep_frames else {})
     hardness = {} if difficulty == DIFFICULTIES["easy"] else {"difficulty": asdict(difficulty)}
     return Packing(
         command="simulate",
         name=f"simulated-{options.scenario}" + (f"-{difficulty}" if hardness else ""),
         categories=scenario.categories,
-        features=feature_specs(widths, options.keep_frames, options.dtype, SEGMENTS),
+        features={name: FeatureSpec((rows[name], width), options.dtype) for name, width in widths.items()},
         splits=[_split(s, videos[s.name], options.seed) for s in splits],
         recipe={"--videos": options.videos, "labels": labels_digest(given)},
         simulated={

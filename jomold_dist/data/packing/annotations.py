@@ -77,9 +77,14 @@ class Annotations:
 
 
 def read_annotations(
-    folder: Path, categories: CategorySet = LLP_CATEGORIES, segments: int = 10, audio_file: str = AUDIO_FILE
+    folder: Path,
+    categories: CategorySet = LLP_CATEGORIES,
+    segments: int = 10,
+    audio_file: str = AUDIO_FILE,
+    seconds: int | None = None,
 ) -> Annotations:
     """Read and validate the five label files of `folder`; `audio_file` names another version of the dense audio file.
+    The segments share the `seconds` of a video; None: a segment is a second.
 
     Raises DataError with every harmful defect of all files.
     """
@@ -94,7 +99,8 @@ def read_annotations(
     first_of_test = len(weak["val"].filenames)
     places = {WEAK_FILES["val"]: slice(first_of_test), WEAK_FILES["test"]: slice(first_of_test, None)}
     dense_reports = [TableReport(folder / audio_file), TableReport(folder / VISUAL_FILE)]
-    found = [_parse_dense(report, categories, names, segments, weak["train"].filenames) for report in dense_reports]
+    form = (segments, seconds or segments)
+    found = [_parse_dense(report, categories, names, form, weak["train"].filenames) for report in dense_reports]
     if all(report.sound for report in reports.values()):  # else the videos are not all known
         for report, rows in zip(dense_reports, found, strict=True):
             refuse_strangers(report, rows, names, places)
@@ -125,14 +131,21 @@ def read_dense_labels(path: Path, categories: CategorySet, filenames: Sequence[s
     every harmful defect, each with its lines.
     """
     report = TableReport(Path(path))
-    found = _parse_dense(report, categories, filenames, segments)
+    found = _parse_dense(report, categories, filenames, (segments, segments))
     refuse_strangers(report, found, filenames, {})
     raise_together(report.problems())
     return DenseLabels(found.truth, tuple(report.findings))
 
 
 def _parse_dense(
-    report: TableReport, categories: CategorySet, filenames: Sequence[str], segments: int, others: Iterable[str] = ()
+    report: TableReport,
+    categories: CategorySet,
+    filenames: Sequence[str],
+    form: tuple[int, int],
+    others: Iterable[str] = (),
 ) -> DenseRows:
-    events = read_events(report, categories, segments)
-    return fill_truth(report, events, (len(categories), segments), filenames, others)
+    """The truth of videos of a `form`: so many segments in so many seconds."""
+    segments, seconds = form
+    events = read_events(report, categories, seconds)
+    lengths = dict.fromkeys(filenames, seconds)
+    return fill_truth(report, events, (len(categories), segments), filenames, others, lengths)

@@ -5,6 +5,7 @@ Legend: N videos, C categories, T segments.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -88,7 +89,7 @@ def fill_truth(
         if event.filename in number:
             length = segments if lengths is None else lengths.get(event.filename, segments)
             video = number[event.filename]
-            truth[video, event.category, slice(*_segments_of(event, segments, length))] = True
+            truth[video, event.category, slice(*segments_of(event.onset, event.offset, segments, length))] = True
             matched[video] += 1
         else:
             (of_others if event.filename in unused else homeless).append((event.line, event.filename))
@@ -98,13 +99,17 @@ def fill_truth(
     return DenseRows(truth, matched, tuple(name for _, name in homeless), len(events))
 
 
-def _segments_of(event: Event, segments: int, length: int) -> tuple[int, int]:
-    """The first segment of an event and the one after its last, of a video of `length` seconds."""
-    if event.offset <= event.onset:
+def segments_of(onset: float, offset: float, segments: int, length: float) -> tuple[int, int]:
+    """The first segment of an event and the one after its last, of a video of `length` seconds.
+
+    Its ends go to the nearest border between segments, a half upwards; one that is too short for that has the segment
+    of its middle.
+    """
+    if offset <= onset:
         return 0, 0
-    first, end = ((2 * second * segments + length) // (2 * length) for second in (event.onset, event.offset))
+    first, end = (min(math.floor(round(second * segments / length, 9) + 0.5), segments) for second in (onset, offset))
     if first == end:
-        first = min((event.onset + event.offset) * segments // (2 * length), segments - 1)
+        first = min(int((onset + offset) * segments / length / 2), segments - 1)
         end = first + 1
     return first, end
 

@@ -11,7 +11,6 @@ Legend: N videos, T segments, F a feature's width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,17 +19,9 @@ from jomold_dist.data.packing.feature_sources import FeatureSource
 from jomold_dist.errors import DataError, raise_together
 
 
-@dataclass(frozen=True)
-class FeaturePlan:
-    """How features are stored, by name, and what is to be told of how their rows are made."""
-
-    specs: dict[str, FeatureSpec]
-    notes: tuple[str, ...]
-
-
 def plan_features(
     sources: Mapping[str, FeatureSource], keys: Sequence[str], segments: int, keep_frames: bool, dtype: str
-) -> FeaturePlan:
+) -> dict[str, FeatureSpec]:
     """How the features of these videos are stored, after a look at the header of every array.
 
     A width, and how many frames a segment has, is that of most videos, so that one odd array is named as the odd one.
@@ -38,26 +29,21 @@ def plan_features(
     """
     problems = [problem for source in sources.values() for problem in source.problems(keys)]
     raise_together(problems)
-    specs, notes = {}, []
+    specs = {}
     for name in (name for name in FEATURE_NAMES if name in sources):
         shapes, unread = _shapes(sources[name], keys)
+        sound = shapes[shapes[:, 0] > 0]
         problems += unread
-        sound = shapes[:, 0] > 0
-        if not sound.any():
+        if not len(sound):
             continue
-        width = _most_frequent(shapes[sound, 1])
-        rows = _most_frequent(shapes[sound, 0])
-        for number in np.flatnonzero(sound).tolist():
-            if problem := _misfit(name, *shapes[number].tolist(), rows, width, segments):
-                problems.append(f"{sources[name].where(keys[number])}: {problem}")
-        kept = keep_frames and name == "frames"
-        few, many = int(shapes[sound, 0].min()), int(shapes[sound, 0].max())
-        pooled = "" if kept or few == many == segments else pooling_text(few, many, segments)
-        specs[name] = FeatureSpec((rows if kept else segments, width), dtype, pooled)
-        if pooled:
-            notes.append(f"{name}: {pooled}")
+        most = (_most_frequent(sound[:, 0]), _most_frequent(sound[:, 1]))
+        problems += _misfits(name, sources[name], keys, shapes, most, segments)
+        rows = most[0] if keep_frames and name == "frames" else segments
+        few, many = int(sound[:, 0].min()), int(sound[:, 0].max())
+        pooled = "" if few == many == rows else pooling_text(few, many, segments)
+        specs[name] = FeatureSpec((rows, most[1]), dtype, pooled)
     raise_together(problems)
-    return FeaturePlan(specs, tuple(notes))
+    return specs
 
 
 def video_features(
@@ -119,16 +105,28 @@ def _shapes(source: FeatureSource, keys: Sequence[str]) -> tuple[np.ndarray, lis
     return shapes, problems
 
 
-def _misfit(name: str, rows: int, width: int, most_rows: int, most_width: int, segments: int) -> str:
-    """What is wrong with an array of this shape; most videos have `most_rows` and `most_width`."""
-    if rows < segments:
-        return f"has {rows} rows, which are fewer than the {segments} segments; extract more, or pack with --segments"
-    if not _is_poolable(name, rows, segments):
-        return f"has {rows} rows, which is no multiple of the {segments} segments, as frames need it"
-    if name == "frames" and rows != most_rows and most_rows % segments == 0:
-        return f"has {rows} rows, but most videos have {most_rows}"
-    if width != most_width:
-        return f"is {width} wide, but most videos are {most_width} wide"
+def _misfits(
+    name: str, source: FeatureSource, keys: Sequence[str], shapes: np.ndarray, most: tuple[int, int], segments: int
+) -> list[str]:
+    """A problem for every array of a shape that cannot be; `most` are the rows and the width that most videos have."""
+    found = []
+    kinds, kind = np.unique(shapes, axis=0, return_inverse=True)
+    for number, (rows, width) in enumerate(kinds.tolist()):
+        if rows and (problem := _misfit(name, (rows, width), most, segments)):
+            odd = np.flatnonzero(kind.reshape(-1) == number).tolist()
+            found += [f"{source.where(keys[video])}: {problem}" for video in odd]
+    return found
+
+
+def _misfit(name: str, shape: tuple[int, int], most: tuple[int, int], segments: int) -> str:
+    if shape[0] < segments:
+        return f"shape {shape}, fewer rows than the {segments} segments; extract more rows, or choose --segments"
+    if not _is_poolable(name, shape[0], segments):
+        return f"shape {shape}, no multiple of {segments} rows, and frames are as many in every segment"
+    if name == "frames" and shape[0] != most[0] and most[0] % segments == 0:
+        return f"shape {shape}, but most videos have {most[0]} rows of frames"
+    if shape[1] != most[1]:
+        return f"is {shape[1]} wide, but most videos are {most[1]} wide"
     return ""
 
 

@@ -16,7 +16,7 @@ from jomold_dist.reading import regular_file
 
 KEY_LENGTH = 11
 
-_SHOWN = 12  # names in a finding, lines in a problem
+SHOWN = 12  # names in a finding, lines in a problem
 _FORMULA = re.compile(r"#[A-Z0-9/]+[?!]?")  # what a spreadsheet makes of an id that begins with - or =
 _END = "end of the line"
 _LONGEST = 1 << 26  # bytes of a line
@@ -71,15 +71,19 @@ class TableReport:
         self.unusable = True
         self.problem(what)
 
-    def finding(self, rows: Sequence[tuple[int, str]], what: str) -> None:
-        """A kind of harmless defect: `rows` holds line and video of every row that has it; none, no finding."""
+    def finding(self, rows: Sequence[tuple[int, str]], what: str, count: int | None = None) -> None:
+        """A kind of harmless defect: `rows` holds line and video of every row that has it, or of the first SHOWN of
+        `count`; none, no finding."""
         if rows:
             lines_of: dict[str, list[int]] = {}
             for line, name in rows:
                 lines_of.setdefault(name, []).append(line)
-            count = "1 row" if len(rows) == 1 else f"{len(rows)} rows"
+            count = len(rows) if count is None else count
             where = some_of(f"{name} ({_place(lines)})" for name, lines in lines_of.items())
-            self.findings.append(f"{self.path.name}: {count} {what}: {where}")
+            more = f" and {count - len(rows)} more" if count > len(rows) else ""
+            self.findings.append(
+                f"{self.path.name}: {'1 row' if count == 1 else f'{count} rows'} {what}: {where}{more}"
+            )
 
     def problems(self) -> list[str]:
         """A message for each problem: file, lines, what."""
@@ -163,8 +167,8 @@ def fields_of(report: TableReport, number: int, line: str, delimiter: str) -> li
 def some_of(values: Iterable[object]) -> str:
     """The first values, and how many more there are."""
     texts = [str(v) for v in values]
-    more = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
-    return ", ".join(texts[:_SHOWN]) + more
+    more = f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
+    return ", ".join(texts[:SHOWN]) + more
 
 
 def _place(lines: Sequence[int]) -> str:
