@@ -10,6 +10,14 @@ scored; with the truth (--truth) of train, removals are judged.
 A feature is a .npy a video, rows by width: audio and frames, or one of them, and motion beside frames. {key} in its
 pattern is the video's key, {id} the key without _<start>_<end>. Frames have k rows a segment, and their mean is stored
 unless --keep-frames; audio and motion may have any number of rows, which are averaged to one a segment.
+
+What others have packed is read as it is: plain WebDataset tars (--tars) and tables, parquet or Arrow as Hugging Face's
+datasets keep them (--table), with a video a row. A feature is then a member's ending or a column, and labels may lie
+there too:
+
+    jomold pack --tars 'train=tars/train-*.tar' --feature audio=audio.npy --feature frames=clip.npy --label-field json \
+        --out data/tars
+    jomold pack --table 'hf/*.parquet' --feature audio=clap --feature frames=clip --label-field labels --out data/hf
 """
 
 from __future__ import annotations
@@ -27,6 +35,7 @@ from jomold_dist.data.packing.dataset_writer import SplitSource
 from jomold_dist.data.packing.event_tables import Length, with_event_tables
 from jomold_dist.data.packing.feature_sources import FeatureSource, FilePattern
 from jomold_dist.data.packing.features import plan_features
+from jomold_dist.data.packing.foreign import ForeignSet, open_table_set, open_tars
 from jomold_dist.data.packing.label_tables import LabelFile, read_categories, read_label_tables
 from jomold_dist.data.packing.packed_videos import PackedVideos
 from jomold_dist.data.packing.presets import PRESETS, read_preset
@@ -54,12 +63,26 @@ def parse_options() -> argparse.Namespace:
         help=f"folder of published label files; KIND is {', '.join(PRESETS)}",
     )  # fmt: skip
     source.add_argument(
+        "--label-field", metavar="FIELD", help="the ending of members of --tars, or the column of --table, with labels"
+    )
+    source.add_argument(
         "--unlabelled", action="store_true", help="pack all videos with features, without labels, for prediction"
     )
     parser.add_argument(
         "--feature", action="append", default=[], type=feature_option, metavar="NAME=PATTERN",
         help="where a feature lies, for instance frames='clip/{key}.npy'; NAME is audio, frames or motion",
     )  # fmt: skip
+    foreign = parser.add_mutually_exclusive_group()
+    foreign.add_argument(
+        "--tars", action="append", default=[], type=files_option, metavar="[SPLIT=]GLOB",
+        help="WebDataset tars; features are endings of members, such as audio=audio.npy",
+    )  # fmt: skip
+    foreign.add_argument(
+        "--table", action="append", default=[], type=files_option, metavar="[SPLIT=]GLOB",
+        help="parquet or Arrow files; features are columns, or COLUMN:ROWS for flat lists of more rows than segments",
+    )  # fmt: skip
+    parser.add_argument("--key-column", metavar="COLUMN", help="of --table: which column names the videos")
+    parser.add_argument("--split-column", metavar="COLUMN", help="of --table: which column names splits (split)")
     parser.add_argument(
         "--dense", action="append", default=[], type=split_option, metavar="SPLIT=FILE",
         help="table of events: key, onset and offset in seconds, label, modality (audio, visual or both)",
@@ -93,8 +116,9 @@ def add_no_shuffle(parser: argparse.ArgumentParser) -> None:
 def plan(options: argparse.Namespace) -> Packing:
     """Validates everything that can be checked before the values of features are read."""
     raise_together([*option_problems(options), *_own_problems(options)])
-    sources = feature_sources(options)
-    labels, seconds = read_labels(options, sources)
+    foreign = foreign_set(options)
+    sources = feature_sources(options, foreign)
+    labels, seconds = read_labels(options, sources, foreign)
     kind = options.annotations[0] if options.annotations else "none" if options.unlabelled else "tables"
     name = options.name or str(options.out).rstrip("/").rpartition("/")[2]
     return plan_packing(options, ("pack", name, kind), labels, sources, Length(options.segments, seconds))
@@ -145,12 +169,32 @@ def plan_packing(
     )
 
 
-def feature_sources(options: argparse.Namespace) -> dict[str, FeatureSource]:
+def foreign_set(options: argparse.Namespace) -> ForeignSet | None:
+    """What others have packed, opened, with the features that lie there: those without a file pattern. None if nothing
+    is named. DataError with all that is wrong with it."""
+    features = {name: where for name, where in options.feature if not is_pattern(where)}
+    if options.tars:
+        return open_tars(options.tars, features, options.label_field)
+    if not options.table:
+        return None
+    columns = {"label_field": options.label_field, "key": options.key_column, "split": options.split_column}
+    return open_table_set(options.table, features, options.segments, **columns)
+
+
+def feature_sources(options: argparse.Namespace, foreign: ForeignSet | None) -> dict[str, FeatureSource]:
     """Where each feature is from. DataError for a pattern that is none."""
-    return {name: FilePattern(name, pattern) for name, pattern in options.feature}
+    own = [(name, where) for name, where in options.feature if foreign is None or is_pattern(where)]
+    return {**(foreign.sources if foreign else {}), **{name: FilePattern(name, pattern) for name, pattern in own}}
 
 
-def read_labels(options: argparse.Namespace, sources: Mapping[str, FeatureSource]) -> tuple[LabelSet, float]:
+def is_pattern(where: str) -> bool:
+    """Whether a feature lies in files of its own; others are endings of members, or columns."""
+    return "{" in where
+
+
+def read_labels(
+    options: argparse.Namespace, sources: Mapping[str, FeatureSource], foreign: ForeignSet | None
+) -> tuple[LabelSet, float]:
     """All labels, and the seconds of a segment."""
     if options.annotations:
         kind, folder = options.annotations
@@ -161,7 +205,10 @@ def read_labels(options: argparse.Namespace, sources: Mapping[str, FeatureSource
     categories = read_categories(options.categories) if options.categories else None
     if options.unlabelled:
         return unlabelled_set(sources, categories), seconds
-    labels = read_label_tables(options.labels, categories, options.separator)
+    if foreign is not None and options.label_field:
+        labels = foreign.labels(categories, options.separator)
+    else:
+        labels = read_label_tables(options.labels, categories, options.separator)
     dense, truth = _by_split(options.dense), _by_split(options.truth)
     return with_event_tables(labels, dense, truth, Length(options.segments, seconds)), seconds
 
@@ -178,6 +225,12 @@ def labels_option(text: str) -> LabelFile:
     """FILE or SPLIT=FILE."""
     split, equals, file = text.partition("=")
     return LabelFile(local_path(file), split) if equals and split.isidentifier() else LabelFile(local_path(text))
+
+
+def files_option(text: str) -> tuple[str, str]:
+    """GLOB or SPLIT=GLOB."""
+    split, equals, pattern = text.partition("=")
+    return (split, expanded(pattern)) if equals and split.isidentifier() else ("", expanded(text))
 
 
 def split_option(text: str) -> tuple[str, Path]:
@@ -227,9 +280,14 @@ def _own_problems(options: argparse.Namespace) -> list[str]:
         problems.append(f"--segment-seconds must be above 0, not {options.segment_seconds:g}")
     if options.separator == "":
         problems.append("--separator must be at least one character")
-    if not options.labels:
+    if not (options.labels or options.label_field):
         given = {"--dense": options.dense, "--truth": options.truth, "--separator": options.separator}
-        problems += [f"{name} goes with --labels only" for name, value in given.items() if value]
+        problems += [f"{name} goes with --labels or --label-field only" for name, value in given.items() if value]
+    if options.label_field and not (options.tars or options.table):
+        problems.append("--label-field goes with --tars or --table only; a table of labels alone is --labels FILE")
+    if not options.table:
+        given = {"--key-column": options.key_column, "--split-column": options.split_column}
+        problems += [f"{name} goes with --table only" for name, value in given.items() if value]
     if options.annotations:
         kind, seconds = options.annotations[0], PRESETS[options.annotations[0]].seconds
         if options.categories:

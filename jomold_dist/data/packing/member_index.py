@@ -11,7 +11,7 @@ import os
 import re
 import tarfile
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -67,9 +67,12 @@ class MemberIndex:
             return None
         return Member(self.tars[found.tar[at]], int(found.offset[at]), int(found.size[at]))
 
-    def split(self, ending: str, number: int) -> str:
-        """The split of the member of an ending that stands at this place among its keys."""
-        return self.splits[self.members[ending].tar[number]]
+    def of_tar(self, number: int, ending: str) -> Iterator[tuple[str, Member]]:
+        """Keys and members of an ending in one of the tars, in the order in which they lie there."""
+        found = self.members[ending]
+        own = np.flatnonzero(found.tar == number)
+        for at in own[np.argsort(found.offset[own])].tolist():
+            yield found.keys[at].decode(), Member(self.tars[number], int(found.offset[at]), int(found.size[at]))
 
 
 def index_tars(tars: Sequence[tuple[str, Path]], endings: Iterable[str]) -> MemberIndex:

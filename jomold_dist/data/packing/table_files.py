@@ -50,12 +50,13 @@ def matching_files(patterns: Sequence[tuple[str, str]], option: str) -> list[tup
 
 @dataclass(frozen=True)
 class TableFile:
-    """A table, the Arrow file from which its rows are read (its own, or what was made of it), and the split that was
-    said for it, or ""."""
+    """A table, the Arrow file from which its rows are read (its own, or what was made of it), the split that was said
+    for it, or "", and which column has the keys."""
 
     path: Path
     mapped: Path
     split: str
+    key_column: str
 
     @cached_property
     def table(self) -> pa.Table:
@@ -64,7 +65,7 @@ class TableFile:
             return _opened(self.mapped)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "mapped": self.mapped, "split": self.split}
+        return {name: value for name, value in self.__dict__.items() if name != "table"}
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def open_tables(files: Sequence[tuple[str, Path]], columns: Sequence[str], key_c
     made = None
     if any(_is_parquet(path) for _, path in files):
         made = tempfile.TemporaryDirectory(prefix="jomold-tables-")
-    tables, names, problems = [], [], list[str]()
+    tables, problems = [], list[str]()
     for number, (split, path) in enumerate(files):
         try:
             schema = _schema(path)
@@ -111,16 +112,15 @@ def open_tables(files: Sequence[tuple[str, Path]], columns: Sequence[str], key_c
             if made is not None and _is_parquet(path):
                 mapped = Path(made.name) / f"{number}.arrow"
                 _write_arrow(path, mapped, wanted)
-            tables.append(TableFile(path, mapped, split))
-            names.append(name)
+            tables.append(TableFile(path, mapped, split, name))
             with _readable(path):
                 tables[-1].table.select(wanted).validate(full=True)  # an offset that is none would end the process
         except DataError as error:
             problems += error.problems
     raise_together(problems)
     keys: list[bytes] = []
-    for table, name in zip(tables, names, strict=True):
-        found, bad = _keys(table, name)
+    for table in tables:
+        found, bad = _keys(table)
         keys += found
         problems += bad
     raise_together(problems)
@@ -139,11 +139,16 @@ def open_tables(files: Sequence[tuple[str, Path]], columns: Sequence[str], key_c
     return Tables(tuple(tables), array[order], numbers, rows, made)
 
 
-def _keys(table: TableFile, name: str) -> tuple[list[bytes], list[str]]:
+def table_columns(path: Path) -> list[str]:
+    """The names of a table's columns. DataError if it cannot be read."""
+    return list(_schema(path).names)
+
+
+def _keys(table: TableFile) -> tuple[list[bytes], list[str]]:
     """The keys of a table, in the order of its rows, and what is wrong with some."""
-    column = table.table[name]
+    column = table.table[table.key_column]
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return [], [f"{table.path}: the column {name!r} of keys holds {column.type}, not texts"]
+        return [], [f"{table.path}: the column {table.key_column!r} of keys holds {column.type}, not texts"]
     keys = column.to_pylist()
     bad = [(row, key) for row, key in enumerate(keys) if key is None or not is_shard_key(key)]
     problems = [f"{table.path}, row {row}: {key!r} cannot be packed: {KEY_RULE}" for row, key in bad[:SHOWN]]
