@@ -85,7 +85,7 @@ OWNERS: dict[str, set[str]] = {
     "matplotlib": {"jomold_dist.figures"},
     "optuna": {"jomold_dist.tuning.space"},
     "fsspec": {"jomold_dist.data.reading.remote"},
-    "pyarrow": {"jomold_dist.training.label_table"},
+    "pyarrow": {"jomold_dist.data.packing", "jomold_dist.training.label_table"},
 }
 
 

@@ -26,6 +26,7 @@ from jomold_dist.labels import CategorySet
 MOST_BYTES = 1 << 20  # of the labels of one video
 
 Raw = tuple[int, str, str, Any]  # number in its file, key, split, labels as they stand there
+Rows = Callable[[TableReport], Iterator[Raw]]  # what is wrong with some goes to the report
 
 
 def table_labels(
@@ -52,12 +53,12 @@ def member_labels(index: MemberIndex, ending: str, categories: CategorySet | Non
     parts = []
     for number, tar in enumerate(index.tars):
         report = TableReport(tar, "member")
-        parts.append((report, _member_rows(report, index, number, ending), names))
+        parts.append((report, _member_rows(index, number, ending), names))
     return _label_set(parts, categories, separator)
 
 
 def _label_set(
-    parts: Sequence[tuple[TableReport, Callable[[], Iterator[Raw]], Sequence[str]]],
+    parts: Sequence[tuple[TableReport, Rows, Sequence[str]]],
     categories: CategorySet | None,
     separator: str | None,
 ) -> LabelSet:
@@ -67,10 +68,11 @@ def _label_set(
     for report, raws, names in parts:
         chosen = separator
         if chosen is None:
-            texts = (text for *_, value in raws() if (text := _text(value)))
+            first_look = TableReport(report.path)  # what is wrong is told of when rows are taken
+            texts = (text for *_, value in raws(first_look) if (text := _text(value)))
             chosen, note = choose_separator(report, texts, categories)
             notes |= dict.fromkeys([note] if note else [])
-        add_rows(rows, report, _named(report, raws(), CellParser(chosen, categories), names), repeats=False)
+        add_rows(rows, report, _named(report, raws(report), CellParser(chosen, categories), names), repeats=False)
     raise_together([problem for report in reports for problem in report.problems()])
     found = rows.label_set()
     raise_together([problem for report in reports for problem in report.problems()])
@@ -118,8 +120,8 @@ def _name_of(report: TableReport, number: int, item: Any, names: Sequence[str]) 
     return ""
 
 
-def _table_rows(file: TableFile, column: str, split_column: str | None) -> Callable[[], Iterator[Raw]]:
-    def rows() -> Iterator[Raw]:
+def _table_rows(file: TableFile, column: str, split_column: str | None) -> Rows:
+    def rows(report: TableReport) -> Iterator[Raw]:
         number = 0
         columns = [file.key_column, column, *([split_column] if split_column else [])]
         for batch in file.table.select(columns).to_batches():
@@ -130,8 +132,8 @@ def _table_rows(file: TableFile, column: str, split_column: str | None) -> Calla
     return rows
 
 
-def _member_rows(report: TableReport, index: MemberIndex, tar: int, ending: str) -> Callable[[], Iterator[Raw]]:
-    def rows() -> Iterator[Raw]:
+def _member_rows(index: MemberIndex, tar: int, ending: str) -> Rows:
+    def rows(report: TableReport) -> Iterator[Raw]:
         for number, (key, member) in enumerate(index.of_tar(tar, ending), 1):
             value, split = _member_value(report, number, key, member, ending)
             yield number, key, index.splits[tar] or split, value

@@ -150,7 +150,7 @@ def _keys(table: TableFile) -> tuple[list[bytes], list[str]]:
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return [], [f"{table.path}: the column {table.key_column!r} of keys holds {column.type}, not texts"]
     keys = column.to_pylist()
-    bad = [(row, key) for row, key in enumerate(keys) if key is None or not is_shard_key(key)]
+    bad = [(row, key) for row, key in enumerate(keys, 1) if key is None or not is_shard_key(key)]
     problems = [f"{table.path}, row {row}: {key!r} cannot be packed: {KEY_RULE}" for row, key in bad[:SHOWN]]
     if len(bad) > SHOWN:
         problems.append(f"{table.path}: {len(bad) - SHOWN} more keys of this kind")
