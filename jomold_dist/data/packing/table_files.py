@@ -33,6 +33,7 @@ KEY_COLUMNS = ("key", "video_id", "video", "filename", "id")  # the first that i
 SHOWN = 5
 _PARQUET, _ARROW_FILE = b"PAR1", b"ARROW1"
 _BATCH = 64  # rows: a batch of 80 frames of 2,048 numbers has 42 MB
+_BUFFER = 1 << 20  # of a column, where pyarrow would read the whole of it in a row group
 
 
 def matching_files(patterns: Sequence[tuple[str, str]], option: str) -> list[tuple[str, Path]]:
@@ -206,7 +207,7 @@ def _opened(path: Path) -> pa.Table:
 def _write_arrow(path: Path, target: Path, columns: Sequence[str]) -> None:
     """Some columns of a parquet file as an Arrow file."""
     with _readable(path):
-        parquet = pq.ParquetFile(path)
+        parquet = pq.ParquetFile(path, buffer_size=_BUFFER)
         groups = range(parquet.metadata.num_row_groups)
         size = sum(
             parquet.metadata.row_group(g).column(c).total_uncompressed_size
@@ -223,7 +224,7 @@ def _write_arrow(path: Path, target: Path, columns: Sequence[str]) -> None:
         logger.info("%s: unpacked once, %s MB, into %s", path, f"{size / 1e6:,.0f}", target.parent)
         writer = None
         try:
-            for batch in parquet.iter_batches(_BATCH, columns=list(columns)):
+            for batch in parquet.iter_batches(_BATCH, columns=list(columns), use_threads=False):
                 writer = writer or pa.ipc.new_file(str(target), batch.schema)
                 writer.write_batch(batch)
             writer = writer or pa.ipc.new_file(str(target), pq.read_schema(path))
