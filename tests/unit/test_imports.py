@@ -85,7 +85,11 @@ OWNERS: dict[str, set[str]] = {
     "matplotlib": {"jomold_dist.figures"},
     "optuna": {"jomold_dist.tuning.space"},
     "fsspec": {"jomold_dist.data.reading.remote"},
-    "pyarrow": {"jomold_dist.data.packing", "jomold_dist.training.label_table"},
+    "pyarrow": {
+        *("jomold_dist.training.label_table", "jomold_dist.data.packing.input_tables"),
+        *("jomold_dist.data.packing.table_files", "jomold_dist.data.packing.table_features"),
+        "jomold_dist.data.packing.foreign_labels",
+    },
 }
 
 

@@ -21,7 +21,8 @@ import pytest
 from jomold_dist.commands import pack_llp
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.packing.annotations import read_annotations
-from jomold_dist.data.packing.features import FEATURE_FOLDERS, feature_path, pool_frames
+from jomold_dist.data.packing.features import pool_rows
+from jomold_dist.data.packing.llp_features import FEATURE_FOLDERS, feature_path
 from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.labels import LLP_CATEGORIES
 from tests.published import VIDEOS, WEAK_FILES, WIDTHS, all_keys, filename, publish
@@ -117,7 +118,7 @@ def test_every_video_arrives_with_its_features_and_labels(sources: Path, pooled:
             video = videos[key]
             for name in WIDTHS:
                 published = np.load(feature_path(sources / "features", name, key))
-                stored = (pool_frames(published) if name == "frames" else published).astype(np.float16)
+                stored = pool_rows(published, 10).astype(np.float16)
                 np.testing.assert_array_equal(array(video[f"{name}.npy"]), stored)
             assert json.loads(video["labels.json"])["labels"] == np.flatnonzero(labels).tolist()
             assert ("dense.npy" in video) == (split != "train")
@@ -235,7 +236,7 @@ def test_a_missing_folder_is_refused(own: Path, missing: str) -> None:
 
 
 def test_all_missing_feature_files_are_named_together(own: Path) -> None:
-    gone = [feature_path(own / "features", name, key) for key in all_keys()[:9] for name in FEATURE_FOLDERS]
+    gone = [feature_path(own / "features", name, key) for name in FEATURE_FOLDERS for key in all_keys()[:9]]
     for path in gone:
         path.unlink()
     result = pack_all(own, own / "out")
@@ -246,7 +247,7 @@ def test_all_missing_feature_files_are_named_together(own: Path) -> None:
 def test_a_feature_file_of_a_wrong_shape_is_refused(own: Path) -> None:
     path = feature_path(own / "features", "motion", all_keys()[3])
     np.save(path, np.zeros((7, 4), dtype=np.float32))
-    refused(pack_all(own, own / "out"), own / "out", str(path), "shape (7, 4), expected (10, width)")
+    refused(pack_all(own, own / "out"), own / "out", str(path), "shape (7, 4), fewer rows than the 10 segments")
 
 
 def test_all_feature_files_with_nan_are_named_together_and_the_good_shards_kept(own: Path) -> None:
@@ -261,7 +262,7 @@ def test_all_feature_files_with_nan_are_named_together_and_the_good_shards_kept(
     order = np.random.default_rng(0).permutation(13)
     hit = {int(np.flatnonzero(order == i)[0]) // 2 for i in (2, 11)}
     kept = 7 + 2 + 2 - len(hit) - 1
-    refused(result, own / "out", "4 problems:", *(f"{p}: NaN or infinite in 1 of " for p in paths), kept=kept)
+    refused(result, own / "out", "4 problems:", *(f"{p} holds NaN or infinity in 1 of " for p in paths), kept=kept)
 
     for path, values in zip(paths, good, strict=True):
         np.save(path, values)
@@ -341,7 +342,13 @@ def test_repair_needs_the_sources_that_were_packed(own: Path) -> None:
 def test_a_value_too_large_for_float16_is_refused(own: Path) -> None:
     path = feature_path(own / "features", "audio", all_keys()[0])
     np.save(path, np.full((10, 6), 1e5, dtype=np.float32))
-    refused(pack_all(own, own / "out"), own / "out", str(path), "pack with --dtype float32", kept=2)
+    refused(
+        pack_all(own, own / "out"),
+        own / "out",
+        str(path),
+        "too large for float16; store it as float32 (--dtype float32)",
+        kept=2,
+    )
 
 
 def test_bad_label_files_are_refused(own: Path) -> None:

@@ -113,9 +113,9 @@ def read_truth_table(report: TableReport, split: VideoLabels, categories: Catego
     labelled = np.isin(told, own)
     beyond, nowhere = int((~labelled).sum()), int((~np.isin(own, told)).sum())
     if beyond:
-        report.findings.append(f"{report.path.name}: {beyond} times a label is heard or seen that its video lacks")
+        report.findings.append(f"{report.path.name}: heard or seen, but no labels of their videos: {beyond}")
     if nowhere:
-        report.findings.append(f"{report.path.name}: {nowhere} of {len(own)} labels are neither heard nor seen")
+        report.findings.append(f"{report.path.name}: labels neither heard nor seen: {nowhere} of {len(own)}")
     size = 2 * len(categories)
     return lists_of_pairs(found.videos[labelled], found.indices[labelled], len(split), size)
 

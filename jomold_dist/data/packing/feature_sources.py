@@ -149,9 +149,7 @@ class FilePattern:
 
 def key_id(key: str) -> str:
     """What stands in a key before `_<start>` or `_<start>_<end>`, or else the whole key. The 11 characters of a YouTube
-    id, which may end in such a way itself, stay together."""
-    if len(key) == ID_LENGTH:
-        return key
+    id before such times may end in the same way, and stay together."""
     if re.fullmatch(r"(_\d+){1,2}", key[ID_LENGTH:]):
         return key[:ID_LENGTH]
     match = _TIMES.fullmatch(key)

@@ -27,7 +27,7 @@ from jomold_dist.data.format.records import (
     record_layout,
     shard_bytes,
 )
-from jomold_dist.errors import DataError
+from jomold_dist.errors import DataError, raise_together
 from jomold_dist.files import writing
 from jomold_dist.labels import CategorySet
 
@@ -162,12 +162,18 @@ def _check(video: Video, form: ShardFormat, repeated: bool) -> None:
 def _members(video: Video, form: ShardFormat) -> list[tuple[str, bytes]]:
     """(ending, content) of a video's members in the order of the layout."""
     members = []
+    problems: list[str] = []
     for name, spec in form.features.items():
-        if name not in video.features:
-            raise DataError(f"video {video.key}: feature {name!r} is missing")
         where = video.places.get(name) or f"video {video.key}: feature {name!r}"
-        array = stored(video.features[name], spec, where)
-        members.append((f"{name}.npy", npy_header(spec.shape, spec.dtype) + array.tobytes()))
+        if name not in video.features:
+            problems.append(f"{where} is missing")
+            continue
+        try:
+            array = stored(video.features[name], spec, where)
+            members.append((f"{name}.npy", npy_header(spec.shape, spec.dtype) + array.tobytes()))
+        except DataError as error:
+            problems += error.problems
+    raise_together(problems)
     members.append((LABELS, label_text(sorted(video.labels), form.slot)))
     dense = form.dense_shape
     if (video.dense is None) != (dense is None):
