@@ -15,8 +15,7 @@ What others have packed is read as it is: plain WebDataset tars (--tars) and tab
 datasets keep them (--table), with a video a row. A feature is then a member's ending or a column, and labels may lie
 there too:
 
-    jomold pack --tars 'train=tars/train-*.tar' --feature audio=audio.npy --feature frames=clip.npy --label-field json \
-        --out data/tars
+    jomold pack --tars 'train=tars/train-*.tar' --feature audio=audio.npy --label-field json --out data/tars
     jomold pack --table 'hf/*.parquet' --feature audio=clap --feature frames=clip --label-field labels --out data/hf
 """
 
