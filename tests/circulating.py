@@ -1,5 +1,5 @@
-"""What people have before they pack: features of several kinds for the videos of LLP, and a small set of another kind as
-files, as WebDataset tars, and as tables."""
+"""What people have before they pack: features of several kinds for the videos of LLP, and a small set of another kind
+as files, as WebDataset tars, and as tables."""
 
 from __future__ import annotations
 

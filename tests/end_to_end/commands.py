@@ -37,6 +37,9 @@ BENCHMARKS = (
     "check_gpu",
 )
 
+WITHOUT_PAGE = ("pack",)
+"""Commands of which neither launchers/ nor tools/ has a page."""
+
 
 @dataclass(frozen=True)
 class Places:
@@ -56,10 +59,12 @@ class Places:
 
 
 def scripts() -> set[str]:
-    """The names of all scripts that are commands."""
+    """The names of all scripts that are commands, and of the commands that are no script."""
     files = [*ROOT.glob("launchers/*.py"), *ROOT.glob("tools/*.py")]
     marks = ("\n@command\n", "import main\n")  # the command itself, or a page that leads to it
-    return {file.stem for file in files if any(mark in file.read_text(encoding="utf-8") for mark in marks)}
+    return {file.stem for file in files if any(mark in file.read_text(encoding="utf-8") for mark in marks)} | {
+        *WITHOUT_PAGE
+    }
 
 
 def all_commands(places: Places) -> dict[str, list[str]]:
@@ -67,6 +72,8 @@ def all_commands(places: Places) -> dict[str, list[str]]:
     p = places
     train = ["train", "--config", f"{p.config}", f"run.dir={p.scratch / 'run'}", f"data.shards={p.shards}"]
     pack = ["pack_llp", "--annotations", f"{p.annotations}", "--features", f"{p.features}"]
+    pack_own = ["pack", "--labels", f"{p.annotations / 'AVVP_train.csv'}"]
+    pack_own += ["--feature", f"audio={p.features / 'vggish' / '{id}.npy'}"]
     return {
         "train": train,
         "dry run": [*train, "--dry-run"],
@@ -77,6 +84,7 @@ def all_commands(places: Places) -> dict[str, list[str]]:
         "ray_train": ["ray_train", "--help"],
         "quickstart": ["quickstart", "--help"],
         "pack_llp": [*pack, "--out", f"{p.scratch / 'packed'}"],
+        "pack": [*pack_own, "--out", f"{p.scratch / 'own'}"],
         "simulate_llp": ["simulate_llp", "--videos", "3", "--out", f"{p.scratch / 'simulated'}"],
         "verify_shards": ["verify_shards", f"{p.shards}", "--report", f"{p.scratch / 'report.json'}"],
         "compare_runs": ["compare_runs", f"{p.run}"],
@@ -96,6 +104,8 @@ def with_output(words: list[str], out: str) -> list[str]:
 
 def run(script: str, words: list[str]) -> dict[str, object]:
     """One command in this process: its exit code, and what it printed."""
+    if script in WITHOUT_PAGE:
+        return run_main(importlib.import_module(f"jomold_dist.commands.{script}").main, [f"jomold {script}", *words])
     folder = "launchers" if (ROOT / "launchers" / f"{script}.py").exists() else "tools"
     main = importlib.import_module(f"{folder}.{script}" if folder == "launchers" else script).main
     return run_main(main, [f"{script}.py", *words])

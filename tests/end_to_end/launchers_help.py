@@ -78,8 +78,8 @@ def run_process(launcher: str, script: str, *arguments: str | Path) -> Outcome:
 
 
 def run_here(capsys: pytest.CaptureFixture[str], script: str, *arguments: str | Path) -> Outcome:
-    """A launcher's main() in this process, without the seconds that importing takes."""
-    main = importlib.import_module(f"launchers.{script}").main
+    """A launcher's main() in this process, or that of `jomold` itself, without the seconds that importing takes."""
+    main = importlib.import_module("jomold_dist.__main__" if script == "jomold" else f"launchers.{script}").main
     signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     loggers = [logging.getLogger(), logging.getLogger("jomold_dist")]
     levels, handlers = [logger.level for logger in loggers], list(loggers[0].handlers)

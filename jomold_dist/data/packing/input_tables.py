@@ -60,8 +60,8 @@ class Table:
         number = 0
         names = list(self.columns.values())
         try:
-            with pyarrow.parquet.ParquetFile(self.report.path) as file:
-                for batch in file.iter_batches(batch_size=_ROWS, columns=names):
+            with pyarrow.parquet.ParquetFile(self.report.path, pre_buffer=False) as file:
+                for batch in file.iter_batches(batch_size=_ROWS, columns=names, use_threads=False):
                     columns = [batch.column(name).to_pylist() for name in names]
                     for values in zip(*columns, strict=True):
                         number += 1

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from jomold_dist.data.packing.label_files import SHOWN, TableReport
-from jomold_dist.data.packing.video_labels import IndexLists, LabelSet, VideoLabels, lists_of_pairs
+from jomold_dist.data.packing.video_labels import IndexLists, LabelSet, VideoLabels, lists_of_codes
 from jomold_dist.errors import DataError
 from jomold_dist.labels import CategorySet
 
 FIRST_SPLITS = ("train", "val", "test")  # in this order, before all others
 
 _TOGETHER = 1 << 14  # keys that become an array together
+_COMPARED = 1 << 20  # keys that are compared at a time
 
 
 class LabelRows:
@@ -62,20 +63,22 @@ class LabelRows:
         something is, the labels are those without it."""
         self._gather_keys()
         keys = np.concatenate(self._keys) if self._keys else np.zeros(0, "S1")
+        self._keys = [keys]
         lines, splits, counts, labels = (
             np.frombuffer(column, column.typecode) if len(column) else np.zeros(0, column.typecode)
             for column in (self._lines, self._split, self._count, self._labels)
         )
         categories, labels, notes = self._categories(labels)
-        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
-        order = np.argsort(first)
-        first, numbers = first[order], np.argsort(order)
-        video = numbers[inverse]  # (R,)
+        first, video = _grouped(keys)
         self._tell_repeated(keys, lines, splits, first[video])
         self._tell_rows(keys, lines, counts == 0, "without labels")
-        whose = np.repeat(video, counts)
-        self._tell_twice(keys, lines, whose * len(categories) + labels, counts)
-        lists = lists_of_pairs(whose, labels, len(first), len(categories))
+        codes = _codes(video, counts, labels, len(categories))
+        codes.sort()
+        repeated = np.flatnonzero(codes[1:] == codes[:-1])
+        if len(repeated):
+            self._tell_twice(keys, lines, _codes(video, counts, labels, len(categories)), counts)
+            codes = np.delete(codes, repeated)
+        lists = lists_of_codes(codes, len(first), len(categories))
         return LabelSet(categories, self._by_split(keys[first], splits[first], lists), (), notes)
 
     def _gather_keys(self) -> None:
@@ -91,7 +94,7 @@ class LabelRows:
         if not names:
             raise DataError(f"{self._reports[0].path}: no video has a label, so that there are no categories")
         places = {name: place for place, name in enumerate(names)}
-        renumbered = np.array([places[name] for name in self._numbers], dtype=np.int64)
+        renumbered = np.array([places[name] for name in self._numbers], dtype=np.int32)
         told = f"categories: the {len(names)} labels that occur, sorted (--categories FILE names them otherwise)"
         return CategorySet(tuple(names)), renumbered[labels], (told,)
 
@@ -136,3 +139,29 @@ class LabelRows:
         rows = np.zeros(len(keys), dtype=bool)
         rows[np.repeat(np.arange(len(keys)), counts)[repeated]] = True
         self._tell_rows(keys, lines, rows, "naming a label again")
+
+
+def _grouped(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The first row of each video, int64 (N,), in the order of these rows, and the video of each row, int32 (R,)."""
+    by_key = np.argsort(keys, kind="stable")
+    new = np.ones(len(keys), dtype=bool)
+    for start in range(1, len(keys), _COMPARED):
+        part = slice(start, start + _COMPARED)
+        new[part] = keys[by_key[part]] != keys[by_key[start - 1 : start - 1 + len(new[part])]]
+    if new.all():
+        return np.arange(len(keys)), np.arange(len(keys), dtype=np.int32)
+    first = by_key[new]
+    order = np.argsort(first)
+    number = np.empty(len(first), dtype=np.int32)
+    number[order] = np.arange(len(first), dtype=np.int32)
+    video = np.empty(len(keys), dtype=np.int32)
+    video[by_key] = number[np.cumsum(new) - 1]
+    return first[order], video
+
+
+def _codes(video: np.ndarray, counts: np.ndarray, labels: np.ndarray, categories: int) -> np.ndarray:
+    """`video * categories + label` of every label, int64, in the order of the rows."""
+    codes = np.repeat(video, counts).astype(np.int64)
+    codes *= categories
+    codes += labels
+    return codes

@@ -51,10 +51,13 @@ class IndexLists:
 
 def lists_of_pairs(videos: np.ndarray, indices: np.ndarray, count: int, size: int) -> IndexLists:
     """The lists of `count` videos of the pairs (video, index below `size`), which may repeat."""
-    codes = np.unique(videos.astype(np.int64) * size + indices)
-    whose, values = np.divmod(codes, size)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(whose, minlength=count))])
-    return IndexLists(starts.astype(np.int64), values.astype(np.int32))
+    return lists_of_codes(np.unique(videos.astype(np.int64) * size + indices), count, size)
+
+
+def lists_of_codes(codes: np.ndarray, count: int, size: int) -> IndexLists:
+    """The lists of `count` videos of sorted, distinct codes `video * size + index`, int64."""
+    starts = np.searchsorted(codes, np.arange(count + 1) * size)
+    return IndexLists(starts, (codes % size).astype(np.int32))
 
 
 def lists_of_rows(rows: np.ndarray) -> IndexLists:
