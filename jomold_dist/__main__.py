@@ -14,6 +14,7 @@ COMMANDS = {
     "simulate": "make a data set with a hidden truth",
     "pack": "pack features and labels of your own",
     "pack-llp": "pack LLP's published features and label files",
+    "data": "look at a data set, or at one of its videos",
     "verify": "check a data set against its manifest",
     "train": "train, under python, torchrun or deepspeed",
     "start": "start a training under any launcher, with signals and exit code handed on",

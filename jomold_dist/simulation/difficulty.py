@@ -32,7 +32,7 @@ EASY = Difficulty(1.0, 1.0)
 DIFFICULTIES = {
     "easy": EASY,
     "hard": Difficulty(0.6, 0.4),
-    # HAN as published, trained on LLP's real labels with such features, scores what it scores on LLP: docs/data.md.
+    # HAN as published, trained on LLP's real labels with such features, scores what it scores on LLP: docs/worlds.md.
     "calibrated": Difficulty(0.43, 0.185),
 }
 

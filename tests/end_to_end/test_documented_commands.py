@@ -23,6 +23,7 @@ from launchers_help import ROOT
 
 from jomold_dist.__main__ import COMMANDS
 from jomold_dist.config_files import load_config
+from tests.circulating import write_birds, write_circulating
 from tests.published import LLP_WIDTHS, publish
 from tests.run_fixtures import finished_run, write_sweep
 from tests.unit.test_simulate_annotations import write_lfav, write_vggsounder
@@ -36,6 +37,8 @@ PLACEHOLDERS = {
     "DIR": "LLP/feats",
     "PLACE": "data/llp",
     "SWEEP_DIR": "runs/sweeps/table2a",
+    "SET": "data/llp",
+    "KEY": "train-00000",
 }
 
 
@@ -59,7 +62,7 @@ NOT_RUN = (
     NotRun("make ", "it runs the tests, or builds what they run in"),
     NotRun("pip install ", "needs a package index"),
     NotRun("mlflow ui |mlflow models serve |curl ", "a server that does not end, and what asks it", (SERVED,)),
-    NotRun(".*=(s3|https)://|.* gs://", "storage on the internet", (REMOTE,)),
+    NotRun(".*=(s3|https)://|.* (s3|gs)://", "storage on the internet", (REMOTE,)),
     NotRun("python tools/count_labels.py", "wants label files that show every category", (COUNT,)),
     NotRun("python tools/judge_labels.py", "wants a run of the mixture", (JUDGE,)),
     NotRun("tools/check_gpu.sh", "minutes", ("end_to_end/test_check_gpu.py::test_every_part_runs",)),
@@ -89,6 +92,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "LLP" / "data").symlink_to(published / "annotations")
     for name in ("LLP", "NEW"):
         (made / name / "feats").symlink_to(published / "features")
+    write_birds(made)
+    write_circulating(made / "features", published / "features")
     (made / "shared").mkdir()
     (made / "shared" / "data").symlink_to(made / "data")
     write_lfav(made / "LFAV" / "labels")
@@ -174,7 +179,7 @@ def command_problems(words: tuple[str, ...]) -> list[str]:
         return [] if call.page or call.command in COMMANDS else [f"there is no command {call.command}"]
     small = arguments(call, [PLACEHOLDERS.get(word, word) for word in call.words], TRAINED)
     out = output(small)
-    if out and out.is_dir() and "--repair" not in small:
+    if out and out.is_dir() and not {"--repair", "--append"} & set(small):
         shutil.rmtree(out)  # another command has written it, with other options
     outcome = call.outcome(*small)
     if outcome["code"] != 0 or "Traceback" in f"{outcome['err']}":

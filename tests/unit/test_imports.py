@@ -22,6 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "data, reading": {"data, format"},
     "data, checking": {"data, format", "data, reading"},
     "data, packing": {"data, format", "data, reading"},
+    "data, looking": {"data, format", "data, reading"},
     "models": {"data, format"},
     "denoising": {"models", "distributed"},
     "methods, low": {"data, format", "data, reading", "models", "denoising"},
@@ -38,7 +39,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "commands": {
         *("simulation", "evaluation", "distributed", "denoising", "models", "methods, low"),
-        *("data, format", "data, reading", "data, checking", "data, packing"),
+        *("data, format", "data, reading", "data, checking", "data, packing", "data, looking"),
         *("training", "tracking", "comparing", "tuning"),
     },
 }
@@ -84,7 +85,11 @@ OWNERS: dict[str, set[str]] = {
     "matplotlib": {"jomold_dist.figures"},
     "optuna": {"jomold_dist.tuning.space"},
     "fsspec": {"jomold_dist.data.reading.remote"},
-    "pyarrow": {"jomold_dist.training.label_table", "jomold_dist.data.packing.input_tables"},
+    "pyarrow": {
+        *("jomold_dist.training.label_table", "jomold_dist.data.packing.input_tables"),
+        *("jomold_dist.data.packing.table_files", "jomold_dist.data.packing.table_features"),
+        "jomold_dist.data.packing.foreign_labels",
+    },
 }
 
 
@@ -216,7 +221,7 @@ def test_pure_modules_say_so_and_import_nothing_that_is_not() -> None:
     assert wrong == []
 
 
-@pytest.mark.parametrize("room", ["data, format", "data, checking", "data, packing"])
+@pytest.mark.parametrize("room", ["data, format", "data, checking", "data, packing", "data, looking"])
 def test_who_packs_and_checks_data_needs_no_torch(room: str) -> None:
     """Neither by itself nor by way of what it imports; torch takes seconds and hundreds of megabytes."""
     done: set[str] = set()

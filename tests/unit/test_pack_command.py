@@ -177,7 +177,7 @@ def test_the_order_of_train_is_the_seeds_or_nobodys(small: tuple[Path, list[str]
         manifest = read_manifest(folder / name)
         orders[name] = read_records(folder / name, manifest, "train").keys()
         assert manifest.splits["train"].shuffled == (None if more == ["--no-shuffle"] else int(name))
-        assert ("train stays in its order (--no-shuffle): batches are cut from" in said.out) == (name == "none")
+        assert ("train stays in its order: batches are cut from neighbours" in said.out) == (name == "none")
     assert orders["none"] == sorted(orders["0"]) == sorted(orders["1"])
     assert len({tuple(order) for order in orders.values()}) == 3
 
@@ -272,11 +272,14 @@ def test_what_is_not_finite_is_told_with_its_file(small: tuple[Path, list[str]])
         (["--labels", "l.csv", "--feature", "motion=m/{key}.npy", "--feature", "audio=a/{key}.npy"], "without frames"),
         (["--labels", "l.csv", "--feature", "sound=a/{key}.npy"], "NAME one of audio, frames, motion"),
         (["--labels", "l.csv", "--feature", "audio=a.npy"], "must tell with {key}"),
-        (["--feature", "audio=a/{key}.npy"], "one of the arguments --labels --annotations --unlabelled is required"),
+        (
+            ["--feature", "audio=a/{key}.npy"],
+            "one of the arguments --labels --annotations --label-field --unlabelled is required",
+        ),
         (["--annotations", "avel=x", "--feature", "audio=a/{key}.npy"], "KIND one of llp, lfav, vggsounder"),
         (
             ["--annotations", "llp=x", "--feature", "audio=a/{key}.npy", "--dense", "val=v.csv"],
-            "--dense goes with --labels only",
+            "--dense goes with --labels or --label-field only",
         ),
         (
             ["--annotations", "llp=x", "--feature", "audio=a/{key}.npy", "--segment-seconds", "2"],

@@ -46,8 +46,8 @@ class TableReport:
     end.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path, unit: str = "line") -> None:
+        self.path, self._unit = Path(path), unit
         self.findings: list[str] = []
         self.unusable = False
         self._lines: dict[str, list[int]] = {}
@@ -79,7 +79,7 @@ class TableReport:
             for line, name in rows:
                 lines_of.setdefault(name, []).append(line)
             count = len(rows) if count is None else count
-            where = some_of(f"{name} ({_place(lines)})" for name, lines in lines_of.items())
+            where = some_of(f"{name} ({_place(lines, self._unit)})" for name, lines in lines_of.items())
             more = f" and {count - len(rows)} more" if count > len(rows) else ""
             self.findings.append(
                 f"{self.path.name}: {'1 row' if count == 1 else f'{count} rows'} {what}: {where}{more}"
@@ -89,7 +89,7 @@ class TableReport:
         """A message for each problem: file, lines, what."""
         found = []
         for what, lines in self._lines.items():
-            where = f", {_place(lines)}" if lines else ""
+            where = f", {_place(lines, self._unit)}" if lines else ""
             first = "the first: " if len(lines) > 1 else ""
             value = f" ({first}{self._seen[what][:100]!r})" if what in self._seen else ""
             found.append(f"{self.path}{where}: {what}{value}")
@@ -171,5 +171,5 @@ def some_of(values: Iterable[object]) -> str:
     return ", ".join(texts[:SHOWN]) + more
 
 
-def _place(lines: Sequence[int]) -> str:
-    return f"line{'s' if len(lines) > 1 else ''} {some_of(lines)}"
+def _place(lines: Sequence[int], unit: str) -> str:
+    return f"{unit}{'s' if len(lines) > 1 else ''} {some_of(lines)}"
