@@ -91,7 +91,7 @@ def test_shards(how: str, tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
 
 
 MANIFESTS = {
-    "schema": ({"schema": 99}, ("schema 99", "reads schema 1")),
+    "schema": ({"schema": 99}, ("schema 99", "reads schema 2")),
     "categories": ({"categories": ["Speech"]}, ("damaged",)),
     "features": ({"features": {"audio": {"shape": [4, 3], "dtype": "float16"}}}, ("damaged",)),
 }

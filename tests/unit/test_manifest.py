@@ -33,7 +33,7 @@ def make(
     size: Callable[[int, int], int] = shard_bytes,
 ) -> Manifest:
     splits = {}
-    for split, count in shards.items():
+    for number, (split, count) in enumerate(shards.items()):
         layout = record_layout(FEATURES, None, label_slot(len(names), len(names)))
         infos = tuple(
             ShardInfo(
@@ -45,24 +45,30 @@ def make(
             )
             for n in range(count)
         )
-        splits[split] = SplitInfo(split, len(names), False, layout, infos)
-    return Manifest("a set", SEGMENTS, CategorySet(names), dict(FEATURES), splits, simulated)
+        splits[split] = SplitInfo(split, len(names), False, layout, infos, shuffled=None if number else 7)
+    return Manifest("a set", SEGMENTS, CategorySet(names), dict(FEATURES), splits, simulated, 0.5, {"command": "pack"})
 
 
 def as_json(manifest: Manifest) -> dict[str, Any]:
     """The oracle: the file's content, written out."""
     return {
-        "schema": 1,
+        "schema": 2,
         "name": manifest.name,
         "simulated": manifest.simulated,
         "segments": manifest.segments,
         "categories": list(manifest.categories.names),
-        "features": {k: {"shape": list(f.shape), "dtype": f.dtype} for k, f in manifest.features.items()},
+        "segment_seconds": manifest.segment_seconds,
+        "origin": manifest.origin,
+        "features": {
+            k: {"shape": list(f.shape), "dtype": f.dtype} | ({"pooled": f.pooled} if f.pooled else {})
+            for k, f in manifest.features.items()
+        },
         "splits": {
             name: {
                 "videos": split.videos,
                 "max_labels": split.max_labels,
                 "dense": split.dense,
+                "shuffled": split.shuffled,
                 "record": {
                     "bytes": split.record.bytes,
                     "members": {k: [m.offset, m.bytes] for k, m in split.record.members.items()},
@@ -116,7 +122,7 @@ def test_a_split_with_a_truth_says_so(tmp_path: Path) -> None:
 
 def test_the_digest_never_changes() -> None:
     manifest = make({"train": 2}, size=lambda videos, record: videos - 1)
-    assert manifest.digest == "4fa3a51f7b201e0cce943a8364561d607a0fdb0b52277fdd800ae303395b2419"
+    assert manifest.digest == "ca8be1f979cbb6ac925a96109a346e8ae2a224675cf12f52daf8498fbd3b50b3"
 
 
 @settings(max_examples=60)

@@ -260,7 +260,7 @@ def edit(folder: Path, change: Any) -> None:
 
 
 BAD_MANIFESTS: dict[str, tuple[Any, str]] = {
-    "schema": (lambda d: d.update(schema=99), "schema 99, this version reads schema 1"),
+    "schema": (lambda d: d.update(schema=99), "schema 99, this version reads schema 2"),
     "no splits": (lambda d: d.pop("splits"), "damaged"),
     "splits of another kind": (lambda d: d.update(splits=[1]), "damaged"),
     "no categories": (lambda d: d.update(categories=[]), "damaged"),

@@ -165,7 +165,6 @@ class Manifest:
                 "max_labels": split.max_labels,
                 "dense": split.dense,
                 "record": record,
-                "shuffled": split.shuffled,
             }
             yield f'{", " if number else ""}{_json(name)}: {_json(form)[:-1]}, "shards": ['
             positives = positives_texts([s.positives for s in split.shards])
@@ -175,7 +174,7 @@ class Manifest:
                     f'"positives": {counts}, "sha256": {_json(shard.sha256)}, "videos": {shard.videos}}}'
                 )
             truth = '"truth": true, ' if split.truth else ""
-            yield f'], {truth}"videos": {split.videos}}}'
+            yield f'], "shuffled": {_json(split.shuffled)}, {truth}"videos": {split.videos}}}'
         yield f"}}{tail}}}"
 
 
