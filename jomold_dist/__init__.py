@@ -1,6 +1,6 @@
 """Distributed training with joint-modal label denoising for audio-visual video parsing.
 
-The names below are imported when they are first used, and torch with them.
+The names below are imported when they are first used, and torch with those that need it: all but what packs data.
 """
 
 from __future__ import annotations
@@ -9,6 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jomold_dist.data.format.manifest import FeatureSpec
+    from jomold_dist.data.packing.dataset_writer import DatasetWriter
+    from jomold_dist.data.packing.shard_writer import Video
     from jomold_dist.denoising.mixture import MixtureParameters
     from jomold_dist.denoising.noise_ratio import NoiseRatios, estimate_noise_ratios
     from jomold_dist.denoising.presence import Presence, fit_presence
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from jomold_dist.denoising.warmup import warmup_factor
     from jomold_dist.evaluation.metrics import parsing_scores
     from jomold_dist.evaluation.parsing import threshold_parsing
+    from jomold_dist.labels import CategorySet
     from jomold_dist.models.han import FeatureSizes, HybridAttentionNetwork, Parsing
     from jomold_dist.models.losses import contrastive_loss
     from jomold_dist.training.loading import load_network
@@ -23,13 +27,17 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "CategorySet",
+    "DatasetWriter",
     "FeatureSizes",
+    "FeatureSpec",
     "HybridAttentionNetwork",
     "MixtureParameters",
     "NoiseRatios",
     "Parsing",
     "Presence",
     "Removal",
+    "Video",
     "contrastive_loss",
     "estimate_noise_ratios",
     "fit_presence",
@@ -41,6 +49,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "data.format.manifest": ("FeatureSpec",),
+    "data.packing.dataset_writer": ("DatasetWriter",),
+    "data.packing.shard_writer": ("Video",),
     "denoising.mixture": ("MixtureParameters",),
     "denoising.noise_ratio": ("NoiseRatios", "estimate_noise_ratios"),
     "denoising.presence": ("Presence", "fit_presence"),
@@ -48,6 +59,7 @@ _HOMES = {
     "denoising.warmup": ("warmup_factor",),
     "evaluation.metrics": ("parsing_scores",),
     "evaluation.parsing": ("threshold_parsing",),
+    "labels": ("CategorySet",),
     "models.han": ("FeatureSizes", "HybridAttentionNetwork", "Parsing"),
     "models.losses": ("contrastive_loss",),
     "training.loading": ("load_network",),

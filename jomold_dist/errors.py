@@ -28,6 +28,10 @@ class DataError(UserError):
         super().__init__(join_problems(list(problems)))
         self.problems = problems
 
+    def __reduce__(self) -> tuple[type[DataError], tuple[str, ...]]:
+        """Raised again by another process with its problems, and not with the text that they were joined to."""
+        return type(self), self.problems
+
 
 class RunFolderError(UserError):
     """A run's folder does not belong to this run, or cannot be used."""

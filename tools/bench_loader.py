@@ -32,8 +32,9 @@ from torch.utils.data import DataLoader, Dataset
 from jomold_dist.command_line import command, command_parser
 from jomold_dist.config import DataConfig
 from jomold_dist.data.format.manifest import Manifest
-from jomold_dist.data.packing.dataset_writer import DatasetWriter, Video
+from jomold_dist.data.packing.dataset_writer import DatasetWriter
 from jomold_dist.data.packing.llp_features import FEATURE_FOLDERS, feature_path
+from jomold_dist.data.packing.shard_writer import Video
 from jomold_dist.data.reading.loader import Batch, Loader
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.methods.base import Moment

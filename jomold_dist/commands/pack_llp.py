@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 
 from jomold_dist.command_line import command, show
-from jomold_dist.commands.pack import add_no_shuffle, plan_packing, unlabelled_set
+from jomold_dist.commands.pack import plan_packing, unlabelled_set
+from jomold_dist.commands.pack_options import add_no_shuffle
 from jomold_dist.commands.packing import SEGMENTS, Packing, option_problems, packing_parser, run_packer
 from jomold_dist.data.packing.event_tables import Length
 from jomold_dist.data.packing.llp_features import llp_sources, swapped_widths

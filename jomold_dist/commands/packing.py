@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -20,15 +21,16 @@ from jomold_dist.data.format.damage import DamagedError
 from jomold_dist.data.format.manifest import DTYPES, FeatureSpec, Manifest
 from jomold_dist.data.format.truth_file import truth_name, write_truth
 from jomold_dist.data.packing.annotations import SplitLabels
-from jomold_dist.data.packing.dataset_writer import DatasetWriter, SplitSource
+from jomold_dist.data.packing.dataset_writer import DatasetWriter
 from jomold_dist.data.packing.repair import repair_shards
 from jomold_dist.data.packing.shard_writer import BadVideosError
+from jomold_dist.data.packing.splits import SplitSource
 from jomold_dist.data.reading.source import Folder, read_manifest
 from jomold_dist.data.reading.truth import read_truth
 from jomold_dist.errors import PREEMPTED, DataError, raise_together
 from jomold_dist.files import writing
 from jomold_dist.labels import CategorySet
-from jomold_dist.places import local_path
+from jomold_dist.places import local_path, place, split_scheme
 from jomold_dist.versions import version
 from jomold_dist.watching import lines_on_stderr, progress
 
@@ -38,15 +40,16 @@ HOW_IT_GOES_ON = """
 Stopped or killed, the same command goes on after the last finished shard, which waits in .NAME.partial beside --out.
 Finished shards are used again only if nothing has changed that decides their content. A command with other options is
 refused while they wait, and says which differ; with --restart it begins anew without them. With --repair, the damaged
-or missing shards of a packed data set are written anew, each only if it becomes exactly what the manifest says.
+or missing shards of a packed data set are written anew, each only if it becomes exactly what the manifest says. With
+--append, shards of more videos are added to the data set at --out; until all are there, it stays as it is. Where --out
+is a URL, each shard is sent when it is finished, and removed here; what is needed to go on waits in --work.
 """
 
 
 @dataclass(frozen=True)
 class Packing:
-    """What is to be packed. `recipe` decides the content; `settings` are told in the manifest, as JSON values without
-    paths; `truths` makes, by split, which labels are really heard and seen: the keys in the order of the shards, and
-    bool (n, 2, C)."""
+    """What is to be packed. `recipe` decides the content; `settings` are told in the manifest, without paths; `truths`
+    makes, by split, which labels are really heard and seen: the keys in the order of the shards, and bool (n, 2, C)."""
 
     command: str
     name: str
@@ -66,13 +69,23 @@ def packing_parser(description: str | None) -> argparse.ArgumentParser:
     parser = command_parser(description)
     parser.epilog = HOW_IT_GOES_ON
     parser.add_argument(
-        "--out", type=local_path, required=True, metavar="DIR", help="folder to write, or a link to it; new or empty"
-    )
+        "--out", type=place, required=True, metavar="DIR|URL",
+        help="folder to write, or a link to it, new or empty; or a URL such as s3://bucket/name",
+    )  # fmt: skip
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--repair", action="store_true", help="write the damaged shards of --out anew")
     again.add_argument(
         "--restart", action="store_true", help="remove what a stopped packing of --out has finished, and begin anew"
     )
+    parser.add_argument("--append", action="store_true", help="add to the data set that is at --out")
+    parser.add_argument(
+        "--jobs", type=int, default=len(os.sched_getaffinity(0)), metavar="N",
+        help="processes that write shards, the same whatever their number (default: one a core, here %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--work", type=local_path, metavar="DIR",
+        help="where shards are written before they are sent to a URL (default: this user's cache)",
+    )  # fmt: skip
     parser.add_argument("--keep-frames", action="store_true", help="keep 8 frames a second instead of their exact mean")
     parser.add_argument("--dtype", choices=DTYPES, default="float16", help="stored precision (default: %(default)s)")
     parser.add_argument("--videos-per-shard", type=int, default=500, metavar="N", help="(default: %(default)s)")
@@ -85,6 +98,14 @@ def option_problems(options: argparse.Namespace) -> list[str]:
     problems = []
     if options.videos_per_shard < 1:
         problems.append(f"--videos-per-shard must be at least 1, not {options.videos_per_shard}")
+    if options.jobs < 1:
+        problems.append(f"--jobs must be at least 1, not {options.jobs}")
+    if options.append and (options.repair or options.restart):
+        problems.append("--append excludes --repair and --restart")
+    if options.repair and local_folder(options) is None:
+        problems.append("--repair needs a folder as --out; to mend a set at a URL, repair a copy and send that")
+    if options.work is not None and local_folder(options) is not None:
+        problems.append("--work is for a URL as --out; a folder is packed beside itself")
     if options.seed < 0:
         problems.append(f"--seed must be at least 0, not {options.seed}")
     return problems
@@ -100,17 +121,22 @@ def run_packer(
     with stopped_by_signals():
         packing = plan(options)
         if options.repair:
-            lines = repair(options, packing)
+            lines, manifest = repair(Path(options.out), options, packing)
         else:
-            pack(options, packing)
-            lines = []
-    lines += summary(read_manifest(options.out))
+            lines, manifest = [], pack(options, packing)
+    lines += summary(manifest)
     if said := closing(options):
         lines.append(said)
     return "\n".join([*lines, f"{'repaired' if options.repair else 'written to'} {options.out}"])
 
 
-def pack(options: argparse.Namespace, packing: Packing) -> None:
+def local_folder(options: argparse.Namespace) -> Path | None:
+    """The folder to write, None for a URL."""
+    _, folder = split_scheme(options.out)
+    return None if folder is None else Path(folder)
+
+
+def pack(options: argparse.Namespace, packing: Packing) -> Manifest:
     """Writes the data set. DataError names the bad videos of all splits together."""
     problems: list[str] = []
     with DatasetWriter(
@@ -126,6 +152,9 @@ def pack(options: argparse.Namespace, packing: Packing) -> None:
         recipe={"--dtype": options.dtype, "--keep-frames": options.keep_frames, "--seed": options.seed}
         | packing.recipe,
         restart=options.restart,
+        append=options.append,
+        jobs=options.jobs,
+        work=options.work,
     ) as writer:
         for split in packing.splits:
             with progress(split.name, len(split.videos)) as more:
@@ -144,28 +173,29 @@ def pack(options: argparse.Namespace, packing: Packing) -> None:
         raise_together(problems)
         for name, truth in packing.truths.items():
             writer.write_truth(name, *truth())
-        writer.finish()
+        return writer.finish()
 
 
-def repair(options: argparse.Namespace, packing: Packing) -> list[str]:
+def repair(folder: Path, options: argparse.Namespace, packing: Packing) -> tuple[list[str], Manifest]:
     """Writes the damaged or missing shards of a packed data set anew, and says which."""
     with progress("checked", sum(len(split.videos) for split in packing.splits)) as more:
         result = repair_shards(
-            options.out,
+            folder,
             packing.splits,
             categories=packing.categories,
             segments=packing.segments,
             features=packing.features,
             videos_per_shard=options.videos_per_shard,
             simulated=packing.simulated,
+            jobs=options.jobs,
             progress=more,
         )
-    manifest = read_manifest(options.out)
-    torn = [name for name in packing.truths if not is_truth_whole(options.out, manifest, name)]
+    manifest = read_manifest(folder)
+    torn = [name for name in packing.truths if not is_truth_whole(folder, manifest, name)]
     for name in torn:
-        repair_truth(options.out / truth_name(name), *packing.truths[name]())
+        repair_truth(folder / truth_name(name), *packing.truths[name]())
     anew = [f"written anew: {name}" for name in (*result.rewritten, *map(truth_name, torn))]
-    return [*anew, f"shards that were whole: {len(result.whole)}, written anew: {len(result.rewritten)}"]
+    return [*anew, f"shards that were whole: {len(result.whole)}, written anew: {len(result.rewritten)}"], manifest
 
 
 def repair_truth(path: Path, keys: list[str], present: np.ndarray) -> None:

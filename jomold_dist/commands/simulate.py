@@ -20,8 +20,9 @@ from jomold_dist.commands.packing import SEGMENTS, Packing, labels_digest, optio
 from jomold_dist.data.format.manifest import FeatureSpec
 from jomold_dist.data.format.truth_file import truth_name
 from jomold_dist.data.packing.annotations import Annotations, SplitLabels, read_annotations
-from jomold_dist.data.packing.dataset_writer import SplitSource, Video
 from jomold_dist.data.packing.lfav_labels import read_lfav
+from jomold_dist.data.packing.shard_writer import Video
+from jomold_dist.data.packing.splits import SplitSource
 from jomold_dist.data.packing.vggsounder_labels import read_vggsounder
 from jomold_dist.errors import DataError, UserError, raise_together
 from jomold_dist.places import local_path
@@ -211,7 +212,7 @@ def plan(options: argparse.Namespace) -> Packing:
 def _split(split: SplitPlan, videos: SimulatedVideos, seed: int) -> SplitSource:
     """Videos that are drawn come in no order; those of label files come in the files' order."""
     drawn = seed if split.given is None else None
-    return SplitSource(split.name, videos, split.max_labels, dense=split.name != HIDDEN, shuffled=drawn)
+    return SplitSource(split.name, videos, split.name != HIDDEN, split.max_labels, shuffled=drawn)
 
 
 def planned_splits(options: argparse.Namespace) -> list[SplitPlan]:

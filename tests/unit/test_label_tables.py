@@ -199,8 +199,32 @@ def test_a_parquet_file_that_is_cut_is_one_message(tmp_path: Path) -> None:
     for damaged in (whole[:-100], whole[:200] + bytes(300) + whole[500:]):
         path.write_bytes(damaged)
         assert refusal(path).startswith(f"{path}: ")
-    write_parquet(path, key=[1, 2], labels=["Dog", "Dog"])
+    write_parquet(path, key=[1.5, 2.5], labels=["Dog", "Dog"])
     assert "lines 1, 2: key and split are texts" in refusal(path)
+
+
+def test_whole_numbers_of_a_parquet_file_are_what_they_are_in_a_text(tmp_path: Path) -> None:
+    number = read(write_parquet(tmp_path / "n.parquet", key=[10, 20], label=[3, 4]))
+    assert told(number) == told(read(text(tmp_path / "n.csv", "key,label\n10,3\n20,4\n")))
+    assert told(number) == {"train": {"10": ["3"], "20": ["4"]}}
+
+
+def test_flipped_bits_of_a_parquet_file_are_one_message_or_none(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "l.parquet", key=[f"k{i}" for i in range(300)], labels=[["Dog", "Cat"]] * 300)
+    whole, draw, told = path.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(200):
+        damaged = bytearray(whole)
+        at, bit = divmod(int(draw.integers(8 * len(whole))), 8)
+        damaged[at] ^= 1 << bit
+        path.write_bytes(damaged)
+        message = "fine"
+        try:
+            read(path)
+        except DataError as error:
+            message = str(error)
+        assert message == "fine" or str(path) in message
+        told += message != "fine"
+    assert told > 20
 
 
 def test_categories_are_a_name_a_line(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from jomold_dist import locks
 from jomold_dist.config import Config
-from jomold_dist.data.packing.workplace import Workplace
+from jomold_dist.data.packing.workplace import beside
 from jomold_dist.data.reading.cache import ShardCache
 from jomold_dist.data.reading.resident import ResidentSplit
 from jomold_dist.data.reading.source import read_manifest
@@ -179,7 +179,7 @@ def claim_sweep(place: Path, shards: Path) -> None:
 
 
 def begin_packing(place: Path, shards: Path) -> None:
-    Workplace(place / "data" / "set")
+    beside(place / "data" / "set")
 
 
 def fetch(place: Path, shards: Path) -> None:

@@ -177,7 +177,7 @@ def test_the_order_of_train_is_the_seeds_or_nobodys(small: tuple[Path, list[str]
         manifest = read_manifest(folder / name)
         orders[name] = read_records(folder / name, manifest, "train").keys()
         assert manifest.splits["train"].shuffled == (None if more == ["--no-shuffle"] else int(name))
-        assert ("train stays in its order (--no-shuffle): batches are cut from" in said.out) == (name == "none")
+        assert ("train stays in its order: batches are cut from neighbours" in said.out) == (name == "none")
     assert orders["none"] == sorted(orders["0"]) == sorted(orders["1"])
     assert len({tuple(order) for order in orders.values()}) == 3
 

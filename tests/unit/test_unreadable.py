@@ -15,10 +15,11 @@ from jomold_dist.commands import verify as tool
 from jomold_dist.data.checking.data_set import verify_data_set
 from jomold_dist.data.checking.shard import Problem
 from jomold_dist.data.format.damage import DamagedError
-from jomold_dist.data.packing.dataset_writer import DatasetWriter, SplitSource
+from jomold_dist.data.packing.dataset_writer import DatasetWriter
 from jomold_dist.data.packing.repair import repair_shards
 from jomold_dist.data.packing.shard_writer import Video
-from jomold_dist.data.packing.workplace import Workplace
+from jomold_dist.data.packing.splits import SplitSource
+from jomold_dist.data.packing.workplace import beside
 from jomold_dist.data.reading import shards
 from jomold_dist.data.reading.resident import ResidentSplit
 from jomold_dist.data.reading.shards import ShardReader, verify_shards
@@ -145,7 +146,7 @@ def test_the_tool_takes_the_url_of_a_folder(tmp_path: Path) -> None:
 
 @needs_root
 def test_a_shard_that_may_not_be_read_is_not_written_anew(place: Path) -> None:
-    split = SplitSource("train", make_videos(17, prefix="train"), 5, False)
+    split = SplitSource("train", make_videos(17, prefix="train"), max_labels=5)
     unread, gone = (place / "train" / f"shard-00000{number}.tar" for number in (0, 1))
     before = contents(place)
     owner = unread.stat().st_uid
@@ -214,7 +215,7 @@ def test_a_single_finished_shard_that_may_not_be_read_stays(common: Path) -> Non
     open_to_all(common / ".set.partial")
     shard = common / ".set.partial" / "set" / "train" / "shard-000000.tar"
     shard.chmod(0)
-    with pytest.raises(DataError, match=rf"cannot read {shard}: Permission denied"):
+    with pytest.raises(DataError, match=rf"cannot read {shard}, which may be sound: Permission denied"):
         as_nobody(lambda: pack(common / "set"))
     assert shard.exists()
 
@@ -233,7 +234,7 @@ def test_a_damaged_line_of_the_journal_costs_its_own_shard_only(begun: Path) -> 
     journal = begun / "journal.jsonl"
     head, first, second = journal.read_bytes().splitlines()
     journal.write_bytes(b"\n".join([head, first[:30] + b"\xff" + first[31:], second, b""]))
-    workplace = Workplace(begun.parent / "set")
+    workplace = beside(begun.parent / "set")
     recipe = json.loads(head)["recipe"]
     assert workplace.begin(recipe) == "going on after 1 shard that an earlier start has finished"
     assert list(workplace.finished) == ["train/shard-000001.tar"]

@@ -1,80 +1,64 @@
-"""Writing a data set: shards of fixed-size records, then the manifest, then one rename that makes them appear.
-
-With a recipe, packing that ends early leaves its finished shards beside `out`, and goes on after them when it is
-started again. The result is byte for byte that of an undisturbed run. Where `out` is a link, its target is meant.
-"""
+"""Writing a data set: shards of fixed-size records, then the manifest, with which it appears."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from jomold_dist.data.format.damage import unreadable
-from jomold_dist.data.format.dense_truth import has_positives, truth_problem
-from jomold_dist.data.format.manifest import FEATURE_NAMES, MANIFEST_NAME, FeatureSpec, Manifest, ShardInfo, SplitInfo
-from jomold_dist.data.format.records import DENSE, record_keys, strided
+from jomold_dist.data.format.dense_truth import truth_problem
+from jomold_dist.data.format.manifest import FEATURE_NAMES, FeatureSpec, Manifest, ShardInfo, SplitInfo
+from jomold_dist.data.format.records import TAR_BLOCK, label_slot
 from jomold_dist.data.format.truth_file import truth_name, write_truth
-from jomold_dist.data.packing.shard_writer import ENCODING, BadVideosError, ShardFormat, Video, write_shard
-from jomold_dist.data.packing.workplace import FinishedShard, Workplace, check_free
-from jomold_dist.errors import DataError
+from jomold_dist.data.packing.appending import append_problems, joined, label_room, split_to_extend
+from jomold_dist.data.packing.destination import destination_of
+from jomold_dist.data.packing.shard_writer import ENCODING, BadVideosError, ShardFormat, Video
+from jomold_dist.data.packing.split_packer import SplitPacker
+from jomold_dist.data.packing.splits import Origin, Videos
+from jomold_dist.data.packing.workers import Workers
+from jomold_dist.errors import DataError, raise_together
 from jomold_dist.files import problem_of, sync
 from jomold_dist.labels import CategorySet
-from jomold_dist.reading import regular_file
 
 logger = logging.getLogger(__name__)
 
 
-class Videos(Protocol):
-    """Videos by number: a list of them, or what makes them when they are asked for. A slice may be read once.
-
-    While it is read it may raise DataError, with a problem for every video of it that cannot be had.
-    """
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, part: slice, /) -> Iterable[Video]: ...
-
-
-@dataclass(frozen=True)
-class SplitSource:
-    """A split that can be written, and parts of it again: the arguments of DatasetWriter.write_split."""
-
-    name: str
-    videos: Videos
-    max_labels: int
-    dense: bool
-    origin: Callable[[slice], str] = lambda part: ""
-    shuffled: int | None = None
-
-
-def shard_name(split: str, number: int) -> str:
-    """The path of a split's shard below the data set's folder."""
-    return f"{split}/shard-{number:06d}.tar"
-
-
 class DatasetWriter:
-    """Writes a data set into a folder beside `out` and renames it to `out` in finish().
+    """Writes a data set, which appears whole in finish(), and not before.
+
+        with DatasetWriter(
+            "shards",
+            name="mine",
+            categories=CategorySet(("Speech", "Dog", "Rain")),
+            segments=10,
+            features={"audio": FeatureSpec((10, 512), "float16"), "frames": FeatureSpec((10, 768), "float16")},
+        ) as writer:
+            writer.write_split("train", (Video(key, arrays, labels) for key, arrays, labels in my_videos))
+            writer.finish()
+
+    `out` is a folder (new, empty, or a link to one), which is written beside itself and renamed, or a URL that fsspec
+    can write to: then each shard is sent when it is finished, and removed here, and the manifest goes last. What is
+    here meanwhile lies in `work`, by default this user's cache; credentials are taken from the environment. With
+    `append`, the set that is at `out` gets shards of more videos; it stays as it is until finish().
 
     `recipe` tells, as JSON values, what decides the content of the videos; what decides how they are stored is added.
-    A writer with an equal recipe takes over the shards that an earlier one had finished when it ended early; with
-    another recipe, they are removed if `restart` says so.
+    A writer with an equal recipe goes on after the shards that an earlier one had finished when it ended early, and the
+    result is byte for byte that of an undisturbed run; with another recipe, they are removed if `restart` says so.
+    `jobs` processes write shards, the same whatever their number. `made_by` goes to the manifest.
 
     A context manager. Leaving it without finish(), or by an exception, removes what was written, unless there is a
-    recipe and a finished shard. DataError if `out` exists and is not empty, if another process writes it, or if
-    finished shards of another recipe wait there.
+    recipe and a finished shard. DataError if `out` is not free (or cannot be added to), if another process writes it,
+    or if finished shards of another recipe wait there.
     """
 
     def __init__(
         self,
-        out: Path,
+        out: Path | str,
         *,
         name: str,
         categories: CategorySet,
@@ -86,32 +70,35 @@ class DatasetWriter:
         videos_per_shard: int = 500,
         recipe: Mapping[str, Any] | None = None,
         restart: bool = False,
+        append: bool = False,
+        jobs: int = 1,
+        work: Path | None = None,
     ) -> None:
         unknown = set(features) - set(FEATURE_NAMES)
         if unknown or not features:
             raise DataError(
                 f"features must be some of {', '.join(FEATURE_NAMES)}; given: {', '.join(features) or 'none'}"
             )
-        if videos_per_shard < 1:
-            raise DataError(f"videos_per_shard must be at least 1; given: {videos_per_shard}")
-        self._name, self._categories, self._segments = name, categories, segments
-        self._features = {f: features[f] for f in FEATURE_NAMES if f in features}
-        self._simulated, self._videos_per_shard = simulated, videos_per_shard
-        self._segment_seconds, self._made_by = segment_seconds, dict(made_by or {})
+        for what, count in (("videos_per_shard", videos_per_shard), ("jobs", jobs)):
+            if count < 1:
+                raise DataError(f"{what} must be at least 1; given: {count}")
+        own = {f: features[f] for f in FEATURE_NAMES if f in features}
+        self._set = Manifest(name, segments, categories, own, {}, simulated, segment_seconds, dict(made_by or {}))
+        self._videos_per_shard, self._resumable = videos_per_shard, recipe is not None
         self._splits: dict[str, SplitInfo] = {}
         self._true: set[str] = set()
-        self._keys: set[str] = set()
         self._bad = self._finished = False
-        self._resumable = recipe is not None
-        if os.path.ismount(os.path.realpath(out)):
-            raise DataError(
-                f"{out} is a mount point, and a folder is renamed to become the data set; choose a folder inside it, "
-                f"such as {Path(out) / name}"
-            )
-        self._workplace = Workplace(out)
+        self._destination = destination_of(out, append=append, work=work)
+        self._workplace = self._destination.workplace()
+        self._workers = Workers(jobs, self._workplace.lock)
+        self._packer = SplitPacker(self._workplace, self._workers, videos_per_shard, self._destination.remote)
         try:
-            check_free(self._workplace.out)
-            said = self._workplace.begin(None if recipe is None else {**self._form(), **recipe}, restart=restart)
+            self._there = self._look()
+            wanted = None if recipe is None else {**self._form(), **recipe}
+            said = self._workplace.begin(wanted, restart=restart, moved_to=self._destination.moved_to)
+            for split in () if self._there is None else self._there.splits.values():
+                for digests in self._destination.keys(split):
+                    self._packer.keys.add(digests)
         except BaseException:
             self._workplace.close(keep=self._workplace.holds_work())
             raise
@@ -129,6 +116,7 @@ class DatasetWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._workers.close(at_once=error is not None)
         shards = len(self._workplace.finished)
         keep = self._resumable and not self._finished and shards > 0
         self._workplace.close(keep=keep)
@@ -142,19 +130,23 @@ class DatasetWriter:
     def write_split(
         self,
         split: str,
-        videos: Videos,
+        videos: Videos | Iterable[Video],
         *,
-        max_labels: int,
-        dense: bool,
+        dense: bool = False,
+        max_labels: int | None = None,
         shuffled: int | None = None,
-        origin: Callable[[slice], str] = lambda part: "",
+        origin: Origin | None = None,
         progress: Callable[[int], object] = lambda videos: None,
     ) -> None:
-        """Writes all videos of a split, in their order. `max_labels`: at most so many labels a video. `shuffled`: the
-        seed by which somebody has shuffled them; None if nobody has.
+        """Writes all videos of a split, in their order. `dense`: with dense labels. `shuffled`: the seed by which
+        somebody has shuffled them; None if nobody has. `max_labels` makes room for so many labels a video: without it
+        there are 512 bytes for them, which take about ninety.
 
-        `origin` stands for what a part of the videos is made from, where the recipe leaves that open: a finished shard
-        of another origin is written anew. `progress` is called with the number of videos of every shard that is there.
+        Videos with a length and slices are written by several processes (they must be picklable for that, and so must
+        `origin`) and gone on with after a stop. `origin` stands for what a part of them is made from, where the recipe
+        leaves that open: a finished shard of another origin is written anew. Any other iterable is read once, a shard
+        at a time, in this process; after a stop it begins anew. `progress` is called with the number of videos of every
+        shard that is there.
 
         BadVideosError names all videos of the split that cannot be stored; the shards without any are finished all the
         same, other splits can still be written, and finish() no more.
@@ -163,33 +155,23 @@ class DatasetWriter:
             raise DataError(f"split {split!r} is written twice")
         if not split.isidentifier():
             raise DataError(f"a split's name must be a word of letters, digits and '_'; given: {split!r}")
-        if not len(videos):
-            raise DataError(f"split {split!r} has no videos")
-        form = ShardFormat(self._features, self._categories, self._segments, max_labels, dense)
+        there = split_to_extend(self._there, split, dense)
+        if there is not None:
+            slot = label_room(there)
+        else:
+            slot = TAR_BLOCK if max_labels is None else label_slot(max_labels, len(self._set.categories))
+        form = ShardFormat(self._set.features, self._set.categories, self._set.segments, dense, slot)
+        taken = {shard.name for shard in there.shards} if there is not None else set()
         try:
-            (self.aside / split).mkdir(exist_ok=True)
-        except OSError as error:
-            raise DataError(f"cannot write {problem_of(error)}; free some space or choose another folder") from None
-        shards: list[FinishedShard] = []
-        problems: list[str] = []
-        for number, first in enumerate(range(0, len(videos), self._videos_per_shard)):
-            part = slice(first, min(first + self._videos_per_shard, len(videos)))
-            name, source = shard_name(split, number), f"{form.max_labels} {form.dense} {origin(part)}"
-            shard = self._taken_over(name, part.stop - part.start, source, form)
-            try:
-                shards.append(shard or self._written(name, videos[part], source, form))
-            except BadVideosError as error:
-                problems += error.problems
-            progress(part.stop - part.start)
-        if problems:
+            shards = self._packer.pack(split, videos, form, origin, taken, progress)
+        except BadVideosError:
             self._bad = True
-            raise BadVideosError(*problems)
-        infos = tuple(
-            ShardInfo(s.name, s.videos, s.bytes, s.sha256, np.array(s.positives, dtype=np.int32)) for s in shards
-        )
-        self._splits[split] = SplitInfo(
-            split, max(s.most for s in shards), dense, form.layout, infos, shuffled=shuffled
-        )
+            raise
+        if dense and (problem := truth_problem(np.any([s.modalities for s in shards], axis=0))):
+            logger.warning("split %r cannot be scored: %s", split, problem)
+        most = max(s.most for s in shards)
+        infos = tuple(ShardInfo(s.name, s.videos, s.bytes, s.sha256, s.positives) for s in shards)
+        self._splits[split] = SplitInfo(split, most, dense, form.layout, infos, shuffled=shuffled)
 
     def write_truth(self, split: str, keys: Sequence[str], present: np.ndarray) -> None:
         """Writes which labels of a split are really heard and seen: bool (n, 2, C), audio first, of the videos `keys`
@@ -199,10 +181,11 @@ class DatasetWriter:
         """
         if split not in self._splits:
             raise DataError(f"the truth of split {split!r} can be written only after its videos")
-        shape = (len(keys), 2, len(self._categories))
+        shape = (len(keys), 2, len(self._set.categories))
         if present.shape != shape:
             raise DataError(f"the truth of split {split!r} must be of shape {shape}, not {present.shape}")
-        if list(keys) != self._stored_keys(self._splits[split]):
+        shards = self._splits[split].shards
+        if not self._packer.are_keys([s.name for s in shards], [s.videos for s in shards], keys):
             raise DataError(f"the keys of the truth of split {split!r} must be those of its videos, in their order")
         path = self.aside / truth_name(split)
         try:
@@ -214,103 +197,46 @@ class DatasetWriter:
         self._true.add(split)
 
     def finish(self) -> Manifest:
-        """Writes the manifest and makes the data set appear at `out`."""
+        """Writes the manifest and makes the data set appear at `out`, or what is added to it."""
         if not self._splits or self._bad:
             raise DataError("a data set needs at least one split, and all the videos that it was given")
-        told = self._true if self._simulated is None else set()
+        told = self._true if self._set.simulated is None else set()
         splits = {name: replace(split, truth=name in told) for name, split in self._splits.items()}
-        manifest = Manifest(
-            self._name,
-            self._segments,
-            self._categories,
-            self._features,
-            splits,
-            self._simulated,
-            self._segment_seconds,
-            self._made_by,
-        )
-        for split in self._splits.values():
-            if split.dense and (problem := truth_problem(self._dense_positives(split))):
-                logger.warning("split %r cannot be scored: %s", split.name, problem)
-        out = self._workplace.out
-        path = self.aside / MANIFEST_NAME
+        manifest = replace(self._set, splits=splits)
+        files = {shard.name for split in splits.values() for shard in split.shards} | set(map(truth_name, self._true))
+        if self._there is not None:
+            manifest = joined(self._there, manifest)
         try:
-            with path.open("w", encoding="utf-8") as file:
-                file.writelines(manifest.lines())
-            sync(path)
-            sync(self.aside)
-            os.rename(self.aside, out)  # takes the place of an empty folder
+            self._workplace.publish(manifest.digest, files)
+            self._destination.publish(self.aside, manifest)
         except OSError as error:
-            raise DataError(f"cannot finish the data set {out}: {error}; free some space or choose another") from None
+            raise DataError(
+                f"cannot finish the data set: {problem_of(error)}; free some space or choose another place"
+            ) from None
         self._finished = True
-        sync(out.parent)
         return manifest
 
-    def _dense_positives(self, split: SplitInfo) -> np.ndarray:
-        """Whether a split's dense labels have a positive, by modality: bool (2,)."""
-        found = np.zeros(2, dtype=bool)
-        offset, shape = split.record.members[DENSE].offset, (2, len(self._categories), self._segments)
-        for shard in split.shards:
-            records = np.memmap(self.aside / shard.name, mode="r", shape=(shard.videos, split.record.bytes))
-            found |= has_positives(strided(records, offset, shape, "uint8"))
-            if found.all():
-                break
-        return found
-
-    def _stored_keys(self, split: SplitInfo) -> list[str]:
-        """The keys of a split, in the order of its shards."""
-        found: list[str] = []
-        for shard in split.shards:
-            records = np.memmap(self.aside / shard.name, mode="r", shape=(shard.videos, split.record.bytes))
-            found += record_keys(records, split.record)
-        return found
+    def _look(self) -> Manifest | None:
+        """The set that is added to; its keys are known from here on. DataError if it cannot be added to."""
+        there = self._destination.there()
+        if there is None:
+            return None
+        self._workplace.forget_published(there.digest)
+        raise_together([f"this data set cannot be added to: {text}" for text in append_problems(there, self._set)])
+        return there
 
     def _form(self) -> dict[str, Any]:
         """What decides how videos are stored. Another numpy may average or round them to another last bit."""
-        return {
+        form = {
             "encoding": ENCODING,
             "numpy": np.__version__,
-            "name": self._name,
-            "categories": self._categories.names,
-            "segments": self._segments,
-            "segment seconds": self._segment_seconds,
-            "made by": self._made_by,
-            "features": {name: [*spec.shape, spec.dtype] for name, spec in self._features.items()},
-            "simulated": self._simulated,
+            "name": self._set.name,
+            "categories": self._set.categories.names,
+            "segments": self._set.segments,
+            "segment seconds": self._set.segment_seconds,
+            "made by": self._set.origin,
+            "features": {name: [*spec.shape, spec.dtype, spec.pooled] for name, spec in self._set.features.items()},
+            "simulated": self._set.simulated,
             "videos a shard": self._videos_per_shard,
         }
-
-    def _taken_over(self, name: str, videos: int, source: str, form: ShardFormat) -> FinishedShard | None:
-        """The shard of an earlier start, if it is what is to be written and still what it was.
-
-        One that is not stays where it is until it is written again. DataError if it cannot be read.
-        """
-        shard = self._workplace.finished.get(name)
-        if shard is None:
-            return None
-        if (shard.videos, shard.origin) != (videos, source):
-            logger.info("%s is written again: what its videos are made from has changed since", name)
-            return None
-        path = self.aside / name
-        try:
-            with regular_file(path).open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise unreadable(str(path), error) from None
-        if digest != shard.sha256:
-            logger.info("%s is written again: it is damaged", name)
-            return None
-        keys = record_keys(np.memmap(path, mode="r", shape=(videos, form.layout.bytes)), form.layout)
-        if not self._keys.isdisjoint(keys):
-            return None  # written again, it names those that come twice
-        self._keys.update(keys)
-        return shard
-
-    def _written(self, name: str, videos: Iterable[Video], source: str, form: ShardFormat) -> FinishedShard:
-        made = write_shard(self.aside / name, videos, form, taken=self._keys)
-        self._keys.update(made.keys)
-        shard = FinishedShard(name, len(made.keys), made.bytes, made.sha256, made.positives, made.most, source)
-        self._workplace.add(shard)
-        return shard
+        return form if self._there is None else form | {"added to": self._there.digest}

@@ -25,7 +25,7 @@ from jomold_dist.errors import raise_together
 from jomold_dist.labels import CategorySet
 
 KEYS, NAMES = ("key", "filename"), ("label", "event_labels")
-MODALITIES = {
+MODALITY_WORDS = {
     **dict.fromkeys(("audio", "a", "heard"), (0,)),
     **dict.fromkeys(("visual", "v", "seen"), (1,)),
     **dict.fromkeys(("both", "av"), (0, 1)),
@@ -128,7 +128,7 @@ def _read(
     if table is None:
         return
     for line, (key, *between, label, modality) in table.rows():
-        kinds = MODALITIES.get(str(modality).lower())
+        kinds = MODALITY_WORDS.get(str(modality).lower())
         if kinds is None:
             report.problem("the modality is audio, visual or both", line, str(modality))
         elif is_known(report, str(label), categories, line):

@@ -159,17 +159,12 @@ def key_id(key: str) -> str:
 def npy_shape(file: BinaryIO, size: int, where: str) -> tuple[int, int]:
     """Rows and width of a .npy of `size` bytes that begins where `file` stands. DataError, which calls it `where`, if
     it is no array of floating-point numbers with rows and width, or has not the size that its header leads to."""
-    header = _header(file.read(NPY_HEADER_BYTES), where)
-    rows, width = header.shape
-    if size < header.start + rows * width * header.dtype.itemsize:
-        raise DataError(f"{where}: is cut: {size} bytes, which are fewer than its header {header.shape} tells")
-    return rows, width
+    return _header(file.read(NPY_HEADER_BYTES), size, where).shape
 
 
 def npy_array(content: bytes, where: str) -> np.ndarray:
     """The array (rows, width) of a .npy file's bytes. DataError as in `npy_shape`."""
-    npy_shape(io.BytesIO(content), len(content), where)
-    header = _header(content[:NPY_HEADER_BYTES], where)
+    header = _header(content[:NPY_HEADER_BYTES], len(content), where)
     array = np.frombuffer(content, header.dtype, math.prod(header.shape), header.start)
     return array.reshape(header.shape, order=header.order)
 
@@ -181,7 +176,8 @@ class _Header(NamedTuple):
     start: int
 
 
-def _header(beginning: bytes, where: str) -> _Header:
+def _header(beginning: bytes, size: int, where: str) -> _Header:
+    """The header of a file of `size` bytes that begins so."""
     stream = io.BytesIO(beginning)
     try:
         with np.errstate(over="ignore"):  # of a size that no array can have
@@ -192,6 +188,8 @@ def _header(beginning: bytes, where: str) -> _Header:
         raise DataError(f"{where}: holds {dtype}, expected floating-point numbers")
     if len(shape) != 2 or min(shape) < 1:
         raise DataError(f"{where}: shape {shape}, expected (rows, width)")
+    if size < stream.tell() + shape[0] * shape[1] * dtype.itemsize:
+        raise DataError(f"{where}: is cut: it has {size} bytes, fewer than its shape {shape} takes")
     return _Header((shape[0], shape[1]), "F" if fortran else "C", dtype, stream.tell())
 
 

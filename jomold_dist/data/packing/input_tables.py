@@ -1,8 +1,8 @@
 """Tables as people have them: CSV or TSV with a header, or parquet, read a row at a time by the names of their columns.
 
 A column may have one of several names; the other columns are passed over, and named once. A cell of text may stand in
-double quotes and ends in its line. Cells of parquet are texts, numbers, or lists of texts. Rows count as lines do: the
-header of a text is line 1, and the first row of a parquet file is row 1.
+double quotes and ends in its line. Cells of parquet are texts, fractions, or lists of texts; a whole number is a text.
+Rows count as lines do: the header of a text is line 1, and the first row of a parquet file is row 1.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow
 import pyarrow.parquet
 
 from jomold_dist.data.packing.label_files import TableReport, fields_of, text_lines
 from jomold_dist.reading import regular_file
 
 DELIMITERS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
+
+PARQUET_ERRORS = (OSError, ValueError, pyarrow.ArrowException)
+"""What pyarrow makes of a file that it cannot read; of bytes that are no text, Python a ValueError."""
 
 _MAGIC = b"PAR1"  # how every parquet file begins
 _ROWS = 1 << 14  # of a parquet file that are read at a time
@@ -67,7 +71,7 @@ class Table:
                         number += 1
                         cells = [_cell(value) for value in values]
                         yield number, cells
-        except (OSError, ValueError) as error:  # pyarrow's own are ValueErrors, NotImplementedError aside
+        except PARQUET_ERRORS as error:
             self.report.refuse(f"cannot be read ({_first_line(error)})")
         if not number and self.report.sound:
             self.report.problem("the table has no rows")
@@ -124,7 +128,7 @@ def _parquet_header(report: TableReport) -> tuple[None, list[str]] | None:
     try:
         with pyarrow.parquet.ParquetFile(report.path) as file:
             return None, list(file.schema_arrow.names)
-    except (OSError, ValueError, NotImplementedError) as error:
+    except PARQUET_ERRORS as error:
         report.refuse(f"is no readable parquet file ({_first_line(error)})")
         return None
 
@@ -134,7 +138,9 @@ def _cell(value: Any) -> Cell:
         return ""
     if isinstance(value, list):
         return [str(item).strip() for item in value if item is not None]
-    return value.strip() if isinstance(value, str) else value
+    if isinstance(value, float):
+        return value
+    return str(value).strip()  # of a whole number as well, so that it is what it would be in a text
 
 
 def _first_line(error: Exception) -> str:

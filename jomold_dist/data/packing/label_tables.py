@@ -142,9 +142,5 @@ def _label_rows(table: Table, split: str | None, parser: CellParser | None) -> I
         if not isinstance(key, str) or not isinstance(own, str):
             table.report.problem("key and split are texts", line, str(key))
             continue
-        if parser is not None:
-            names = parser(row["labels"])
-        else:
-            name = row["label"]
-            names = [name] if isinstance(name, str) and name else []
-        yield LabelRow(line, key, split or own, names)
+        one = [str(row["label"])] if parser is None and row["label"] != "" else []
+        yield LabelRow(line, key, split or own, one if parser is None else parser(row["labels"]))

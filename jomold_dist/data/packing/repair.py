@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jomold_dist.data.format.damage import unreadable
-from jomold_dist.data.format.manifest import FeatureSpec, Manifest, ShardInfo
-from jomold_dist.data.packing.dataset_writer import SplitSource
-from jomold_dist.data.packing.shard_writer import BadVideosError, OtherContentError, ShardFormat, write_shard
-from jomold_dist.data.packing.workplace import Workplace
+from jomold_dist.data.format.manifest import FeatureSpec, Manifest, SplitInfo
+from jomold_dist.data.format.records import label_slot
+from jomold_dist.data.packing.appending import features_text, label_room
+from jomold_dist.data.packing.journal import FinishedShard
+from jomold_dist.data.packing.shard_jobs import ShardJob, ShardResult, SplitJobs
+from jomold_dist.data.packing.shard_writer import OtherContentError, ShardFormat
+from jomold_dist.data.packing.splits import SplitSource
+from jomold_dist.data.packing.workers import Outcome, Workers
+from jomold_dist.data.packing.workplace import beside, place_of
 from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.labels import CategorySet
-from jomold_dist.reading import regular_file
 
 OTHER_SOURCES = (
     "the sources, the options, or the versions of this package and of numpy are not those it was packed with; "
@@ -41,6 +43,7 @@ def repair_shards(
     features: Mapping[str, FeatureSpec],
     videos_per_shard: int,
     simulated: Mapping[str, Any] | None = None,
+    jobs: int = 1,
     progress: Callable[[int], object] = lambda videos: None,
 ) -> Repair:
     """Compares every shard with its digest in the manifest and writes those that differ or are missing anew.
@@ -49,51 +52,51 @@ def repair_shards(
     shard that cannot be restored so or whose videos cannot be had; those that can are restored all the same.
     """
     manifest = read_manifest(folder)
-    workplace = Workplace(folder)
+    workplace = beside(place_of(folder))
     try:
-        forms = {s.name: ShardFormat(features, categories, segments, s.max_labels, s.dense) for s in splits}
+        forms = {}
+        for split in splits:
+            info = manifest.splits.get(split.name)
+            slot = label_slot(split.max_labels or 0, len(categories))
+            if info is not None and split.max_labels is None:
+                slot = label_room(info)
+            forms[split.name] = ShardFormat(features, categories, segments, split.dense, slot)
         differences = _differences(manifest, splits, forms, videos_per_shard)
         if manifest.simulated != simulated:
             differences.append(f"it was simulated with {manifest.simulated}, not {simulated}")
         if differences:
             raise DataError(*(f"{folder} was packed otherwise: {text}; {OTHER_SOURCES}" for text in differences))
-        whole, rewritten, problems = [], [], []
-        for split in splits:
-            first = 0
-            for shard in manifest.split(split.name).shards:
-                path, part = Path(folder) / shard.name, slice(first, first + shard.videos)
-                first = part.stop
-                try:
-                    if _is_whole(path, shard):
-                        whole.append(shard.name)
-                    else:
-                        path.parent.mkdir(exist_ok=True)
-                        write_shard(path, split.videos[part], forms[split.name], sha256=shard.sha256)
-                        rewritten.append(shard.name)
-                except OtherContentError as error:
-                    problems.append(f"{error}: {OTHER_SOURCES}")
-                except BadVideosError as error:
-                    problems += error.problems
-                except DataError as error:
-                    problems.append(str(error))
-                except OSError as error:
-                    problems.append(f"cannot write {path}: {error.strerror or error}")
-                progress(shard.videos)
-        raise_together(problems)
-        return Repair(tuple(whole), tuple(rewritten))
+        found: dict[str, Outcome] = {}
+        with Workers(jobs, workplace.lock) as workers:
+            for split in splits:
+                work = SplitJobs(Path(folder), forms[split.name], split.videos, exact=True)
+                for job, outcome in workers.each(work, _jobs(manifest.split(split.name))):
+                    found[job.name] = outcome
+                    progress(job.videos)
     finally:
         workplace.close(keep=workplace.holds_work())
+    names = [shard.name for split in splits for shard in manifest.split(split.name).shards]
+    raise_together([problem for name in names for problem in _problems(found[name])])
+    kept = {name for name, outcome in found.items() if isinstance(outcome, ShardResult) and outcome.kept}
+    return Repair(tuple(n for n in names if n in kept), tuple(n for n in names if n not in kept))
 
 
-def _is_whole(path: Path, shard: ShardInfo) -> bool:
-    """Whether the shard is there and what it should be. DataError if it cannot be read: then it may be good."""
-    try:
-        with regular_file(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == shard.sha256
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise unreadable(f"{path}, which may be sound", error) from None
+def _jobs(split: SplitInfo) -> list[ShardJob]:
+    """One for each shard that the manifest names."""
+    jobs, first = [], 0
+    for shard in split.shards:
+        known = FinishedShard(shard.name, shard.videos, shard.bytes, shard.sha256, shard.positives, 0, (), "")
+        jobs.append(ShardJob(shard.name, slice(first, first + shard.videos), known))
+        first += shard.videos
+    return jobs
+
+
+def _problems(outcome: Outcome) -> tuple[str, ...]:
+    if isinstance(outcome, ShardResult):
+        return ()
+    if isinstance(outcome, OtherContentError):
+        return (f"{outcome}: {OTHER_SOURCES}",)
+    return outcome.problems if isinstance(outcome, DataError) else (str(outcome),)
 
 
 def _differences(
@@ -109,7 +112,7 @@ def _differences(
         if manifest.categories != form.categories:
             return ["its categories are others"]
         if manifest.features != form.features:
-            return [f"its features are {_text(manifest.features)}, not {_text(form.features)}"]
+            return [f"its features are {features_text(manifest.features)}, not {features_text(form.features)}"]
         if info.videos != len(split.videos):
             found.append(f"split {split.name!r} holds {info.videos} videos, not {len(split.videos)}")
         elif info.shards[0].videos != min(videos_per_shard, info.videos):
@@ -117,7 +120,3 @@ def _differences(
         elif info.record != form.layout:
             found.append(f"split {split.name!r} has room for other labels")
     return found
-
-
-def _text(features: Mapping[str, FeatureSpec]) -> str:
-    return ", ".join(f"{name} {spec.shape} {spec.dtype}" for name, spec in features.items())

@@ -6,7 +6,7 @@ import hashlib
 import io
 import tarfile
 import zlib
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from jomold_dist.data.format.dense_truth import has_positives
 from jomold_dist.data.format.manifest import FeatureSpec, RecordLayout
 from jomold_dist.data.format.records import (
     DENSE,
@@ -21,7 +22,6 @@ from jomold_dist.data.format.records import (
     MAX_KEY,
     checksum_text,
     is_shard_key,
-    label_slot,
     label_text,
     npy_header,
     record_layout,
@@ -29,7 +29,7 @@ from jomold_dist.data.format.records import (
 )
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.files import writing
-from jomold_dist.labels import CategorySet
+from jomold_dist.labels import MODALITIES, CategorySet
 
 ENCODING = 2  # to be raised where the same videos would become other bytes; 2: with a checksum a video
 
@@ -56,21 +56,17 @@ class Video:
 
 @dataclass(frozen=True)
 class ShardFormat:
-    """How the videos of a split are stored: at most `max_labels` labels a video, and `dense` labels or none."""
+    """How the videos of a split are stored: `dense` labels or none, and `slot` bytes for the text of labels."""
 
     features: Mapping[str, FeatureSpec]
     categories: CategorySet
     segments: int
-    max_labels: int
     dense: bool
+    slot: int
 
     @property
     def dense_shape(self) -> tuple[int, int, int] | None:
         return (2, len(self.categories), self.segments) if self.dense else None
-
-    @cached_property
-    def slot(self) -> int:
-        return label_slot(self.max_labels, len(self.categories))
 
     @cached_property
     def layout(self) -> RecordLayout:
@@ -79,27 +75,31 @@ class ShardFormat:
 
 @dataclass(frozen=True)
 class WrittenShard:
-    """What the manifest has to say about a shard, the most labels that one of its videos has, and the videos' keys."""
+    """What the manifest has to say about a shard, and the videos' keys, bytes (n,).
+
+    `positives` are int32 (C,), `most` is the most labels that one of its videos has, `modalities` tells whether any of
+    its dense labels is 1, by modality.
+    """
 
     bytes: int
     sha256: str
-    positives: tuple[int, ...]
+    positives: np.ndarray
     most: int
-    keys: tuple[str, ...]
+    modalities: tuple[bool, ...]
+    keys: np.ndarray
 
 
-def write_shard(
-    path: Path, videos: Iterable[Video], form: ShardFormat, *, taken: Set[str] = frozenset(), sha256: str | None = None
-) -> WrittenShard:
-    """Writes a shard aside and renames it to `path` when it is whole and on the disk.
+def write_shard(path: Path, videos: Iterable[Video], form: ShardFormat, *, sha256: str | None = None) -> WrittenShard:
+    """Writes a shard aside and renames it to `path`, whose folder is made, when it is whole and on the disk.
 
-    BadVideosError names every video that cannot be stored, also one whose key is among the `taken` ones; what `videos`
-    itself raises as DataError while it is read is told likewise. With `sha256`, OtherContentError if the shard has
-    another digest. DataError if it cannot be written. In each case `path` stays as it was.
+    BadVideosError names every video that cannot be stored; what `videos` itself raises as DataError while it is read is
+    told likewise. With `sha256`, OtherContentError if the shard has another digest. DataError if it cannot be written.
+    In each case `path` stays as it was.
     """
     try:
+        path.parent.mkdir(exist_ok=True)
         with writing(path) as aside:
-            shard = _write(aside, videos, form, taken)
+            shard = _write(aside, videos, form)
             _confirm(aside, shard.keys, form.layout)
             if sha256 is not None and shard.sha256 != sha256:
                 raise OtherContentError(f"{path}: written anew it has SHA-256 {shard.sha256[:16]}…, not {sha256[:16]}…")
@@ -108,9 +108,15 @@ def write_shard(
     return shard
 
 
-def _write(path: Path, videos: Iterable[Video], form: ShardFormat, taken: Set[str]) -> WrittenShard:
+def repeated_key(key: str) -> str:
+    """The problem of a key that is not the first of its name."""
+    return f"key {key!r} comes twice; keys are unique over all splits"
+
+
+def _write(path: Path, videos: Iterable[Video], form: ShardFormat) -> WrittenShard:
     keys: dict[str, None] = {}
-    positives = np.zeros(len(form.categories), dtype=np.int64)
+    positives = np.zeros(len(form.categories), dtype=np.int32)
+    modalities = np.zeros(len(MODALITIES), dtype=bool)
     most = 0
     problems: list[str] = []
     with path.open("wb") as file:
@@ -119,7 +125,7 @@ def _write(path: Path, videos: Iterable[Video], form: ShardFormat, taken: Set[st
             try:
                 for video in videos:
                     try:
-                        _check(video, form, video.key in taken or video.key in keys)
+                        _check(video, form, video.key in keys)
                         members = _members(video, form)
                     except DataError as error:
                         problems += error.problems
@@ -127,6 +133,8 @@ def _write(path: Path, videos: Iterable[Video], form: ShardFormat, taken: Set[st
                     keys[video.key] = None
                     positives[list(video.labels)] += 1
                     most = max(most, len(video.labels))
+                    if video.dense is not None:
+                        modalities |= has_positives(np.asarray(video.dense)[None])
                     if problems:
                         continue  # nothing is kept, but every bad video is to be named
                     owner = checksum_text(zlib.crc32(b"".join(content for _, content in members)))
@@ -137,7 +145,8 @@ def _write(path: Path, videos: Iterable[Video], form: ShardFormat, taken: Set[st
                 problems += error.problems
     if problems:
         raise BadVideosError(*problems)
-    return WrittenShard(target.bytes, target.hexdigest(), tuple(positives.tolist()), most, tuple(keys))
+    names = np.array(list(keys), dtype="S")
+    return WrittenShard(target.bytes, target.hexdigest(), positives, most, tuple(modalities.tolist()), names)
 
 
 def _add_member(tar: tarfile.TarFile, name: str, content: bytes, owner: str) -> None:
@@ -152,11 +161,14 @@ def _check(video: Video, form: ShardFormat, repeated: bool) -> None:
     if not is_shard_key(key):
         raise DataError(f"key {key!r} must be 1 to {MAX_KEY} printable ASCII characters without '.', '/' or space")
     if repeated:
-        raise DataError(f"key {key!r} comes twice; keys are unique over all splits")
+        raise DataError(repeated_key(key))
     if len(set(labels)) != len(labels) or any(not 0 <= label < categories for label in labels):
         raise DataError(f"video {key}: labels {labels} must be distinct and in 0..{categories - 1}")
-    if len(labels) > form.max_labels:
-        raise DataError(f"video {key} has {len(labels)} labels, the split is written for at most {form.max_labels}")
+    if len(label_text(labels, form.slot)) > form.slot:
+        raise DataError(
+            f"video {key} has {len(labels)} labels, more than fit into the {form.slot} bytes that its split has for "
+            f"them; the split must be written with max_labels={len(labels)} or more"
+        )
 
 
 def _members(video: Video, form: ShardFormat) -> list[tuple[str, bytes]]:
@@ -186,13 +198,13 @@ def _members(video: Video, form: ShardFormat) -> list[tuple[str, bytes]]:
     return members
 
 
-def _confirm(path: Path, keys: Iterable[str], layout: RecordLayout) -> None:
+def _confirm(path: Path, keys: np.ndarray, layout: RecordLayout) -> None:
     """The layout is arithmetic; what tarfile reads back must agree, or nothing could be read by offset."""
     with tarfile.open(path) as tar:
         seen = [(member.name, member.offset_data + member.size) for member in tar]
     wanted = [
-        (f"{key}.{ending}", number * layout.bytes + member.offset + member.bytes)
-        for number, key in enumerate(keys)
+        (f"{key.decode()}.{ending}", number * layout.bytes + member.offset + member.bytes)
+        for number, key in enumerate(keys.tolist())
         for ending, member in layout.members.items()
     ]
     if seen != wanted or path.stat().st_size != shard_bytes(len(wanted) // len(layout.members), layout.bytes):

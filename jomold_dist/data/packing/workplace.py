@@ -1,8 +1,8 @@
-"""The folder beside a data set in which it is packed: one packer at a time, and a journal of what is finished.
+"""The folder in which a data set is packed: one packer at a time, and a journal of what is finished.
 
-`.NAME.partial/` beside NAME holds `lock`, `journal.jsonl` and, in `set/`, the data set as far as it is there. The
-journal's first line is the recipe: everything that decides the content of all shards. Each further line is a shard
-that lies whole and synced under its final name. A kill can at most cut the last line, whose shard is then made again.
+`.NAME.partial/` beside NAME holds `lock`, `journal.jsonl` and, in `set/`, the data set as far as it is there: the
+shards that the journal tells lie whole and synced under their final names. A set that goes to a URL has such a folder
+in this user's cache, where a shard that has been sent leaves the digests of its keys.
 
 Links are followed: the data set is packed beside the folder that it becomes, on that folder's disk.
 """
@@ -10,88 +10,76 @@ Links are followed: the data set is packed beside the folder that it becomes, on
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import stat
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jomold_dist.data.format.damage import unreadable
+from jomold_dist.data.packing.journal import FinishedShard, Journal, difference, plain
+from jomold_dist.data.packing.shard_jobs import KEYS_ENDING
 from jomold_dist.errors import DataError
-from jomold_dist.files import problem_of, write_text
+from jomold_dist.files import problem_of
 from jomold_dist.locks import LockHeldError, acquire
-from jomold_dist.reading import regular_file
 
-RECIPE_SHOWN = 60  # characters of a value in the line that says what has changed
-
-
-@dataclass(frozen=True)
-class FinishedShard:
-    """A line of the journal. `origin` stands for what its videos were made from; `most` is the most labels of one."""
-
-    name: str
-    videos: int
-    bytes: int
-    sha256: str
-    positives: tuple[int, ...]
-    most: int
-    origin: str
+PATIENCE = 1.0  # seconds: the workers of a packer that was killed hold its lock until they have noticed
 
 
 class Workplace:
-    """The folder for packing `out`, which belongs to this process until close(). `out` is then without links.
+    """The folder for packing `out`, which belongs to this process until close(). `where` is how messages call it.
 
-    DataError if another process packs or repairs `out`, if nothing can be written beside it, or if it is a link that
-    leads nowhere.
+    DataError if another process packs or repairs `out`, or if nothing can be written there.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, folder: Path, out: Path | str, where: str) -> None:
+        self.folder, self.set = folder, folder / "set"
+        self.finished: dict[str, FinishedShard] = {}
+        self._resumable = False
+        self._out, self._journal = out, Journal(folder / "journal.jsonl")
         try:
-            self.out = _place_of(Path(out))
-            self.folder = self.out.with_name(f".{self.out.name}.partial")
-            self.set = self.folder / "set"
             for path in (self.folder, self.set):
                 if path.is_symlink():  # what is removed there would be somebody else's
                     raise DataError(f"{path} is a link, and a data set is packed in a folder of its own; remove it")
-            self.finished: dict[str, FinishedShard] = {}
-            self._journal = self.folder / "journal.jsonl"
-            self._lock = self._locked()
+            self.lock = self._locked()
         except OSError as error:
             raise DataError(
-                f"cannot write beside {out}, where a data set is packed before it appears: {problem_of(error)}; choose "
+                f"cannot write {where}, where a data set is packed before it appears: {problem_of(error)}; choose "
                 "another folder, perhaps one inside it"
             ) from None
 
-    def begin(self, recipe: Mapping[str, Any] | None, *, restart: bool = False) -> str:
+    def begin(self, recipe: Mapping[str, Any] | None, *, restart: bool = False, moved_to: Path | None = None) -> str:
         """Makes the workplace ready, and says what became of what an earlier process left in it ("" for nothing).
 
-        Where that had the same recipe, `finished` then tells its shards, and everything else of it is removed. Finished
-        shards that are not to be gone on with are removed for a `restart` alone; without it, DataError says what
-        differs.
+        Where that had the same recipe, `finished` then tells its shards, and everything else of it is removed. Shards
+        that it had begun to move to a data set, and that no manifest names yet, come back. Finished shards that are not
+        to be gone on with are removed for a `restart` alone; without it, DataError says what differs.
         """
-        wanted = None if recipe is None else _plain(recipe)
+        wanted = None if recipe is None else plain(recipe)
         try:
-            former, shards = self._read()
+            entries = self._journal.read()
+            if moved_to is not None and entries.recipe == wanted:
+                self._bring_back(entries.shards, moved_to)
+            shards = {name: shard for name, shard in entries.shards.items() if self._is_there(name)}
+            former = entries.recipe
         except ValueError as error:
             if not restart:
                 raise DataError(
-                    f"{self._journal} is damaged ({error}), so that nothing can be said of the shards beside it; begin "
-                    "anew without them (--restart)"
+                    f"{self._journal.path} is damaged ({error}), so that nothing can be said of the shards beside it; "
+                    "begin anew without them (--restart)"
                 ) from None
-            former, shards = {}, []
+            former, shards = {}, {}
         except OSError as error:
-            raise unreadable(error.filename or str(self._journal), error) from None
+            raise unreadable(error.filename or str(self._journal.path), error) from None
         if shards and not restart and former != wanted:
             raise DataError(
                 f"{self.folder} holds {_count(len(shards))} that an earlier start has finished, and this one cannot go "
-                f"on after {'it' if len(shards) == 1 else 'them'}: {_difference(former, wanted)}; start as before to "
+                f"on after {'it' if len(shards) == 1 else 'them'}: {difference(former, wanted)}; start as before to "
                 "go on, or begin anew without (--restart)"
             )
         try:
-            self._make_ready(shards if wanted is not None and not restart else [], wanted)
+            self._make_ready(shards if wanted is not None and not restart else {}, wanted)
         except OSError as error:
             raise DataError(
                 f"cannot use {self.folder}: {problem_of(error)}; make it readable and writable, free some space, or "
@@ -104,15 +92,30 @@ class Workplace:
         return f"going on after {_count(len(self.finished))} that an earlier start has finished"
 
     def add(self, shard: FinishedShard) -> None:
-        """Records a shard that lies whole and synced in `set`."""
-        try:
-            with self._journal.open("a", encoding="utf-8") as file:
-                file.write(_lines(asdict(shard)))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise DataError(f"cannot write {self._journal}: {error.strerror}; free some space") from None
+        """Records a shard that is where it belongs, whole and synced."""
+        if self._resumable:
+            self._journal.add(shard)
         self.finished[shard.name] = shard
+
+    def publish(self, digest: str, files: Collection[str]) -> None:
+        """Records that the data set is about to appear, with a manifest of this digest. What is in `set` beside these
+        files of it is removed. OSError if that cannot be."""
+        self._keep_only({*files, *map(_keys_name, files)})
+        if self._resumable:
+            self._journal.publish(digest)
+
+    def forget_published(self, digest: str) -> None:
+        """Removes what a process has left that was killed after its data set had appeared: there is nothing to go on
+        with if the manifest that is there has this digest."""
+        with contextlib.suppress(ValueError, OSError):
+            if self._journal.read().published == digest:
+                self._clear()
+
+    def _keep_only(self, names: Collection[str]) -> None:
+        for path in list(self.set.rglob("*")):
+            if not path.is_dir() and path.relative_to(self.set).as_posix() not in names:
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
 
     def holds_work(self) -> bool:
         """Whether something of a data set is there, or may be."""
@@ -128,78 +131,46 @@ class Workplace:
         """Gives the workplace up; what is in it is removed unless it is to be gone on with."""
         if not keep:
             with contextlib.suppress(OSError):  # the folder stays if the next process has already made a lock in it
-                self._journal.unlink(missing_ok=True)
-                shutil.rmtree(self.set, ignore_errors=True)
+                self._clear()
                 (self.folder / "lock").unlink()
                 self.folder.rmdir()
-        os.close(self._lock)
+        os.close(self.lock)
 
-    def _make_ready(self, shards: list[FinishedShard], wanted: dict[str, Any] | None) -> None:
+    def _clear(self) -> None:
+        self._journal.path.unlink(missing_ok=True)  # first: a shard that it tells must be there
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.set)
+
+    def _make_ready(self, shards: dict[str, FinishedShard], wanted: dict[str, Any] | None) -> None:
         if shards:
-            self.finished = {shard.name: shard for shard in shards}
-            self._sweep()
+            self.finished = shards
+            self._keep_only({file for name in shards for file in (name, _keys_name(name))})
         else:
-            self._journal.unlink(missing_ok=True)  # first: a shard that it tells must be there
-            with contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(self.set)
+            self._clear()
         self.set.mkdir(exist_ok=True)
+        self._resumable = wanted is not None
         if wanted is not None:
-            write_text(self._journal, _lines({"recipe": wanted}, *map(asdict, self.finished.values())))
+            self._journal.begin(wanted, self.finished.values())
 
     def _locked(self) -> int:
         """An open descriptor of the lock file, which is held."""
         try:
-            return acquire(self.folder / "lock", patience=0)
+            return acquire(self.folder / "lock", patience=PATIENCE)
         except LockHeldError as holder:
-            raise DataError(f"{self.out} is being packed or repaired by {holder}; wait for its end") from None
+            raise DataError(f"{self._out} is being packed or repaired by {holder}; wait for its end") from None
 
-    def _read(self) -> tuple[dict[str, Any], list[FinishedShard]]:
-        """The recipe of the journal and those of its shards that are still there; {} and [] without a journal. A shard
-        whose line is damaged or cut is made again. ValueError if the recipe is damaged, OSError if the journal cannot
-        be read: what it tells may be good."""
-        try:
-            head, *rest = regular_file(self._journal).read_bytes().split(b"\n")[:-1] or [b""]
-        except FileNotFoundError:
-            return {}, []
-        try:
-            recipe = dict(json.loads(head)["recipe"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{type(error).__name__}: {error}") from None
-        latest: dict[str, FinishedShard] = {}  # one that was written again has a second line
-        for line in rest:
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                told = json.loads(line)
-                shard = FinishedShard(**told | {"positives": tuple(told["positives"])})
-                latest[shard.name] = shard
-        return recipe, [shard for shard in latest.values() if _is_there(self.set / shard.name)]
+    def _is_there(self, name: str) -> bool:
+        """Whether a finished shard is there, or its keys where it was sent away. OSError if that cannot be said."""
+        return _is_file(self.set / name) or _is_file(self.set / _keys_name(name))
 
-    def _sweep(self) -> None:
-        """Removes what is in `set` and is not a finished shard: what was being written when the process was killed."""
-        for path in list(self.set.rglob("*")):
-            if not path.is_dir() and path.relative_to(self.set).as_posix() not in self.finished:
-                with contextlib.suppress(FileNotFoundError):
-                    path.unlink()
+    def _bring_back(self, names: Iterable[str], moved_to: Path) -> None:
+        for name in names:
+            if not _is_file(self.set / name) and _is_file(moved_to / name):
+                (self.set / name).parent.mkdir(parents=True, exist_ok=True)
+                os.rename(moved_to / name, self.set / name)
 
 
-def _is_there(path: Path) -> bool:
-    """Whether a file is there. OSError if that cannot be said."""
-    try:
-        return stat.S_ISREG(path.stat().st_mode)
-    except FileNotFoundError:
-        return False
-
-
-def _lines(*values: dict[str, Any]) -> str:
-    return "".join(json.dumps(value) + "\n" for value in values)
-
-
-def _plain(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe as it comes back from the journal."""
-    plain: dict[str, Any] = json.loads(json.dumps(recipe))
-    return plain
-
-
-def _place_of(out: Path) -> Path:
+def place_of(out: Path) -> Path:
     """The folder that `out` is or leads to. DataError if links lead it nowhere: what is to lie on another disk must not
     be written to this one because that is not there."""
     absolute = Path(os.path.abspath(out))
@@ -221,33 +192,22 @@ def _place_of(out: Path) -> Path:
     return place
 
 
-def _difference(former: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> str:
-    """Which parts of two recipes differ, and how."""
-    if wanted is None:
-        return "it does not say what decides the content of its shards"
-    parts = []
-    for name in sorted(former.keys() | wanted.keys()):
-        if (was := former.get(name)) != (now := wanted.get(name)):
-            texts = [json.dumps(value) for value in (was, now)]
-            short = all(len(text) <= RECIPE_SHOWN for text in texts)
-            parts.append(f"{name} was {texts[0]} and is {texts[1]}" if short else f"{name} has changed")
-    return ", ".join(parts)
+def beside(place: Path) -> Workplace:
+    """The workplace for a folder that is no link (see `place_of`)."""
+    return Workplace(place.with_name(f".{place.name}.partial"), place, f"beside {place}")
+
+
+def _keys_name(name: str) -> str:
+    return Path(name).with_suffix(KEYS_ENDING).as_posix()
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there. OSError if that cannot be said."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _count(shards: int) -> str:
     return "1 shard" if shards == 1 else f"{shards} shards"
-
-
-def check_free(out: Path) -> None:
-    """DataError if a data set cannot appear at `out`."""
-    try:
-        with os.scandir(out) as entries:
-            free = next(entries, None) is None
-    except FileNotFoundError:
-        return
-    except NotADirectoryError:
-        free = False
-    except OSError as error:
-        raise DataError(f"cannot read {out}: {error.strerror}; choose another folder") from None
-    if not free:
-        raise DataError(f"{out} exists and is not an empty folder; remove it or choose another one")

@@ -1,4 +1,4 @@
-"""Fetching files from where fsspec can reach them: checked while they arrive, and tried again where that can help."""
+"""Fetching files from where fsspec can reach them, and sending them there; tried again where that can help."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import fsspec
@@ -26,6 +27,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts; each pause i
 SILENCE_SECONDS = 60.0  # an HTTP server that sends nothing for so long has been lost
 BUSY = (408, 425, 429)  # of the HTTP answers 4xx those that tell to come again
 NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError")  # of botocore
+FOLDERS = ("sftp", "ssh", "smb", "ftp", "hdfs", "webhdfs", "memory")  # that are made; a bucket has none
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 
 
@@ -48,18 +50,19 @@ def pause(seconds: float, closing: threading.Event | None = None) -> None:
 class Remote:
     """A folder behind a URL. Thread-safe.
 
-    `attempts` is how often a transfer is tried; `options` go to fsspec's file system. ConfigError if the URL cannot be
-    used at all.
+    `attempts` is how often a transfer is tried; `options` go to fsspec's file system; `setting` is how messages call
+    what the URL was given by. ConfigError if the URL cannot be used at all. Can be given to another process.
     """
 
-    def __init__(self, url: str, attempts: int, options: dict[str, Any]) -> None:
+    def __init__(self, url: str, attempts: int, options: dict[str, Any], setting: str = "data.shards") -> None:
+        self._made_of = (url, attempts, options, setting)
         self.url, self._attempts = url.rstrip("/"), attempts
         scheme, _, rest = self.url.partition("://")
-        if problem := problem_of_uri("data.shards", url, query=False):
+        if problem := problem_of_uri(setting, url, query=False):
             raise ConfigError(problem)
         if not rest:
-            raise ConfigError(f"data.shards = {url!r} names no place behind the scheme")
-        self._web = scheme in ("http", "https")
+            raise ConfigError(f"{setting} = {url!r} names no place behind the scheme")
+        self._scheme, self._web = scheme, scheme in ("http", "https")
         try:
             self._system, self._path = fsspec.core.url_to_fs(self.url, **_merged(self._patience(scheme), options))
             if hasattr(self._system, "retries"):  # of s3fs
@@ -67,11 +70,14 @@ class Remote:
         except ImportError as error:
             extra = EXTRAS.get(scheme)
             remedy = f"install jomold_dist[{extra}]" if extra else f"install what it needs: {error}"
-            raise ConfigError(f"data.shards = {url!r}: {scheme}:// needs another package; {remedy}") from None
+            raise ConfigError(f"{setting} = {url!r}: {scheme}:// needs another package; {remedy}") from None
         except ValueError as error:
-            raise ConfigError(f"data.shards = {url!r}: {error}") from None
+            raise ConfigError(f"{setting} = {url!r}: {error}") from None
         except Exception as error:  # what a file system does with its options is its own affair
-            raise ConfigError(f"data.shards = {url!r} cannot be used: {reason(error)}") from None
+            raise ConfigError(f"{setting} = {url!r} cannot be used: {reason(error)}") from None
+
+    def __reduce__(self) -> Any:
+        return Remote, self._made_of  # not the file system, which forgets what was set on it here
 
     def size(self, name: str) -> int | None:
         """Bytes of a file below the folder, or None if the server does not tell. Errors as in `fetch`."""
@@ -91,6 +97,36 @@ class Remote:
             return bytes(content)
 
         return self._tried(name, attempt)
+
+    def ranges(self, name: str, starts: Sequence[int], length: int) -> list[bytes]:
+        """Pieces of a file, each of so many bytes. Errors as in `fetch`."""
+
+        def attempt() -> list[bytes]:
+            paths, ends = [f"{self._path}/{name}"] * len(starts), [start + length for start in starts]
+            pieces = self._system.cat_ranges(paths, list(starts), ends, max_gap=None, on_error="raise")
+            if any(len(piece) != length for piece in pieces):
+                raise TransferError(f"not all {len(starts)} pieces of {length} bytes came")
+            return [bytes(piece) for piece in pieces]
+
+        return self._tried(name, attempt)
+
+    def put(self, path: Path, name: str) -> None:
+        """Send a file of this machine to the folder: there it is whole or not at all, as far as the server does so.
+
+        DataError if the server refuses or cannot be reached, or still tells another size after all attempts.
+        """
+        size = path.stat().st_size
+
+        def attempt() -> None:
+            place = f"{self._path}/{name}"
+            if self._scheme in FOLDERS:
+                self._system.makedirs(place.rpartition("/")[0], exist_ok=True)
+            self._system.put_file(str(path), place)
+            self._system.invalidate_cache(place)
+            if (there := self._system.info(place).get("size")) not in (None, size):
+                raise TransferError(f"{there} of {size} bytes have arrived")
+
+        self._tried(name, attempt, what="written")
 
     def fetch(self, name: str, target: BinaryIO, size: int, sha256: str, closing: threading.Event | None) -> None:
         """Copy a file that has this size and digest into `target`, from its start.
@@ -143,8 +179,10 @@ class Remote:
             return cause
         return error
 
-    def _tried(self, name: str, attempt: Callable[[], T], closing: threading.Event | None = None) -> T:
-        """What an attempt gives, tried again with pauses that double."""
+    def _tried(
+        self, name: str, attempt: Callable[[], T], closing: threading.Event | None = None, what: str = "read"
+    ) -> T:
+        """What an attempt gives, tried again with pauses that double. `what` the file could not be in the end."""
         length = FIRST_PAUSE
         for number in range(1, self._attempts + 1):
             try:
@@ -155,6 +193,8 @@ class Remote:
                 error = self._behind(raised)
                 said = reason(error)
                 if isinstance(error, FileNotFoundError) or getattr(error, "status", None) == 404:
+                    if what == "written":
+                        raise DataError(f"{self.url} cannot be written ({said}); make the bucket first") from None
                     raise MissingError(f"{self.url}/{name} does not exist") from None
                 if is_final(error):
                     raise DataError(f"{self.url}/{name}: access was refused ({said}); check the credentials") from None
@@ -163,8 +203,8 @@ class Remote:
                 if number == self._attempts:
                     kind = DamagedError if isinstance(error, TransferError) else DataError
                     raise kind(
-                        f"{self.url}/{name} could not be read in {number} attempts, lastly: {said}; check the network "
-                        "and the server, or raise data.attempts"
+                        f"{self.url}/{name} could not be {what} in {number} attempts, lastly: {said}; check the "
+                        "network and the server" + (", or raise data.attempts" if what == "read" else "")
                     ) from None
                 logger.warning("%s/%s: %s; attempt %d of %d", self.url, name, said, number, self._attempts)
             pause(length * random.uniform(0.5, 1.5), closing)  # so that ranks do not come back at once
