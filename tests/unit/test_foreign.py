@@ -229,6 +229,18 @@ def test_how_members_tell_labels(content: dict[str, bytes], message: str, tmp_pa
     assert "+".join(NAMES[label] for label in labels.splits["val"].labels[0].tolist()) == message
 
 
+def test_where_no_split_is_said_all_are_of_train(
+    arrays: Arrays, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_parquet(table_of(arrays), tmp_path / "a.parquet")
+    write_parquet(table_of(arrays).append_column("split", pa.array(["val"] * 23)), tmp_path / "b.parquet")
+    for name, split, note in (("a", "train", True), ("b", "val", False)):
+        words = ["--table", f"{tmp_path}/{name}.parquet", "--label-field", "labels", "--feature", "audio=clap"]
+        assert set(packed(tmp_path / name, *words).splits) == {split}
+        said = "no split is said in a.parquet, so the videos there are of train"
+        assert (said in capsys.readouterr().out) == note
+
+
 def tar_of(**members: bytes) -> Callable[[Path, Arrays], list[str]]:
     def write(folder: Path, arrays: Arrays) -> list[str]:
         given = {name.replace("__", "/").replace("_dot_", "."): content for name, content in members.items()}
