@@ -387,6 +387,19 @@ def test_flipped_bits_of_tars_and_tables_end_in_messages(arrays: Arrays, tmp_pat
     assert refused
 
 
+def test_an_offset_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    """Arrow reads what an offset says, wherever that is."""
+    path = tmp_path / "a.arrow"
+    write_arrow(pa.table({"key": ["a", "b", "c"], "clap": [[1.0] * T] * 3}), path)
+    offsets = np.arange(0, 4 * T, T, dtype=np.int32)
+    content = path.read_bytes()
+    assert content.count(offsets.tobytes()) == 1
+    offsets[2] = 1 << 28
+    path.write_bytes(content.replace(np.arange(0, 4 * T, T, dtype=np.int32).tobytes(), offsets.tobytes()))
+    with pytest.raises(DataError, match=r"a\.arrow: is damaged, or neither parquet nor Arrow"):
+        open_table_set([("", str(path))], {"audio": "clap"}, T)
+
+
 def test_an_ending_that_no_member_has(arrays: Arrays, tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "a.tar", members_of("clip_000", arrays))
     with pytest.raises(
