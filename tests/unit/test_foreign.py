@@ -229,6 +229,18 @@ def test_how_members_tell_labels(content: dict[str, bytes], message: str, tmp_pa
     assert "+".join(NAMES[label] for label in labels.splits["val"].labels[0].tolist()) == message
 
 
+def test_where_no_split_is_said_all_are_of_train(
+    arrays: Arrays, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_parquet(table_of(arrays), tmp_path / "a.parquet")
+    write_parquet(table_of(arrays).append_column("split", pa.array(["val"] * 23)), tmp_path / "b.parquet")
+    for name, split, note in (("a", "train", True), ("b", "val", False)):
+        words = ["--table", f"{tmp_path}/{name}.parquet", "--label-field", "labels", "--feature", "audio=clap"]
+        assert set(packed(tmp_path / name, *words).splits) == {split}
+        said = "no split is said in a.parquet, so the videos there are of train"
+        assert (said in capsys.readouterr().out) == note
+
+
 def tar_of(**members: bytes) -> Callable[[Path, Arrays], list[str]]:
     def write(folder: Path, arrays: Arrays) -> list[str]:
         given = {name.replace("__", "/").replace("_dot_", "."): content for name, content in members.items()}
@@ -373,6 +385,19 @@ def test_flipped_bits_of_tars_and_tables_end_in_messages(arrays: Arrays, tmp_pat
             except DataError:
                 refused += 1
     assert refused
+
+
+def test_an_offset_that_leads_nowhere_is_refused(tmp_path: Path) -> None:
+    """Arrow reads what an offset says, wherever that is."""
+    path = tmp_path / "a.arrow"
+    write_arrow(pa.table({"key": ["a", "b", "c"], "clap": [[1.0] * T] * 3}), path)
+    offsets = np.arange(0, 4 * T, T, dtype=np.int32)
+    content = path.read_bytes()
+    assert content.count(offsets.tobytes()) == 1
+    offsets[2] = 1 << 28
+    path.write_bytes(content.replace(np.arange(0, 4 * T, T, dtype=np.int32).tobytes(), offsets.tobytes()))
+    with pytest.raises(DataError, match=r"a\.arrow: is damaged, or neither parquet nor Arrow"):
+        open_table_set([("", str(path))], {"audio": "clap"}, T)
 
 
 def test_an_ending_that_no_member_has(arrays: Arrays, tmp_path: Path) -> None:

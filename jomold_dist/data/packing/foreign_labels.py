@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from jomold_dist.data.packing.label_cells import CellParser, choose_separator
-from jomold_dist.data.packing.label_files import TableReport
+from jomold_dist.data.packing.label_files import TableReport, some_of
 from jomold_dist.data.packing.label_rows import LabelRows
 from jomold_dist.data.packing.label_tables import ONLY_SPLIT, LabelRow, add_rows
 from jomold_dist.data.packing.member_index import Member, MemberIndex, read_member
@@ -64,6 +64,7 @@ def _label_set(
 ) -> LabelSet:
     rows = LabelRows(categories)
     notes: dict[str, None] = {}
+    unsaid: dict[str, None] = {}  # files with videos of no split
     reports = [report for report, _, _ in parts]
     for report, raws, names in parts:
         chosen = separator
@@ -72,21 +73,28 @@ def _label_set(
             texts = (text for *_, value in raws(first_look) if (text := _text(value)))
             chosen, note = choose_separator(report, texts, categories)
             notes |= dict.fromkeys([note] if note else [])
-        add_rows(rows, report, _named(report, raws(report), CellParser(chosen, categories), names), repeats=False)
+        named = _named(report, raws(report), CellParser(chosen, categories), names, unsaid)
+        add_rows(rows, report, named, repeats=False)
     raise_together([problem for report in reports for problem in report.problems()])
     found = rows.label_set()
     raise_together([problem for report in reports for problem in report.problems()])
     findings = tuple(finding for report in reports for finding in report.findings)
+    if unsaid:
+        notes[f"no split is said in {some_of(unsaid)}, so the videos there are of {ONLY_SPLIT}"] = None
     return LabelSet(found.categories, found.splits, findings, (*notes, *found.notes))
 
 
-def _named(report: TableReport, raws: Iterator[Raw], parser: CellParser, names: Sequence[str]) -> Iterator[LabelRow]:
-    """The rows with the names of their labels."""
+def _named(
+    report: TableReport, raws: Iterator[Raw], parser: CellParser, names: Sequence[str], unsaid: dict[str, None]
+) -> Iterator[LabelRow]:
+    """The rows with the names of their labels. Where a row says no split, its file is noted as `unsaid`."""
     for number, key, split, value in raws:
         labels = []
         for item in _items(value, parser):
             name = item if isinstance(item, str) else _name_of(report, number, item, names)
             labels += [name] if name else []
+        if not split:
+            unsaid[report.path.name] = None
         yield LabelRow(number, key, split or ONLY_SPLIT, labels)
 
 
