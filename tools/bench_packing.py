@@ -57,9 +57,6 @@ def main() -> None:
 
 
 def compare(options: argparse.Namespace) -> None:
-    from bench_train import processor  # with torch, which the processes that are measured must not have
-
-    print(f"{processor()}, load {os.getloadavg()[0]:.1f}\n")
     rows: list[list[float]] = []
     with tempfile.TemporaryDirectory() as folder:
         write_features(Path(folder), options.videos)
@@ -78,6 +75,9 @@ def compare(options: argparse.Namespace) -> None:
     print(f"as fast, {middle[2]:.2f} times by processor time (medians of {options.rounds})\n")
     found = [fresh("--memory", str(count), options.jobs) for count in options.rows]
     print(table(["rows", "MB, first process", "MB, largest other", "MB of keys and labels", "s"], found))
+    from bench_train import processor  # with torch: the memory of this process would count as that of those it starts
+
+    print(f"\n{processor()}")
 
 
 def table(names: list[str], rows: list[list[float]]) -> str:
@@ -138,7 +138,7 @@ class LabelledVideos:
             yield Video(key.decode(), {"audio": self.feature, "frames": self.feature}, tuple(labels.tolist()))
 
 
-def memory(count: int, jobs: int) -> tuple[int, float, float, float, float]:
+def memory(count: int, jobs: int) -> tuple[float, ...]:
     """Rows, megabytes (this process, the largest other, the arrays), and seconds."""
     videos = LabelledVideos(count)
     features = {name: FeatureSpec(SMALL, "float16") for name in ("audio", "frames")}
