@@ -100,8 +100,8 @@ def option_problems(options: argparse.Namespace) -> list[str]:
         problems.append(f"--videos-per-shard must be at least 1, not {options.videos_per_shard}")
     if options.jobs < 1:
         problems.append(f"--jobs must be at least 1, not {options.jobs}")
-    if options.append and (options.repair or options.restart):
-        problems.append("--append excludes --repair and --restart")
+    if options.append and options.repair:
+        problems.append("--append and --repair exclude each other")
     if options.repair and local_folder(options) is None:
         problems.append("--repair needs a folder as --out; to mend a set at a URL, repair a copy and send that")
     if options.work is not None and local_folder(options) is not None:

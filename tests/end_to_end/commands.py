@@ -27,6 +27,7 @@ BENCHMARKS = (
     "bench_exchange",
     "bench_loader",
     "bench_plan",
+    "bench_packing",
     "bench_checkpoint",
     "bench_train",
     "bench_step_metrics",

@@ -115,7 +115,7 @@ def test_keys_that_are_there_already_are_refused(old: Path, first: Path) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"segments": 8}, "its segments: 4, not 8"),
+        ({"segments": 8, "features": {"audio": FeatureSpec((8, 3), "float16")}}, "its segments: 4, not 8"),
         ({"segment_seconds": 0.5}, "its seconds a segment: 1.0, not 0.5"),
         ({"features": {"audio": FEATURES["audio"]}}, r"its features: audio .*frames .*, not audio \(4, 3\) float16$"),
         ({"features": {**FEATURES, "audio": FeatureSpec((4, 3), "float32")}}, "its features: audio .*float32"),

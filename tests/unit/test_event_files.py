@@ -138,7 +138,7 @@ def test_whole_names_come_from_weak_label_files(tmp_path: Path) -> None:
     other.write_text("filename\tevent_labels\nklmnopqrstu_0_10\tOf another set\n", encoding="utf-8")
     assert whole_names([one, other]) == {"-abcdefghij": "-abcdefghij_30_40", "klmnopqrstu": "klmnopqrstu_0_10"}
     assert whole_names([]) == {}
-    other.write_text("filename\tevent_labels\n-abcdefghij_0_10\tDog\nshort\tDog\n=a=\tDog\n", encoding="utf-8")
+    other.write_text("filename\tevent_labels\n-abcdefghij_0_10\tDog\nshort\tDog\na=.b\tDog\n", encoding="utf-8")
     with pytest.raises(
         DataError, match=r"(?s)is called -abcdefghij_30_40 elsewhere .*'-abcdefghij_0_10'.*malformed name"
     ):

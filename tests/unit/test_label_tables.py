@@ -144,6 +144,13 @@ def test_what_is_harmless_is_passed_over_and_named_once(tmp_path: Path) -> None:
     )
 
 
+def test_of_many_harmless_rows_the_first_are_named(tmp_path: Path) -> None:
+    path = text(tmp_path / "l.csv", "key,labels\na,Dog\n" + "".join(f"k{n},\n" for n in range(20)))
+    (finding,) = read(path).findings
+    assert finding.startswith("l.csv: 20 rows without labels: k0 (line 3), k1 (line 4), ")
+    assert finding.endswith(", k11 (line 14) and 8 more")
+
+
 def test_all_harmful_defects_of_all_files_come_in_one_message(tmp_path: Path) -> None:
     first = text(
         tmp_path / "a.csv",

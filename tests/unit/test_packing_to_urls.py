@@ -88,7 +88,7 @@ def test_a_bucket_takes_shards_of_several_processes_and_more_later(
         }
         with pytest.raises(BadVideosError, match="key 'train-0001' comes twice"):
             pack(url, [SplitSource("more", MadeVideos("train"))], append=True, **options)
-        with pytest.raises(DataError, match="s3://nowhere/set cannot be written .*; make the bucket first"):
+        with pytest.raises(DataError, match=r"s3://nowhere/set cannot be written .*; make the bucket first"):
             pack("s3://nowhere/set", sources(), **options)
 
 

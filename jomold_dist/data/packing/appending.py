@@ -11,6 +11,8 @@ from jomold_dist.data.format.records import LABELS
 from jomold_dist.data.format.truth_file import truth_name
 from jomold_dist.errors import DataError
 
+APPENDED_TOLD = 50  # the last so many additions, as a manifest has no room for any number of them
+
 
 def append_problems(there: Manifest, wanted: Manifest) -> list[str]:
     """Where a set, and what is to be added to it, do not go together."""
@@ -63,8 +65,8 @@ def joined(there: Manifest, added: Manifest) -> Manifest:
     for name, new in added.splits.items():
         old = splits.get(name)
         splits[name] = new if old is None else _longer(old, new)
-    before: list[Any] = list(there.origin.get("appended", []))
-    return replace(there, splits=splits, origin={**there.origin, "appended": [*before, added.origin]})
+    appended: list[Any] = [*there.origin.get("appended", []), added.origin][-APPENDED_TOLD:]
+    return replace(there, splits=splits, origin={**there.origin, "appended": appended})
 
 
 def _longer(old: SplitInfo, new: SplitInfo) -> SplitInfo:

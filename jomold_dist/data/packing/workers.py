@@ -28,7 +28,7 @@ from typing import IO, Any, cast
 from jomold_dist.data.packing.shard_jobs import ShardJob, ShardResult, SplitJobs
 from jomold_dist.errors import DataError, UserError
 
-PAYS_SECONDS = 2.0  # of work ahead, for which a process that takes half a second to start is worth it
+PAYS_SECONDS = 5.0  # of work ahead, for which processes that take half a second or more each to start are worth it
 AHEAD = 2  # jobs given out for each process
 ALIGNED = 64  # arrays that are shared begin at multiples of it
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # of which each process shall have one
