@@ -76,7 +76,7 @@ def found_at(source: Source, manifest: Manifest, key: str) -> Place:
     if source.is_remote:
         size = sum(shard.bytes for shard in shards)
         logger.info(
-            "looking for %s behind %s: shards are fetched one after another, at most %s of %s MB, and kept in the cache",
+            "looking for %s behind %s: fetched one after another, at most %s shards of %s MB, and kept in the cache",
             key, source, f"{len(shards):,}", f"{size / 1e6:,.1f}",
         )  # fmt: skip
     if not source.is_remote and len(shards) < LONG:

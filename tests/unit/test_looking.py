@@ -150,7 +150,7 @@ def test_behind_a_url_one_shard_is_fetched(
         assert {name for name in server.gets if name.endswith(".tar")} == {first, second}
     out = capsys.readouterr().out
     assert out.startswith(f"{key}: train, video 3 of train/shard-000001.tar")
-    assert re.search(r"one after another, at most 7 of 0\.\d MB, and kept in the cache", caplog.text)
+    assert re.search(r"one after another, at most 7 shards of 0\.\d MB, and kept in the cache", caplog.text)
 
 
 def test_a_truth_beside_the_shards_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

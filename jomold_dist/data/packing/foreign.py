@@ -14,6 +14,7 @@ from jomold_dist.data.packing.table_files import Tables, matching_files, open_ta
 from jomold_dist.data.packing.tar_features import tar_sources
 from jomold_dist.data.packing.video_labels import LabelSet
 from jomold_dist.labels import CategorySet
+from jomold_dist.watching import progress
 
 SPLIT = "split"  # the column of splits, where none is named
 
@@ -63,7 +64,9 @@ def open_tars(patterns: Patterns, features: Mapping[str, str], label_field: str 
     """Tars, with the endings of the features' members and that of labels. DataError as `index_tars` has it."""
     endings = {name: ending.lower().removeprefix(".") for name, ending in features.items()}
     labels = (label_field or "").lower().removeprefix(".")
-    index = index_tars(matching_files(patterns, "--tars"), [*endings.values(), *([labels] if labels else [])])
+    tars = matching_files(patterns, "--tars")
+    with progress("members of tars", len(tars), "tar") as more:
+        index = index_tars(tars, [*endings.values(), *([labels] if labels else [])], more)
     return TarSet(index, tar_sources(index, endings), labels)
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import tarfile
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -75,8 +75,13 @@ class MemberIndex:
             yield found.keys[at].decode(), Member(self.tars[number], int(found.offset[at]), int(found.size[at]))
 
 
-def index_tars(tars: Sequence[tuple[str, Path]], endings: Iterable[str]) -> MemberIndex:
-    """Reads the headers of all members of the tars, each with its split, and keeps those of these endings.
+def index_tars(
+    tars: Sequence[tuple[str, Path]],
+    endings: Iterable[str],
+    progress: Callable[[int], object] = lambda tars: None,
+) -> MemberIndex:
+    """Reads the headers of all members of the tars, each with its split, and keeps those of these endings. `progress`
+    is called with the number of tars that are done.
 
     DataError with every tar that cannot be read, is compressed, cut or damaged, with members of the same key and
     ending, with keys that no video may have, and with endings that no member has.
@@ -89,6 +94,7 @@ def index_tars(tars: Sequence[tuple[str, Path]], endings: Iterable[str]) -> Memb
             _read_headers(path, number, found, seen)
         except DataError as error:
             problems += error.problems
+        progress(1)
     raise_together(problems)
     paths = tuple(path for _, path in tars)
     members = {}
