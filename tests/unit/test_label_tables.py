@@ -144,6 +144,21 @@ def test_what_is_harmless_is_passed_over_and_named_once(tmp_path: Path) -> None:
     )
 
 
+def test_where_all_labels_of_a_video_stand_the_single_one_is_passed_over(tmp_path: Path) -> None:
+    labels = read(text(tmp_path / "l.csv", "key,label,labels\na,Dog,Cat;Cow\n"))
+    assert told(labels) == {"train": {"a": ["Cat", "Cow"]}}
+    assert labels.findings == ("l.csv: the column label, beside labels",)
+
+
+def test_a_wrong_list_of_categories_is_told_at_once(tmp_path: Path) -> None:
+    """A proposal for every one of these names would take minutes."""
+    rows = "".join(f"k{n},wrong category {n}\n" for n in range(20000))
+    path = text(tmp_path / "l.csv", f"key,label\n{rows}")
+    message = refusal(path, categories=[f"right category {c}" for c in range(500)])
+    assert message.startswith("20000 problems:")
+    assert "line 2: unknown category 'wrong category 0' (did you mean 'right category 0'?)" in message
+
+
 def test_of_many_harmless_rows_the_first_are_named(tmp_path: Path) -> None:
     path = text(tmp_path / "l.csv", "key,labels\na,Dog\n" + "".join(f"k{n},\n" for n in range(20)))
     (finding,) = read(path).findings

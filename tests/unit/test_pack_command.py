@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -263,6 +264,24 @@ def test_what_is_not_finite_is_told_with_its_file(small: tuple[Path, list[str]])
     np.save(path, array)
     said = command(*words, "--out", folder / "out")
     assert f"error: {path} holds NaN or infinity in 1 of 30 values, the first at [4, 1]; extract it again" in said.err
+
+
+def test_other_files_of_the_same_size_and_time_are_packed_anew(small: tuple[Path, list[str]]) -> None:
+    folder, words = small
+    (broken,) = (folder / "audio").glob("*_9_19.npy")
+    array = np.load(broken)
+    np.save(broken, array * np.nan)
+    words += ["--videos-per-shard", "2", "--name", "set"]
+    assert command(*words, "--out", folder / "out").code == 2  # the shards before the last are finished
+    for path in (folder / "audio").glob("*.npy"):
+        other = folder / "more" / path.name
+        other.parent.mkdir(exist_ok=True)
+        np.save(other, np.load(path) + 1 if path != broken else array)
+        os.utime(other, ns=(0, path.stat().st_mtime_ns))
+    words[words.index(f"audio={folder}/audio/{{key}}.npy")] = f"audio={folder}/more/{{key}}.npy"
+    assert command(*words, "--out", folder / "out").code == 0
+    assert command(*words, "--out", folder / "at_once").code == 0
+    assert contents(folder / "out") == contents(folder / "at_once")
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from jomold_dist.data.packing.label_files import TableReport, read_rows, video_key
 from jomold_dist.errors import nearest
 from jomold_dist.labels import DENSE_COLUMNS, CategorySet
+
+_LOOKED_UP = 50  # kinds of problems of a file beyond which no other name is proposed; fewer are shown
 
 
 @dataclass(frozen=True)
@@ -144,10 +147,14 @@ def refuse_strangers(
 
 def is_known(report: TableReport, category: str, categories: CategorySet, line: int) -> bool:
     """Whether there is such a category; if not, it goes to `report`."""
-    if category not in categories:
-        report.problem(f"unknown category {category!r}{nearest(category, categories.names)}", line)
-        return False
-    return True
+    if category in categories:
+        return True
+    like = _nearest(category, categories.names) if report.kinds < _LOOKED_UP else ""
+    report.problem(f"unknown category {category!r}{like}", line)
+    return False
+
+
+_nearest = lru_cache(maxsize=4 * _LOOKED_UP)(nearest)  # a comparison with every category, for every row with a mistake
 
 
 def _both_forms(homeless: Sequence[str], filenames: Sequence[str]) -> str:

@@ -58,6 +58,11 @@ class TableReport:
         """Whether there is no problem so far."""
         return not self._lines
 
+    @property
+    def kinds(self) -> int:
+        """How many problems of different words there are."""
+        return len(self._lines)
+
     def problem(self, what: str, line: int | None = None, seen: str | None = None) -> None:
         """A harmful defect of the file, or of one of its lines (counted from 1). The first value `seen` is told."""
         lines = self._lines.setdefault(what, [])

@@ -114,6 +114,8 @@ def _label_table(report: TableReport) -> Table | None:
             f"no column is called {' or '.join(LABELS)} (all labels of a video) or {LABEL[0]} (one label a row)"
         )
         return None
+    if table is not None and "labels" in table.columns and "label" in table.columns:
+        report.findings.append(f"{report.path.name}: the column {LABEL[0]}, beside {table.columns['labels']}")
     return table
 
 

@@ -54,7 +54,8 @@ class PackedVideos:
         for number in self.order[part].tolist():
             key = self.labels.key(number)
             for name in self.specs:
-                digest.update(f"{key} {name} {self.sources[name].stamp(key)}\n".encode())
+                source = self.sources[name]
+                digest.update(f"{key} {name} {source.where(key)} {source.stamp(key)}\n".encode())
         return digest.hexdigest()
 
     def truth(self) -> tuple[list[str], np.ndarray]:
