@@ -94,8 +94,8 @@ def pooling_text(few: int, many: int, segments: int) -> str:
 
 
 def _shapes(source: FeatureSource, keys: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """Rows and width of every array, int64 (N, 2), 0 where it cannot be had, and why it cannot."""
-    shapes = np.zeros((len(keys), 2), dtype=np.int64)
+    """Rows and width of every array, int32 (N, 2), 0 where it cannot be had, and why it cannot."""
+    shapes = np.zeros((len(keys), 2), dtype=np.int32)
     problems: list[str] = []
     for number, key in enumerate(keys):
         try:
@@ -110,10 +110,10 @@ def _misfits(
 ) -> list[str]:
     """A problem for every array of a shape that cannot be; `most` are the rows and the width that most videos have."""
     found = []
-    kinds, kind = np.unique(shapes, axis=0, return_inverse=True)
-    for number, (rows, width) in enumerate(kinds.tolist()):
-        if rows and (problem := _misfit(name, (rows, width), most, segments)):
-            odd = np.flatnonzero(kind.reshape(-1) == number).tolist()
+    other = np.flatnonzero((shapes != most).any(axis=1))  # most are alike, and need be looked at once
+    for shape in dict.fromkeys([most, *map(tuple, shapes[other].tolist())]):
+        if shape[0] and (problem := _misfit(name, shape, most, segments)):
+            odd = np.flatnonzero((shapes == shape).all(axis=1)).tolist()
             found += [f"{source.where(keys[video])}: {problem}" for video in odd]
     return found
 

@@ -34,7 +34,7 @@ class LabelRows:
         self._starts: list[int] = []  # the first row of each table
         self._some_keys: list[bytes] = []
         self._keys: list[np.ndarray] = []
-        self._lines, self._split, self._count, self._labels = (array(kind) for kind in "qiii")
+        self._lines, self._split, self._count, self._labels = (array(kind) for kind in "iiii")
 
     def begin(self, report: TableReport, repeats: bool) -> None:
         """The rows that follow are of this table, in which keys may be repeated or not."""

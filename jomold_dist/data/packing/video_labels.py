@@ -6,9 +6,11 @@ Legend: N videos, C categories, T segments.
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import overload
 
 import numpy as np
@@ -95,10 +97,11 @@ class Keys(Sequence[str]):
     """The keys of several splits one after another, each made a text when it is asked for."""
 
     def __init__(self, splits: Iterable[VideoLabels]) -> None:
-        self._keys = np.concatenate([split.keys for split in splits])
+        self._splits = list(splits)
+        self._ends = list(accumulate(map(len, self._splits)))
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return self._ends[-1]
 
     @overload
     def __getitem__(self, number: int) -> str: ...
@@ -108,9 +111,11 @@ class Keys(Sequence[str]):
 
     def __getitem__(self, number: int | slice) -> str | list[str]:
         if isinstance(number, slice):
-            return [key.decode("ascii") for key in self._keys[number].tolist()]
-        text: str = self._keys[number].decode("ascii")
-        return text
+            return [self[place] for place in range(*number.indices(len(self)))]
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        split = bisect_right(self._ends, number)
+        return self._splits[split].key(number - (self._ends[split - 1] if split else 0))
 
 
 @dataclass(frozen=True)
