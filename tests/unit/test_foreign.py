@@ -140,8 +140,14 @@ def table_of(arrays: Arrays) -> pa.Table:
     labels = [[NAMES.index(name) for name in labels_of(key)] for key in arrays]
     feature = {"feature": {"names": list(NAMES), "_type": "ClassLabel"}, "_type": "Sequence"}
     told = json.dumps({"info": {"features": {"labels": feature}}})
+    array2d = {
+        "ARROW:extension:name": "datasets.features.features.Array2DExtensionType",
+        "ARROW:extension:metadata": "[]",
+    }
     columns = {"key": list(arrays), "labels": labels, "clap": audio, "clip": frames, "url": ["x"] * len(arrays)}
-    return pa.table(columns).replace_schema_metadata({"huggingface": told})
+    table = pa.table(columns)
+    schema = table.schema.set(2, table.schema.field("clap").with_metadata(array2d))
+    return table.cast(schema).replace_schema_metadata({"huggingface": told})
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
