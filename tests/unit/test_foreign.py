@@ -195,6 +195,16 @@ def test_a_source_goes_to_another_process(arrays: Arrays, tmp_path: Path) -> Non
     assert source.keys() == ["clip_004"]
 
 
+def test_a_column_of_tensors(arrays: Arrays, tmp_path: Path) -> None:
+    frames = np.stack([features["frames"] for features in arrays.values()])
+    table = pa.table({"key": list(arrays), "clip": pa.FixedShapeTensorArray.from_numpy_ndarray(frames)})
+    for write in (write_parquet, write_arrow):
+        write(table, tmp_path / "a")
+        source = open_table_set([("", f"{tmp_path}/a")], {"frames": "clip"}, T).sources["frames"]
+        np.testing.assert_array_equal(source.read("clip_007"), frames[7])
+        assert source.problems(["clip_007"]) == []
+
+
 def test_a_change_of_the_source_is_seen(arrays: Arrays, tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "a.tar", members_of("clip_000", arrays) | members_of("clip_001", arrays))
     (source,) = open_tars([("", str(tar))], {"audio": "audio.npy"}, None).sources.values()
