@@ -102,8 +102,8 @@ class Workers:
                 work = _written(file, pickled, arrays)
             except OSError as error:
                 raise DataError(
-                    f"cannot hand the videos to other processes by a file in {gettempdir()}: {error.strerror}; free some "
-                    "space there, set TMPDIR to another folder, or pack with --jobs 1"
+                    f"cannot hand the videos to other processes by a file in {gettempdir()}: {error.strerror}; free "
+                    "some space there, set TMPDIR to another folder, or pack with --jobs 1"
                 ) from None
             waiting: dict[Future[ShardResult], ShardJob] = {}
             try:
