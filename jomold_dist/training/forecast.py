@@ -14,9 +14,10 @@ import torch
 from jomold_dist.config import Config
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.reading.loader import read_ahead_videos
-from jomold_dist.data.reading.plan import EpochPlan, rank_shards, steps_per_epoch
+from jomold_dist.data.reading.plan import EpochPlan, rank_shards
 from jomold_dist.data.reading.resident import resident_bytes, resident_row_bytes
 from jomold_dist.data.reading.shards import MAX_OPEN
+from jomold_dist.data.reading.shares import steps_of_pass, steps_per_epoch
 from jomold_dist.denoising.exchange import row_capacity, sent_bytes
 from jomold_dist.methods.base import Method
 from jomold_dist.methods.registry import method_class
@@ -123,9 +124,9 @@ def stage_forecasts(config: Config, manifest: Manifest, ranks: int) -> tuple[Sta
             found.append(StageForecast(stage.name, own.train.epochs, steps, sent, checkpoint))
         else:
             passes, _ = stage.passes(config)
-            steps = stage.steps(config, train.videos) if passes else 0
+            steps = stage.steps(config, train.videos, ranks) if passes else 0
             found.append(StageForecast(stage.name, max(passes, 1), steps))
-    evaluation = steps_per_epoch(manifest.split("test").videos, config.train.batch_size)
+    evaluation = steps_of_pass(manifest.split("test").videos, config.train.batch_size, ranks)
     return (*found, StageForecast("evaluation", 1, evaluation))
 
 

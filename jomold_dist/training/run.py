@@ -77,7 +77,7 @@ class Run:
                 try:
                     batch = next(taken)
                 except DataError as error:
-                    failure, batch = error, loader.nothing(step)
+                    failure, batch = error, loader.empty_batch(step)
                 self.raise_if_stopped(failure)
                 self.bad_videos.add(batch)
                 yield batch
