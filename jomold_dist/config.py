@@ -41,8 +41,12 @@ class RunConfig:
 class DataConfig:
     """Where the shards lie, and how they are read."""
 
-    shards: str = place("data/llp", remote=True)
-    """Folder of the shards and their manifest, or its URL: http(s)://, s3://, gs:// and whatever else fsspec knows."""
+    shards: str | tuple[str, ...] = place("data/llp", remote=True)
+    """Folder of the shards and their manifest, or its URL: http(s)://, s3://, gs:// and whatever else fsspec knows. A
+    list of such places is one data set, joined in this order split by split; the sets must have the same categories,
+    features and segments."""
+    fraction: float = number(1.0, 0, 1, above=True)
+    """The first share of the training videos, for a quick look; val and test stay whole."""
     streams: int = number(48, 1)
     """Fixed lanes of the canonical order. The number of ranks must divide it; changing it changes the order."""
     block: int = number(32, 1)
@@ -68,6 +72,16 @@ class DataConfig:
     """A damaged video ends the run, or is left out of its batch, named and counted in the run's bad_videos.csv."""
     max_bad_fraction: float = number(0.01, 0, 1)
     """With `on_bad_video: mask`: a split of which a larger share cannot be used ends the run."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where the data set lies: one place, or those of the sets that are joined."""
+        return (self.shards,) if isinstance(self.shards, str) else self.shards
+
+    @property
+    def where(self) -> str:
+        """The places as messages call them."""
+        return ", ".join(self.places)
 
 
 @dataclass(frozen=True)

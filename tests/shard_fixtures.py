@@ -51,14 +51,16 @@ def write_dataset(
     dense: Sequence[str] = ("val", "test"),
     dtype: str = "float16",
     frames: int = SEGMENTS,
+    prefix: str = "",
 ) -> tuple[Manifest, dict[str, list[Video]]]:
-    """Writes splits of the given sizes; the manifest and the videos as they went in."""
+    """Writes splits of the given sizes; the manifest and the videos as they went in. Sets of other `prefix` have other
+    keys."""
     specs = {
         name: FeatureSpec((frames if name == "frames" else SEGMENTS, spec.shape[1]), dtype)
         for name, spec in FEATURES.items()
     }
     videos = {
-        split: make_videos(count, prefix=split, dense=split in dense, dtype=dtype, frames=frames)
+        split: make_videos(count, prefix=prefix + split, dense=split in dense, dtype=dtype, frames=frames)
         for split, count in sizes.items()
     }
     with DatasetWriter(

@@ -28,7 +28,7 @@ from jomold_dist.command_line import add_imports, command, command_parser, tell
 from jomold_dist.config import Config
 from jomold_dist.data.format.damage import BadVideo, to_csv
 from jomold_dist.data.packing.weak_labels import whole_names
-from jomold_dist.data.reading.source import source_of
+from jomold_dist.data.reading.start_check import problems_of_shards
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import DataError, raise_together
@@ -39,7 +39,7 @@ from jomold_dist.methods.registry import checked
 from jomold_dist.places import local_path, place
 from jomold_dist.training.evaluate import decide_events, parse_videos
 from jomold_dist.training.loading import load_found
-from jomold_dist.training.preflight import problems_of_shards, read_matching_manifest, with_shards
+from jomold_dist.training.preflight import open_matching, with_shards
 from jomold_dist.training.run import make_loader
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_config
@@ -52,7 +52,10 @@ def main() -> int:
     parser = command_parser(__doc__)
     add_imports(parser)
     parser.add_argument("--run", type=local_path, required=True, help="folder of a run")
-    parser.add_argument("--shards", type=place, required=True, help="folder of the shards to parse, or its URL")
+    parser.add_argument(
+        "--shards", type=place, nargs="+", required=True, metavar="PLACE",
+        help="folder of the shards to parse, or its URL, or several that are joined",
+    )  # fmt: skip
     parser.add_argument("--split", help="only this split (default: all)")
     parser.add_argument("--out", type=local_path, required=True, help="the file to write: .csv, .tsv, .jsonl or .npz")
     parser.add_argument("--threshold", type=_threshold, help="from which probability on (default: the network's own)")
@@ -76,10 +79,9 @@ def predict(config: Config, world: World, folder: RunFolder, arguments: argparse
     with agree_on_errors(world):
         form, names = check(arguments.out), whole_names(arguments.names)
         network, info, _ = load_found(folder.path)
-        source = source_of(streamed.data)
-        manifest = read_matching_manifest(source, info)
+        source, manifest = open_matching(streamed.data, info)
         splits = [arguments.split] if arguments.split else list(manifest.splits)
-        raise_together(problems_of_shards(config, source, manifest, splits))
+        raise_together(problems_of_shards(streamed.data, source, manifest, splits))
     network = ready_to_compute(network, config, world)
     events, keys, bad = Events(manifest.categories, form), list[str](), list[BadVideo]()
     for split in splits:

@@ -68,8 +68,10 @@ def batch_text(videos: int, ranks: int, most: int | None) -> str:
 
 def _data_set(config: Config, manifest: Manifest) -> str:
     splits = ", ".join(f"{split.videos:,} {name}" for name, split in manifest.splits.items())
+    if manifest.part_of is not None:
+        splits += f" (data.fraction = {config.data.fraction:g} of the training videos)"
     real = "" if manifest.simulated is None else " (simulated)"
-    place = blotted(str(config.data.shards))
+    place = blotted(config.data.where)
     return f"{manifest.name}{real} in {place}: {splits}; {len(manifest.categories)} categories"
 
 

@@ -85,13 +85,14 @@ def plan_sweep(
     asked = cells_of(path, overrides, sweep, rows) + cells_of(path, overrides, sweep, extreme_rows(sweep))
     every = [replace(cell, config=with_absolute_places(cell.config)) for cell in asked]
     cells = every[: len(rows) * len(sweep.sweep.seeds)]
-    seen: dict[str, Manifest] = {}
+    seen: dict[tuple[str, float], Manifest] = {}
     problems: list[str] = []
     for cell in every:
         config = replace(cell.config, run=replace(cell.config.run, dir=str(here.trials / "new")))
-        if config.data.shards not in seen:
-            seen[config.data.shards] = inspect_run(config, sweep.sweep.workers)
-        manifest = seen[config.data.shards]
+        data = config.data.where, config.data.fraction
+        if data not in seen:
+            seen[data] = inspect_run(config, sweep.sweep.workers)
+        manifest = seen[data]
         problems += [f"row {cell.row!r}: {problem}" for problem in problems_of_method(config, manifest)]
         problems += _unmeasured(cell, manifest, sweep)
     if len({manifest.digest for manifest in seen.values()}) > 1:

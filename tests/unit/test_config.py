@@ -410,7 +410,7 @@ def values_of(setting: Setting) -> st.SearchStrategy[Any]:
     """Allowed values of a setting."""
     kinds = typing.get_args(setting.type)
     optional = type(None) in kinds
-    kind = next(k for k in kinds if k is not type(None)) if optional else setting.type
+    kind = next(k for k in kinds if k is not type(None)) if kinds and (setting.is_text or optional) else setting.type
     names = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12)
     values: st.SearchStrategy[Any]
     if typing.get_origin(kind) is Literal:
@@ -423,6 +423,8 @@ def values_of(setting: Setting) -> st.SearchStrategy[Any]:
         values = st.booleans()
     elif kind is str:
         values = names.filter(lambda text: not text.startswith("~")) if setting.is_place else names  # it is expanded
+        if len(kinds) > 1 and not optional:
+            values |= st.lists(values, min_size=2, max_size=3, unique=True).map(tuple)
     else:
         low = setting.bounds.low if setting.bounds and setting.bounds.low is not None else 0
         high = setting.bounds.high if setting.bounds and setting.bounds.high is not None else 10**6

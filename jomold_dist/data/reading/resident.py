@@ -72,7 +72,8 @@ class ResidentSplit:
         source = as_source(place)
         self._info = manifest.split(split)
         self.offsets, self._arrays = _layout(manifest, self._info)
-        kept = (Path(cache) if cache is not None else source.near() / ".resident") / f"{manifest.digest[:16]}-{split}"
+        folder = Path(cache) if cache is not None else source.local_folder() / ".resident"
+        kept = folder / f"{manifest.digest[:16]}-{split}"
         if not self._complete(kept):
             self._build(source, kept, mask)
         self.bad = self._read_bad(kept)
