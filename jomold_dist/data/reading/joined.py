@@ -16,9 +16,9 @@ from jomold_dist.errors import raise_together
 ALIKE: dict[str, Callable[[Manifest], Any]] = {
     "segments a video": lambda manifest: manifest.segments,
     "seconds a segment": lambda manifest: manifest.segment_seconds,
-    "features": lambda manifest: {
-        name: f"{'×'.join(map(str, spec.shape))} {spec.dtype}" for name, spec in manifest.features.items()
-    },
+    "features": lambda manifest: ", ".join(
+        f"{name} {'×'.join(map(str, spec.shape))} {spec.dtype}" for name, spec in manifest.features.items()
+    ),
     "origin": lambda manifest: "real" if manifest.simulated is None else "simulated",
 }
 
