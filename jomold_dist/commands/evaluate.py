@@ -20,10 +20,10 @@ from pathlib import Path
 
 from jomold_dist.command_line import add_imports, command, command_parser, tell
 from jomold_dist.config import Config
+from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.reading.run_data import cut_training
 from jomold_dist.data.reading.source import Source
-from jomold_dist.data.reading.start_check import problems_of_shards
 from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object, gather_objects
 from jomold_dist.errors import DataError, RunFolderError, raise_together
 from jomold_dist.files import write_json

@@ -26,9 +26,9 @@ from pathlib import Path
 
 from jomold_dist.command_line import add_imports, command, command_parser, tell
 from jomold_dist.config import Config
+from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.damage import BadVideo, to_csv
 from jomold_dist.data.packing.weak_labels import whole_names
-from jomold_dist.data.reading.start_check import problems_of_shards
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import DataError, raise_together

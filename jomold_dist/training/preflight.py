@@ -11,6 +11,7 @@ import torch
 
 from jomold_dist.config import Config, DataConfig
 from jomold_dist.config_fields import NO_SETTINGS
+from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.dense_truth import has_positives, truth_problem
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.format.records import RecordView
@@ -19,7 +20,6 @@ from jomold_dist.data.reading.resident import ResidentSplit
 from jomold_dist.data.reading.run_data import open_data, open_whole
 from jomold_dist.data.reading.shards import ShardReader
 from jomold_dist.data.reading.source import Source
-from jomold_dist.data.reading.start_check import problems_of_shards
 from jomold_dist.distributed.world import World, agree_on_errors, gather_objects, gather_to_main
 from jomold_dist.errors import ConfigError, DataError, UserError, raise_together
 from jomold_dist.labels import MODALITIES

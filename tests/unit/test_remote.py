@@ -21,6 +21,7 @@ import pytest
 
 from jomold_dist.config import DataConfig
 from jomold_dist.config_fields import Tree
+from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.damage import DamagedError
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.reading import remote
@@ -29,7 +30,6 @@ from jomold_dist.data.reading.plan import EpochPlan
 from jomold_dist.data.reading.remote import ClosedError
 from jomold_dist.data.reading.shards import ShardReader
 from jomold_dist.data.reading.source import Source, Url, read_manifest, source_of
-from jomold_dist.data.reading.start_check import problems_of_shards
 from jomold_dist.errors import ConfigError, DataError
 from tests.servers import ShardServer, bucket, serving
 from tests.shard_fixtures import assert_same_batch, write_dataset

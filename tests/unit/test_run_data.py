@@ -13,6 +13,7 @@ import pytest
 
 from jomold_dist.config import Config, DataConfig
 from jomold_dist.config_files import dump_config, load_config
+from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.damage import DamagedError
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.format.truth_file import truth_name, write_truth
@@ -21,7 +22,6 @@ from jomold_dist.data.reading.loader import Batch, Loader
 from jomold_dist.data.reading.run_data import open_data
 from jomold_dist.data.reading.shards import verify_shards
 from jomold_dist.data.reading.source import Source
-from jomold_dist.data.reading.start_check import problems_of_shards
 from jomold_dist.data.reading.truth import read_truth
 from jomold_dist.errors import ConfigError, DataError
 from jomold_dist.files import write_text
