@@ -6,7 +6,7 @@ that a real run would compute: the network is built without values.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -77,6 +77,10 @@ class Forecast:
     bytes_per_step: int
     shards: int
     """Different shards that a rank reads in the first epoch."""
+    shards_of_pass: int
+    """Different shards of its slice of the training videos, for noise ratios and the like."""
+    bytes_of_validation: int
+    """What it reads of its slice of val; 0 without that split."""
     open_files: int
     """Shards that a rank keeps open at once, at most."""
     data_set: int
@@ -91,7 +95,11 @@ def forecast(config: Config, manifest: Manifest, ranks: int, splits: tuple[str, 
     train, batch = manifest.split("train"), config.train.batch_size
     share, step_share = -(-train.videos // ranks), -(-min(batch, train.videos) // ranks)
     plan = EpochPlan(train.shard_sizes, config.data.streams, config.data.block, config.run.seed, epoch=0)
-    shards = max(len(rank_shards(plan, rank, ranks)) for rank in range(ranks))
+    shards, in_order = (
+        max(len(rank_shards(each, rank, ranks)) for rank in range(ranks))
+        for each in (plan, replace(plan, shuffle=False))
+    )
+    val = manifest.splits.get("val")
     record = train.record.bytes
     return Forecast(
         ranks=ranks,
@@ -101,6 +109,8 @@ def forecast(config: Config, manifest: Manifest, ranks: int, splits: tuple[str, 
         bytes_per_epoch=share * record,
         bytes_per_step=step_share * record,
         shards=shards,
+        shards_of_pass=in_order,
+        bytes_of_validation=0 if val is None else -(-val.videos // ranks) * val.record.bytes,
         open_files=min(shards, MAX_OPEN),
         data_set=sum(shard.bytes for name in splits for shard in manifest.split(name).shards),
         resident=sum(resident_bytes(manifest, name) for name in splits) if config.data.resident else 0,

@@ -74,6 +74,8 @@ def test_what_ranks_read(manifest: tuple[Path, Manifest]) -> None:
     assert found.bytes_per_epoch == 100 * manifest[1].split("train").record.bytes
     assert found.bytes_per_step == 8 * manifest[1].split("train").record.bytes
     assert found.data_set == sum(path.stat().st_size for path in manifest[0].rglob("*.tar"))
+    assert found.shards_of_pass == 3  # 100 videos, with shards of 40
+    assert found.bytes_of_validation == manifest[1].split("val").record.bytes
     small = forecast(make_config(batch=10_000), manifest[1], 6, SPLITS)
     assert (small.videos_per_step, small.stages[0].steps_per_epoch) == (100, 1)
 
