@@ -155,8 +155,8 @@ class Loader:
             while len(pending) < self._ahead and (step := next(steps, None)) is not None:
                 if self._prefetcher is not None:
                     self._prefetcher.reached(self._share.begin(step + 1) - 1)
-                fetched = fetch(self._share.positions(step))
-                pending.append(self._pool.submit(self._batch_of_step, plan, step, fetched))
+                positions = self._share.positions(step)
+                pending.append(self._pool.submit(self._batch_of_step, plan, step, positions, fetch(positions)))
             self.wait_seconds += time.perf_counter() - started
 
         try:
@@ -221,8 +221,10 @@ class Loader:
         records = np.delete(piece.records, list(piece.bad), axis=0) if piece.bad else piece.records
         return Taken(RecordView(records, self._manifest, self._info), piece.bad)
 
-    def _batch_of_step(self, plan: EpochPlan, step: int, job: Callable[[np.ndarray], Taken]) -> Batch:
-        shard, row = plan.locate(self._share.positions(step))
+    def _batch_of_step(
+        self, plan: EpochPlan, step: int, positions: np.ndarray, job: Callable[[np.ndarray], Taken]
+    ) -> Batch:
+        shard, row = plan.locate(positions)
         index = self._first[shard] + row
         return self._batch(index, self._share.places(step), self._share.total(step), job)
 

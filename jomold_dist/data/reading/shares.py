@@ -90,16 +90,16 @@ class SliceShare:
         return np.arange(self.begin(step), self.begin(step + 1), dtype=np.int64)
 
     def places(self, step: int) -> np.ndarray:
-        before = int(self._counts(step)[: self.rank].sum())
-        return before + np.arange(len(self.positions(step)), dtype=np.int64)
+        before = self._taken(self.rank, step + 1) - self._taken(self.rank, step)
+        return before + np.arange(self.begin(step + 1) - self.begin(step), dtype=np.int64)
 
     def total(self, step: int) -> int:
-        return int(self._counts(step).sum())
+        return self._taken(self.world, step + 1) - self._taken(self.world, step)
 
-    def _counts(self, step: int) -> np.ndarray:
-        """Videos of each rank at a step, int64 (W,)."""
-        sizes = np.diff(self.videos * np.arange(self.world + 1, dtype=np.int64) // self.world)
-        return np.clip(sizes - step * self._a_step, 0, self._a_step)
+    def _taken(self, ranks: int, steps: int) -> int:
+        """How many videos the first ranks take in the first steps together. Slices differ by one video at most."""
+        each = steps * self._a_step
+        return ranks * each if each <= self.videos // self.world else rank_slice(self.videos, ranks, self.world)[0]
 
 
 def rank_slice(videos: int, rank: int, world: int) -> tuple[int, int]:
