@@ -27,9 +27,9 @@ from jomold_dist.models.weights import WeightsInfo
 from jomold_dist.score_names import score_names
 from jomold_dist.training.removals import read_present
 from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.training.selection import LAST, LOSS, selection_of, splits_of_run
 from jomold_dist.training.trained import MODEL, Trained
 
-SPLITS = ("train", "val", "test")
 LOOK = 64  # videos that are read at once to see whether a split has any truth
 
 
@@ -46,7 +46,8 @@ def prepare_run(config: Config, world: World) -> Manifest:
         raise_together(_problems(config, manifest, world.size) if world.is_main else [])
     agree_on_manifest(manifest, config.data.shards, world)
     with agree_on_errors(world):
-        problems = problems_of_shards(config, source, manifest, SPLITS, slice(world.rank, None, world.size))
+        splits = splits_of_run(manifest)
+        problems = problems_of_shards(config, source, manifest, splits, slice(world.rank, None, world.size))
     found = list(dict.fromkeys(problem for share in gather_to_main(problems, world) for problem in share))
     with agree_on_errors(world):
         raise_together(found)
@@ -54,7 +55,7 @@ def prepare_run(config: Config, world: World) -> Manifest:
     with agree_on_errors(world):
         if config.data.resident:  # decoded here, where a cache that cannot be written is found before anything else
             cache = None if config.data.cache is None else Path(config.data.cache)
-            for split in SPLITS:
+            for split in splits:
                 ResidentSplit(source, manifest, split, cache, mask=config.data.on_bad_video == "mask")
     return manifest
 
@@ -85,7 +86,8 @@ def problems_of_truth(source: Source, manifest: Manifest) -> list[str]:
     """Which of the splits with dense labels cannot be scored. Each is read until both modalities have a positive, which
     is mostly within its first videos; damaged ones are left out."""
     problems = []
-    for info in (split for split in manifest.splits.values() if split.dense and split.name in SPLITS):
+    scored = (manifest.splits[name] for name in splits_of_run(manifest) if name != "train")
+    for info in (split for split in scored if split.dense):
         found = np.zeros(2, dtype=bool)
         with ShardReader(source, manifest, info.name, mask=True) as reader:
             pieces = ((s, i) for s, videos in enumerate(info.shard_sizes.tolist()) for i in range(0, videos, LOOK))
@@ -109,7 +111,8 @@ def inspect_run(config: Config, ranks: int) -> Manifest:
     """
     source = source_of(config.data)
     manifest = read_manifest(source)
-    raise_together(_problems(config, manifest, ranks) or problems_of_shards(config, source, manifest, SPLITS))
+    splits = splits_of_run(manifest)
+    raise_together(_problems(config, manifest, ranks) or problems_of_shards(config, source, manifest, splits))
     if not source.is_remote:  # a look would fill the cache
         raise_together(problems_of_truth(source, manifest))
         read_present(source, manifest)
@@ -123,11 +126,11 @@ def _problems(config: Config, manifest: Manifest, ranks: int) -> list[str]:
         check_world_size(config.data.streams, ranks)
     except UserError as error:
         problems.append(str(error))
-    for name in SPLITS:
-        if name not in manifest.splits:
-            problems.append(f"{config.data.shards} has no split {name!r}, which training needs")
-        elif name != "train" and not manifest.splits[name].dense:
-            problems.append(f"{config.data.shards}: split {name!r} has no dense labels to score against")
+    if "train" not in manifest.splits:
+        problems.append(
+            f"{config.data.shards} has no split 'train', which training needs; it has: {', '.join(manifest.splits)}"
+        )
+        return problems
     return problems + problems_of_method(config, manifest)
 
 
@@ -167,7 +170,8 @@ def _problems_of_training(stage: Trained, config: Config, manifest: Manifest) ->
             f"method = {config.method!r} compares the two modalities, and model.network = {own.model.network!r} has "
             f"no {lacking[0]} one"
         )
-    if own.train.selection not in (names := score_names(network.modalities)):
+    selection, names = selection_of(own.train.selection, manifest), score_names(network.modalities)
+    if selection.by not in (*names, LOSS, LAST):
         problems.append(
             f"train.selection = {own.train.selection!r} is no score of model.network = {own.model.network!r}; it "
             f"has {', '.join(names)}"
