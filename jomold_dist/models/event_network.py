@@ -77,7 +77,7 @@ class EventNetwork(Network):
         self.feature_sizes = feature_sizes
         self.frames_per_segment = frames_per_segment
         self.projection = FrameProjection(feature_sizes)
-        audio = feature_sizes.audio
+        audio = feature_sizes.of("audio")
         self.attention = FrameAttention(audio, frames_per_segment) if frames_per_segment > 1 else None
         self.audio_recurrent = BidirectionalLSTM(audio, HIDDEN)
         self.visual_recurrent = BidirectionalLSTM(WIDTH, HIDDEN)
