@@ -111,7 +111,10 @@ def _read(folder: RunFolder) -> FinishedRun | str:
     if (state := read_state(folder)) != "finished":
         return f"it is not finished, its state is {state!r}"
     if not is_there(folder.scores):
-        return "it has no scores, as a run on a data set without dense labels of test, or one that ended with --until"
+        return (
+            "it has no scores, as a sweep's estimator, a run that ended with --until, or one on a data set without dense "
+            "labels in test"
+        )
     config = read_config(folder)
     owner, scores, removals = read_owner(folder, config), read_scores(folder), read_removals(folder)
     if scores.data.manifest != owner.manifest:
