@@ -112,8 +112,8 @@ def _read(folder: RunFolder) -> FinishedRun | str:
         return f"it is not finished, its state is {state!r}"
     if not is_there(folder.scores):
         return (
-            "it has no scores, as a sweep's estimator, a run that ended with --until, or one on a data set without dense "
-            "labels in test"
+            "it has no scores, as a sweep's estimator, a run that ended with --until, or one whose data set has no "
+            "dense labels in test"
         )
     config = read_config(folder)
     owner, scores, removals = read_owner(folder, config), read_scores(folder), read_removals(folder)

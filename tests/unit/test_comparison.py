@@ -301,8 +301,8 @@ def test_what_is_no_finished_run_is_left_out_with_a_line(tmp_path: Path) -> None
         f"{tmp_path / 'failed'} is left out: it is not finished, its state is 'failed'",
         f"{tmp_path / 'new'} is left out: it has not begun",
         f"{tmp_path / 'running'} is left out: it is not finished, its state is 'running'",
-        f"{tmp_path / 'until'} is left out: it has no scores, as a sweep's estimator, a run that ended with --until, or "
-        "one on a data set without dense labels in test",
+        f"{tmp_path / 'until'} is left out: it has no scores, as a sweep's estimator, a run that ended with --until, "
+        "or one whose data set has no dense labels in test",
         f"no run's folder: {tmp_path / 'mlartifacts'}, {tmp_path / 'mlflow.db'}",
     ]
     with pytest.raises(UserError, match="no finished run"):
