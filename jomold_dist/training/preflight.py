@@ -22,6 +22,7 @@ from jomold_dist.distributed.world import World, agree_on_errors, gather_objects
 from jomold_dist.errors import ConfigError, DataError, UserError, raise_together
 from jomold_dist.labels import MODALITIES
 from jomold_dist.methods.registry import method_class
+from jomold_dist.models.event_network import frames_of, frames_per_segment
 from jomold_dist.models.network import Network, feature_sizes
 from jomold_dist.models.weights import WeightsInfo
 from jomold_dist.score_names import score_names
@@ -209,6 +210,10 @@ def read_matching_manifest(source: Source, info: WeightsInfo) -> Manifest:
     if feature_sizes(manifest) != info.feature_sizes:
         problems.append(
             f"{source} has features {feature_sizes(manifest)}, the model was built for {info.feature_sizes}"
+        )
+    elif (asked := frames_of(info.form)) is not None and frames_per_segment(manifest) != asked:
+        problems.append(
+            f"{source} has {frames_per_segment(manifest)} frames a segment, the model's network was built for {asked}"
         )
     raise_together(problems)
     return manifest

@@ -187,3 +187,18 @@ def test_a_sweep_over_it_is_refused(weak: Path, tiny: Tiny, tmp_path: Path, caps
     found = run_here(capsys, "sweep", "--config", sweep, "--dry-run")
     assert (found.code, found.out) == (2, "")
     assert found.err == f"error: sweep: test has no dense labels in {weak}, and a sweep compares scores on test\n"
+
+
+def test_a_network_for_some_frames_a_segment_parses_no_others(
+    weak: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
+) -> None:
+    """... and two of them in one, of which the first parses, do not either."""
+    one_each = FEATURES | {"frames": FeatureSpec((SEGMENTS, 8), "float16")}
+    other = write_weak(tmp_path / "data", {"train": 5}, one_each)
+    settings = ("method=jocor", "model.network=ave", "train.epochs=1", "denoise.ratios=constant")
+    found = train(capsys, tiny, weak, tmp_path / "run", *settings, "denoise.ratio_constant=0.2")
+    assert found.code == 0, found.err
+    words = ("predict", "--run", tmp_path / "run", "--shards", other, "--out", tmp_path / "events.csv")
+    parsed = run_here(capsys, *words)
+    assert parsed.code == 2
+    assert parsed.err == f"error: {other} has 1 frames a segment, the model's network was built for 2\n"
