@@ -46,7 +46,7 @@ def banner(run: Run, tracked: str | None) -> list[str]:
         "data set": _data_set(config, manifest),
         "network": f"{config.model.network}, {_parameters(config, manifest):,} parameters",
         "method": f"{config.method}: {_stages(run)}",
-        **_of_the_labels(config, manifest),
+        **_of_the_data(config, manifest),
         "device": _device(config, run.world),
         "batch": batch_text(
             min(config.train.batch_size, manifest.split("train").videos), run.world.size, config.train.micro_batch_size
@@ -59,8 +59,8 @@ def banner(run: Run, tracked: str | None) -> list[str]:
     return [f"{name:<{width}}  {text}" for name, text in parts.items()]
 
 
-def _of_the_labels(config: Config, manifest: Manifest) -> dict[str, str]:
-    """What a data set without dense labels, or in an order of its own, does to training; nothing of others."""
+def _of_the_data(config: Config, manifest: Manifest) -> dict[str, str]:
+    """What a data set without dense labels, or one that nobody has shuffled, does to training; nothing of others."""
     selection, lines = selection_of(config.train.selection, manifest), {}
     if selection.by in (LOSS, LAST):
         idle = selection.by == LAST and config.train.patience is not None
@@ -69,7 +69,7 @@ def _of_the_labels(config: Config, manifest: Manifest) -> dict[str, str]:
         lines["scores"] = f"none: {unscored}"
     if manifest.simulated is None and manifest.split("train").shuffled is None:
         lines["order"] = (
-            "nobody has shuffled train: videos that were packed beside each other meet in batches, and are ranked there"
+            "nobody has shuffled train: videos packed beside each other meet in batches, in which labels are ranked"
         )
     return lines
 

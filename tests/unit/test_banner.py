@@ -106,6 +106,17 @@ def test_a_run_tells_what_it_is_and_with_what_it_goes_on(
         assert lines_of(run)["run folder"] == f"{tmp_path}: train done; evaluation is left"
 
 
+def test_a_set_that_nobody_shuffled_is_told(data: tuple[Path, Manifest], tmp_path: Path) -> None:
+    """... unless it is simulated: its videos have no neighbours."""
+    folder, manifest = data
+    shuffled = manifest.splits | {"train": replace(manifest.split("train"), shuffled=0)}
+    sets = [manifest, replace(manifest, splits=shuffled), replace(manifest, simulated={"scenario": "llp", "seed": 0})]
+    with open_world("cpu") as world:
+        told = [lines_of(Run(config_for(folder), each, world, RunFolder(tmp_path))).get("order") for each in sets]
+    assert told == ["nobody has shuffled train: videos packed beside each other meet in batches, in which labels are "
+                    "ranked", None, None]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def patient(
     data: tuple[Path, Manifest], tmp_path_factory: pytest.TempPathFactory
