@@ -89,7 +89,7 @@ def read_folders(paths: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
                 continue
             runs.append(found)
             if (trained := found.removals["epochs"]) != (asked := found.scores.model.epochs):
-                notes.append(f"{path} ended after epoch {trained} of {asked}, as no score got better (train.patience)")
+                notes.append(f"{path} ended after epoch {trained} of {asked}, as no epoch got better (train.patience)")
             if is_there(folder.bad_videos):
                 notes.append(f"{path} could not use all videos of its data set, see its {folder.bad_videos.name}")
     if no_runs:

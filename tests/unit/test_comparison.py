@@ -319,7 +319,7 @@ def test_a_training_that_ended_early_is_told(tmp_path: Path) -> None:
     with (folder / "history.jsonl").open("w") as history:
         history.write(json.dumps({"stage": "model", "epoch": 7, "ended_early": True}) + "\n")
     (note,) = compare_runs([folder]).notes
-    assert note == f"{folder} ended after epoch 7 of 25, as no score got better (train.patience)"
+    assert note == f"{folder} ended after epoch 7 of 25, as no epoch got better (train.patience)"
 
 
 def test_videos_that_could_not_be_used_are_told(tmp_path: Path) -> None:
