@@ -22,11 +22,12 @@ from jomold_dist.reading import ABSENT, reading
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What a weights file says beside the weights: categories, segments, sizes of the features, the network's form, and
-    notes (strings) such as the epoch."""
+    """What a weights file says beside the weights: categories, segments and how long one lasts, sizes of the features,
+    the network's form, and notes (strings) such as the epoch."""
 
     categories: tuple[str, ...]
     segments: int
+    segment_seconds: float
     feature_sizes: FeatureSizes
     form: Mapping[str, Any]
     notes: dict[str, str]
@@ -43,6 +44,7 @@ def save_model(
         "network": json.dumps(info.form),
         "categories": json.dumps(info.categories),
         "segments": str(info.segments),
+        "segment_seconds": repr(float(info.segment_seconds)),
         "feature_sizes": json.dumps(vars(info.feature_sizes)),
         "notes": json.dumps(info.notes),
     }
@@ -128,6 +130,7 @@ def info_of(metadata: dict[str, str], path: Path) -> WeightsInfo:
         return WeightsInfo(
             categories=tuple(json.loads(metadata["categories"])),
             segments=int(metadata["segments"]),
+            segment_seconds=float(metadata["segment_seconds"]),
             feature_sizes=FeatureSizes(**json.loads(metadata["feature_sizes"])),
             form=dict(json.loads(metadata["network"])),
             notes={str(name): str(note) for name, note in json.loads(metadata["notes"]).items()},

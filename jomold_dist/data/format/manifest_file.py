@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from jomold_dist.data.format.feature_rows import feature_problems
 from jomold_dist.data.format.manifest import (
     DTYPES,
     FEATURE_NAMES,
@@ -86,6 +87,8 @@ def _manifest(data: dict[str, Any], positives: list[np.ndarray]) -> Manifest:
     simulated = data["simulated"] if data["simulated"] is None else _object(data["simulated"], "simulated")
     if not data["splits"] or not features:
         raise ValueError("it has no splits, or no features")
+    if problems := feature_problems(features, segments):
+        raise ValueError("; ".join(problems))
     lists = iter(enumerate(positives))
     splits = {
         name: _split(name, _object(split, "a split"), segments, categories, features, lists)
