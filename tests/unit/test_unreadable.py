@@ -24,7 +24,7 @@ from jomold_dist.data.reading.resident import ResidentSplit
 from jomold_dist.data.reading.shards import ShardReader, verify_shards
 from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import DataError
-from tests.other_user import as_nobody, common_folder, needs_root
+from tests.other_user import NOBODY, as_nobody, common_folder, needs_root
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, write_dataset
 
 FAILURES = [errno.EIO, errno.ESTALE, errno.EACCES]
@@ -47,6 +47,12 @@ def place(common: Path) -> Path:
 def open_to_all(folder: Path) -> None:
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666)
+
+
+def give(folder: Path, user: int) -> None:
+    """To another user, for instance that of `as_nobody`."""
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, user, user)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -187,10 +193,9 @@ def pack(out: Path, videos: int = 12) -> None:
 
 @pytest.fixture
 def begun(common: Path) -> Path:
-    """What a packer has left that was stopped after two of three shards; others may write it."""
+    """What a packer has left that was stopped after two of three shards."""
     with pytest.raises(KeyboardInterrupt):
         pack(common / "set", videos=8)
-    open_to_all(common / ".set.partial")
     return common / ".set.partial"
 
 
@@ -198,11 +203,13 @@ def begun(common: Path) -> Path:
 @pytest.mark.parametrize("closed", ["journal.jsonl", "set/train/shard-000000.tar", "set/train", "set", "lock", "."])
 def test_finished_shards_that_may_not_be_read_stay(closed: str, begun: Path) -> None:
     before = contents(begun)
+    give(begun, NOBODY)
     (begun / closed).chmod(0)
     with pytest.raises(DataError, match=rf"{begun / closed}.*: Permission denied; "):
         as_nobody(lambda: pack(begun.parent / "set"))
-    (begun / closed).chmod(0o777)
+    (begun / closed).chmod(0o700)
     assert contents(begun) == before
+    give(begun, os.geteuid())
     pack(begun.parent / "set")
     assert len(list((begun.parent / "set").rglob("*.tar"))) == 3
 
@@ -211,7 +218,7 @@ def test_finished_shards_that_may_not_be_read_stay(closed: str, begun: Path) -> 
 def test_a_single_finished_shard_that_may_not_be_read_stays(common: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         pack(common / "set", videos=4)
-    open_to_all(common / ".set.partial")
+    give(common / ".set.partial", NOBODY)
     shard = common / ".set.partial" / "set" / "train" / "shard-000000.tar"
     shard.chmod(0)
     with pytest.raises(DataError, match=rf"cannot read {shard}: Permission denied"):

@@ -103,6 +103,8 @@ NO_DIGESTS = (7, None, "g" * 64, "a" * 65, "a" * 64 + "\n", ["a" * 64])
 NO_SHAPES = ([0, 3], [-4, 3], [4], [4, 3, 1], [2**40, 2**40], [4.0, 3])
 NO_MOST = (-1, 6, 10**30, 1.5, False, None)
 NO_COUNTS = (-1, 0, 1.0, 7.0, True, "7", None, float("nan"), float("inf"), 2**31, 10**400, [7])
+NO_SECONDS = (0, -1, True, "1", None, float("nan"), float("inf"), 1e9, 10**400)
+NOTES = ("origin", "simulated")
 BAD: list[tuple[str, object, str]] = [
     *((f"{SHARD}/name", name, "is not named as a .tar below the folder") for name in NO_SHARD_NAMES),
     (f"{SHARD}/name", "train/shard-000001.tar", "shard train/shard-000001.tar is named twice"),
@@ -140,6 +142,20 @@ BAD: list[tuple[str, object, str]] = [
     ("splits", [1], "splits is"),
     ("splits/train/truth", 1, "truth is 1, neither true nor false"),
     ("simulated", "-", "it lacks 'simulated'"),
+    *((what, {"a": ["\x1b[2J"]}, rf"a text in {what} is .*control characters") for what in NOTES),
+    *((what, {"a\u2028": 1}, rf"a name in {what} is .*control characters") for what in NOTES),
+    *((what, {"a": float("nan")}, rf"{what} holds nan, which is no number of JSON") for what in NOTES),
+    *((what, {"a": [[[[[[[[[1]]]]]]]]]}, rf"{what} is nested too deeply") for what in NOTES),
+    *((what, {"a": "x" * 70_000}, rf"a text in {what} has more than") for what in NOTES),
+    *((what, {"a": [1] * 40_000}, rf"{what} takes more than") for what in NOTES),
+    ("origin", [1], "origin is .*not a JSON object"),
+    ("origin", "-", "it lacks 'origin'"),
+    *(("segment_seconds", value, "segment_seconds is .*, not a number of seconds") for value in NO_SECONDS),
+    ("segment_seconds", "-", "it lacks 'segment_seconds'"),
+    *((f"{TRAIN}/shuffled", value, "shuffled is .*, not a whole number") for value in (-1, 1.5, True, "7", 10**30)),
+    (f"{TRAIN}/shuffled", "-", "it lacks 'shuffled'"),
+    *(("features/audio/pooled", value, "how audio was pooled is") for value in (7, None, "a\nb", "\x9b31m")),
+    ("features/audio/pooled", "x" * 70_000, "how audio was pooled has more than"),
 ]  # fmt: skip
 
 
