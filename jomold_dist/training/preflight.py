@@ -11,13 +11,14 @@ import torch
 
 from jomold_dist.config import Config
 from jomold_dist.config_fields import NO_SETTINGS
+from jomold_dist.data.checking.shard import verify_shards
 from jomold_dist.data.format.dense_truth import has_positives, truth_problem
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.format.records import RecordView
 from jomold_dist.data.reading.plan import check_world_size
 from jomold_dist.data.reading.resident import ResidentSplit
-from jomold_dist.data.reading.shards import ShardReader, verify_shards
-from jomold_dist.data.reading.source import Source, Url, problems_of_remote, read_manifest, source_of
+from jomold_dist.data.reading.shards import ShardReader
+from jomold_dist.data.reading.source import Folder, Source, Url, problems_of_remote, read_manifest, source_of
 from jomold_dist.distributed.world import World, agree_on_errors, gather_objects, gather_to_main
 from jomold_dist.errors import ConfigError, DataError, UserError, raise_together
 from jomold_dist.labels import MODALITIES
@@ -77,8 +78,10 @@ def problems_of_shards(
     when they come, and videos that are to be masked one by one, when they are read."""
     if isinstance(source, Url):
         return problems_of_remote(source, manifest, splits, ask=not share.start)
-    masks = config.data.on_bad_video == "mask"
-    return verify_shards(Path(str(source)), manifest, splits, config.data.verify, slice(0) if masks else share)
+    if config.data.on_bad_video == "mask" or not isinstance(source, Folder):
+        return []
+    shards = [shard for name in splits for shard in manifest.split(name).shards]
+    return verify_shards(source, shards[share], config.data.verify)
 
 
 def problems_of_truth(source: Source, manifest: Manifest) -> list[str]:

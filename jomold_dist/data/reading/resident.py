@@ -22,10 +22,10 @@ from jomold_dist.data.format.manifest import Manifest, SplitInfo
 from jomold_dist.data.format.records import LABELS, MAX_KEY, RecordView, label_text, strided
 from jomold_dist.data.reading.shards import ShardReader
 from jomold_dist.data.reading.source import Place, Source, as_source
-from jomold_dist.errors import DataError, UnreadableError
+from jomold_dist.errors import DataError
 from jomold_dist.files import problem_of, write_json
 from jomold_dist.locks import locked
-from jomold_dist.reading import ABSENT, read_json
+from jomold_dist.reading import ABSENT, parse_json, regular_file
 
 logger = logging.getLogger(__name__)
 
@@ -110,15 +110,13 @@ class ResidentSplit:
     def _complete(self, place: Path) -> bool:
         """Whether every file is there in full. DataError if that cannot be seen: they may be good."""
         try:
-            made = read_json(place / MADE)
+            made = parse_json(regular_file(place / MADE).read_bytes())
             sizes = {f"{name}.bin": self._info.videos * _row_bytes(form) for name, form in self._arrays.items()}
             found = {name: (place / name).stat() for name in (*sizes, BAD)}
             whole = all(found[name].st_size == size for name, size in sizes.items())
             return whole and all(abs(stat.st_mtime - made[name]) <= SLACK_SECONDS for name, stat in found.items())
         except (*ABSENT, ValueError, KeyError, TypeError):
             return False
-        except UnreadableError as error:
-            raise DataError(f"{error} (or give another folder in data.cache)") from None
         except OSError as error:
             raise self._unreadable(error) from None
 
