@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jomold_dist.config import DataConfig
-from jomold_dist.data.format import manifest_file
+from jomold_dist.data.format import manifest_file, positives
 from jomold_dist.data.format.manifest import MANIFEST_NAME
 from jomold_dist.data.format.manifest_file import ManifestError, parse_manifest
 from jomold_dist.data.format.records import LABELS
@@ -243,6 +243,18 @@ def test_a_manifest_that_has_no_end(remote: bool, sound: Path, tmp_path: Path, m
         with pytest.raises(DataError, match=r"manifest.json is damaged: it is longer than 10000 bytes"):
             read_manifest(source)
         assert server.gets[MANIFEST_NAME] == remote  # there is nothing to try again
+
+
+def test_a_manifest_of_very_many_small_things(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of which takes many times its text as a Python object."""
+    monkeypatch.setattr(manifest_file, "MOST_TEXT", 1000)
+    monkeypatch.setattr(positives, "MOST_LISTS", 10)
+    for text, part in (
+        (b'{"a": [' + b"[]," * 400 + b"[]]}", "more than 1000 bytes beside its counts"),
+        (b'{"a": [' + b'{"positives":[]},' * 11 + b"0]}", "more than 10 lists of positives"),
+    ):
+        with pytest.raises(ManifestError, match=part):
+            parse_manifest(text, "m.json")
 
 
 def test_the_digest_is_compared_wherever_it_comes_from(sound: Path, tmp_path: Path) -> None:

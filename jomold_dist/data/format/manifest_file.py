@@ -32,6 +32,7 @@ from jomold_dist.errors import DataError
 from jomold_dist.labels import CategorySet
 
 MOST_BYTES = 512 << 20  # a set of a hundred million videos and 500 categories has a manifest of 354 MB
+MOST_TEXT = 128 << 20  # without the lists of positives, which are no Python objects: a million shards take so much
 MOST_RECORD_BYTES = 256 << 20  # of one video, where LLP's with all its frames in float32 takes 0.7 MB
 MOST_VIDEOS = (1 << 31) - 1  # of a shard: positives are int32
 MOST_SEGMENTS = 1 << 16
@@ -60,6 +61,8 @@ def parse_manifest(content: bytes, path: str) -> Manifest:
     manifest, schema, problem = None, None, ""
     try:
         text, positives = cut_out_positives(content)
+        if len(text) > MOST_TEXT:
+            raise ValueError(f"it has more than {MOST_TEXT} bytes beside its counts of labels")
         data = json.loads(text)
         schema = data.get("schema") if isinstance(data, dict) else None
         if schema == SCHEMA:
