@@ -17,7 +17,7 @@ from jomold_dist.errors import ConfigError, DataError
 from jomold_dist.files import give_usual_mode, writing
 from jomold_dist.models.network import FeatureSizes, Network
 from jomold_dist.models.registry import network_of
-from jomold_dist.reading import ABSENT, reading
+from jomold_dist.reading import ABSENT, parse_json, reading
 
 
 @dataclass(frozen=True)
@@ -128,12 +128,12 @@ def info_of(metadata: dict[str, str], path: Path) -> WeightsInfo:
     """What the metadata of a weights file say; `path` is for the DataError."""
     try:
         return WeightsInfo(
-            categories=tuple(json.loads(metadata["categories"])),
+            categories=tuple(parse_json(metadata["categories"])),
             segments=int(metadata["segments"]),
             segment_seconds=float(metadata["segment_seconds"]),
-            feature_sizes=FeatureSizes(**json.loads(metadata["feature_sizes"])),
-            form=dict(json.loads(metadata["network"])),
-            notes={str(name): str(note) for name, note in json.loads(metadata["notes"]).items()},
+            feature_sizes=FeatureSizes(**parse_json(metadata["feature_sizes"])),
+            form=dict(parse_json(metadata["network"])),
+            notes={str(name): str(note) for name, note in parse_json(metadata["notes"]).items()},
         )
     except KeyError as error:
         raise _strange(path, f"it lacks {error}") from None
