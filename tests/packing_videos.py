@@ -92,7 +92,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 if __name__ == "__main__":
-    out, jobs, seconds, *more = sys.argv[1:]
+    out, jobs, seconds = sys.argv[1:]
     workers.PAYS_SECONDS = 0.0
     with stopped_by_signals():
-        pack(out, sources(float(seconds)), jobs=int(jobs), append="--append" in more)
+        pack(out, sources(float(seconds)), jobs=int(jobs))

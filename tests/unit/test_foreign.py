@@ -140,8 +140,14 @@ def table_of(arrays: Arrays) -> pa.Table:
     labels = [[NAMES.index(name) for name in labels_of(key)] for key in arrays]
     feature = {"feature": {"names": list(NAMES), "_type": "ClassLabel"}, "_type": "Sequence"}
     told = json.dumps({"info": {"features": {"labels": feature}}})
+    array2d = {
+        "ARROW:extension:name": "datasets.features.features.Array2DExtensionType",
+        "ARROW:extension:metadata": "[]",
+    }
     columns = {"key": list(arrays), "labels": labels, "clap": audio, "clip": frames, "url": ["x"] * len(arrays)}
-    return pa.table(columns).replace_schema_metadata({"huggingface": told})
+    table = pa.table(columns)
+    schema = table.schema.set(2, table.schema.field("clap").with_metadata(array2d))
+    return table.cast(schema).replace_schema_metadata({"huggingface": told})
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
@@ -187,6 +193,16 @@ def test_a_source_goes_to_another_process(arrays: Arrays, tmp_path: Path) -> Non
     source = pickle.loads(pickle.dumps(tars.sources))["audio"]
     np.testing.assert_array_equal(source.read("clip_004"), arrays["clip_004"]["audio"])
     assert source.keys() == ["clip_004"]
+
+
+def test_a_column_of_tensors(arrays: Arrays, tmp_path: Path) -> None:
+    frames = np.stack([features["frames"] for features in arrays.values()])
+    table = pa.table({"key": list(arrays), "clip": pa.FixedShapeTensorArray.from_numpy_ndarray(frames)})
+    for write in (write_parquet, write_arrow):
+        write(table, tmp_path / "a")
+        source = open_table_set([("", f"{tmp_path}/a")], {"frames": "clip"}, T).sources["frames"]
+        np.testing.assert_array_equal(source.read("clip_007"), frames[7])
+        assert source.problems(["clip_007"]) == []
 
 
 def test_a_change_of_the_source_is_seen(arrays: Arrays, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Features that lie in columns of tables, a video a row: `--table GLOB --feature audio=clap`.
 
-A cell may be a list of rows (also of fixed size, as Hugging Face's Array2D is kept), one flat list of all numbers,
+A cell may be a list of rows (as Hugging Face's Array2D is kept), a tensor of Arrow's, one flat list of all numbers,
 which is cut into T rows or into as many as `COLUMN:ROWS` says, or the bytes of an `.npy` file.
 
 Legend: T segments.
@@ -99,6 +99,9 @@ def table_sources(tables: Tables, columns: Mapping[str, ColumnName], segments: i
 
 
 def _is_feature(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.FixedShapeTensorType):
+        in_order = kind.permutation in (None, [0, 1])
+        return len(kind.shape) == 2 and in_order and bool(pa.types.is_floating(kind.value_type))
     if _is_list(kind):
         inner = kind.value_type
         return bool(pa.types.is_floating(inner) or (_is_list(inner) and pa.types.is_floating(inner.value_type)))
@@ -111,6 +114,8 @@ def _is_list(kind: pa.DataType) -> bool:
 
 def _array(cell: pa.Scalar, rows: int, where: str) -> np.ndarray:
     """A cell as an array (rows, width), a view where it is one of numbers."""
+    if isinstance(cell, pa.ExtensionScalar):  # of a tensor
+        cell, rows = cell.value, cell.type.shape[0]
     if not isinstance(cell, pa.ListScalar | pa.LargeListScalar | pa.FixedSizeListScalar):
         return npy_array(cell.as_py(), where)
     values = cell.values

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing import get_context, reduction, resource_tracker
-from tempfile import TemporaryFile
+from tempfile import TemporaryFile, gettempdir
 from types import TracebackType
 from typing import IO, Any, cast
 
@@ -98,7 +98,13 @@ class Workers:
     ) -> Iterator[tuple[ShardJob, Outcome]]:
         """What `each` does, by the processes. The work lies in a file without a name, which nobody else can write."""
         with TemporaryFile() as file:
-            work = _written(file, pickled, arrays)
+            try:
+                work = _written(file, pickled, arrays)
+            except OSError as error:
+                raise DataError(
+                    f"cannot hand the videos to other processes by a file in {gettempdir()}: {error.strerror}; free "
+                    "some space there, set TMPDIR to another folder, or pack with --jobs 1"
+                ) from None
             waiting: dict[Future[ShardResult], ShardJob] = {}
             try:
                 while left or waiting:
