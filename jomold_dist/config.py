@@ -151,9 +151,10 @@ class TrainConfig:
     non_finite: Literal["stop", "skip"] = "stop"
     """A feature, loss or gradient that is not finite: end with the videos' names, or name them and skip the step
     (noise ratios: leave the videos out)."""
-    selection: Literal[SCORE_NAMES] = "segment_type"  # type: ignore[valid-type]
+    selection: Literal[(*SCORE_NAMES, "loss", "last")] = "segment_type"  # type: ignore[valid-type]
     """The validation score by which the best epoch is chosen (`released`: event_audio). The paper does not say which;
-    this is HAN's."""
+    this is HAN's. `loss`: the lowest loss on val's weak labels, also where val has no dense labels to score against.
+    `last`: the last epoch, also where there is no val."""
     selection_ties: Literal["first", "last"] = "first"
     """Which of equally good epochs is kept (`released`: last)."""
 

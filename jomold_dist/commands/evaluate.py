@@ -14,7 +14,6 @@ torchrun, a -- before the script or module keeps torchrun from taking --run for 
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from jomold_dist.launching import launch
 from jomold_dist.methods.registry import checked
 from jomold_dist.models.weights import WeightsInfo
 from jomold_dist.places import local_path, place
+from jomold_dist.reading import parse_json
 from jomold_dist.tables import category_table, scores_table, system_name
 from jomold_dist.training.loading import load_found
 from jomold_dist.training.preflight import agree_on_manifest, open_matching, with_shards
@@ -106,7 +106,7 @@ def evaluate(config: Config, world: World, folder: RunFolder, arguments: argpars
 def check_owner(info: WeightsInfo, owner: Owner, weights: Path, folder: RunFolder) -> None:
     """RunFolderError if the weights say that they are another run's."""
     noted = info.notes.get("owner")
-    if noted is not None and json.loads(noted) != asdict(owner):
+    if noted is not None and parse_json(noted) != asdict(owner):
         raise RunFolderError(
             f"{weights} is not of the run in {folder.path}: it was trained with another config or on another data set"
         )

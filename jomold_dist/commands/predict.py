@@ -4,12 +4,13 @@
 
 The ending of --out says how they are written, an event a row: .csv with commas, .tsv with tabs, .jsonl as JSON
 objects. The columns are those of LLP's dense label files (filename, onset and offset in seconds, event_labels), then
-modality (audio or visual) and probability, the mean of its seconds'. With .npz it is arrays: filename (N), categories
-(C), and for each video, modality (audio first), category and second whether it counts (events) and its probability.
+modality (audio or visual) and probability, the mean of its segments'. With .npz it is arrays: filename (N), categories
+(C), for each video, modality (audio first), category and segment whether it counts (events) and its probability, and
+how many seconds a segment lasts (segment_seconds).
 
 Shards keep the first 11 characters of a video's name; --names FILE… takes the whole ones from weak label files, so
-that events can be scored against LLP's own. A second counts where its probability and that of its modality in the whole
-video reach --threshold; without it, the network's own thresholds hold, as in evaluate.
+that events can be scored against LLP's own. A segment counts where its probability and that of its modality in the
+whole video reach --threshold; without it, the network's own thresholds hold, as in evaluate.
 
 --out may be a pipe or /dev/stdout, which gets the events alone, with tabs unless its name ends otherwise. If the run
 was trained with data.on_bad_video=mask, videos that cannot be used are left out, however many, and are listed in a
@@ -83,7 +84,7 @@ def predict(config: Config, world: World, folder: RunFolder, arguments: argparse
         splits = [arguments.split] if arguments.split else list(manifest.splits)
         raise_together(problems_of_shards(streamed.data, source, manifest, splits))
     network = ready_to_compute(network, config, world)
-    events, keys, bad = Events(manifest.categories, form), list[str](), list[BadVideo]()
+    events, keys, bad = Events(manifest.categories, manifest.segment_seconds, form), list[str](), list[BadVideo]()
     for split in splits:
         with (
             make_loader(streamed, manifest, split, source, world, shuffle=False) as loader,

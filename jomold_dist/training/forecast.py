@@ -21,6 +21,7 @@ from jomold_dist.data.reading.shares import steps_of_pass, steps_per_epoch
 from jomold_dist.denoising.exchange import row_capacity, sent_bytes
 from jomold_dist.methods.base import Method
 from jomold_dist.methods.registry import method_class
+from jomold_dist.training.selection import splits_of_run, why_unscored
 from jomold_dist.training.trained import Trained
 
 STATES = {"adam": 2, "adamw": 2, "sgd": 0}  # tensors of a parameter's size that an optimizer keeps of it
@@ -84,14 +85,15 @@ class Forecast:
     open_files: int
     """Shards that a rank keeps open at once, at most."""
     data_set: int
-    """All shards of the three splits: what a cache of remote shards needs to hold them all."""
+    """All shards of the splits that the run reads: what a cache of remote shards needs to hold them all."""
     resident: int
-    """The resident files of the three splits, on each node; 0 if nothing is resident."""
+    """The resident files of these splits, on each node; 0 if nothing is resident."""
     memory: MemoryForecast
 
 
-def forecast(config: Config, manifest: Manifest, ranks: int, splits: tuple[str, ...]) -> Forecast:
-    """The forecast of a run that preflight lets pass; `splits` are those that it reads."""
+def forecast(config: Config, manifest: Manifest, ranks: int) -> Forecast:
+    """The forecast of a run that preflight lets pass."""
+    splits = splits_of_run(manifest)
     train, batch = manifest.split("train"), config.train.batch_size
     share, step_share = -(-train.videos // ranks), -(-min(batch, train.videos) // ranks)
     plan = EpochPlan(train.shard_sizes, config.data.streams, config.data.block, config.run.seed, epoch=0)
@@ -119,7 +121,7 @@ def forecast(config: Config, manifest: Manifest, ranks: int, splits: tuple[str, 
 
 
 def stage_forecasts(config: Config, manifest: Manifest, ranks: int) -> tuple[StageForecast, ...]:
-    """The method's stages and the evaluation."""
+    """The method's stages and, where there is something to score, the evaluation."""
     train, found = manifest.split("train"), []
     for stage in method_class(config.method).stages(config):
         if isinstance(stage, Trained):
@@ -136,8 +138,10 @@ def stage_forecasts(config: Config, manifest: Manifest, ranks: int) -> tuple[Sta
             passes, _ = stage.passes(config)
             steps = stage.steps(config, train.videos, ranks) if passes else 0
             found.append(StageForecast(stage.name, max(passes, 1), steps))
-    evaluation = steps_of_pass(manifest.split("test").videos, config.train.batch_size, ranks)
-    return (*found, StageForecast("evaluation", 1, evaluation))
+    if not why_unscored(manifest):
+        evaluation = steps_of_pass(manifest.split("test").videos, config.train.batch_size, ranks)
+        found.append(StageForecast("evaluation", 1, evaluation))
+    return tuple(found)
 
 
 def _most_sums(method: type[Method], config: Config, manifest: Manifest) -> int:

@@ -24,14 +24,15 @@ from jomold_dist.distributed.world import World, agree_on_errors, gather_objects
 from jomold_dist.errors import ConfigError, DataError, UserError, raise_together
 from jomold_dist.labels import MODALITIES
 from jomold_dist.methods.registry import method_class
+from jomold_dist.models.event_network import frames_of, frames_per_segment
 from jomold_dist.models.network import Network, feature_sizes
 from jomold_dist.models.weights import WeightsInfo
 from jomold_dist.score_names import score_names
 from jomold_dist.training.removals import read_present
 from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.training.selection import LAST, LOSS, selection_of, splits_of_run
 from jomold_dist.training.trained import MODEL, Trained
 
-SPLITS = ("train", "val", "test")
 LOOK = 64  # videos that are read at once to see whether a split has any truth
 
 
@@ -47,7 +48,8 @@ def prepare_run(config: Config, world: World) -> Manifest:
         raise_together(_problems(config, manifest, world.size) if world.is_main else [])
     agree_on_manifest(manifest, config.data.where, world)
     with agree_on_errors(world):
-        problems = problems_of_shards(config.data, source, manifest, SPLITS, slice(world.rank, None, world.size))
+        splits = splits_of_run(manifest)
+        problems = problems_of_shards(config.data, source, manifest, splits, slice(world.rank, None, world.size))
     found = list(dict.fromkeys(problem for share in gather_to_main(problems, world) for problem in share))
     with agree_on_errors(world):
         raise_together(found)
@@ -55,7 +57,7 @@ def prepare_run(config: Config, world: World) -> Manifest:
     with agree_on_errors(world):
         if config.data.resident:  # decoded here, where a cache that cannot be written is found before anything else
             cache = None if config.data.cache is None else Path(config.data.cache)
-            for split in SPLITS:
+            for split in splits:
                 ResidentSplit(source, manifest, split, cache, mask=config.data.on_bad_video == "mask")
     return manifest
 
@@ -75,7 +77,8 @@ def problems_of_truth(source: Source, manifest: Manifest) -> list[str]:
     """Which of the splits with dense labels cannot be scored. Each is read until both modalities have a positive, which
     is mostly within its first videos; damaged ones are left out."""
     problems = []
-    for info in (split for split in manifest.splits.values() if split.dense and split.name in SPLITS):
+    scored = (manifest.splits[name] for name in splits_of_run(manifest) if name != "train")
+    for info in (split for split in scored if split.dense):
         found = np.zeros(2, dtype=bool)
         with ShardReader(source, manifest, info.name, mask=True) as reader:
             pieces = ((s, i) for s, videos in enumerate(info.shard_sizes.tolist()) for i in range(0, videos, LOOK))
@@ -98,7 +101,8 @@ def inspect_run(config: Config, ranks: int) -> Manifest:
     DataError, ConfigError or RunFolderError as in a real start.
     """
     source, manifest = open_data(config.data)
-    raise_together(_problems(config, manifest, ranks) or problems_of_shards(config.data, source, manifest, SPLITS))
+    splits = splits_of_run(manifest)
+    raise_together(_problems(config, manifest, ranks) or problems_of_shards(config.data, source, manifest, splits))
     if not source.is_remote:  # a look would fill the cache
         raise_together(problems_of_truth(source, manifest))
         read_present(source, manifest)
@@ -112,11 +116,11 @@ def _problems(config: Config, manifest: Manifest, ranks: int) -> list[str]:
         check_world_size(config.data.streams, ranks)
     except UserError as error:
         problems.append(str(error))
-    for name in SPLITS:
-        if name not in manifest.splits:
-            problems.append(f"{config.data.where} has no split {name!r}, which training needs")
-        elif name != "train" and not manifest.splits[name].dense:
-            problems.append(f"{config.data.where}: split {name!r} has no dense labels to score against")
+    if "train" not in manifest.splits:
+        problems.append(
+            f"{config.data.where} has no split 'train', which training needs; it has: {', '.join(manifest.splits)}"
+        )
+        return problems
     return problems + problems_of_method(config, manifest)
 
 
@@ -156,7 +160,8 @@ def _problems_of_training(stage: Trained, config: Config, manifest: Manifest) ->
             f"method = {config.method!r} compares the two modalities, and model.network = {own.model.network!r} has "
             f"no {lacking[0]} one"
         )
-    if own.train.selection not in (names := score_names(network.modalities)):
+    selection, names = selection_of(own.train.selection, manifest), score_names(network.modalities)
+    if selection.by not in (*names, LOSS, LAST):
         problems.append(
             f"train.selection = {own.train.selection!r} is no score of model.network = {own.model.network!r}; it "
             f"has {', '.join(names)}"
@@ -194,6 +199,10 @@ def open_matching(data: DataConfig, info: WeightsInfo) -> tuple[Source, Manifest
     if feature_sizes(manifest) != info.feature_sizes:
         problems.append(
             f"{source} has features {feature_sizes(manifest)}, the model was built for {info.feature_sizes}"
+        )
+    elif (asked := frames_of(info.form)) is not None and frames_per_segment(manifest) != asked:
+        problems.append(
+            f"{source} has {frames_per_segment(manifest)} frames a segment, the model's network was built for {asked}"
         )
     raise_together(problems)
     return source, manifest

@@ -7,6 +7,7 @@ import dataclasses
 import pickle
 import re
 import typing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -211,6 +212,7 @@ def test_refused_files_name_file_and_line(tmp_path: Path, text: str, line: int, 
         (b"train:\n\tepochs: 3\n", "is not valid YAML"),
         (b"a: 1\n---\nb: 2\n", "is not valid YAML"),
         (b"method: \xff\xfe\n", "is not valid YAML"),
+        (b"run: " + b"[" * 5000, "is not valid YAML"),
     ],
 )
 def test_files_that_are_no_config(tmp_path: Path, content: bytes, message: str) -> None:
@@ -219,6 +221,15 @@ def test_files_that_are_no_config(tmp_path: Path, content: bytes, message: str) 
     found = refusal(path)
     assert found.startswith(f"config file {path}")
     assert message in found
+
+
+@pytest.mark.parametrize("setting", ["data: {{storage: {{{}}}}}", "run: {{seed: [{}]}}"])
+def test_aliases_that_become_very_many_values(setting: str, tmp_path: Path) -> None:
+    """Ten lists, each of ten times the one before: some hundred bytes, and ten thousand million values."""
+    lists = ["a: &a [1, 1]", *(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in pairwise("abcdefghij"))]
+    path = tmp_path / "run.yaml"
+    path.write_text(setting.format(", ".join(lists)))
+    assert "it holds more than 10000 values" in refusal(path)
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jomold_dist.config import DataConfig
+from jomold_dist.data.checking.shard import verify_shards
 from jomold_dist.data.format.manifest import Manifest, ShardInfo
-from jomold_dist.data.reading.shards import verify_shards
-from jomold_dist.data.reading.source import REMEDY, Source, Url
+from jomold_dist.data.reading.source import REMEDY, Folder, Source, Url
 from jomold_dist.errors import DataError
 
 
@@ -25,8 +25,11 @@ def problems_of_shards(
         problems += problems_of_cache(url, [shard for own in shards.values() for shard in own])
         if not share.start:
             problems += problems_of_server(url, [own[0] for own in shards.values()])
-    masks = data.on_bad_video == "mask"
-    return problems + verify_shards(source, manifest, splits, data.verify, slice(0) if masks else share)
+    if data.on_bad_video == "mask":
+        return problems
+    located = [source.locate(shard) for split in splits for shard in manifest.split(split).shards]
+    folders = [(place, shard) for place, shard in located if isinstance(place, Folder)]
+    return problems + [line for place, shard in folders[share] for line in verify_shards(place, [shard], data.verify)]
 
 
 def _remote_shards(source: Source, manifest: Manifest, splits: Sequence[str]) -> dict[Url, dict[str, list[ShardInfo]]]:

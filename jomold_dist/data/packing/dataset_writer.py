@@ -19,6 +19,7 @@ import numpy as np
 
 from jomold_dist.data.format.damage import unreadable
 from jomold_dist.data.format.dense_truth import has_positives, truth_problem
+from jomold_dist.data.format.feature_rows import feature_problems
 from jomold_dist.data.format.manifest import FEATURE_NAMES, MANIFEST_NAME, FeatureSpec, Manifest, ShardInfo, SplitInfo
 from jomold_dist.data.format.records import DENSE, record_keys, strided
 from jomold_dist.data.format.truth_file import truth_name, write_truth
@@ -92,6 +93,8 @@ class DatasetWriter:
             raise DataError(
                 f"features must be some of {', '.join(FEATURE_NAMES)}; given: {', '.join(features) or 'none'}"
             )
+        if problems := feature_problems(features, segments):
+            raise DataError(*(f"no data set can be made of these features: {problem}" for problem in problems))
         if videos_per_shard < 1:
             raise DataError(f"videos_per_shard must be at least 1; given: {videos_per_shard}")
         self._name, self._categories, self._segments = name, categories, segments

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from jomold_dist.data.format.damage import unreadable
+from jomold_dist.data.packing.own_folder import OWN, check_own_folder
 from jomold_dist.errors import DataError
 from jomold_dist.files import problem_of, write_text
 from jomold_dist.locks import LockHeldError, acquire
@@ -53,9 +54,7 @@ class Workplace:
             self.out = _place_of(Path(out))
             self.folder = self.out.with_name(f".{self.out.name}.partial")
             self.set = self.folder / "set"
-            for path in (self.folder, self.set):
-                if path.is_symlink():  # what is removed there would be somebody else's
-                    raise DataError(f"{path} is a link, and a data set is packed in a folder of its own; remove it")
+            check_own_folder(self.folder, "set")
             self.finished: dict[str, FinishedShard] = {}
             self._journal = self.folder / "journal.jsonl"
             self._lock = self._locked()
@@ -149,9 +148,15 @@ class Workplace:
     def _locked(self) -> int:
         """An open descriptor of the lock file, which is held."""
         try:
-            return acquire(self.folder / "lock", patience=0)
+            lock = acquire(self.folder / "lock", patience=0, folder_mode=OWN)
         except LockHeldError as holder:
             raise DataError(f"{self.out} is being packed or repaired by {holder}; wait for its end") from None
+        try:
+            check_own_folder(self.folder, "set")  # somebody may have made it a moment ago
+        except BaseException:
+            os.close(lock)
+            raise
+        return lock
 
     def _read(self) -> tuple[dict[str, Any], list[FinishedShard]]:
         """The recipe of the journal and those of its shards that are still there; {} and [] without a journal. A shard

@@ -1,15 +1,13 @@
-"""Reading and verifying shards. Nothing is read that the manifest does not confirm."""
+"""Reading records out of shards. Nothing is read that the manifest does not confirm."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Literal
 
 import numpy as np
 
@@ -18,7 +16,6 @@ from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.format.records import RecordCheck
 from jomold_dist.data.format.video_check import VideoCheck
 from jomold_dist.data.reading.source import REMEDY, Place, as_source
-from jomold_dist.errors import DataError
 
 MAX_OPEN = 128  # files that a reader keeps open
 
@@ -160,37 +157,3 @@ class ShardReader:
                     out += [s for s in idle[len(out) :] if not os.fstat(self._files[s]).st_nlink]
                 for old in out:
                     os.close(self._files.pop(old))
-
-
-def verify_shards(
-    place: Place,
-    manifest: Manifest,
-    splits: Iterable[str] | None = None,
-    level: Literal["size", "digest"] = "digest",
-    shards: slice = slice(None),
-) -> list[str]:
-    """Compares shards in folders with the manifest: their size, or their SHA-256 too. Returns one line a problem.
-
-    `shards` picks a share of all shards of the splits, e.g. slice(rank, None, world) so that ranks divide the work.
-    """
-    names = list(manifest.splits if splits is None else splits)
-    problems = []
-    located = [as_source(place).locate(shard) for name in names for shard in manifest.split(name).shards]
-    for source, shard in [(source, shard) for source, shard in located if not source.is_remote][shards]:
-        try:
-            file = source.open(shard, threading.Event())
-        except DataError as error:
-            problems.append(str(error))
-            continue
-        path = source.path_of(shard.name)
-        with os.fdopen(file, "rb") as stream:
-            try:
-                seen = hashlib.file_digest(stream, "sha256").hexdigest() if level == "digest" else shard.sha256
-            except OSError as error:
-                problems.append(str(unreadable(f"shard {path}", error)))
-                continue
-        if seen != shard.sha256:
-            problems.append(
-                f"shard {path} is altered: SHA-256 {seen[:16]}…, the manifest says {shard.sha256[:16]}…; {REMEDY}"
-            )
-    return problems

@@ -7,14 +7,15 @@ import os
 import stat
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryFile, gettempdir
 from typing import BinaryIO, Protocol
 
 from jomold_dist.config import DataConfig
-from jomold_dist.data.format.damage import DamagedError, MissingError, unreadable
+from jomold_dist.data.format.damage import AlteredError, DamagedError, MissingError, unreadable
 from jomold_dist.data.format.manifest import MANIFEST_NAME, Manifest, ShardInfo
 from jomold_dist.data.format.manifest_file import MOST_BYTES, ManifestError, parse_manifest
 from jomold_dist.data.reading.cache import ShardCache
@@ -129,6 +130,14 @@ class Folder:
             raise DamagedError(f"shard {path} is {how}: {size} bytes, the manifest says {shard.bytes}; {REMEDY}")
         return file
 
+    def size(self, shard: ShardInfo) -> int | None:
+        """Bytes of what lies in the shard's place. OSError."""
+        return os.stat(regular_file(self._path / shard.name)).st_size
+
+    def open_as_it_is(self, shard: ShardInfo) -> BinaryIO:
+        """What lies in the shard's place, whatever it is, to be verified. OSError."""
+        return regular_file(self._path / shard.name).open("rb", buffering=0)
+
     def fetch(self, shard: ShardInfo, closing: threading.Event) -> None:
         pass
 
@@ -176,6 +185,20 @@ class Url:
     def size(self, shard: ShardInfo) -> int | None:
         """Bytes of the shard at the server, without fetching it; None if the server does not tell."""
         return self._remote.size(shard.name)
+
+    def open_as_it_is(self, shard: ShardInfo) -> BinaryIO:
+        """A copy of what lies in the shard's place, to be verified: what came last, where no attempt gives the right
+        one. It is gone when it is closed. MissingError if there is none; DataError if it cannot be had."""
+        with ExitStack() as stack:
+            copy = stack.enter_context(TemporaryFile())
+            try:
+                with suppress(AlteredError):
+                    self._remote.fetch(shard.name, copy, shard.bytes, shard.sha256, None)
+                copy.seek(0)
+            except OSError as error:
+                raise DataError(f"{gettempdir()} cannot hold a copy of {self}/{shard.name}: {error.strerror}") from None
+            stack.pop_all()
+            return copy
 
     def local_folder(self) -> Path:
         return self._folder
