@@ -144,12 +144,14 @@ def test_damage_where_a_share_ends(tmp_path: Path) -> None:
     data = DataConfig(shards=str(folder), fraction=0.5)
     _, sound = open_data(data)
     with (folder / "train/shard-000001.tar").open("r+b") as file:
-        file.write(b"?" * 600)  # video 7: headers
-    with pytest.raises(DamagedError, match=r"shard-000001.tar is altered: video 0"):
+        file.seek(sound.split("train").record.bytes)
+        file.write(b"?" * 600)  # headers of video 8
+    with pytest.raises(DamagedError, match=r"shard-000001.tar is altered: video 1"):
         open_data(data)
     _, masked = open_data(replace(data, on_bad_video="mask"))
     assert masked.digest == sound.digest  # so that a run goes on once its shards are mended
-    good = written["train"][:7] + written["train"][8:10]
+    good = written["train"][:8] + written["train"][9:10]
+    assert written["train"][8].labels
     assert masked.split("train").positives.tolist() == positives_of(good)
 
 
