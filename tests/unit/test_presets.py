@@ -71,6 +71,9 @@ def packed(labels: LabelSet, length: Length, out: Path) -> Manifest:
 @pytest.mark.parametrize("segments", [10, 20])
 def test_lfav_has_the_truth_of_its_training_labels(tmp_path: Path, segments: int) -> None:
     labels = read_preset("lfav", lfav(tmp_path / "labels"), segments)
+    assert labels.notes[0].startswith(
+        f"videos of lfav differ in length, and each is cut into {segments} equal segments"
+    )
     manifest = packed(labels, Length(segments, 1.0), tmp_path / "out")
     assert {name: (split.dense, split.truth) for name, split in manifest.splits.items()} == {
         "train": (False, True),
@@ -91,6 +94,7 @@ def test_lfav_has_the_truth_of_its_training_labels(tmp_path: Path, segments: int
 def test_vggsounder_has_it_for_all_clips(tmp_path: Path) -> None:
     write_vggsounder(tmp_path / "labels")
     labels = read_preset("vggsounder", tmp_path / "labels", 10)
+    assert labels.notes == ()
     manifest = packed(labels, Length(10, 1.0), tmp_path / "out")
     assert all(split.truth and not split.dense for split in manifest.splits.values())
 

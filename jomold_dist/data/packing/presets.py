@@ -38,4 +38,8 @@ def read_preset(name: str, folder: Path, segments: int) -> LabelSet:
         for split, labels in annotations.splits.items()
         if len(labels)
     }
-    return LabelSet(annotations.categories, splits, annotations.findings)
+    uneven = (
+        f"videos of {name} differ in length, and each is cut into {segments} equal segments: the seconds of a segment"
+    )
+    notes = () if PRESETS[name].seconds else (f"{uneven} (--segment-seconds) are but a unit",)
+    return LabelSet(annotations.categories, splits, annotations.findings, notes)
