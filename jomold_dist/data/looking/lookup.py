@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jomold_dist.data.format.damage import DamagedError
+from jomold_dist.data.format.damage import DamagedError, unreadable
 from jomold_dist.data.format.manifest import Manifest, ShardInfo, SplitInfo
 from jomold_dist.data.format.records import NAME_FIELD, record_keys
 from jomold_dist.data.reading.source import Source
@@ -80,7 +80,7 @@ def _reversed(texts: np.ndarray) -> np.ndarray:
 
 
 def _keys(source: Source, shard: ShardInfo, split: SplitInfo) -> list[str]:
-    """All keys of a shard. DamagedError if it is not what the manifest says."""
+    """All keys of a shard. DamagedError if it is not what the manifest says, DataError if it cannot be read."""
     file = source.open(shard, threading.Event())
     try:
         names = b"".join(
@@ -88,7 +88,7 @@ def _keys(source: Source, shard: ShardInfo, split: SplitInfo) -> list[str]:
             for number in range(shard.videos)
         )
     except OSError as error:
-        raise DamagedError(f"shard {source}/{shard.name} cannot be read: {error.strerror}") from None
+        raise unreadable(f"shard {source}/{shard.name}", error) from None
     finally:
         os.close(file)
     return record_keys(np.frombuffer(names, np.uint8).reshape(shard.videos, NAME_FIELD), split.record)

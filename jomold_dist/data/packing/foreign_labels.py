@@ -7,7 +7,6 @@ semicolons, bars, or in lines of their own.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from jomold_dist.data.packing.table_files import TableFile
 from jomold_dist.data.packing.video_labels import LabelSet
 from jomold_dist.errors import raise_together
 from jomold_dist.labels import CategorySet
+from jomold_dist.reading import parse_json
 
 MOST_BYTES = 1 << 20  # of the labels of one video
 
@@ -159,10 +159,10 @@ def _member_value(report: TableReport, number: int, key: str, member: Member, en
         text = read_member(member).decode()
         if ending.rpartition(".")[2] != "json":
             return text, ""
-        value = json.loads(text)
+        value = parse_json(text)
     except (OSError, EOFError) as error:
         report.problem(f"cannot be read ({error or 'the tar has become shorter'})", number, what)
-    except (ValueError, RecursionError):
+    except ValueError:
         report.problem("holds no JSON" if ending.endswith("json") else "holds no UTF-8 text", number, what)
     else:
         if isinstance(value, dict):
@@ -177,11 +177,11 @@ def _member_value(report: TableReport, number: int, key: str, member: Member, en
 def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
     """The names of a column's ClassLabel, as Hugging Face's `datasets` writes them into a table's metadata."""
     try:
-        told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        told = parse_json((schema.metadata or {}).get(b"huggingface", b"{}"))
         feature = told["info"]["features"][column]
         while isinstance(feature, list):
             (feature,) = feature
         names = feature.get("names") or feature.get("feature", {}).get("names") or ()
         return tuple(names) if all(isinstance(name, str) for name in names) else ()
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return ()
