@@ -41,8 +41,12 @@ class RunConfig:
 class DataConfig:
     """Where the shards lie, and how they are read."""
 
-    shards: str = place("data/llp", remote=True)
-    """Folder of the shards and their manifest, or its URL: http(s)://, s3://, gs:// and whatever else fsspec knows."""
+    shards: str | tuple[str, ...] = place("data/llp", remote=True)
+    """Folder of the shards and their manifest, or its URL: http(s)://, s3://, gs:// and whatever else fsspec knows. A
+    list of such places is one data set, joined in this order split by split; the sets must have the same categories,
+    features and segments."""
+    fraction: float = number(1.0, 0, 1, above=True)
+    """The first share of the training videos, for a quick look; val and test stay whole."""
     streams: int = number(48, 1)
     """Fixed lanes of the canonical order. The number of ranks must divide it; changing it changes the order."""
     block: int = number(32, 1)
@@ -68,6 +72,16 @@ class DataConfig:
     """A damaged video ends the run, or is left out of its batch, named and counted in the run's bad_videos.csv."""
     max_bad_fraction: float = number(0.01, 0, 1)
     """With `on_bad_video: mask`: a split of which a larger share cannot be used ends the run."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where the data set lies: one place, or those of the sets that are joined."""
+        return (self.shards,) if isinstance(self.shards, str) else self.shards
+
+    @property
+    def where(self) -> str:
+        """The places as messages call them."""
+        return ", ".join(self.places)
 
 
 @dataclass(frozen=True)
@@ -137,9 +151,10 @@ class TrainConfig:
     non_finite: Literal["stop", "skip"] = "stop"
     """A feature, loss or gradient that is not finite: end with the videos' names, or name them and skip the step
     (noise ratios: leave the videos out)."""
-    selection: Literal[SCORE_NAMES] = "segment_type"  # type: ignore[valid-type]
+    selection: Literal[(*SCORE_NAMES, "loss", "last")] = "segment_type"  # type: ignore[valid-type]
     """The validation score by which the best epoch is chosen (`released`: event_audio). The paper does not say which;
-    this is HAN's."""
+    this is HAN's. `loss`: the lowest loss on val's weak labels, also where val has no dense labels to score against.
+    `last`: the last epoch, also where there is no val."""
     selection_ties: Literal["first", "last"] = "first"
     """Which of equally good epochs is kept (`released`: last)."""
 

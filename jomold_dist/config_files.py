@@ -111,7 +111,7 @@ def _unknown(name: str, settings: Mapping[str, Setting], sections: Set[str]) -> 
 def _secrets(config: Config) -> list[str]:
     """Settings that hold what no run folder may hold."""
     found = [
-        problem_of_uri("data.shards", config.data.shards, query=False),
+        *(problem_of_uri("data.shards", place, query=False) for place in config.data.places),
         problem_of_uri("tracking.uri", config.tracking.uri or "", TRACKING_ELSEWHERE),
     ]
     trees = {

@@ -13,6 +13,7 @@ from jomold_dist.config_values import Given, Setting
 from jomold_dist.secrets import blotted_value
 from jomold_dist.shipped import file_beside, near_shipped
 
+MOST_VALUES = 10_000  # of a setting
 NO_TEXTS = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:bool")
 OVERRIDE = "override"
 
@@ -113,7 +114,7 @@ def read_override(text: str, settings: Mapping[str, Setting], problems: list[str
             return {name: Given(value.strip(), where, origin=OVERRIDE)}
         scalar = node.value if isinstance(node, yaml.ScalarNode) else None
         return {name: Given("" if node is None else _construct(node), where, scalar, OVERRIDE)}
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         if is_text and "!!" not in value:
             return {name: Given(value.strip(), where, origin=OVERRIDE)}
         problems.append(f"{where}: the value is not valid YAML: {_without_excerpt(error)}")
@@ -149,8 +150,20 @@ def _without_excerpt(error: Exception) -> str:
     return f"{error.problem or error.context}{where}"
 
 
+def _size(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """The number of values in a node's, as often as aliases bring them. `known` are the nodes that were counted."""
+    if node not in known:
+        known[node] = 1  # one that holds itself ends here, and is refused for it later
+        inner = [part for item in node.value for part in item] if isinstance(node, yaml.MappingNode) else node.value
+        known[node] += sum(_size(part, known) for part in inner) if not isinstance(node, yaml.ScalarNode) else 0
+    return known[node]
+
+
 def _construct(node: yaml.Node) -> Any:
-    """The plain value of a YAML node. ValueError with one line if it has none (an unknown tag, a 13th month)."""
+    """The plain value of a YAML node. ValueError with one line if it has none (an unknown tag, a 13th month), or one
+    that aliases make large."""
+    if _size(node, {}) > MOST_VALUES:
+        raise ValueError(f"it holds more than {MOST_VALUES} values")
     try:
         return yaml.SafeLoader("").construct_object(node, deep=True)
     except (yaml.YAMLError, ValueError, TypeError) as error:

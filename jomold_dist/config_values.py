@@ -32,7 +32,7 @@ class Setting:
     @property
     def is_text(self) -> bool:
         """Whether any text is a value of it."""
-        return self.type in (str, str | None)
+        return self.type is str or (isinstance(self.type, types.UnionType) and str in typing.get_args(self.type))
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ def convert(given: Given, setting: Setting) -> tuple[Any, str | None]:
     """The value in the setting's type, or what is wrong with it."""
     hint, optional = setting.type, False
     if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
-        hint, optional = next(a for a in typing.get_args(hint) if a is not type(None)), True
+        kinds = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+        optional = len(kinds) < len(typing.get_args(hint))
+        hint = kinds[-1] if isinstance(given.value, list) else kinds[0]  # one text or several
     if given.value is None:
         return (None, None) if optional else (None, "must have a value")
     if typing.get_origin(hint) is Literal:
@@ -79,6 +81,8 @@ def convert(given: Given, setting: Setting) -> tuple[Any, str | None]:
     elif typing.get_origin(hint) is tuple:
         item = typing.get_args(hint)[0]
         value, problem = _convert_names(given.value) if item is str else _convert_numbers(given.value)
+        if setting.is_place and not problem:
+            value, problem = _convert_places(value, setting.is_remote)
     elif hint is Tree:
         value, problem = _convert_tree(given.value)
     elif hint is str:
@@ -141,6 +145,19 @@ def _convert_place(text: str, is_remote: bool) -> tuple[Any, str | None]:
         return expanded(text), None
     except ConfigError as error:
         return None, f"cannot be used: {error}"
+
+
+def _convert_places(texts: tuple[str, ...], is_remote: bool) -> tuple[Any, str | None]:
+    """Several places; one alone is no list."""
+    places = []
+    for text in texts:
+        place, problem = _convert_place(text, is_remote)
+        if problem:
+            return None, f"{problem}: {text!r}"
+        places.append(place)
+    if not places or len(set(places)) < len(places):
+        return None, "must be one place or a list of different ones"
+    return places[0] if len(places) == 1 else tuple(places), None
 
 
 def _convert_number(value: Any, kind: type, bounds: Bounds | None) -> tuple[Any, str | None]:

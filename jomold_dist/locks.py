@@ -46,12 +46,18 @@ def locked(path: Path, patience: float = math.inf, wait: Callable[[float], objec
         os.close(file)
 
 
-def acquire(path: Path, patience: float = math.inf, wait: Callable[[float], object] = time.sleep) -> int:
-    """A descriptor that holds the lock until it is closed; otherwise as `locked`."""
+def acquire(
+    path: Path,
+    patience: float = math.inf,
+    wait: Callable[[float], object] = time.sleep,
+    folder_mode: int = 0o777,
+) -> int:
+    """A descriptor that holds the lock until it is closed; otherwise as `locked`. Where the lock's folder is made, its
+    mode is `folder_mode`, less the umask."""
     until = time.monotonic() + patience
     while True:
         missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(folder_mode, parents=True, exist_ok=True)
         try:
             file, made = _opened(path)
         except FileNotFoundError:

@@ -91,18 +91,19 @@ def with_absolute_places(config: C) -> C:
 
 def relative_places(config: Config) -> dict[str, str]:
     """The places of a config that depend on the working directory, by the settings' names."""
-    return {name: value for name, value in _places("", config) if absolute(value) != value}
+    found = {name: [place for place in places if absolute(place) != place] for name, places in _places("", config)}
+    return {name: ", ".join(relative) for name, relative in found.items() if relative}
 
 
-def _places(prefix: str, section: Any) -> list[tuple[str, str]]:
-    """The place settings of a section and those below it, by dotted name."""
-    found: list[tuple[str, str]] = []
+def _places(prefix: str, section: Any) -> list[tuple[str, tuple[str, ...]]]:
+    """The place settings of a section and those below it, by dotted name, with one place or several."""
+    found: list[tuple[str, tuple[str, ...]]] = []
     for item in dataclasses.fields(section):
         value = getattr(section, item.name)
         if dataclasses.is_dataclass(value):
             found += _places(f"{prefix}{item.name}.", value)
         elif _is_place(item, value):
-            found.append((prefix + item.name, value))
+            found.append((prefix + item.name, (value,) if isinstance(value, str) else value))
     return found
 
 
@@ -113,9 +114,9 @@ def _with_places(section: C, change: Callable[[str], str]) -> C:
         if dataclasses.is_dataclass(value):
             changed[item.name] = _with_places(value, change)
         elif _is_place(item, value):
-            changed[item.name] = change(value)
+            changed[item.name] = change(value) if isinstance(value, str) else tuple(map(change, value))
     return dataclasses.replace(section, **changed)  # type: ignore[type-var]
 
 
-def _is_place(item: dataclasses.Field[Any], value: str | None) -> bool:
+def _is_place(item: dataclasses.Field[Any], value: str | tuple[str, ...] | None) -> bool:
     return bool(item.metadata.get("place")) and value is not None and value not in item.metadata["services"]

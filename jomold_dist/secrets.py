@@ -10,11 +10,14 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-SECRET = re.compile("key|secret|token|passw|auth|credential|cookie|header|signature", re.IGNORECASE)
+SECRET = re.compile("key|secret|token|passw|pwd|auth|credential|cookie|header|signature", re.IGNORECASE)
+USER = re.compile(r"(.*[.])?(username|user_name|login)", re.IGNORECASE)
 ELSEWHERE = "give credentials as the storage's own tools take them (environment, configuration file)"
 
 # A password may hold slashes, by mistake; and a path that was made of an address has but one of its two.
-_PASSWORDS = re.compile(r"(:/{1,2})(?:[^\s/@]*:\S*@|[^\s/]*@)")
+# In Azure's addresses a container stands where others have a user.
+_AZURE = "".join(rf"(?<!{scheme}:{slashes})" for scheme in ("abfs", "abfss") for slashes in ("/", "//"))
+_PASSWORDS = re.compile(rf"(:/{{1,2}})(?:[^\s/@]*:\S*@|{_AZURE}[^\s/]*@)")
 _BARE = re.compile(r"(?<![\w*])[^\s/@:]+:[^\s/@]+@")  # a name and a password before a host without a scheme
 _SIGNATURES = re.compile(rf"([?&;][^=&;\s]*(?:{SECRET.pattern}|sig)[^=&;\s]*=)[^&;\s'\"]+", re.IGNORECASE)
 _NAME = rf"""\b[\w.-]*(?:{SECRET.pattern})[\w-]*['"]?\s*[:=]\s*"""
@@ -51,7 +54,11 @@ def problem_of_uri(setting: str, uri: str, elsewhere: str = ELSEWHERE, query: bo
 def secret_names(tree: Mapping[str, Any]) -> list[str]:
     """The dotted names in a free mapping of settings that hold credentials by their name, or by their value a URI that
     does."""
-    return [name for name, value in _items(tree) if SECRET.search(name) or blotted(str(value)) != str(value)]
+    return [
+        name
+        for name, value in _items(tree)
+        if SECRET.search(name) or USER.fullmatch(name) or blotted(str(value)) != str(value)
+    ]
 
 
 def _items(tree: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:

@@ -75,7 +75,8 @@ def kind(setting: Setting) -> str:
     """Type and allowed values, as in `number > 0, or null`."""
     hint, end = setting.type, ""
     if isinstance(hint, types.UnionType):
-        hint, end = next(a for a in typing.get_args(hint) if a is not type(None)), ", or `null`"
+        hint, *others = (a for a in typing.get_args(hint) if a is not type(None))
+        end = ", or a list of texts" if others else ", or `null`"
     if setting.name in CLASSES:
         return ", ".join(f"`{name}`" for name in CLASSES[setting.name]) + ", or `module:Class`"
     if typing.get_origin(hint) is Literal:

@@ -43,7 +43,9 @@ def _value(setting: Setting) -> dict[str, Any]:
     """What `config_values.convert` takes, and the default."""
     hint, optional = setting.type, False
     if isinstance(hint, types.UnionType):
-        hint, optional = next(a for a in typing.get_args(hint) if a is not type(None)), True
+        optional = type(None) in typing.get_args(hint)
+        kinds = [a for a in typing.get_args(hint) if a is not type(None)]
+        hint = kinds[-1]  # of a text or a list of texts, which takes both
     found = _of_type(setting, hint)
     if optional:
         found = {"anyOf": [found, {"type": "null"}]}
@@ -57,6 +59,9 @@ def _of_type(setting: Setting, hint: Any) -> dict[str, Any]:
     if typing.get_origin(hint) is tuple:
         if typing.get_args(hint)[0] is str:
             item: dict[str, Any] = {"type": "string"}
+            if setting.is_place:  # a folder may be called 2024
+                several = {"type": "array", "items": item, "minItems": 1, "uniqueItems": True}
+                return {"anyOf": [{"type": ["string", "number"]}, several]}
             return {"anyOf": [item, {"type": "array", "items": item}]}
         item = {"type": "integer", "minimum": 0}
         return {"anyOf": [item, {"type": "array", "items": item, "minItems": 1, "uniqueItems": True}]}

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from jomold_dist.data.checking.shard import FileLevel, verify_shards
 from jomold_dist.data.format.manifest import FeatureSpec, Manifest
 from jomold_dist.data.format.records import RecordView
 from jomold_dist.data.packing.dataset_writer import DatasetWriter
 from jomold_dist.data.packing.shard_writer import Video
 from jomold_dist.data.reading.loader import Batch
 from jomold_dist.data.reading.shards import ShardReader
+from jomold_dist.data.reading.source import Folder
 from jomold_dist.labels import CategorySet
 
 SEGMENTS = 4
@@ -51,14 +53,16 @@ def write_dataset(
     dense: Sequence[str] = ("val", "test"),
     dtype: str = "float16",
     frames: int = SEGMENTS,
+    prefix: str = "",
 ) -> tuple[Manifest, dict[str, list[Video]]]:
-    """Writes splits of the given sizes; the manifest and the videos as they went in."""
+    """Writes splits of the given sizes; the manifest and the videos as they went in. Sets of other `prefix` have other
+    keys."""
     specs = {
         name: FeatureSpec((frames if name == "frames" else SEGMENTS, spec.shape[1]), dtype)
         for name, spec in FEATURES.items()
     }
     videos = {
-        split: make_videos(count, prefix=split, dense=split in dense, dtype=dtype, frames=frames)
+        split: make_videos(count, prefix=prefix + split, dense=split in dense, dtype=dtype, frames=frames)
         for split, count in sizes.items()
     }
     with DatasetWriter(
@@ -72,6 +76,11 @@ def write_dataset(
         for split, members in videos.items():
             writer.write_split(split, members, max_labels=len(CATEGORIES), dense=split in dense)
         return writer.finish(), videos
+
+
+def shard_problems(folder: Path, manifest: Manifest, level: FileLevel = "digest") -> list[str]:
+    """What is wrong with the files of all shards."""
+    return verify_shards(Folder(folder), [s for split in manifest.splits.values() for s in split.shards], level)
 
 
 def assert_same_batch(one: Batch, other: Batch) -> None:

@@ -73,7 +73,7 @@ def bench(world: World, folder: Path, rounds: int) -> None:
 def save(step: TrainStep, removals: RemovalRecord, folder: Path) -> int:
     """One checkpoint as training writes it; its bytes."""
     state = step.state()
-    info = WeightsInfo(llp_manifest().categories.names, 10, FeatureSizes(), form_of(step.network), {})
+    info = WeightsInfo(llp_manifest().categories.names, 10, 1.0, FeatureSizes(), form_of(step.network), {})
     content = Checkpoint(state["weights"], state["weights"], state["optimizer"], removals.state(), {}, {"sums": []})
     place = write_checkpoint(
         folder, "model-e0000-s00000001", content, lambda path, weights: save_model(path, step.network, info, weights)

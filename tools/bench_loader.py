@@ -1,8 +1,9 @@
-"""Videos a second of the loader, streaming and resident, beside two other ways to read the same videos.
+"""Videos a second of the loader, streaming and resident, beside three other ways to read the same videos.
 
     python tools/bench_loader.py [--videos 2000] [--rounds 5] [--out FOLDER]
 
 npy: one .npy file a feature, float32 with 80 frames, through a torch DataLoader in batches of 128 (the released way).
+npy pooled: the same with what our shards hold, float16 and 10 frames: a video has as many bytes as with us.
 webdataset: `WebDataset(shards).decode()` over our own shards (a member a feature, pooled float16), without batches.
 Ours: batches of 128 in the canonical order, from the same shards, or from the resident file.
 
@@ -14,6 +15,7 @@ time for which real training steps wait for the loader.
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 import sys
@@ -42,7 +44,8 @@ from jomold_dist.places import local_folder
 from jomold_dist.tables import markdown_table
 
 BATCH, WORKERS, THREADS = 128, (0, 1, 2), (1, 2)
-NPY, WEBDATASET = "npy, DataLoader", "webdataset"
+NPY, POOLED, WEBDATASET = "npy, DataLoader", "npy pooled, DataLoader", "webdataset"
+FOLDERS = {NPY: "npy", POOLED: "pooled", WEBDATASET: "shards"}  # what a kind reads
 
 Kinds = dict[str, Callable[[], Iterable[object]]]
 
@@ -61,7 +64,7 @@ def main() -> None:
         folder = Path(name)
         manifest = make_data(folder, arguments.videos)
         print(f"device: {describe(world)}, torch {torch.__version__}; {arguments.videos} videos, batches of {BATCH}; ")
-        print(", ".join(f"{part} {size(folder / part) / 1e6:.0f} MB" for part in ("npy", "shards")))
+        print(", ".join(f"{part} {size(folder / part) / 1e6:.0f} MB" for part in FOLDERS.values()))
         speeds = measure(folder, manifest, arguments.rounds)
         print(f"resident file {size(folder / 'resident') / 1e6:.0f} MB\n")
         print(speed_table(speeds))
@@ -93,9 +96,10 @@ def kinds(folder: Path, manifest: Manifest) -> Kinds:
     """All ways to read an epoch, by name."""
     keys = sorted(path.stem for path in (folder / "npy" / FEATURE_FOLDERS["audio"]).iterdir())
     found: Kinds = {
-        f"{NPY}, {workers} worker{'' if workers == 1 else 's'}": lambda workers=workers: DataLoader(  # type: ignore[misc]
-            NpyFiles(folder / "npy", keys), BATCH, shuffle=True, num_workers=workers
+        f"{kind}, {workers} worker{'' if workers == 1 else 's'}": lambda kind=kind, workers=workers: DataLoader(  # type: ignore[misc]
+            NpyFiles(folder / FOLDERS[kind], keys), BATCH, shuffle=True, num_workers=workers
         )
+        for kind in (NPY, POOLED)
         for workers in WORKERS
     }
     shards = [str(folder / "shards" / shard.name) for shard in manifest.split("train").shards]
@@ -154,7 +158,8 @@ def count(item: object) -> int:
 
 def warm_up(folder: Path, kind: str) -> None:
     """Brings the files that a kind reads into the kernel's cache."""
-    part = "npy" if kind.startswith(NPY) else "resident" if "resident" in kind else "shards"
+    known = [part for name, part in FOLDERS.items() if kind.startswith(name)]
+    part = known[0] if known else "resident" if "resident" in kind else "shards"
     for path in files(folder / part):
         with path.open("rb", buffering=0) as file:
             while file.read(1 << 22):
@@ -173,15 +178,14 @@ def speed_table(speeds: dict[tuple[str, str], list[float]]) -> str:
     """Videos a second, and against the baselines: the DataLoader with its best number of workers, and webdataset."""
     rows = []
     for kind, state in speeds:
-        npy = max(
-            (rates for (k, s), rates in speeds.items() if s == state and k.startswith(NPY)), key=statistics.median
-        )
         cells = [kind, state, f"{statistics.median(speeds[kind, state]):.0f}"]
-        for baseline in (npy, speeds[WEBDATASET, state]):
+        for name in FOLDERS:
+            alike = [rates for (k, s), rates in speeds.items() if s == state and k.startswith(name)]
+            baseline = max(alike, key=statistics.median)
             ratios = [mine / other for mine, other in zip(speeds[kind, state], baseline, strict=True)]
             cells.append(f"{statistics.median(ratios):.1f}")
         rows.append(cells)
-    return markdown_table(["source", "files", "videos/s", "× best npy", "× webdataset"], rows)
+    return markdown_table(["source", "files", "videos/s", "× best npy", "× best npy pooled", "× webdataset"], rows)
 
 
 def wait_table(folder: Path, manifest: Manifest, world: World, rounds: int) -> str:
@@ -205,10 +209,10 @@ def wait_table(folder: Path, manifest: Manifest, world: World, rounds: int) -> s
 
 
 def make_data(folder: Path, videos: int) -> Manifest:
-    """Writes random features, as .npy files with all frames and as shards with pooled ones."""
+    """Writes random features, as .npy files with all frames or with pooled ones, and as shards with pooled ones."""
     manifest, random = llp_manifest(), np.random.default_rng(0)
-    for name in FEATURE_FOLDERS:
-        feature_path(folder / "npy", name, "x").parent.mkdir(parents=True)
+    for kind, name in itertools.product((NPY, POOLED), FEATURE_FOLDERS):
+        feature_path(folder / FOLDERS[kind], name, "x").parent.mkdir(parents=True)
 
     class Drawn:
         """The videos, drawn when they are asked for."""
@@ -224,7 +228,8 @@ def make_data(folder: Path, videos: int) -> Manifest:
         features = {name: random.random(spec.shape, dtype=np.float32) for name, spec in manifest.features.items()}
         for name, feature in features.items():
             whole = np.repeat(feature, FRAMES_PER_SEGMENT, 0) if name == "frames" else feature
-            np.save(feature_path(folder / "npy", name, key), whole)
+            np.save(feature_path(folder / FOLDERS[NPY], name, key), whole)
+            np.save(feature_path(folder / FOLDERS[POOLED], name, key), feature.astype(manifest.features[name].dtype))
         return Video(key, features, (int(random.integers(len(manifest.categories))),))
 
     with DatasetWriter(

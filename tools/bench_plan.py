@@ -25,7 +25,8 @@ from bench_train import processor
 from jomold_dist.command_line import command, command_parser
 from jomold_dist.data.format.manifest import MANIFEST_NAME, FeatureSpec, Manifest, ShardInfo, SplitInfo
 from jomold_dist.data.format.records import label_slot, record_layout, shard_bytes
-from jomold_dist.data.reading.plan import EpochPlan, check_world_size, group_blocks, rank_positions, steps_per_epoch
+from jomold_dist.data.reading.plan import EpochPlan, check_world_size, group_blocks
+from jomold_dist.data.reading.shares import rank_positions, steps_per_epoch
 from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.labels import CategorySet
 from jomold_dist.tables import markdown_table

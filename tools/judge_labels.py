@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from jomold_dist.command_line import command, command_parser
 from jomold_dist.config_files import load_config
-from jomold_dist.data.reading.source import read_manifest, source_of
+from jomold_dist.data.reading.run_data import open_data
 from jomold_dist.data.reading.truth import read_truth
 from jomold_dist.errors import SUCCESS, DataError
 from jomold_dist.labels import MODALITIES
@@ -41,8 +41,7 @@ def judge(folder: RunFolder) -> list[list[str]]:
     tables = [path for path in (folder.labels("-1"), folder.labels()) if is_there(path)]
     if not tables:
         raise DataError(f"{folder.path} has no {folder.labels().name}: it is no run of `mixture`, or is not so far yet")
-    source = source_of(load_config(folder.config).data)
-    manifest = read_manifest(source)
+    source, manifest = open_data(load_config(folder.config).data)
     truth = read_truth(source, manifest, "train")
     if truth is None:
         raise DataError(f"the truth of the training labels of {source} is not known")

@@ -15,7 +15,8 @@ import sys
 import numpy as np
 
 from jomold_dist.command_line import command, command_parser
-from jomold_dist.data.reading.plan import EpochPlan, steps_per_epoch
+from jomold_dist.data.reading.plan import EpochPlan
+from jomold_dist.data.reading.shares import steps_per_epoch
 from jomold_dist.tables import markdown_table
 
 LAYOUTS = ((48, 1), (48, 8), (48, 32), (48, 128), (12, 32), (192, 32), (1024, 32))  # streams, block

@@ -14,14 +14,15 @@ torchrun, a -- before the script or module keeps torchrun from taking --run for 
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 from pathlib import Path
 
 from jomold_dist.command_line import add_imports, command, command_parser, tell
 from jomold_dist.config import Config
+from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.manifest import Manifest
-from jomold_dist.data.reading.source import source_of
+from jomold_dist.data.reading.run_data import cut_training
+from jomold_dist.data.reading.source import Source
 from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object, gather_objects
 from jomold_dist.errors import DataError, RunFolderError, raise_together
 from jomold_dist.files import write_json
@@ -29,9 +30,10 @@ from jomold_dist.launching import launch
 from jomold_dist.methods.registry import checked
 from jomold_dist.models.weights import WeightsInfo
 from jomold_dist.places import local_path, place
+from jomold_dist.reading import parse_json
 from jomold_dist.tables import category_table, scores_table, system_name
 from jomold_dist.training.loading import load_found
-from jomold_dist.training.preflight import agree_on_manifest, problems_of_shards, read_matching_manifest, with_shards
+from jomold_dist.training.preflight import agree_on_manifest, open_matching, with_shards
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import Owner, read_config, read_owner
@@ -49,7 +51,11 @@ def main() -> int:
     parser.add_argument("--run", type=local_path, required=True, help="folder of a run")
     parser.add_argument("--split", default="test", help="split of the data set (default: test)")
     parser.add_argument(
-        "--shards", type=place, help="where the data set lies, a folder or its URL (default: where the run's did)"
+        "--shards",
+        type=place,
+        nargs="+",
+        metavar="PLACE",
+        help="where the data set lies, a folder or its URL, or several that are joined (default: where the run's did)",
     )
     parser.add_argument(
         "--weights", type=local_path, help="other weights of the run: a checkpoint or a .safetensors file"
@@ -75,13 +81,13 @@ def evaluate(config: Config, world: World, folder: RunFolder, arguments: argpars
         check_owner(info, owner, weights, folder)
     config = config if arguments.shards is None else with_shards(config, arguments.shards)
     with agree_on_errors(world):
-        manifest = find_data(config, info, owner.manifest, any_other=arguments.shards is not None)
+        source, manifest = find_data(config, info, owner.manifest, any_other=arguments.shards is not None)
         if not manifest.split(split).dense:
-            raise DataError(f"split {split!r} of {config.data.shards} has no dense labels to score against")
-    agree_on_manifest(manifest, config.data.shards, world)
+            raise DataError(f"split {split!r} of {config.data.where} has no dense labels to score against")
+    agree_on_manifest(manifest, config.data.where, world)
     with agree_on_errors(world):
         share = slice(world.rank, None, world.size)
-        problems = problems_of_shards(config, source_of(config.data), manifest, [split], share)
+        problems = problems_of_shards(config.data, source, manifest, [split], share)
     gathered = [problem for share in gather_objects(problems, world) for problem in share]
     with agree_on_errors(world):
         raise_together(gathered)
@@ -100,7 +106,7 @@ def evaluate(config: Config, world: World, folder: RunFolder, arguments: argpars
 def check_owner(info: WeightsInfo, owner: Owner, weights: Path, folder: RunFolder) -> None:
     """RunFolderError if the weights say that they are another run's."""
     noted = info.notes.get("owner")
-    if noted is not None and json.loads(noted) != asdict(owner):
+    if noted is not None and parse_json(noted) != asdict(owner):
         raise RunFolderError(
             f"{weights} is not of the run in {folder.path}: it was trained with another config or on another data set"
         )
@@ -118,27 +124,30 @@ def hand_over(text: str, scores: RunScores, file: Path) -> None:
         raise RunFolderError(f"the scores cannot be printed ({untold}); they are in {file}")
 
 
-def find_data(config: Config, info: WeightsInfo, manifest_digest: str, any_other: bool) -> Manifest:
-    """The manifest of the data set to score on, which must be the run's own unless any other will do."""
-    place = config.data.shards
+def find_data(config: Config, info: WeightsInfo, manifest_digest: str, any_other: bool) -> tuple[Source, Manifest]:
+    """The data set to score on, which must be the run's own unless any other will do. That is taken whole."""
+    place = config.data.where
     try:
-        manifest = read_matching_manifest(source_of(config.data), info)
+        source, whole = open_matching(config.data, info)
     except DataError as error:
         if any_other:
             raise
         raise DataError(f"{error}\nIf the run's data set has moved, name its place with --shards") from None
-    if manifest.digest != manifest_digest and not any_other:
+    manifest = cut_training(source, whole, config.data.fraction, config.data.on_bad_video == "mask")
+    if manifest.digest == manifest_digest:
+        return source, manifest
+    if not any_other:
         raise DataError(
             f"{place} holds another data set than the one that the run was trained on: {manifest.name}, whose manifest "
             f"has the digest {manifest.digest[:12]} and not {manifest_digest[:12]}. Name the place of the run's "
-            f"data set with --shards; --shards {place} scores the model on this one"
+            f"data set with --shards; --shards {' '.join(config.data.places)} scores the model on this one"
         )
-    return manifest
+    return source, whole
 
 
 def report(config: Config, weights: Path, scores: RunScores, own: bool, bad_videos: str | None) -> str:
     """What is printed: which model, on what, the ten scores, and those per category."""
-    data = f"{scores.data.name}, {config.data.shards}" + ("" if own else ", not the data set of the run's training")
+    data = f"{scores.data.name}, {config.data.where}" + ("" if own else ", not the data set of the run's training")
     epoch = "unknown" if scores.model.epoch is None else scores.model.epoch
     parts = [
         f"{weights}: epoch {epoch}\ndata set: {data}",

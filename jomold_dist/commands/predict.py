@@ -4,12 +4,13 @@
 
 The ending of --out says how they are written, an event a row: .csv with commas, .tsv with tabs, .jsonl as JSON
 objects. The columns are those of LLP's dense label files (filename, onset and offset in seconds, event_labels), then
-modality (audio or visual) and probability, the mean of its seconds'. With .npz it is arrays: filename (N), categories
-(C), and for each video, modality (audio first), category and second whether it counts (events) and its probability.
+modality (audio or visual) and probability, the mean of its segments'. With .npz it is arrays: filename (N), categories
+(C), for each video, modality (audio first), category and segment whether it counts (events) and its probability, and
+how many seconds a segment lasts (segment_seconds).
 
 Shards keep the first 11 characters of a video's name; --names FILE… takes the whole ones from weak label files, so
-that events can be scored against LLP's own. A second counts where its probability and that of its modality in the whole
-video reach --threshold; without it, the network's own thresholds hold, as in evaluate.
+that events can be scored against LLP's own. A segment counts where its probability and that of its modality in the
+whole video reach --threshold; without it, the network's own thresholds hold, as in evaluate.
 
 --out may be a pipe or /dev/stdout, which gets the events alone, with tabs unless its name ends otherwise. If the run
 was trained with data.on_bad_video=mask, videos that cannot be used are left out, however many, and are listed in a
@@ -26,9 +27,9 @@ from pathlib import Path
 
 from jomold_dist.command_line import add_imports, command, command_parser, tell
 from jomold_dist.config import Config
+from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.damage import BadVideo, to_csv
 from jomold_dist.data.packing.weak_labels import whole_names
-from jomold_dist.data.reading.source import source_of
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import DataError, raise_together
@@ -39,7 +40,7 @@ from jomold_dist.methods.registry import checked
 from jomold_dist.places import local_path, place
 from jomold_dist.training.evaluate import decide_events, parse_videos
 from jomold_dist.training.loading import load_found
-from jomold_dist.training.preflight import problems_of_shards, read_matching_manifest, with_shards
+from jomold_dist.training.preflight import open_matching, with_shards
 from jomold_dist.training.run import make_loader
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_config
@@ -52,7 +53,10 @@ def main() -> int:
     parser = command_parser(__doc__)
     add_imports(parser)
     parser.add_argument("--run", type=local_path, required=True, help="folder of a run")
-    parser.add_argument("--shards", type=place, required=True, help="folder of the shards to parse, or its URL")
+    parser.add_argument(
+        "--shards", type=place, nargs="+", required=True, metavar="PLACE",
+        help="folder of the shards to parse, or its URL, or several that are joined",
+    )  # fmt: skip
     parser.add_argument("--split", help="only this split (default: all)")
     parser.add_argument("--out", type=local_path, required=True, help="the file to write: .csv, .tsv, .jsonl or .npz")
     parser.add_argument("--threshold", type=_threshold, help="from which probability on (default: the network's own)")
@@ -76,12 +80,11 @@ def predict(config: Config, world: World, folder: RunFolder, arguments: argparse
     with agree_on_errors(world):
         form, names = check(arguments.out), whole_names(arguments.names)
         network, info, _ = load_found(folder.path)
-        source = source_of(streamed.data)
-        manifest = read_matching_manifest(source, info)
+        source, manifest = open_matching(streamed.data, info)
         splits = [arguments.split] if arguments.split else list(manifest.splits)
-        raise_together(problems_of_shards(config, source, manifest, splits))
+        raise_together(problems_of_shards(streamed.data, source, manifest, splits))
     network = ready_to_compute(network, config, world)
-    events, keys, bad = Events(manifest.categories, form), list[str](), list[BadVideo]()
+    events, keys, bad = Events(manifest.categories, manifest.segment_seconds, form), list[str](), list[BadVideo]()
     for split in splits:
         with (
             make_loader(streamed, manifest, split, source, world, shuffle=False) as loader,

@@ -83,7 +83,7 @@ class World:
 
     @property
     def shards(self) -> Path:
-        return Path(load_config(config_path(CONFIG)).data.shards).parent / self.scenario
+        return Path(load_config(config_path(CONFIG)).data.places[0]).parent / self.scenario
 
     @property
     def runs(self) -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jomold_dist.command_line import show, tell
 from jomold_dist.config import Config
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.liveness import naming_lost_ranks
 from jomold_dist.distributed.stacks import StackWriter
@@ -20,16 +21,19 @@ from jomold_dist.stopping import StopRequest
 from jomold_dist.tables import scores_table, system_name
 from jomold_dist.tracking import open_recorder, ui_command
 from jomold_dist.training.banner import tell_start
+from jomold_dist.training.evaluate import Evaluation
 from jomold_dist.training.forecast import forecast
 from jomold_dist.training.forecast_report import forecast_report
-from jomold_dist.training.preflight import SPLITS, inspect_run, prepare_run
+from jomold_dist.training.preflight import inspect_run, prepare_run
 from jomold_dist.training.provenance import record_start
 from jomold_dist.training.recorder import NullRecorder
 from jomold_dist.training.removal_table import removals_of
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.training.selection import why_unscored
 from jomold_dist.training.smoke import smoke_run
 from jomold_dist.training.stages import run_stages
+from jomold_dist.training.trained import MODEL
 from jomold_dist.watching import Watch
 
 logger = logging.getLogger(__name__)
@@ -43,7 +47,7 @@ def dry_run(load: Callable[[], Config], ranks: int | None) -> int:
     else:
         config, ranks = load(), ranks or place.size
         manifest = inspect_run(config, ranks)
-        show(forecast_report(forecast(config, manifest, ranks, SPLITS), config, manifest))
+        show(forecast_report(forecast(config, manifest, ranks), config, manifest))
     return SUCCESS
 
 
@@ -91,14 +95,22 @@ def train(config: Config, world: World, stop: StopRequest, until: str | None) ->
                 with folder.writes():
                     folder.write_status("finished", exit_code=0)
     if world.is_main:
-        if evaluation is not None:
-            scores = {system_name(config): evaluation.scores}
-            show(scores_table(scores, "test", simulated=manifest.simulated is not None))
-            try:
-                if removed := removals_of(folder, manifest.categories.names):
-                    show(f"\n{removed}")
-            except UserError as error:  # the run is finished, and the other ranks have left
-                logger.warning("no table of the removals: %s", error)
+        if until is None:
+            _tell_results(config, manifest, folder, evaluation)
         show(f"\nrun folder: {folder.path}")
         if (folder.path / "mlflow.json").exists():
             show(f"look at it: {ui_command(config)}")
+
+
+def _tell_results(config: Config, manifest: Manifest, folder: RunFolder, evaluation: Evaluation | None) -> None:
+    """The scores, or why there are none, and what was removed."""
+    if evaluation is None:
+        show(f"nothing was scored: {why_unscored(manifest)}. The model's weights: {folder.weights(MODEL)}")
+    else:
+        scores = {system_name(config): evaluation.scores}
+        show(scores_table(scores, "test", simulated=manifest.simulated is not None))
+    try:
+        if removed := removals_of(folder, manifest.categories.names):
+            show(f"\n{removed}")
+    except UserError as error:  # the run is finished, and the other ranks have left
+        logger.warning("no table of the removals: %s", error)

@@ -1,5 +1,7 @@
 """Check a data set: files, digests, and everything that its videos hold, against its manifest.
 
+Of a set behind a URL each thread copies a shard to this machine while it looks at it; the cache stays as it is.
+
 Exit code 0 if all is sound, 2 if not. Where what a set was packed from is at hand, the packer's --repair writes damaged
 shards anew.
 """
@@ -8,20 +10,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from jomold_dist.command_line import command, command_parser, tell
+from jomold_dist.config_files import load_config
 from jomold_dist.data.checking.data_set import Verification, verify_data_set
 from jomold_dist.data.checking.shard import Problem
 from jomold_dist.data.format.manifest import Manifest
-from jomold_dist.data.reading.source import read_manifest
+from jomold_dist.data.reading.source import Folder, Url, read_manifest, source_of
 from jomold_dist.errors import SUCCESS, DataError, raise_together
 from jomold_dist.files import check_output, is_stdout, write_json
-from jomold_dist.places import local_path, place, split_scheme
+from jomold_dist.places import local_path, place
 from jomold_dist.watching import lines_on_stderr, progress
 
+NOTES_SHOWN = 10
 LEVELS = ("full", "digest", "size")
 
 
@@ -32,11 +36,12 @@ def main(words: list[str] | None = None) -> int:
     lines_on_stderr()
     if arguments.report and (problem := unwritable(arguments.report, lambda: check_output(arguments.report))):
         raise DataError(problem)
+    arguments.source = source_to_check(arguments)
     manifest = readable_manifest(arguments)
     with progress("verified", sum(split.videos for split in manifest.splits.values())) as more:
-        result = verify_data_set(arguments.folder, manifest, arguments.level, arguments.jobs, more)
+        result = verify_data_set(arguments.source, manifest, arguments.level, arguments.jobs, more)
     untold = tell(summary(arguments, manifest, result), bool(arguments.report) and is_stdout(arguments.report))
-    head = {"folder": str(arguments.folder), "name": manifest.name, "manifest_sha256": manifest.digest}
+    head = {"folder": str(arguments.source), "name": manifest.name, "manifest_sha256": manifest.digest}
     problems = [*map(str, result.problems), *report(arguments, head | result.to_json())]
     raise_together([*problems, *([f"the summary cannot be printed: {untold}"] if untold else [])])
     return SUCCESS
@@ -45,7 +50,13 @@ def main(words: list[str] | None = None) -> int:
 def parse(words: list[str] | None) -> argparse.Namespace:
     parser = command_parser(__doc__)
     parser.add_argument(
-        "folder", type=folder_to_check, metavar="DIR", help="folder of the shards and their manifest.json"
+        "place", type=place, metavar="SET", help="folder of the shards and their manifest.json, or its URL"
+    )
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        metavar="data.KEY=VALUE",
+        help="how to reach a URL, for example data.storage='{anon: true}'",
     )
     parser.add_argument(
         "--level",
@@ -55,29 +66,27 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--jobs", type=int, metavar="N", help="threads (default: one a core)")
     parser.add_argument("--report", type=local_path, metavar="FILE", help="write totals and every problem as JSON")
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_intermixed_args(words)
     if arguments.jobs is not None and arguments.jobs < 1:
         parser.error(f"--jobs must be at least 1, not {arguments.jobs}")
+    if strange := [word for word in arguments.settings if not word.startswith("data.")]:
+        parser.error(f"{strange[0]!r} is no setting of how data are read, such as data.storage='{{anon: true}}'")
     return arguments
 
 
-def folder_to_check(text: str) -> Path:
-    _, folder = split_scheme(place(text))
-    if folder is None:
-        raise argparse.ArgumentTypeError(
-            f"{text} is a URL, and this tool checks folders; shards from a URL are compared with their size and "
-            "SHA-256 when they come, and to look at everything in them, copy them to a folder"
-        )
-    return Path(folder)
+def source_to_check(arguments: argparse.Namespace) -> Folder | Url:
+    source = source_of(replace(load_config(None, arguments.settings).data, shards=arguments.place))
+    assert isinstance(source, Folder | Url)
+    return source
 
 
 def readable_manifest(arguments: argparse.Namespace) -> Manifest:
     """The manifest. Where there is none that can be read, the report says so too."""
     try:
-        return read_manifest(arguments.folder)
+        return read_manifest(arguments.source)
     except DataError as error:
         problems = [asdict(Problem(problem)) for problem in error.problems]
-        unwritten = report(arguments, {"folder": str(arguments.folder), "sound": False, "problems": problems})
+        unwritten = report(arguments, {"folder": str(arguments.source), "sound": False, "problems": problems})
         raise DataError(*error.problems, *unwritten) from None
 
 
@@ -100,7 +109,7 @@ def unwritable(path: Path, write: Callable[[], None]) -> str | None:
 def summary(arguments: argparse.Namespace, manifest: Manifest, result: Verification) -> str:
     """What is printed on stdout, or, where the report goes there, on stderr."""
     verdict = "all as the manifest says" if result.sound else f"{len(result.problems)} problems"
-    lines = [f"{arguments.folder}: {manifest.name}{' (simulated)' if manifest.simulated else ''}, {verdict}"]
+    lines = [f"{arguments.source}: {manifest.name}{' (simulated)' if manifest.simulated else ''}, {verdict}"]
     for name, total in result.splits.items():
         size = f"{total['videos']} videos in {total['shards']} shards, {total['bytes'] / 1e6:.1f} MB"
         damage = f"; damaged: {total['damaged_videos']} videos in {total['damaged_shards']} shards"
@@ -110,4 +119,4 @@ def summary(arguments: argparse.Namespace, manifest: Manifest, result: Verificat
         )
         if unchecked := total["videos_without_checksum"]:
             lines.append(f"    {unchecked} videos have no checksum: the set was packed before there were")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  note: {note}" for note in result.notes[:NOTES_SHOWN])])

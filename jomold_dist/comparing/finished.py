@@ -89,7 +89,7 @@ def read_folders(paths: Sequence[Path]) -> tuple[list[FinishedRun], list[str]]:
                 continue
             runs.append(found)
             if (trained := found.removals["epochs"]) != (asked := found.scores.model.epochs):
-                notes.append(f"{path} ended after epoch {trained} of {asked}, as no score got better (train.patience)")
+                notes.append(f"{path} ended after epoch {trained} of {asked}, as no epoch got better (train.patience)")
             if is_there(folder.bad_videos):
                 notes.append(f"{path} could not use all videos of its data set, see its {folder.bad_videos.name}")
     if no_runs:
@@ -111,7 +111,10 @@ def _read(folder: RunFolder) -> FinishedRun | str:
     if (state := read_state(folder)) != "finished":
         return f"it is not finished, its state is {state!r}"
     if not is_there(folder.scores):
-        return "it has no scores, as a sweep's estimator or a run that ended with --until"
+        return (
+            "it has no scores, as a sweep's estimator, a run that ended with --until, or one whose data set has no "
+            "dense labels in test"
+        )
     config = read_config(folder)
     owner, scores, removals = read_owner(folder, config), read_scores(folder), read_removals(folder)
     if scores.data.manifest != owner.manifest:

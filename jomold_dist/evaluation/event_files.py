@@ -27,7 +27,7 @@ OBJECTS, ARRAYS = ".jsonl", ".npz"
 FORMS = (*TABLES, OBJECTS, ARRAYS)
 DIGITS = 4  # of a probability in a text
 
-Row = tuple[str, int, int, str, str, float]
+Row = tuple[str, float, float, str, str, float]
 
 
 def form_of(path: Path) -> str:
@@ -44,10 +44,10 @@ def form_of(path: Path) -> str:
 
 
 class Events:
-    """Collects what is found, batch by batch, and writes it."""
+    """Collects what is found, batch by batch, and writes it. `segment_seconds` is how long a segment lasts."""
 
-    def __init__(self, categories: CategorySet, form: str) -> None:
-        self._categories, self._form = categories, form
+    def __init__(self, categories: CategorySet, segment_seconds: float, form: str) -> None:
+        self._categories, self._segment_seconds, self._form = categories, segment_seconds, form
         self._names: list[str] = []
         self._rows: list[Row] = []
         self._decided: list[np.ndarray] = []
@@ -60,7 +60,7 @@ class Events:
             self._decided.append(np.stack([audio.cpu().numpy(), visual.cpu().numpy()], axis=1))
             self._probability.append(segment_prob.float().cpu().numpy().transpose(0, 2, 3, 1))
             return
-        found = event_rows(audio, visual, segment_prob)
+        found = event_rows(audio, visual, segment_prob, self._segment_seconds)
         for video, onset, offset, category, modality, probability in zip(
             *(column.tolist() for column in found), strict=True
         ):
@@ -70,8 +70,9 @@ class Events:
     def write(self, path: Path) -> None:
         """The file appears whole or not at all. DataError if it cannot be written.
 
-        A table or the objects have a row an event, ordered by video, modality, category and onset. The arrays are
-        `filename` (N,), `categories` (C,), `events` bool (N, 2, C, T), and `probability` float32 of that shape.
+        A table or the objects have a row an event, ordered by video, modality, category and onset, with its times in
+        seconds. The arrays are `filename` (N,), `categories` (C,), `events` bool (N, 2, C, T), `probability` float32
+        of that shape, and `segment_seconds`, one float64.
         """
         try:
             with writing(path) as aside:
@@ -98,6 +99,7 @@ class Events:
             "categories": np.array(self._categories.names),
             "events": np.concatenate(self._decided),
             "probability": np.concatenate(self._probability),
+            "segment_seconds": np.float64(self._segment_seconds),
         }
 
 

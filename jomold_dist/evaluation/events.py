@@ -20,9 +20,9 @@ class EventRows(NamedTuple):
     video: np.ndarray
     """The video's number, int64."""
     onset: np.ndarray
-    """Its first segment, int64. Segment t is second t where a segment lasts a second, as in LLP."""
+    """When it begins, in seconds: int64 where a segment lasts whole seconds, else float64."""
     offset: np.ndarray
-    """The segment after its last one, int64."""
+    """When it ends, in seconds, likewise."""
     category: np.ndarray
     """int64."""
     modality: np.ndarray
@@ -31,9 +31,18 @@ class EventRows(NamedTuple):
     """The mean of its segments' probabilities, float64."""
 
 
-def event_rows(audio: Tensor, visual: Tensor, segment_prob: Tensor) -> EventRows:
-    """The events, maximal runs of segments, of what was decided: `audio` and `visual`, bool (N, C, T), from the
-    probabilities `segment_prob` (N, T, 2, C), audio first. ValueError if the shapes do not belong together."""
+def in_seconds(segments: np.ndarray, segment_seconds: float) -> np.ndarray:
+    """When segments of these numbers begin: int64 where a segment lasts whole seconds, else float64, to the
+    microsecond, so that three segments of 0.1 s end at 0.3 s."""
+    if float(segment_seconds).is_integer():
+        return segments * int(segment_seconds)
+    return np.asarray(np.round(segments * segment_seconds, 6))
+
+
+def event_rows(audio: Tensor, visual: Tensor, segment_prob: Tensor, segment_seconds: float) -> EventRows:
+    """The events, maximal runs of segments of so many seconds, of what was decided: `audio` and `visual`, bool
+    (N, C, T), from the probabilities `segment_prob` (N, T, 2, C), audio first. ValueError if the shapes do not belong
+    together."""
     videos, categories, segments = audio.shape
     if visual.shape != audio.shape or segment_prob.shape != (videos, segments, 2, categories):
         shapes = [tuple(tensor.shape) for tensor in (audio, visual, segment_prob)]
@@ -45,12 +54,7 @@ def event_rows(audio: Tensor, visual: Tensor, segment_prob: Tensor) -> EventRows
     at = torch.stack([runs.onset, runs.offset], dim=1)
     before, until = own.gather(1, at).unbind(1)
     probability = (until - before) / (runs.offset - runs.onset)
-    columns = (
-        runs.video,
-        runs.onset,
-        runs.offset,
-        runs.category % categories,
-        runs.category // categories,
-        probability,
-    )
-    return EventRows(*(column.cpu().numpy() for column in columns))
+    video, category, onset, offset = (column.cpu().numpy() for column in runs)
+    onset, offset = (in_seconds(segments, segment_seconds) for segments in (onset, offset))
+    kind, modality = category % categories, category // categories
+    return EventRows(video, onset, offset, kind, modality, probability.cpu().numpy())

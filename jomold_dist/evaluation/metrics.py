@@ -1,7 +1,7 @@
 """The ten F-scores of audio-visual video parsing, and their breakdown by category.
 
 The convention is the field's: F1 per video and category that has truth or prediction, mean over those categories, then
-mean over videos; a video with neither truth nor prediction counts 1. On the segment level a second is right or wrong;
+mean over videos; a video with neither truth nor prediction counts 1. On the segment level a segment is right or wrong;
 on the event level an event (a maximal run of segments) is found if it meets one with IoU >= 0.5. `av` scores what is
 audible AND visible in the same segment, `type` is the mean of audio, visual and av, and `event` adds the counts of
 audio and visual per category before F1.

@@ -67,7 +67,7 @@ def run_edges(parsing: Tensor) -> tuple[Tensor, Tensor]:
 def event_runs(parsing: Tensor | np.ndarray) -> EventRuns:
     """The events of a parsing (N, C, T), bool or 0/1: its maximal runs, ordered by video, category, onset.
 
-    Segment t is second t, so `onset` and `offset` are also the seconds of a dense label file's row.
+    `onset` and `offset` are numbers of segments; `events.in_seconds` tells the times.
     """
     present = torch.as_tensor(parsing).bool()
     if present.dim() != 3:

@@ -123,7 +123,7 @@ def presence_problems(config: Config, manifest: Manifest) -> list[str]:
     if folds <= videos:
         return []
     return [
-        f"mixture.folds = {folds} cuts the {videos} training videos of {config.data.shards} into more parts than there "
+        f"mixture.folds = {folds} cuts the {videos} training videos of {config.data.where} into more parts than there "
         "are videos: take fewer folds"
     ]
 

@@ -53,7 +53,7 @@ class Avsdn(EventNetwork):
     def __init__(self, num_classes: int, feature_sizes: FeatureSizes, frames_per_segment: int = 1) -> None:
         super().__init__(num_classes, feature_sizes, frames_per_segment)
         self.fusion = StateFusion()
-        self.decoder = BidirectionalLSTM(feature_sizes.audio + WIDTH, HIDDEN)
+        self.decoder = BidirectionalLSTM(feature_sizes.of("audio") + WIDTH, HIDDEN)
         self.event_head = nn.Linear(2 * HIDDEN, 1)
         self.category_head = nn.Linear(2 * HIDDEN, num_classes)
 

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from jomold_dist.config import LossConfig
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.models.dropout import dropout
 from jomold_dist.models.network import FeatureSizes, Network, Parsing, plain_form
 from jomold_dist.models.precision import Convolution, Linear, at_least_float32
-from jomold_dist.models.projection import given_motion, pool_frames
+from jomold_dist.models.projection import given_motion, pool_frames, segments_of
 
 BASE, HIDDEN = 256, 128  # channels
 
@@ -47,27 +48,39 @@ class Cmcs(Network):
     """A shared layer, K branches of one convolution and one classifier each, and attention over the segments.
 
     Own terms: `diversity`, how alike the branches' curves over time are, and `norm`, how unlike their sizes are.
+    `segments` is how many videos have that are without audio and motion.
     """
 
     modalities = ("visual",)
+    needs = ("frames",)
     own_terms = ("diversity", "norm")
     configured_terms = own_terms
     reads = ("model.options", "loss.diversity", "loss.norm")
 
     def __init__(
-        self, num_classes: int, feature_sizes: FeatureSizes, branches: int = 4, channel_dropout: float = 0.5
+        self,
+        num_classes: int,
+        feature_sizes: FeatureSizes,
+        branches: int = 4,
+        channel_dropout: float = 0.5,
+        segments: int | None = None,
     ) -> None:
         super().__init__()
         if branches < 2:
             raise ValueError(f"branches is {branches}; there must be at least 2 to differ from each other")
         self.num_classes = num_classes
         self.feature_sizes = feature_sizes
+        self.segments = segments
         self.channel_dropout = channel_dropout
-        self.base = Linear(feature_sizes.frames + (feature_sizes.motion or 0), BASE)
+        self.base = Linear(feature_sizes.of("frames") + (feature_sizes.motion or 0), BASE)
         self.branches = nn.ModuleList(Convolution(BASE, HIDDEN, 3) for _ in range(branches))
         self.heads = nn.ModuleList(Linear(HIDDEN, num_classes) for _ in range(branches))
         self.attention_hidden = Linear(BASE, HIDDEN)
         self.attention_head = Linear(HIDDEN, 1, bias=False)  # the softmax that follows takes no notice of one
+
+    @classmethod
+    def data_form(cls, manifest: Manifest) -> dict[str, Any]:
+        return {"segments": manifest.segments}
 
     def form(self) -> dict[str, Any]:
         return plain_form(
@@ -75,11 +88,13 @@ class Cmcs(Network):
             feature_sizes=self.feature_sizes,
             branches=len(self.branches),
             channel_dropout=self.channel_dropout,
+            segments=self.segments,
         )
 
     def finish(self, begun: dict[str, Tensor]) -> CmcsOutputs:
         """The features by name -> scores, at least float32. In training, dropout takes whole channels of a video."""
-        x = pool_frames(begun["frames"], begun["audio"].shape[1]).to(self.compute_dtype or self.base.weight.dtype)
+        segments = segments_of(begun, self.segments)
+        x = pool_frames(begun["frames"], segments).to(self.compute_dtype or self.base.weight.dtype)
         if self.feature_sizes.motion is not None:
             x = torch.cat([x, given_motion(begun.get("motion")).to(x.dtype)], dim=-1)
         if self.training:

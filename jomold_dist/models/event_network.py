@@ -10,6 +10,7 @@ Shapes: B videos, T segments, k frames a segment, C categories, D = 512 projecte
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +24,17 @@ from jomold_dist.models.projection import FrameProjection
 from jomold_dist.models.recurrent import ZERO3_PROBLEM, BidirectionalLSTM, States
 
 HIDDEN = 128  # of a recurrent layer, a direction
+
+
+def frames_per_segment(manifest: Manifest) -> int:
+    """k of a data set with frames."""
+    return manifest.features["frames"].shape[0] // manifest.segments
+
+
+def frames_of(form: Mapping[str, Any]) -> int | None:
+    """The k that a network, or each of a pair, was built for by its form; None where any will do."""
+    found = [one["frames_per_segment"] for one in (form, *form.get("networks", ())) if "frames_per_segment" in one]
+    return found[0] if found else None
 
 
 class EventOutputs(NamedTuple):
@@ -77,7 +89,7 @@ class EventNetwork(Network):
         self.feature_sizes = feature_sizes
         self.frames_per_segment = frames_per_segment
         self.projection = FrameProjection(feature_sizes)
-        audio = feature_sizes.audio
+        audio = feature_sizes.of("audio")
         self.attention = FrameAttention(audio, frames_per_segment) if frames_per_segment > 1 else None
         self.audio_recurrent = BidirectionalLSTM(audio, HIDDEN)
         self.visual_recurrent = BidirectionalLSTM(WIDTH, HIDDEN)
@@ -86,7 +98,7 @@ class EventNetwork(Network):
 
     @classmethod
     def data_form(cls, manifest: Manifest) -> dict[str, Any]:
-        return {"frames_per_segment": manifest.features["frames"].shape[0] // manifest.segments}
+        return {"frames_per_segment": frames_per_segment(manifest)}
 
     def form(self) -> dict[str, Any]:
         return plain_form(

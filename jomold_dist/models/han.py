@@ -74,8 +74,8 @@ class HybridAttentionNetwork(Network):
         self.gate = gate
         self.similarity = similarity
         sizes = self.feature_sizes
-        self.audio_projection = nn.Linear(sizes.audio, WIDTH)
-        self.frames_projection = nn.Linear(sizes.frames, WIDTH)
+        self.audio_projection = nn.Linear(sizes.of("audio"), WIDTH)
+        self.frames_projection = nn.Linear(sizes.of("frames"), WIDTH)
         if sizes.motion is not None:
             self.motion_projection = nn.Linear(sizes.motion, WIDTH)
             self.fusion = nn.Linear(2 * WIDTH, WIDTH)
@@ -113,7 +113,7 @@ class HybridAttentionNetwork(Network):
             similarity=self.similarity,
         )
 
-    def forward(
+    def forward(  # type: ignore[override]
         self, audio: Tensor, frames: Tensor, motion: Tensor | None = None, cross_modal: bool | None = None
     ) -> Parsing:
         """Features of B videos -> Parsing.

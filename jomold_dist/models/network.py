@@ -21,17 +21,24 @@ from jomold_dist.errors import ConfigError, nearest
 
 @dataclass(frozen=True)
 class FeatureSizes:
-    """Length of one segment's feature vector per kind; motion may be absent."""
+    """Length of one segment's feature vector per kind; None for a kind that is absent."""
 
-    audio: int = 128
-    frames: int = 2048
+    audio: int | None = 128
+    frames: int | None = 2048
     motion: int | None = 512
+
+    def of(self, kind: str) -> int:
+        """The length of a kind that a network cannot do without. ValueError if it is absent."""
+        size: int | None = getattr(self, kind)
+        if size is None:
+            raise ValueError(f"this network takes {kind}, and there is none")
+        return size
 
 
 def feature_sizes(manifest: Manifest) -> FeatureSizes:
     """Lengths of the feature vectors of a data set."""
     sizes = {name: spec.shape[1] for name, spec in manifest.features.items()}
-    return FeatureSizes(audio=sizes["audio"], frames=sizes["frames"], motion=sizes.get("motion"))
+    return FeatureSizes(audio=sizes.get("audio"), frames=sizes.get("frames"), motion=sizes.get("motion"))
 
 
 class Parsing(NamedTuple):
@@ -56,6 +63,8 @@ class Network(nn.Module, ABC):
 
     modalities: ClassVar[tuple[str, ...]] = ("audio", "visual")
     """Those that it parses."""
+    needs: ClassVar[tuple[str, ...]] = ("audio", "frames")
+    """The features without which it cannot be built."""
     own_terms: ClassVar[tuple[str, ...]] = ()
     """Its own terms of the loss, beside those of its modalities and of the whole video."""
     configured_terms: ClassVar[tuple[str, ...]] = ()
@@ -132,11 +141,11 @@ class Network(nn.Module, ABC):
             raise ValueError("labels can be ranked by a network of both modalities only")
         return parsing.audio_prob, parsing.visual_prob
 
-    def forward(self, audio: Tensor, frames: Tensor, motion: Tensor | None = None) -> Any:
+    def forward(self, audio: Tensor | None = None, frames: Tensor | None = None, motion: Tensor | None = None) -> Any:
         """Features of B videos -> outputs. audio (B, T, ·); frames (B, T, ·) or (B, kT, ·), k frames a segment; motion
-        (B, T, ·), or None where its size is None."""
-        features = {"audio": audio, "frames": frames} | ({} if motion is None else {"motion": motion})
-        return self.finish(self.begin(**features))
+        (B, T, ·); None where its size is None."""
+        features = {"audio": audio, "frames": frames, "motion": motion}
+        return self.finish(self.begin(**{name: given for name, given in features.items() if given is not None}))
 
     @abstractmethod
     def parsing(self, outputs: Any) -> Parsing:

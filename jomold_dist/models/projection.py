@@ -5,6 +5,8 @@ Shapes: B videos, T segments, k frames a segment, D = 512 projected features.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,6 +18,13 @@ from jomold_dist.models.precision import Linear, at_least_float32, linear
 def group_frames(frames: Tensor, segments: int) -> Tensor:
     """Frames (B, kT, ·) as (B, T, k, ·): frames kt … k(t+1)−1 belong to segment t."""
     return frames.unflatten(1, (segments, frames.shape[1] // segments))
+
+
+def segments_of(features: Mapping[str, Tensor], segments: int | None) -> int:
+    """How many segments videos have: as many as audio or motion have rows; of videos without both, so many as given, or
+    a frame each."""
+    told = [features[name].shape[1] for name in ("audio", "motion") if name in features]
+    return next(iter(told), segments or features["frames"].shape[1])
 
 
 def pool_frames(frames: Tensor, segments: int) -> Tensor:
@@ -31,7 +40,7 @@ class FrameProjection(nn.Module):
 
     def __init__(self, sizes: FeatureSizes) -> None:
         super().__init__()
-        self.frames = Linear(sizes.frames, WIDTH)
+        self.frames = Linear(sizes.of("frames"), WIDTH)
         if sizes.motion is not None:
             self.motion = Linear(sizes.motion, WIDTH)
             self.fusion = Linear(2 * WIDTH, WIDTH)

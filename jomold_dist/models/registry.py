@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jomold_dist.config import ModelConfig
+from jomold_dist.errors import ConfigError
 from jomold_dist.plugins import find_class, path_of
 
 if TYPE_CHECKING:
@@ -33,8 +34,16 @@ def network_class(name: str) -> type[Network]:
 
 def build_network(model: ModelConfig, manifest: Manifest, cross_modal: bool = True) -> Network:
     """A network as configured, for a data set's categories and features, with fresh parameters from torch's default
-    generator. Without cross-modal attention, where it has any, unless `cross_modal`."""
-    return network_class(model.network).build(model, manifest, cross_modal)
+    generator. Without cross-modal attention, where it has any, unless `cross_modal`. ConfigError if the data set lacks
+    a feature that it needs."""
+    network = network_class(model.network)
+    if lacking := [name for name in network.needs if name not in manifest.features]:
+        able = [name for name in NETWORKS if set(network_class(name).needs) <= manifest.features.keys()]
+        raise ConfigError(
+            f"model.network = {model.network!r} needs {' and '.join(network.needs)}, and the data set has no "
+            f"{lacking[0]}; take {' or '.join(able)}, or add the feature to the data set"
+        )
+    return network.build(model, manifest, cross_modal)
 
 
 def form_of(network: Network) -> dict[str, Any]:

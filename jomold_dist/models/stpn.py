@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from jomold_dist.config import LossConfig
+from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.models.network import FeatureSizes, Network, Parsing, plain_form
 from jomold_dist.models.precision import Linear, at_least_float32
-from jomold_dist.models.projection import given_motion, pool_frames
+from jomold_dist.models.projection import given_motion, pool_frames, segments_of
 
 HIDDEN = 256  # of the attention
 
@@ -73,28 +74,41 @@ class Stream(nn.Module):
 
 
 class Stpn(Network):
-    """A stream a kind of visual feature. Own term `sparsity`: the attention of a video's segments, summed."""
+    """A stream a kind of visual feature. Own term `sparsity`: the attention of a video's segments, summed.
+
+    `segments` is how many videos have that are without audio and motion.
+    """
 
     modalities = ("visual",)
+    needs = ("frames",)
     own_terms = ("sparsity",)
     configured_terms = own_terms
     reads = ("model.options", "loss.sparsity")
     segment_threshold = 0.05
 
-    def __init__(self, num_classes: int, feature_sizes: FeatureSizes) -> None:
+    def __init__(self, num_classes: int, feature_sizes: FeatureSizes, segments: int | None = None) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.feature_sizes = feature_sizes
-        self.frames = Stream(feature_sizes.frames, num_classes)
+        self.segments = segments
+        self.frames = Stream(feature_sizes.of("frames"), num_classes)
         self.motion = None if feature_sizes.motion is None else Stream(feature_sizes.motion, num_classes)
 
+    @classmethod
+    def data_form(cls, manifest: Manifest) -> dict[str, Any]:
+        return {"segments": manifest.segments}
+
     def form(self) -> dict[str, Any]:
-        return plain_form(num_classes=self.num_classes, feature_sizes=self.feature_sizes)
+        return plain_form(
+            num_classes=self.num_classes,
+            feature_sizes=self.feature_sizes,
+            segments=self.segments,
+        )
 
     def finish(self, begun: dict[str, Tensor]) -> StpnOutputs:
         """The features by name -> what the streams say."""
         dtype = self.compute_dtype or self.frames.bias.dtype
-        by_frames = self.frames(pool_frames(begun["frames"], begun["audio"].shape[1]).to(dtype))
+        by_frames = self.frames(pool_frames(begun["frames"], segments_of(begun, self.segments)).to(dtype))
         if self.motion is None:
             return StpnOutputs(by_frames, None)
         return StpnOutputs(by_frames, self.motion(given_motion(begun.get("motion")).to(dtype)))

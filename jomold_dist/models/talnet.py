@@ -51,7 +51,7 @@ def pool_probabilities(prob: Tensor, pooling: Pooling, attention: Tensor | None 
 class TalNet(Network):
     """Audio -> projection -> bidirectional GRU -> sigmoid -> pooling over the segments; theirs is `lin`."""
 
-    modalities = ("audio",)
+    modalities = needs = ("audio",)
     reads = ("model.options",)
     zero3_problem = ZERO3_PROBLEM
 
@@ -62,7 +62,7 @@ class TalNet(Network):
         self.num_classes = num_classes
         self.feature_sizes = feature_sizes
         self.pooling = pooling
-        self.audio_projection = Linear(feature_sizes.audio, WIDTH)
+        self.audio_projection = Linear(feature_sizes.of("audio"), WIDTH)
         self.recurrent = BidirectionalGRU(WIDTH, WIDTH // 2)
         self.event_head = Linear(WIDTH, num_classes)
         if pooling == "att":

@@ -17,16 +17,17 @@ from jomold_dist.errors import ConfigError, DataError
 from jomold_dist.files import give_usual_mode, writing
 from jomold_dist.models.network import FeatureSizes, Network
 from jomold_dist.models.registry import network_of
-from jomold_dist.reading import ABSENT, reading
+from jomold_dist.reading import ABSENT, parse_json, reading
 
 
 @dataclass(frozen=True)
 class WeightsInfo:
-    """What a weights file says beside the weights: categories, segments, sizes of the features, the network's form, and
-    notes (strings) such as the epoch."""
+    """What a weights file says beside the weights: categories, segments and how long one lasts, sizes of the features,
+    the network's form, and notes (strings) such as the epoch."""
 
     categories: tuple[str, ...]
     segments: int
+    segment_seconds: float
     feature_sizes: FeatureSizes
     form: Mapping[str, Any]
     notes: dict[str, str]
@@ -43,6 +44,7 @@ def save_model(
         "network": json.dumps(info.form),
         "categories": json.dumps(info.categories),
         "segments": str(info.segments),
+        "segment_seconds": repr(float(info.segment_seconds)),
         "feature_sizes": json.dumps(vars(info.feature_sizes)),
         "notes": json.dumps(info.notes),
     }
@@ -126,11 +128,12 @@ def info_of(metadata: dict[str, str], path: Path) -> WeightsInfo:
     """What the metadata of a weights file say; `path` is for the DataError."""
     try:
         return WeightsInfo(
-            categories=tuple(json.loads(metadata["categories"])),
+            categories=tuple(parse_json(metadata["categories"])),
             segments=int(metadata["segments"]),
-            feature_sizes=FeatureSizes(**json.loads(metadata["feature_sizes"])),
-            form=dict(json.loads(metadata["network"])),
-            notes={str(name): str(note) for name, note in json.loads(metadata["notes"]).items()},
+            segment_seconds=float(metadata["segment_seconds"]),
+            feature_sizes=FeatureSizes(**parse_json(metadata["feature_sizes"])),
+            form=dict(parse_json(metadata["network"])),
+            notes={str(name): str(note) for name, note in parse_json(metadata["notes"]).items()},
         )
     except KeyError as error:
         raise _strange(path, f"it lacks {error}") from None

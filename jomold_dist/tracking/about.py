@@ -89,7 +89,7 @@ def data_set_input(data: DataConfig, manifest: Manifest) -> DatasetInput:
     """The data set as what a run was trained with; where it lies is told without name and password."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    place = blotted(data.shards)
+    place = ", ".join(map(blotted, data.places))
     scheme = urlsplit(place).scheme or "local"
     profile = {
         "videos": {name: split.videos for name, split in manifest.splits.items()},

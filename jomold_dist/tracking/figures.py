@@ -19,25 +19,28 @@ from jomold_dist.training.scores import RunScores
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LOSS, REMOVED = "train/loss", "denoise/removed_"
+LOSS, VAL_LOSS, REMOVED = "train/loss", "val/loss", "denoise/removed_"
 MOST_CATEGORIES = 40  # more names than these cannot be read
 OF_CURVES = COLOURS | {"type": "C0"}
 RIGHT, WRONG, THERE = "C2", "C3", "0.85"
 
 
 def run_figures(
-    history: Sequence[Mapping[str, Any]], scores: RunScores | None, removals: Mapping[str, Any] | None
+    history: Sequence[Mapping[str, Any]],
+    scores: RunScores | None,
+    removals: Mapping[str, Any] | None,
+    epoch: int | None,
 ) -> dict[str, Figure]:
-    """By name, those for which there is something to draw."""
+    """By name, those for which there is something to draw. `epoch` is that of the finished model."""
     found = {
-        "training": _training(history, scores),
+        "training": _training(history, scores, epoch),
         "scores_by_category": None if scores is None else _scores(scores),
         "removals_by_category": None if removals is None else _removals(removals, scores),
     }
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def _training(history: Sequence[Mapping[str, Any]], scores: RunScores | None) -> Figure | None:
+def _training(history: Sequence[Mapping[str, Any]], scores: RunScores | None, epoch: int | None) -> Figure | None:
     """Losses, scores on val and removals over the epochs of the model's training."""
     if not history:
         return None
@@ -45,6 +48,7 @@ def _training(history: Sequence[Mapping[str, Any]], scores: RunScores | None) ->
     masks = [n.removeprefix(REMOVED) for n in names if n.startswith(REMOVED) and any(line.get(n) for line in history)]
     panels = {
         "loss": {n.removeprefix("train/"): n for n in names if n.startswith(LOSS)},
+        "loss on val": {"loss": VAL_LOSS} if VAL_LOSS in names else {},
         "F-score on val, %": {
             f"{level} {kind}": f"val/{level}_{kind}"
             for level in LEVELS
@@ -62,8 +66,8 @@ def _training(history: Sequence[Mapping[str, Any]], scores: RunScores | None) ->
             style = "--" if label.startswith(LEVELS[1]) else "-"
             colour = OF_CURVES.get(label.split()[-1])
             axes.plot(epochs, values, style, marker="o", markersize=2, label=label, color=colour)
-        if title.startswith("F") and scores is not None and (best := scores.model.epoch) is not None:
-            place, label = _best(next((line for line in history if line["epoch"] == best), {}), best)
+        if " on val" in title and epoch is not None:
+            place, label = _best(next((line for line in history if line["epoch"] == epoch), {}), epoch)
             axes.axvline(place, color="grey", linewidth=0.8, linestyle=":", label=label)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("epoch")

@@ -71,7 +71,7 @@ def log_model(
                 metadata={
                     "categories": list(manifest.categories.names),
                     "segments": manifest.segments,
-                    "seconds_a_segment": served.SECONDS_A_SEGMENT,
+                    "segment_seconds": manifest.segment_seconds,
                 },
             )
             client.log_model_artifacts(logged.model_id, str(saved))
@@ -96,7 +96,8 @@ def _signature(manifest: Manifest, outputs: Mapping[str, tuple[int, ...]]) -> Mo
     from mlflow.types import DataType, ParamSchema, ParamSpec
 
     inputs = {name: spec.shape for name, spec in manifest.features.items()}
-    inputs["frames"] = (-1, *inputs["frames"][1:])  # as many a segment as there are
+    if "frames" in inputs:
+        inputs["frames"] = (-1, *inputs["frames"][1:])  # as many a segment as there are
     params = [
         ParamSpec("events", DataType.boolean, False),
         ParamSpec("threshold", DataType.double, None),

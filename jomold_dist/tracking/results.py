@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.figures import PNG
+from jomold_dist.models.weights import read_info
 from jomold_dist.reading import is_there
 from jomold_dist.tracking.about import DIGEST, metric_name
 from jomold_dist.tracking.figures import run_figures
@@ -20,7 +21,7 @@ from jomold_dist.tracking.metric_queue import as_metrics
 from jomold_dist.training.recorder import Cell
 from jomold_dist.training.run_folder import BEST_WITHIN, RunFolder
 from jomold_dist.training.run_reading import QUALITY, best_scores, read_history, read_removals, read_scores
-from jomold_dist.training.scores import RunScores
+from jomold_dist.training.scores import RunScores, ScoredModel
 from jomold_dist.training.trained import MODEL
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def log_results(
 ) -> None:
     """Everything that is there. `model`: the URI of the model in MLflow that the scores are of, to have them as well.
     What MLflow raises; UserError for a file that cannot be used."""
-    scores, removals, history = _read(folder)
-    numbers = score_numbers(scores, history) | removal_numbers(removals)
+    scores, removals, history, epoch = _read(folder)
+    numbers = score_numbers(scores, history, epoch) | removal_numbers(removals)
     client.log_batch(run, metrics=final_metrics(client, run, numbers, manifest, model))
     log_missing_epochs(client, run, history)
     for name, columns in {"scores_per_category": score_columns(scores), "removals": removal_columns(removals)}.items():
@@ -47,7 +48,7 @@ def log_results(
             log_table(client, run, name, columns, list(zip(*columns.values(), strict=True)))
     for file in kept_files(folder):
         client.log_artifact(run, str(file))
-    for name, figure in run_figures(history, scores, removals).items():
+    for name, figure in run_figures(history, scores, removals, epoch).items():
         client.log_figure(run, figure, f"figures/{name}.png", save_kwargs=PNG)
 
 
@@ -63,17 +64,17 @@ def log_missing_epochs(client: MlflowClient, run: str, history: Sequence[Mapping
 
 def run_numbers(folder: RunFolder) -> dict[str, float]:
     """What a run is judged by, as far as its folder has it. UserError for a file that cannot be used."""
-    scores, removals, history = _read(folder)
-    return score_numbers(scores, history) | removal_numbers(removals)
+    scores, removals, history, epoch = _read(folder)
+    return score_numbers(scores, history, epoch) | removal_numbers(removals)
 
 
-def score_numbers(scores: RunScores | None, history: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The scores on test; those on val of the moment whose weights they are of, in which epoch that was, and if it was
-    within it, after which of its steps."""
-    if scores is None:
-        return {}
-    found = {f"test/{name}": value for name, value in scores.found.scores.items()}
-    best = next((line for line in history if line["epoch"] == scores.model.epoch), None)
+def score_numbers(
+    scores: RunScores | None, history: Sequence[Mapping[str, Any]], epoch: int | None
+) -> dict[str, float]:
+    """The scores on test, if any; what was found on val at the moment of the model's weights, in which epoch that was,
+    and if it was within it, after which of its steps."""
+    found = {} if scores is None else {f"test/{name}": value for name, value in scores.found.scores.items()}
+    best = next((line for line in history if line["epoch"] == epoch), None)
     if best is None:
         return found
     moment = {"best_epoch": best["epoch"]} | ({"best_step": best[BEST_WITHIN]["step"]} if BEST_WITHIN in best else {})
@@ -169,8 +170,14 @@ def final_metrics(
     ]
 
 
-def _read(folder: RunFolder) -> tuple[RunScores | None, dict[str, Any] | None, list[dict[str, Any]]]:
-    """Scores, removals and the epochs of the model, as far as they are there."""
+def _read(
+    folder: RunFolder,
+) -> tuple[RunScores | None, dict[str, Any] | None, list[dict[str, Any]], int | None]:
+    """Scores, removals, the epochs of the model's training, and after which of them the finished model was, as far as
+    they are there."""
     scores = read_scores(folder) if is_there(folder.scores) else None
     removals = read_removals(folder) if is_there(folder.removals) else None
-    return scores, removals, read_history(folder, MODEL)
+    weights, model = folder.weights(MODEL), None if scores is None else scores.model
+    if model is None and is_there(weights):
+        model = ScoredModel.of(weights.name, read_info(weights).notes)
+    return scores, removals, read_history(folder, MODEL), None if model is None else model.epoch

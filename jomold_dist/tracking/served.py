@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 MODEL_FILE, UNPICKLER_FILE = "model.pth", "pickle_module_info.txt"
 """In a model's folder: the file, and the name of the module that unpickles it. Both are named by MLflow."""
 VIDEOS_AT_ONCE = 256
-SECONDS_A_SEGMENT = 1
 FEATURES = ("audio", "frames", "motion")
 REBUILDS_TENSORS = {("collections", "OrderedDict"), ("torch._utils", "_rebuild_tensor_v2")}
 
@@ -82,8 +81,8 @@ class ServedNetwork:
     def predict(
         self, inputs: Mapping[str, Any], params: Mapping[str, Any] | None = None
     ) -> dict[str, np.ndarray] | DataFrame:
-        """Parse N videos given as `audio` (N, T, ·), `frames` (N, T, ·) or (N, kT, ·), and `motion` (N, T, ·) where the
-        network has any: arrays of any number type, or lists of lists.
+        """Parse N videos given as `audio` (N, T, ·), `frames` (N, T, ·) or (N, kT, ·), and `motion` (N, T, ·), those of
+        them that the model was trained with: arrays of any number type, or lists of lists.
 
         Returns float32 arrays by the names of `Parsing`: video_prob, audio_prob and visual_prob (N, C), segment_prob
         (N, T, 2, C) with audio first, similarity (N, T, T); without those that the network lacks.
@@ -95,7 +94,7 @@ class ServedNetwork:
         DataError for inputs and params of another kind.
         """
         arrays = self._arrays(inputs)
-        videos = len(arrays["audio"])
+        videos = _count(arrays)
         events, threshold, keys = _event_params(params or {}, videos)
         if not events:
             return self._probabilities(arrays)
@@ -128,7 +127,7 @@ class ServedNetwork:
 
     def _parsings(self, arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[int, Parsing]]:
         """The number of the first video of each part, and the part's parsing. No video is one empty part."""
-        for first in range(0, max(len(arrays["audio"]), 1), VIDEOS_AT_ONCE):
+        for first in range(0, max(_count(arrays), 1), VIDEOS_AT_ONCE):
             batch = {
                 name: torch.from_numpy(np.ascontiguousarray(array[first : first + VIDEOS_AT_ONCE]))
                 for name, array in arrays.items()
@@ -151,15 +150,20 @@ class ServedNetwork:
 
         parts = []
         for first, parsing in self._parsings(arrays):
-            rows = event_rows(*decide_events(self._network, parsing, threshold), parsing.segment_prob)
+            decided = decide_events(self._network, parsing, threshold)
+            rows = event_rows(*decided, parsing.segment_prob, self._info.segment_seconds)
             parts.append(rows._replace(video=rows.video + first))
         columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in parts[0]._fields}
         named = {"category": np.array(self._info.categories, object), "modality": np.array(MODALITIES, object)}
         columns |= {name: names[columns[name]] for name, names in named.items()}
         if keys is not None:
             columns = {"key": np.array(keys, object)[columns["video"]], **columns}
-        columns |= {name: columns[name] * SECONDS_A_SEGMENT for name in ("onset", "offset")}
         return DataFrame(columns)
+
+
+def _count(arrays: Mapping[str, np.ndarray]) -> int:
+    """How many videos there are."""
+    return len(next(iter(arrays.values())))
 
 
 def _shape_problem(name: str, shape: tuple[int, ...], segments: int, size: int) -> list[str]:

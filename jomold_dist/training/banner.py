@@ -17,6 +17,7 @@ from jomold_dist.training.checkpoint import checkpoints_of
 from jomold_dist.training.forecast import stage_forecasts
 from jomold_dist.training.profiling import too_short
 from jomold_dist.training.run import Run
+from jomold_dist.training.selection import LAST, LOSS, selection_of, why_unscored
 from jomold_dist.training.stages import Evaluated
 from jomold_dist.training.step import micro_batches
 from jomold_dist.training.trained import MODEL, Trained
@@ -45,6 +46,7 @@ def banner(run: Run, tracked: str | None) -> list[str]:
         "data set": _data_set(config, manifest),
         "network": f"{config.model.network}, {_parameters(config, manifest):,} parameters",
         "method": f"{config.method}: {_stages(run)}",
+        **_of_the_data(config, manifest),
         "device": _device(config, run.world),
         "batch": batch_text(
             min(config.train.batch_size, manifest.split("train").videos), run.world.size, config.train.micro_batch_size
@@ -55,6 +57,21 @@ def banner(run: Run, tracked: str | None) -> list[str]:
         parts["MLflow"] = tracked
     width = max(map(len, parts))
     return [f"{name:<{width}}  {text}" for name, text in parts.items()]
+
+
+def _of_the_data(config: Config, manifest: Manifest) -> dict[str, str]:
+    """What a data set without dense labels, or one that nobody has shuffled, does to training; nothing of others."""
+    selection, lines = selection_of(config.train.selection, manifest), {}
+    if selection.by in (LOSS, LAST):
+        idle = selection.by == LAST and config.train.patience is not None
+        lines["weights"] = selection.kept + ("; train.patience has nothing to go by" if idle else "")
+    if unscored := why_unscored(manifest):
+        lines["scores"] = f"none: {unscored}"
+    if manifest.simulated is None and manifest.split("train").shuffled is None:
+        lines["order"] = (
+            "nobody has shuffled train: videos packed beside each other meet in batches, in which labels are ranked"
+        )
+    return lines
 
 
 def batch_text(videos: int, ranks: int, most: int | None) -> str:
@@ -68,8 +85,10 @@ def batch_text(videos: int, ranks: int, most: int | None) -> str:
 
 def _data_set(config: Config, manifest: Manifest) -> str:
     splits = ", ".join(f"{split.videos:,} {name}" for name, split in manifest.splits.items())
+    if manifest.part_of is not None:
+        splits += f" (data.fraction = {config.data.fraction:g} of the training videos)"
     real = "" if manifest.simulated is None else " (simulated)"
-    place = blotted(str(config.data.shards))
+    place = blotted(config.data.where)
     return f"{manifest.name}{real} in {place}: {splits}; {len(manifest.categories)} categories"
 
 
@@ -115,7 +134,7 @@ def _standing(run: Run) -> str:
         if places:
             return f"{_done(done)}{stage.name} goes on from checkpoint {places[-1].name}"
         return f"{_done(done)}{stage.name} begins" if done else "new"
-    if Evaluated().is_done(run):
+    if why_unscored(run.manifest) or Evaluated().is_done(run):
         return "finished, nothing is left to be done"
     return f"{_done(done)}evaluation is left"
 

@@ -114,7 +114,7 @@ class EpochSteps:
                 yield next(taken)
             except DataError as error:
                 self._failure = error
-                yield self._loader.nothing(step)
+                yield self._loader.empty_batch(step)
 
     def _fail_together(self) -> NoReturn:
         """Collective: the DataError of the ranks that met one, on every rank."""

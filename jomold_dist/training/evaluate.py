@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -62,10 +62,16 @@ def decide_events(network: Network, parsing: Parsing, threshold: float | None = 
 
 
 def evaluate(
-    network: Network, batches: Iterable[Batch], videos: int, world: World, categories: tuple[str, ...]
+    network: Network,
+    batches: Iterable[Batch],
+    videos: int,
+    world: World,
+    categories: tuple[str, ...],
+    heed: Callable[[Batch, Parsing], None] = lambda batch, parsing: None,
 ) -> Evaluation:
     """Collective: the scores of a split of so many videos with dense labels, those of the modalities that the network
-    has. Every rank comes with its own batches; videos that are in none of them do not count.
+    has. Every rank comes with its own batches; videos that are in none of them do not count. `heed` is handed each
+    batch with its parsing.
 
     DataError on every rank if a modality has no truth in any of the videos: there is nothing to score.
     """
@@ -75,6 +81,7 @@ def evaluate(
     for batch, parsing in parse_videos(network, batches, world.device):
         if batch.dense is None:
             raise ValueError("only a split with dense labels can be evaluated")
+        heed(batch, parsing)
         audio, visual = decide_events(network, parsing)
         audio_truth, visual_truth = batch.dense.to(world.device, non_blocking=True).bool().unbind(1)
         rows.add(video_scores(audio, visual, audio_truth, visual_truth))
@@ -83,7 +90,7 @@ def evaluate(
         present += torch.stack([truth.any(-1).sum(0) for truth in (audio_truth, visual_truth)])
     assert counts is not None  # every rank takes at least one step
     (own,) = rows.columns()
-    scores = _gather_videos(own, videos, world)
+    scores = gather_videos(own, videos, world)
     totals = sum_over_ranks(counts, world).cpu()
     _refuse_without_truth(totals)
     per_metric = category_scores(totals, network.modalities)
@@ -119,7 +126,7 @@ def predict_labels(
         video, category = (batch.labels.to(world.device, non_blocking=True) & finite[:, None]).nonzero(as_tuple=True)
         category = category.to(torch.int32)
         rows.add(*(column.cpu() for column in (category, audio[video, category], visual[video, category])))
-    refuse_non_finite(strange, world, skip_non_finite)
+    refuse_non_finite("the estimator's prediction", strange, world, skip_non_finite)
     sums.sums, sums.counts = sum_over_ranks(sums.sums, world), sum_over_ranks(sums.counts, world)
     if not sums.counts.any():
         error = DataError("there is no video to estimate noise ratios from: none of the training split can be used")
@@ -149,21 +156,21 @@ def _refuse_without_truth(counts: Tensor) -> None:
         raise error
 
 
-def refuse_non_finite(keys: list[str], world: World, skip: bool) -> None:
-    """Collective: a NonFiniteError, or a warning, that names the videos of all ranks whose prediction is not finite."""
+def refuse_non_finite(what: str, keys: list[str], world: World, skip: bool) -> None:
+    """Collective: a NonFiniteError, or a warning, that names the videos of all ranks for which `what` is not finite."""
     gathered = gather_objects((len(keys), keys[:NAMED_AT_MOST]), world)
     count = sum(number for number, _ in gathered)
     if not count:
         return
     names = ", ".join([name for _, some in gathered for name in some][:NAMED_AT_MOST])
-    problem = f"the estimator's prediction for {count} videos is not finite (NaN or infinity), for instance {names}"
+    problem = f"{what} for {count} videos is not finite (NaN or infinity), for instance {names}"
     if not skip:
         raise NonFiniteError(f"{problem}; mend the videos' features (train.non_finite=skip leaves them out)")
     if world.is_main:
         logger.warning("%s; they are left out", problem)
 
 
-def _gather_videos(rows: Tensor, videos: int, world: World) -> Tensor:
+def gather_videos(rows: Tensor, videos: int, world: World) -> Tensor:
     """Collective: the rows (n, S) of all ranks' videos, rank by rank: (at most `videos`, S)."""
     most = -(-videos // world.size)
     padded = rows.new_zeros((most, rows.shape[1]))

@@ -62,7 +62,7 @@ def collect_evidence(run: Run, network: Network, fold: Fold, batch_size: int) ->
             place, category, logit = place.cpu(), category.cpu(), logits[:, place, category].T.cpu()
             buffer.add(batch.index[place], category, logit)
             keys.append(np.array(batch.keys, dtype=np.bytes_)[place.numpy()])
-    refuse_non_finite(strange, run.world, run.config.train.non_finite == "skip")
+    refuse_non_finite("the estimator's prediction", strange, run.world, run.config.train.non_finite == "skip")
     video, category, logit = buffer.columns()
     counts = torch.stack([each.counts for each in absents])
     return FoldEvidence(video.numpy(), np.concatenate(keys), category.numpy(), logit.T.numpy(), counts, judged)

@@ -6,7 +6,7 @@ that a real run would compute: the network is built without values.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,12 +14,14 @@ import torch
 from jomold_dist.config import Config
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.reading.loader import read_ahead_videos
-from jomold_dist.data.reading.plan import EpochPlan, rank_shards, steps_per_epoch
+from jomold_dist.data.reading.plan import EpochPlan, rank_shards
 from jomold_dist.data.reading.resident import resident_bytes, resident_row_bytes
 from jomold_dist.data.reading.shards import MAX_OPEN
+from jomold_dist.data.reading.shares import steps_of_pass, steps_per_epoch
 from jomold_dist.denoising.exchange import row_capacity, sent_bytes
 from jomold_dist.methods.base import Method
 from jomold_dist.methods.registry import method_class
+from jomold_dist.training.selection import splits_of_run, why_unscored
 from jomold_dist.training.trained import Trained
 
 STATES = {"adam": 2, "adamw": 2, "sgd": 0}  # tensors of a parameter's size that an optimizer keeps of it
@@ -76,21 +78,30 @@ class Forecast:
     bytes_per_step: int
     shards: int
     """Different shards that a rank reads in the first epoch."""
+    shards_of_pass: int
+    """Different shards of its slice of the training videos, for noise ratios and the like."""
+    bytes_of_validation: int
+    """What it reads of its slice of val; 0 without that split."""
     open_files: int
     """Shards that a rank keeps open at once, at most."""
     data_set: int
-    """All shards of the three splits: what a cache of remote shards needs to hold them all."""
+    """All shards of the splits that the run reads: what a cache of remote shards needs to hold them all."""
     resident: int
-    """The resident files of the three splits, on each node; 0 if nothing is resident."""
+    """The resident files of these splits, on each node; 0 if nothing is resident."""
     memory: MemoryForecast
 
 
-def forecast(config: Config, manifest: Manifest, ranks: int, splits: tuple[str, ...]) -> Forecast:
-    """The forecast of a run that preflight lets pass; `splits` are those that it reads."""
+def forecast(config: Config, manifest: Manifest, ranks: int) -> Forecast:
+    """The forecast of a run that preflight lets pass."""
+    splits = splits_of_run(manifest)
     train, batch = manifest.split("train"), config.train.batch_size
     share, step_share = -(-train.videos // ranks), -(-min(batch, train.videos) // ranks)
     plan = EpochPlan(train.shard_sizes, config.data.streams, config.data.block, config.run.seed, epoch=0)
-    shards = max(len(rank_shards(plan, rank, ranks)) for rank in range(ranks))
+    shards, in_order = (
+        max(len(rank_shards(each, rank, ranks)) for rank in range(ranks))
+        for each in (plan, replace(plan, shuffle=False))
+    )
+    val = manifest.splits.get("val")
     record = train.record.bytes
     return Forecast(
         ranks=ranks,
@@ -100,6 +111,8 @@ def forecast(config: Config, manifest: Manifest, ranks: int, splits: tuple[str, 
         bytes_per_epoch=share * record,
         bytes_per_step=step_share * record,
         shards=shards,
+        shards_of_pass=in_order,
+        bytes_of_validation=0 if val is None else -(-val.videos // ranks) * val.record.bytes,
         open_files=min(shards, MAX_OPEN),
         data_set=sum(shard.bytes for name in splits for shard in manifest.split(name).shards),
         resident=sum(resident_bytes(manifest, name) for name in splits) if config.data.resident else 0,
@@ -108,7 +121,7 @@ def forecast(config: Config, manifest: Manifest, ranks: int, splits: tuple[str, 
 
 
 def stage_forecasts(config: Config, manifest: Manifest, ranks: int) -> tuple[StageForecast, ...]:
-    """The method's stages and the evaluation."""
+    """The method's stages and, where there is something to score, the evaluation."""
     train, found = manifest.split("train"), []
     for stage in method_class(config.method).stages(config):
         if isinstance(stage, Trained):
@@ -123,10 +136,12 @@ def stage_forecasts(config: Config, manifest: Manifest, ranks: int) -> tuple[Sta
             found.append(StageForecast(stage.name, own.train.epochs, steps, sent, checkpoint))
         else:
             passes, _ = stage.passes(config)
-            steps = stage.steps(config, train.videos) if passes else 0
+            steps = stage.steps(config, train.videos, ranks) if passes else 0
             found.append(StageForecast(stage.name, max(passes, 1), steps))
-    evaluation = steps_per_epoch(manifest.split("test").videos, config.train.batch_size)
-    return (*found, StageForecast("evaluation", 1, evaluation))
+    if not why_unscored(manifest):
+        evaluation = steps_of_pass(manifest.split("test").videos, config.train.batch_size, ranks)
+        found.append(StageForecast("evaluation", 1, evaluation))
+    return tuple(found)
 
 
 def _most_sums(method: type[Method], config: Config, manifest: Manifest) -> int:

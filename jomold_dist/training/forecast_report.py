@@ -37,6 +37,8 @@ def forecast_report(found: Forecast, config: Config, manifest: Manifest) -> str:
         ["read an epoch", amount(found.bytes_per_epoch)],
         ["read a step", amount(found.bytes_per_step)],
         ["different shards, first epoch", f"{found.shards:,}"],
+        ["different shards, a pass in the set's order", f"{found.shards_of_pass:,}"],
+        *([["read a validation", amount(found.bytes_of_validation)]] if found.bytes_of_validation else []),
         ["shards open at once, at most", f"{found.open_files:,}"],
     ]
     memory = found.memory

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,6 +14,7 @@ from torch import Tensor
 from jomold_dist.errors import RunFolderError, UserError
 from jomold_dist.models.network import Network
 from jomold_dist.models.weights import save_model
+from jomold_dist.reading import read_json
 from jomold_dist.training.checkpoint import (
     BEST,
     Checkpoint,
@@ -117,8 +117,8 @@ class Keeper:
     def _origin(self, progress: Progress) -> dict[str, Any]:
         """Whose checkpoint it is, and, for people, MLflow's runs and what wrote it."""
         run, mlflow = self._run, None
-        with suppress(OSError, ValueError):  # trouble with tracking never stops training
-            mlflow = json.loads((run.folder.path / "mlflow.json").read_text(encoding="utf-8"))
+        with suppress(OSError, ValueError, UserError):  # trouble with tracking never stops training
+            mlflow = read_json(run.folder.path / "mlflow.json")
         return {
             "owner": run.owner,
             "mlflow": mlflow,

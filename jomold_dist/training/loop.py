@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import BEST_WITHIN, ENDED_EARLY
 from jomold_dist.training.saving import Saver
 from jomold_dist.training.schedule import learning_rate
+from jomold_dist.training.selection import LAST, selection_of
 from jomold_dist.training.step import TrainStep
 from jomold_dist.training.step_metrics import StepMetrics
 from jomold_dist.training.stopwatch import Stopwatch
@@ -50,14 +52,15 @@ def fit(run: Run, method: Method, stage: str, keep: Keep, removals: RemovalRecor
     Raises StoppedError on every rank, with a checkpoint written, once any rank was asked to stop.
     """
     size = method.config.train.batch_size
-    with run.loader("train", True, size, fold) as loader, run.loader("val", False, size) as validation:
-        training = Training(run, method, stage, keep, removals, loader, validation)
-        with ExitStack() as stack:
-            listeners = [stack.enter_context(each) for each in (training.metrics, StepProfiler(run, stage))]
-            training.resume()
-            while training.goes_on():
-                training.take_epoch(listeners)
-            return training.finish()
+    with ExitStack() as stack:
+        loader = stack.enter_context(run.loader("train", True, size, fold))
+        val = stack.enter_context(run.loader("val", False, size)) if "val" in run.manifest.splits else None
+        training = Training(run, method, stage, keep, removals, loader, val)
+        listeners = [stack.enter_context(each) for each in (training.metrics, StepProfiler(run, stage))]
+        training.resume()
+        while training.goes_on():
+            training.take_epoch(listeners)
+        return training.finish()
 
 
 class Training:
@@ -71,13 +74,17 @@ class Training:
         keep: Keep,
         removals: RemovalRecord,
         loader: Loader,
-        validation: Loader,
+        val: Loader | None,
     ) -> None:
         """Collective: the engine is set up."""
         config, world = method.config, run.world
         train, seed = config.train, _stage_seed(config.run.seed, stage)
+        if val is None:
+            train = replace(train, validate_every_steps=None)
         torch.manual_seed(seed)
-        self._run, self._stage, self._keep, self._removals = run, stage, keep, removals
+        self._selection = selection_of(train.selection, run.manifest)
+        self._keeps_last = keep == "last" or self._selection.by == LAST
+        self._run, self._stage, self._removals = run, stage, removals
         self._train, self._loader = train, loader
         stopwatch = Stopwatch(world.device)
         with agree_on_errors(world):  # they may be somebody's own; the engine below meets the other ranks
@@ -86,7 +93,8 @@ class Training:
         capacity = row_capacity(train.batch_size, world.size, run.manifest.split("train").max_labels)
         step = TrainStep(method, network, world, seed, stopwatch, capacity)
         self._step = step
-        self._validation = Validation(run, train, judge, next(step.network.parameters()).dtype, validation)
+        dtype = next(step.network.parameters()).dtype
+        self._validation = Validation(run, train, judge, dtype, self._selection, val)
         keeper = Keeper(run, stage, train.epochs, train.batch_size, loader.videos, self._validation.network)
         self.metrics = StepMetrics(run, stage, step.sums)
         self._saver = Saver(run, stage, loader.steps, step, removals, self.metrics, keeper, config.checkpoint)
@@ -102,18 +110,18 @@ class Training:
         return self.progress.epoch < self._train.epochs and not self._ends_early(self.progress.epoch)
 
     def take_epoch(self, listeners: Sequence[StepListener]) -> None:
-        """Collective: the rest of the current epoch, its scores, and its line in the history."""
+        """Collective: the rest of the current epoch, its validation, and its line in the history."""
         run, progress, steps = self._run, self.progress, self._loader.steps
         speed = self._steps.take(progress, listeners, self._validate_within)
         begun = time.monotonic()
-        scores = self._validate()
+        found = self._validate()
         summed = sum_over_ranks(self._step.take_sums(), run.world).tolist()
         reached = (progress.epoch + 1) * steps
         for listener in listeners:
             listener.after_epoch(reached, np.array(summed))
         if self._train.validate_every_steps is not None:
-            self.metrics.validated(reached, scores)
-        line = self._sum_up(summed) | speed | {f"val/{name}": value for name, value in scores.items()}
+            self.metrics.validated(reached, found)
+        line = self._sum_up(summed) | speed | {f"val/{name}": value for name, value in found.items()}
         progress.seconds += time.monotonic() - begun
         progress.history.append(self._history_line(line))
         with agree_on_errors(run.world):
@@ -131,8 +139,8 @@ class Training:
                 if self._run.world.is_main:
                     self._write_history()
                     logger.info(
-                        "%s: ended after epoch %d of %d: no better %s in train.patience = %d epochs",
-                        self._stage, progress.epoch, train.epochs, train.selection, train.patience,
+                        "%s: ended after epoch %d of %d: no %s in train.patience = %d epochs",
+                        self._stage, progress.epoch, train.epochs, self._selection.better, train.patience,
                     )  # fmt: skip
         problem = self._saver.save(progress)
         with agree_on_errors(self._run.world):
@@ -142,33 +150,33 @@ class Training:
 
     def _ends_early(self, epochs: int) -> bool:
         """Whether, after so many epochs, none of the last ones was better."""
-        patience = None if self._keep == "last" else self._train.patience
+        patience = None if self._keeps_last else self._train.patience
         return patience is not None and epochs - (self.progress.best.epoch + 1) >= patience
 
     def _validate_within(self) -> None:
-        """Collective: the scores of a moment in the middle of an epoch, which may be the best one."""
+        """Collective: the validation of a moment in the middle of an epoch, which may be the best one."""
         progress = self.progress
         begun = time.monotonic()
-        scores = self._validate()
+        found = self._validate()
         progress.validated = progress.step
         progress.seconds += time.monotonic() - begun
-        self.metrics.validated(progress.epoch * self._loader.steps + progress.step, scores)
+        self.metrics.validated(progress.epoch * self._loader.steps + progress.step, found)
 
     def _validate(self) -> dict[str, float]:
-        """Collective: the scores of the weights as they are now, which are kept if they are the best."""
+        """Collective: what the weights as they are now find on val; they are kept if they are the best."""
         progress, within = self.progress, self.progress.step < self._loader.steps
         weights = self._step.weights()
         try:  # nothing is summed up yet: a checkpoint taken here is one after the last step
-            scores = self._validation.scores(weights)
+            found = self._validation.find(weights)
         except StoppedError:
             self._saver.save_and_stop(progress)
-        if within and self._keep == "last":
-            return scores
-        ties = "always" if self._keep == "last" else self._train.selection_ties
-        if progress.best.update(progress.epoch, progress.step, scores[self._train.selection], ties):
-            progress.best.scores = scores
+        if within and self._keeps_last:
+            return found
+        ties = "always" if self._keeps_last else self._train.selection_ties
+        if progress.best.update(progress.epoch, progress.step, self._selection.score(found), ties):
+            progress.best.scores = found
             progress.best.weights = {name: tensor.cpu() for name, tensor in weights.items()}
-        return scores
+        return found
 
     def _sum_up(self, summed: list[float]) -> dict[str, float]:
         """Collective: losses and removals of the epoch's steps, as metrics."""
@@ -197,7 +205,7 @@ class Training:
         run, progress = self._run, self.progress
         self._write_history()
         run.recorder.metrics(line, step=progress.epoch + 1)
-        told = epoch_text(line, self._train.selection, progress, self._step.method.removes)
+        told = epoch_text(line, self._selection, progress, self._step.method.removes)
         logger.info("%s %d/%d: %s", self._stage, progress.epoch + 1, self._train.epochs, told)
 
 

@@ -9,27 +9,30 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from jomold_dist.config import Config
+from jomold_dist.config import Config, DataConfig
 from jomold_dist.config_fields import NO_SETTINGS
+from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.dense_truth import has_positives, truth_problem
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.format.records import RecordView
 from jomold_dist.data.reading.plan import check_world_size
 from jomold_dist.data.reading.resident import ResidentSplit
-from jomold_dist.data.reading.shards import ShardReader, verify_shards
-from jomold_dist.data.reading.source import Source, Url, problems_of_remote, read_manifest, source_of
+from jomold_dist.data.reading.run_data import open_data, open_whole
+from jomold_dist.data.reading.shards import ShardReader
+from jomold_dist.data.reading.source import Source
 from jomold_dist.distributed.world import World, agree_on_errors, gather_objects, gather_to_main
 from jomold_dist.errors import ConfigError, DataError, UserError, raise_together
 from jomold_dist.labels import MODALITIES
 from jomold_dist.methods.registry import method_class
+from jomold_dist.models.event_network import frames_of, frames_per_segment
 from jomold_dist.models.network import Network, feature_sizes
 from jomold_dist.models.weights import WeightsInfo
 from jomold_dist.score_names import score_names
 from jomold_dist.training.removals import read_present
 from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.training.selection import LAST, LOSS, selection_of, splits_of_run
 from jomold_dist.training.trained import MODEL, Trained
 
-SPLITS = ("train", "val", "test")
 LOOK = 64  # videos that are read at once to see whether a split has any truth
 
 
@@ -40,13 +43,13 @@ def prepare_run(config: Config, world: World) -> Manifest:
     problems found.
     """
     with agree_on_errors(world):
-        source = source_of(config.data)
-        manifest = read_manifest(source)
+        source, manifest = open_data(config.data)
         # rank 0 alone reads a file of noise ratios; what else is looked at is the same on every rank
         raise_together(_problems(config, manifest, world.size) if world.is_main else [])
-    agree_on_manifest(manifest, config.data.shards, world)
+    agree_on_manifest(manifest, config.data.where, world)
     with agree_on_errors(world):
-        problems = problems_of_shards(config, source, manifest, SPLITS, slice(world.rank, None, world.size))
+        splits = splits_of_run(manifest)
+        problems = problems_of_shards(config.data, source, manifest, splits, slice(world.rank, None, world.size))
     found = list(dict.fromkeys(problem for share in gather_to_main(problems, world) for problem in share))
     with agree_on_errors(world):
         raise_together(found)
@@ -54,7 +57,7 @@ def prepare_run(config: Config, world: World) -> Manifest:
     with agree_on_errors(world):
         if config.data.resident:  # decoded here, where a cache that cannot be written is found before anything else
             cache = None if config.data.cache is None else Path(config.data.cache)
-            for split in SPLITS:
+            for split in splits:
                 ResidentSplit(source, manifest, split, cache, mask=config.data.on_bad_video == "mask")
     return manifest
 
@@ -70,22 +73,12 @@ def agree_on_manifest(manifest: Manifest, place: str, world: World) -> None:
             )
 
 
-def problems_of_shards(
-    config: Config, source: Source, manifest: Manifest, splits: Sequence[str], share: slice = slice(None)
-) -> list[str]:
-    """What is wrong with a share of the shards, as far as it is to be known beforehand. Shards from a URL are checked
-    when they come, and videos that are to be masked one by one, when they are read."""
-    if isinstance(source, Url):
-        return problems_of_remote(source, manifest, splits, ask=not share.start)
-    masks = config.data.on_bad_video == "mask"
-    return verify_shards(Path(str(source)), manifest, splits, config.data.verify, slice(0) if masks else share)
-
-
 def problems_of_truth(source: Source, manifest: Manifest) -> list[str]:
     """Which of the splits with dense labels cannot be scored. Each is read until both modalities have a positive, which
     is mostly within its first videos; damaged ones are left out."""
     problems = []
-    for info in (split for split in manifest.splits.values() if split.dense and split.name in SPLITS):
+    scored = (manifest.splits[name] for name in splits_of_run(manifest) if name != "train")
+    for info in (split for split in scored if split.dense):
         found = np.zeros(2, dtype=bool)
         with ShardReader(source, manifest, info.name, mask=True) as reader:
             pieces = ((s, i) for s, videos in enumerate(info.shard_sizes.tolist()) for i in range(0, videos, LOOK))
@@ -107,9 +100,9 @@ def inspect_run(config: Config, ranks: int) -> Manifest:
 
     DataError, ConfigError or RunFolderError as in a real start.
     """
-    source = source_of(config.data)
-    manifest = read_manifest(source)
-    raise_together(_problems(config, manifest, ranks) or problems_of_shards(config, source, manifest, SPLITS))
+    source, manifest = open_data(config.data)
+    splits = splits_of_run(manifest)
+    raise_together(_problems(config, manifest, ranks) or problems_of_shards(config.data, source, manifest, splits))
     if not source.is_remote:  # a look would fill the cache
         raise_together(problems_of_truth(source, manifest))
         read_present(source, manifest)
@@ -123,11 +116,11 @@ def _problems(config: Config, manifest: Manifest, ranks: int) -> list[str]:
         check_world_size(config.data.streams, ranks)
     except UserError as error:
         problems.append(str(error))
-    for name in SPLITS:
-        if name not in manifest.splits:
-            problems.append(f"{config.data.shards} has no split {name!r}, which training needs")
-        elif name != "train" and not manifest.splits[name].dense:
-            problems.append(f"{config.data.shards}: split {name!r} has no dense labels to score against")
+    if "train" not in manifest.splits:
+        problems.append(
+            f"{config.data.where} has no split 'train', which training needs; it has: {', '.join(manifest.splits)}"
+        )
+        return problems
     return problems + problems_of_method(config, manifest)
 
 
@@ -167,7 +160,8 @@ def _problems_of_training(stage: Trained, config: Config, manifest: Manifest) ->
             f"method = {config.method!r} compares the two modalities, and model.network = {own.model.network!r} has "
             f"no {lacking[0]} one"
         )
-    if own.train.selection not in (names := score_names(network.modalities)):
+    selection, names = selection_of(own.train.selection, manifest), score_names(network.modalities)
+    if selection.by not in (*names, LOSS, LAST):
         problems.append(
             f"train.selection = {own.train.selection!r} is no score of model.network = {own.model.network!r}; it "
             f"has {', '.join(names)}"
@@ -180,11 +174,11 @@ def _problems_of_training(stage: Trained, config: Config, manifest: Manifest) ->
     return problems
 
 
-def with_shards(config: Config, place: str) -> Config:
-    """The config for a data set that lies elsewhere. Nothing is written beside it, and storage options are kept only
-    for the same kind of place."""
-    data = replace(config.data, shards=place, resident=False)
-    if _scheme(place) != _scheme(config.data.shards):
+def with_shards(config: Config, places: Sequence[str]) -> Config:
+    """The config for a data set that lies elsewhere, or several that are joined. Nothing is written beside it, and
+    storage options are kept only for the same kind of place."""
+    data = replace(config.data, shards=places[0] if len(places) == 1 else tuple(places), resident=False)
+    if {_scheme(place) for place in places} - {_scheme(place) for place in config.data.places}:
         data = replace(data, storage=NO_SETTINGS)
     return replace(config, data=data)
 
@@ -194,9 +188,9 @@ def _scheme(place: str) -> str:
     return place.partition("://")[0] if "://" in place else ""
 
 
-def read_matching_manifest(source: Source, info: WeightsInfo) -> Manifest:
-    """The manifest of a data set, which must have the categories, features and segments that a model was trained on."""
-    manifest = read_manifest(source)
+def open_matching(data: DataConfig, info: WeightsInfo) -> tuple[Source, Manifest]:
+    """A whole data set, which must have the categories, features and segments that a model was trained on."""
+    source, manifest = open_whole(data)
     problems = []
     if manifest.categories.names != info.categories:
         problems.append(f"{source} has other categories than the model was trained on")
@@ -206,5 +200,9 @@ def read_matching_manifest(source: Source, info: WeightsInfo) -> Manifest:
         problems.append(
             f"{source} has features {feature_sizes(manifest)}, the model was built for {info.feature_sizes}"
         )
+    elif (asked := frames_of(info.form)) is not None and frames_per_segment(manifest) != asked:
+        problems.append(
+            f"{source} has {frames_per_segment(manifest)} frames a segment, the model's network was built for {asked}"
+        )
     raise_together(problems)
-    return manifest
+    return source, manifest

@@ -19,7 +19,7 @@ import torch
 
 from jomold_dist.config import Config
 from jomold_dist.data.reading.folds import folds_of
-from jomold_dist.data.reading.plan import steps_per_epoch
+from jomold_dist.data.reading.shares import steps_of_pass
 from jomold_dist.denoising.evidence import probits
 from jomold_dist.denoising.label_probabilities import LabelProbabilities
 from jomold_dist.denoising.mixture import MixtureParameters, count_cells, fit_mixture, pattern_probabilities
@@ -78,9 +78,9 @@ class FoundPresence(Stage):
     def passes(self, config: Config) -> tuple[int, int]:
         return 1, config.estimator_batch_size
 
-    def steps(self, config: Config, videos: int) -> int:
+    def steps(self, config: Config, videos: int, ranks: int) -> int:
         folds = [int(fold.count(np.array(videos))) for fold in folds_of(videos, len(self.weights))]
-        return sum(steps_per_epoch(count, self.passes(config)[1]) for count in folds)
+        return sum(steps_of_pass(count, self.passes(config)[1], ranks) for count in folds)
 
     def is_done(self, run: Run) -> bool:
         if not is_there(self._mixture(run)) or not is_there(self._labels(run)):

@@ -14,13 +14,14 @@ from jomold_dist.config import CheckpointConfig
 
 @dataclass
 class Best:
-    """The best moment so far by the configured score, and its weights: after so many steps of an epoch."""
+    """The best moment so far by what is selected by, and its weights: after so many steps of an epoch. Of a loss, the
+    score is its negative."""
 
     epoch: int = -1
     step: int = 0
     score: float = float("-inf")
     scores: Mapping[str, float] = field(default_factory=dict)
-    """All scores of that moment on val, by name."""
+    """All that was found on val then, by name."""
     weights: Mapping[str, Tensor] | None = None
 
     def update(self, epoch: int, step: int, score: float, ties: str) -> bool:

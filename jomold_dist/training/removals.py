@@ -243,7 +243,10 @@ def read_present(source: Source, manifest: Manifest) -> dict[str, np.ndarray] | 
         raise DataError(
             f"{source}/{truth_name('train')} is damaged (it has more events than there are labels); {REMEDY}"
         )
-    return dict(zip((key.decode("ascii") for key in truth.keys.tolist()), truth.present, strict=True))
+    present = dict(zip((key.decode("ascii") for key in truth.keys.tolist()), truth.present, strict=True))
+    if len(present) < len(truth.keys):
+        raise DataError(f"some videos of the training split are in several of the data sets {source}; take one of them")
+    return present
 
 
 def _alike(array: np.ndarray | None, other: np.ndarray) -> bool:

@@ -77,7 +77,7 @@ class Run:
                 try:
                     batch = next(taken)
                 except DataError as error:
-                    failure, batch = error, loader.nothing(step)
+                    failure, batch = error, loader.empty_batch(step)
                 self.raise_if_stopped(failure)
                 self.bad_videos.add(batch)
                 yield batch
@@ -111,7 +111,8 @@ class Run:
         """What the weights file of a network of this run says beside the weights."""
         manifest = self.manifest
         form = form_of(network)
-        return WeightsInfo(manifest.categories.names, manifest.segments, feature_sizes(manifest), form, notes)
+        sizes, seconds = feature_sizes(manifest), manifest.segment_seconds
+        return WeightsInfo(manifest.categories.names, manifest.segments, seconds, sizes, form, notes)
 
 
 def make_loader(

@@ -20,7 +20,7 @@ from jomold_dist.errors import DataError, RunFolderError, StoppedError, Unreadab
 from jomold_dist.files import problem_of, write_json, write_text, writing
 from jomold_dist.locks import LockHeldError, locked
 from jomold_dist.models.weights import copy_weights, read_info
-from jomold_dist.reading import ABSENT, is_folder, is_there, read_json, reading
+from jomold_dist.reading import ABSENT, is_folder, is_there, parse_json, read_json, reading
 from jomold_dist.times import now_iso
 
 OWNER = "owner.json"
@@ -260,7 +260,7 @@ class RunFolder:
         try:
             with reading(self.history):
                 lines = self.history.read_text(encoding="utf-8").splitlines()
-            return [(json.loads(line)["stage"], line) for line in lines]
+            return [(parse_json(line)["stage"], line) for line in lines]
         except FileNotFoundError:
             return []
         except (*ABSENT, ValueError, KeyError, TypeError) as error:

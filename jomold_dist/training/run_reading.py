@@ -5,7 +5,6 @@ Nothing is written here, and nothing that cannot be read counts as missing or da
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
 from jomold_dist.errors import RunFolderError
 from jomold_dist.labels import MODALITIES
-from jomold_dist.reading import ABSENT, is_there, read_json, reading
+from jomold_dist.reading import ABSENT, is_there, parse_json, read_json, reading
 from jomold_dist.training.run_folder import BEST_WITHIN, OWNER, RunFolder
 from jomold_dist.training.scores import RunScores
 
@@ -73,7 +72,7 @@ def read_history(folder: RunFolder, stage: str) -> list[dict[str, Any]]:
         return []
     try:
         with reading(folder.history):
-            lines = [dict(json.loads(line)) for line in folder.history.read_text(encoding="utf-8").splitlines()]
+            lines = [dict(parse_json(line)) for line in folder.history.read_text(encoding="utf-8").splitlines()]
         return [line | {"epoch": int(line["epoch"])} for line in lines if line["stage"] == stage]
     except (*ABSENT, ValueError, KeyError, TypeError) as error:
         raise UnusableFileError(f"{folder.history} is damaged ({error!r}); mend it, or move it away") from None

@@ -99,4 +99,5 @@ def closing_text(config: Config, seconds: Mapping[str, float]) -> str:
     held = f"smoke run held, one batch a stage: {parts}; nothing is left of it"
     if source_of(config.data).is_remote:  # a shard is checked when it comes
         return held
-    return f"{held}. Shards were compared by size alone: jomold verify {shlex.quote(config.data.shards)} reads them"
+    commands = " and ".join(f"jomold verify {shlex.quote(place)}" for place in config.data.places)
+    return f"{held}. Shards were compared by size alone: {commands} reads them"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jomold_dist.config import Config
-from jomold_dist.data.reading.plan import steps_per_epoch
+from jomold_dist.data.reading.shares import steps_of_pass
 from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object
 from jomold_dist.models.network import Network
 from jomold_dist.models.weights import load_model
@@ -46,9 +46,9 @@ class Stage(ABC):
         """How often it runs a network over the training videos without training, and in batches of how many."""
         return 0, config.train.batch_size
 
-    def steps(self, config: Config, videos: int) -> int:
-        """In how many batches it runs once over so many training videos."""
-        return steps_per_epoch(videos, self.passes(config)[1])
+    def steps(self, config: Config, videos: int, ranks: int) -> int:
+        """In how many batches it runs once over so many training videos on so many ranks."""
+        return steps_of_pass(videos, self.passes(config)[1], ranks)
 
 
 @contextmanager

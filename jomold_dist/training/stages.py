@@ -18,6 +18,7 @@ from jomold_dist.training.evaluate import Evaluation, evaluate
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_reading import UnusableFileError, read_scores
 from jomold_dist.training.scores import RunScores, ScoredModel
+from jomold_dist.training.selection import why_unscored
 from jomold_dist.training.stage import Found, Stage, load_trained, results
 from jomold_dist.training.trained import MODEL, Trained
 
@@ -27,7 +28,8 @@ logger = logging.getLogger(__name__)
 def run_stages(run: Run, until: str | None = None) -> Evaluation | None:
     """Collective: every stage of the run's method whose result is not there yet, then the scores on test.
 
-    With `until`, one of the method's stages, it is the last one, and there are no scores.
+    With `until`, one of the method's stages, it is the last one, and there are no scores; nor are there where test has
+    no dense labels, or the data set no test.
     """
     stages = method_class(run.config.method).stages(run.config)
     found: dict[str, Any] = {}
@@ -40,11 +42,15 @@ def run_stages(run: Run, until: str | None = None) -> Evaluation | None:
         with agree_on_errors(run.world):
             left = stage.read(run) if run.world.is_main else None
         found[stage.name] = broadcast_object(left, run.world)
-    _take(run, Evaluated(), found)
+    unscored = why_unscored(run.manifest)
+    if not unscored:
+        _take(run, Evaluated(), found)
     if run.world.is_main and (bad := run.bad_videos.summary()):
         logger.warning(bad)
     if run.world.is_main:
         _remove_checkpoints(run, stages)
+    if unscored:
+        return None
     with agree_on_errors(run.world):
         scores = _own_scores(run) if run.world.is_main else None
     own: RunScores = broadcast_object(scores, run.world)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from jomold_dist.files import write_text
+from jomold_dist.reading import parse_json
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class StepFile:
     def _comes_again(self, line: str, step: int) -> bool:
         """Whether a line will be written again, or is none: a kill has cut it short, or a power cut has torn it."""
         try:
-            found = json.loads(line)
+            found = parse_json(line)
             return bool(found["stage"] == self._stage and found["step"] > step)
         except (ValueError, KeyError, TypeError):
             return True

@@ -25,7 +25,7 @@ from jomold_dist.training.stage import Found, Stage, results
 
 logger = logging.getLogger(__name__)
 
-FORM = ("categories", "segments", "feature_sizes", "form")  # of WeightsInfo
+FORM = ("categories", "segments", "segment_seconds", "feature_sizes", "form")  # of WeightsInfo
 MODEL = "model"
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 

@@ -12,6 +12,7 @@ from jomold_dist.errors import ConfigError, join_problems
 from jomold_dist.places import with_absolute_places
 from jomold_dist.tables import value_text
 from jomold_dist.training.preflight import inspect_run, problems_of_method, scores_of_model
+from jomold_dist.training.selection import why_unscored
 from jomold_dist.tuning.config import Sweep
 from jomold_dist.tuning.rows import Cell, Row, baseline_of, cells_of, departures, extreme_rows, rows_of
 from jomold_dist.tuning.trials import estimator_config, needs_estimator, run_name
@@ -85,13 +86,16 @@ def plan_sweep(
     asked = cells_of(path, overrides, sweep, rows) + cells_of(path, overrides, sweep, extreme_rows(sweep))
     every = [replace(cell, config=with_absolute_places(cell.config)) for cell in asked]
     cells = every[: len(rows) * len(sweep.sweep.seeds)]
-    seen: dict[str, Manifest] = {}
+    seen: dict[tuple[str, float], Manifest] = {}
     problems: list[str] = []
     for cell in every:
         config = replace(cell.config, run=replace(cell.config.run, dir=str(here.trials / "new")))
-        if config.data.shards not in seen:
-            seen[config.data.shards] = inspect_run(config, sweep.sweep.workers)
-        manifest = seen[config.data.shards]
+        data = config.data.where, config.data.fraction
+        if data not in seen:
+            seen[data] = inspect_run(config, sweep.sweep.workers)
+        manifest = seen[data]
+        if unscored := why_unscored(manifest):
+            problems.append(f"sweep: {unscored} in {config.data.where}, and a sweep compares scores on test")
         problems += [f"row {cell.row!r}: {problem}" for problem in problems_of_method(config, manifest)]
         problems += _unmeasured(cell, manifest, sweep)
     if len({manifest.digest for manifest in seen.values()}) > 1:
@@ -102,7 +106,9 @@ def plan_sweep(
 
 
 def has_metric(config: Config, manifest: Manifest, metric: str) -> bool:
-    """Whether a run's model has a score."""
+    """Whether a run's model has a score on val."""
+    if why_unscored(manifest, "val"):
+        return False
     try:
         return metric in scores_of_model(config, manifest)
     except ConfigError:
@@ -110,11 +116,13 @@ def has_metric(config: Config, manifest: Manifest, metric: str) -> bool:
 
 
 def _unmeasured(cell: Cell, manifest: Manifest, sweep: Sweep) -> list[str]:
-    """That a row's network lacks the score by which trials are stopped or further draws are made."""
+    """That there is no such score on val, by which trials are stopped or further draws are made."""
     asked, network = sweep.sweep, cell.config.model.network
     if (asked.scheduler == "fifo" and asked.search == "random") or has_metric(cell.config, manifest, asked.metric):
         return []
     judges = f"sweep.scheduler = {asked.scheduler!r} or sweep.search = {asked.search!r} judges"
+    if unscored := why_unscored(manifest, "val"):
+        return [f"sweep: {unscored}, by whose scores {judges}; take 'fifo' and 'random'"]
     return [
         f"row {cell.row!r}: its network {network} has no {asked.metric}, by which {judges}; choose another "
         "sweep.metric, or 'fifo' and 'random'"

@@ -6,7 +6,6 @@ that is finished ends at once, and a sweep needs nothing that Tune keeps.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -20,10 +19,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from jomold_dist.errors import USER_ERROR, ConfigError, RunFolderError, StoppedError
+from jomold_dist.errors import USER_ERROR, ConfigError, RunFolderError, StoppedError, UserError
 from jomold_dist.files import problem_of
 from jomold_dist.places import have_a_home
 from jomold_dist.ray_cluster import joined_cluster
+from jomold_dist.reading import read_json
 from jomold_dist.starting import TRAIN, command, environment
 from jomold_dist.stopping import sigterm_as_ctrl_c
 from jomold_dist.supervising import end_with_parent
@@ -215,10 +215,10 @@ def _failure(job: Job, code: int, began: float) -> str:
     status = Path(job.folder) / "status.json"
     try:
         if status.stat().st_mtime >= began:
-            found = json.loads(status.read_text(encoding="utf-8"))
+            found = read_json(status)
             if found["state"] == "failed":
                 return " ".join(str(found["message"]).split())
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, UserError):
         pass
     said = Path(job.log).read_text(encoding="utf-8", errors="replace").splitlines()
     own = [line.split("error: ", 1)[1] for line in said[-50:] if re.match(r"(\w+\.py: )?error: ", line)]

@@ -106,14 +106,6 @@ def test_manifests(name: str, tiny: Tiny, tmp_path: Path, capsys: Capture) -> No
     refused(capsys, tiny, tmp_path / "run", (f"data.shards={shards}",), *parts)
 
 
-def test_a_split_is_missing(tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
-    shards = shutil.copytree(tiny.shards, tmp_path / "data")
-    manifest = json.loads((shards / "manifest.json").read_text())
-    del manifest["splits"]["val"], manifest["digest"]
-    (shards / "manifest.json").write_text(json.dumps(manifest))
-    refused(capsys, tiny, tmp_path / "run", (f"data.shards={shards}",), "no split 'val'")
-
-
 @pytest.mark.parametrize(
     ("audio", "visual", "parts"),
     [

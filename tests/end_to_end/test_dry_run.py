@@ -15,7 +15,6 @@ from jomold_dist.config_files import load_config
 from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.denoising import exchange
 from jomold_dist.training.forecast import StageForecast, forecast
-from jomold_dist.training.preflight import SPLITS
 from jomold_dist.training.step import TrainStep
 
 Capture = pytest.CaptureFixture[str]
@@ -23,7 +22,7 @@ Capture = pytest.CaptureFixture[str]
 
 def stages_of(tiny: Tiny, ranks: int, *overrides: str) -> dict[str, StageForecast]:
     config = load_config(tiny.config, list(overrides))
-    return {stage.name: stage for stage in forecast(config, read_manifest(tiny.shards), ranks, SPLITS).stages}
+    return {stage.name: stage for stage in forecast(config, read_manifest(tiny.shards), ranks).stages}
 
 
 def table_cells(text: str) -> dict[str, list[str]]:

@@ -306,13 +306,13 @@ def test_a_truncated_newest_checkpoint(tiny: Tiny, tmp_path: Path, finished: Fin
 
 def test_a_checkpoint_of_another_config(tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
     log = tmp_path / "log.txt"
-    half_done(tiny, tmp_path / "one", log)
+    half_done(tiny, tmp_path / "one", log, "checkpoint.keep=1")
     half_done(tiny, tmp_path / "other", log, "train.learning_rate=0.1")
     for place in (tmp_path / "other" / "checkpoints").glob("model-*"):
         shutil.rmtree(place)
     foreign = newest_checkpoint(tmp_path / "one" / "checkpoints", "model")
     assert foreign is not None
-    moved = shutil.copytree(foreign, tmp_path / "other" / "checkpoints" / foreign.name)
+    moved = foreign.rename(tmp_path / "other" / "checkpoints" / foreign.name)
     arguments = ("--config", tiny.config, f"run.dir={tmp_path / 'other'}", "train.learning_rate=0.1")
     outcome = run_here(capsys, "train", *arguments)
     assert outcome.code == 2

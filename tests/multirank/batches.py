@@ -13,7 +13,7 @@ from jomold_dist.config import Config, DenoiseConfig, LossConfig, ModelConfig, T
 from jomold_dist.config_fields import NO_SETTINGS
 from jomold_dist.data.format.manifest import FeatureSpec, Manifest, RecordLayout, ShardInfo, SplitInfo
 from jomold_dist.data.reading.loader import Batch
-from jomold_dist.data.reading.plan import rank_positions
+from jomold_dist.data.reading.shares import rank_positions
 from jomold_dist.denoising.label_probabilities import LabelProbabilities
 from jomold_dist.denoising.noise_ratio import NoiseRatios
 from jomold_dist.distributed.world import World

@@ -86,4 +86,9 @@ def _rank(
 
 
 def _result(path: Path) -> tuple[bool, Any] | None:
-    return pickle.loads(path.read_bytes()) if path.exists() else None
+    """What a rank left, which is taken away: it may be hundreds of megabytes."""
+    if not path.exists():
+        return None
+    content = path.read_bytes()
+    path.unlink()
+    return pickle.loads(content)

@@ -52,7 +52,7 @@ CASES = [*KINDS, *METHODS]
 
 
 def every_case(world: World, micro_batches: tuple[int, ...]) -> dict[tuple[int, str], dict[str, Any]]:
-    found = {(micro, kind): take_steps(world, micro, kind) for micro in micro_batches for kind in KINDS}
+    found = {(micro, kind): summed(take_steps(world, micro, kind)) for micro in micro_batches for kind in KINDS}
     for name, (kind, settings) in METHODS.items():
         for micro in micro_batches:
             taken = {"epochs": 2} if "dataset" in name else {"first": len(STEPS)}

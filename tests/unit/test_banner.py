@@ -22,6 +22,7 @@ from jomold_dist.training.progress import Best, Progress
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_scores
+from jomold_dist.training.selection import LAST, LOSS, Selection
 from jomold_dist.training.stages import run_stages
 from jomold_dist.training.step import micro_batches
 from tests.shard_fixtures import write_dataset
@@ -105,6 +106,17 @@ def test_a_run_tells_what_it_is_and_with_what_it_goes_on(
         assert lines_of(run)["run folder"] == f"{tmp_path}: train done; evaluation is left"
 
 
+def test_a_set_that_nobody_shuffled_is_told(data: tuple[Path, Manifest], tmp_path: Path) -> None:
+    """... unless it is simulated: its videos have no neighbours."""
+    folder, manifest = data
+    shuffled = manifest.splits | {"train": replace(manifest.split("train"), shuffled=0)}
+    sets = [manifest, replace(manifest, splits=shuffled), replace(manifest, simulated={"scenario": "llp", "seed": 0})]
+    with open_world("cpu") as world:
+        told = [lines_of(Run(config_for(folder), each, world, RunFolder(tmp_path))).get("order") for each in sets]
+    assert told == ["nobody has shuffled train: videos packed beside each other meet in batches, in which labels are "
+                    "ranked", None, None]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def patient(
     data: tuple[Path, Manifest], tmp_path_factory: pytest.TempPathFactory
@@ -165,14 +177,18 @@ LINE = {
 
 def test_an_epoch_says_only_what_applies() -> None:
     progress = Progress(epoch=2, step=4, best=Best(2, 4, 50.0))
-    assert epoch_text(LINE, "segment_type", progress, removes=False) == (
+    assert epoch_text(LINE, Selection("segment_type"), progress, removes=False) == (
         "loss 1.2500, segment_type 50.0; 300 videos/s (ranking 10 %)"
     )
     progress.best = Best(1, 4, 51.0)
-    assert epoch_text(LINE, "segment_type", progress, removes=True) == (
+    assert epoch_text(LINE, Selection("segment_type"), progress, removes=True) == (
         "loss 1.2500, segment_type 50.0 (best 51.0 in epoch 2), removed audio 3, visual 0; 300 videos/s (ranking 10 %)"
     )
     progress.best = Best(1, 3, 51.0)
-    assert "(best 51.0 after step 3 of epoch 2)" in epoch_text(LINE, "segment_type", progress, removes=False)
+    assert "(best 51.0 after step 3 of epoch 2)" in epoch_text(LINE, Selection("segment_type"), progress, removes=False)
     progress.best = Best(2, 3, 51.0)
-    assert "(best 51.0 after step 3)" in epoch_text(LINE, "segment_type", progress, removes=False)
+    assert "(best 51.0 after step 3)" in epoch_text(LINE, Selection("segment_type"), progress, removes=False)
+    by_loss = LINE | {"val/loss": 0.51234}
+    progress.best = Best(1, 4, -0.5)
+    assert "loss on val 0.5123 (best 0.5000 in epoch 2);" in epoch_text(by_loss, Selection(LOSS), progress, False)
+    assert epoch_text(by_loss, Selection(LAST), progress, False).startswith("loss 1.2500; 300 videos/s")

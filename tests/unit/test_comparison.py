@@ -301,7 +301,8 @@ def test_what_is_no_finished_run_is_left_out_with_a_line(tmp_path: Path) -> None
         f"{tmp_path / 'failed'} is left out: it is not finished, its state is 'failed'",
         f"{tmp_path / 'new'} is left out: it has not begun",
         f"{tmp_path / 'running'} is left out: it is not finished, its state is 'running'",
-        f"{tmp_path / 'until'} is left out: it has no scores, as a sweep's estimator or a run that ended with --until",
+        f"{tmp_path / 'until'} is left out: it has no scores, as a sweep's estimator, a run that ended with --until, "
+        "or one whose data set has no dense labels in test",
         f"no run's folder: {tmp_path / 'mlartifacts'}, {tmp_path / 'mlflow.db'}",
     ]
     with pytest.raises(UserError, match="no finished run"):
@@ -318,7 +319,7 @@ def test_a_training_that_ended_early_is_told(tmp_path: Path) -> None:
     with (folder / "history.jsonl").open("w") as history:
         history.write(json.dumps({"stage": "model", "epoch": 7, "ended_early": True}) + "\n")
     (note,) = compare_runs([folder]).notes
-    assert note == f"{folder} ended after epoch 7 of 25, as no score got better (train.patience)"
+    assert note == f"{folder} ended after epoch 7 of 25, as no epoch got better (train.patience)"
 
 
 def test_videos_that_could_not_be_used_are_told(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import pickle
 import re
 import typing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -211,6 +212,7 @@ def test_refused_files_name_file_and_line(tmp_path: Path, text: str, line: int, 
         (b"train:\n\tepochs: 3\n", "is not valid YAML"),
         (b"a: 1\n---\nb: 2\n", "is not valid YAML"),
         (b"method: \xff\xfe\n", "is not valid YAML"),
+        (b"run: " + b"[" * 5000, "is not valid YAML"),
     ],
 )
 def test_files_that_are_no_config(tmp_path: Path, content: bytes, message: str) -> None:
@@ -219,6 +221,15 @@ def test_files_that_are_no_config(tmp_path: Path, content: bytes, message: str) 
     found = refusal(path)
     assert found.startswith(f"config file {path}")
     assert message in found
+
+
+@pytest.mark.parametrize("setting", ["data: {{storage: {{{}}}}}", "run: {{seed: [{}]}}"])
+def test_aliases_that_become_very_many_values(setting: str, tmp_path: Path) -> None:
+    """Ten lists, each of ten times the one before: some hundred bytes, and ten thousand million values."""
+    lists = ["a: &a [1, 1]", *(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]" for a, b in pairwise("abcdefghij"))]
+    path = tmp_path / "run.yaml"
+    path.write_text(setting.format(", ".join(lists)))
+    assert "it holds more than 10000 values" in refusal(path)
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
@@ -410,7 +421,7 @@ def values_of(setting: Setting) -> st.SearchStrategy[Any]:
     """Allowed values of a setting."""
     kinds = typing.get_args(setting.type)
     optional = type(None) in kinds
-    kind = next(k for k in kinds if k is not type(None)) if optional else setting.type
+    kind = next(k for k in kinds if k is not type(None)) if kinds and (setting.is_text or optional) else setting.type
     names = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=1, max_size=12)
     values: st.SearchStrategy[Any]
     if typing.get_origin(kind) is Literal:
@@ -423,6 +434,8 @@ def values_of(setting: Setting) -> st.SearchStrategy[Any]:
         values = st.booleans()
     elif kind is str:
         values = names.filter(lambda text: not text.startswith("~")) if setting.is_place else names  # it is expanded
+        if len(kinds) > 1 and not optional:
+            values |= st.lists(values, min_size=2, max_size=3, unique=True).map(tuple)
     else:
         low = setting.bounds.low if setting.bounds and setting.bounds.low is not None else 0
         high = setting.bounds.high if setting.bounds and setting.bounds.high is not None else 10**6

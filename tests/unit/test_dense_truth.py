@@ -79,9 +79,9 @@ def test_writer_verification_and_the_check_before_a_run(
     assert [record.getMessage().split(",")[0] for record in caplog.records] == [
         f"split {split!r} cannot be scored: no video has a dense label in {what}" for split, what in lacking.items()
     ]
-    told = [str(problem).split(",")[0] for problem in verify_data_set(out, manifest).problems]
+    told = [str(problem).split(",")[0] for problem in verify_data_set(Folder(out), manifest).problems]
     assert told == [f"{split}: no video has a dense label in {what}" for split, what in lacking.items()]
-    assert verify_data_set(out, manifest, "digest").sound  # which looks into no video
+    assert verify_data_set(Folder(out), manifest, "digest").sound  # which looks into no video
     assert verify_shards.main([str(out)]) == (2 if lacking else 0)
     assert capsys.readouterr().err.count("error: ") == bool(lacking)
     told = [problem.split(",")[0] for problem in problems_of_truth(Folder(out), manifest)]
@@ -92,7 +92,7 @@ def test_damaged_videos_prove_nothing(tmp_path: Path) -> None:
     out = tmp_path / "set"
     manifest = write_set(out, {"val": [(0, 0), (149, 1)]})
     os.truncate(out / "val" / "shard-000001.tar", 74 * manifest.splits["val"].record.bytes)
-    problems = [str(problem) for problem in verify_data_set(out, manifest).problems]
+    problems = [str(problem) for problem in verify_data_set(Folder(out), manifest).problems]
     assert not any("dense label" in problem for problem in problems)  # not said of what is not known
     (problem,) = problems_of_truth(Folder(out), manifest)
     assert "split 'val': no video has a dense label in visual" in problem

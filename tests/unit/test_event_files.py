@@ -49,7 +49,7 @@ def plain_rows(filenames: list[str], events: np.ndarray) -> list[list[str]]:
 
 def collected(filenames: list[str], events: np.ndarray, form: str) -> Events:
     """All events with a probability of 0.75, a batch a video."""
-    found = Events(CATEGORIES, form)
+    found = Events(CATEGORIES, 1.0, form)
     audio, visual = torch.from_numpy(events).unbind(0)
     prob = torch.full((1, events.shape[-1], 2, len(CATEGORIES)), 0.75)
     for number, name in enumerate(filenames):

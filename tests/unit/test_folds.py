@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from jomold_dist.data.reading.folds import Fold, folds_of
 from jomold_dist.data.reading.loader import Loader
-from jomold_dist.data.reading.plan import EpochPlan, rank_positions
+from jomold_dist.data.reading.plan import EpochPlan
+from jomold_dist.data.reading.shares import DealtShare, SliceShare
 from tests.shard_fixtures import write_dataset
 
 
@@ -77,8 +78,9 @@ def test_a_loader_of_a_fold(tmp_path: Path, resident: bool, shuffle: bool) -> No
             batches = list(loader.epoch(0))
             assert len(batches) == loader.steps
         for step, batch in enumerate(batches):
-            assert batch.total == min(8, loader.videos - 8 * step)
-            assert len(batch.index) == len(rank_positions(step, 8, loader.videos, rank, 2))
+            share = (DealtShare if shuffle else SliceShare)(loader.videos, 8, rank, 2)
+            assert batch.total == share.total(step)
+            assert len(batch.index) == len(share.positions(step))
             assert batch.keys == tuple(videos["train"][i].key for i in batch.index.tolist())
             served += batch.index.tolist()
     assert sorted(served) == members(fold, 53)

@@ -48,7 +48,7 @@ def test_read_ahead_is_what_a_loader_holds(
 ) -> None:
     config = make_config()
     config = replace(config, data=replace(config.data, resident=resident))
-    told = forecast(config, manifest[1], ranks, SPLITS).memory.read_ahead
+    told = forecast(config, manifest[1], ranks).memory.read_ahead
     with Loader(
         *manifest, "train", batch_size=48, rank=rank, world=ranks, seed=0, streams=12, block=4, threads=2,
         resident=resident, cache=tmp_path,
@@ -64,28 +64,30 @@ def test_read_ahead_is_what_a_loader_holds(
 def test_resident_bytes_are_those_of_the_files(manifest: tuple[Path, Manifest], tmp_path: Path) -> None:
     for split in SPLITS:
         ResidentSplit(*manifest, split, tmp_path).close()
-        files = [path for folder in tmp_path.glob(f"*-{split}") for path in folder.iterdir()]
+        files = [path for folder in tmp_path.glob(f"*-{split}") for path in folder.iterdir() if path.suffix != ".json"]
         assert sum(path.stat().st_size for path in files) == resident_bytes(manifest[1], split)
 
 
 def test_what_ranks_read(manifest: tuple[Path, Manifest]) -> None:
-    found = forecast(make_config(), manifest[1], 6, SPLITS)
+    found = forecast(make_config(), manifest[1], 6)
     assert (found.videos_per_epoch, found.videos_per_step) == (100, 8)
     assert found.bytes_per_epoch == 100 * manifest[1].split("train").record.bytes
     assert found.bytes_per_step == 8 * manifest[1].split("train").record.bytes
     assert found.data_set == sum(path.stat().st_size for path in manifest[0].rglob("*.tar"))
-    small = forecast(make_config(batch=10_000), manifest[1], 6, SPLITS)
+    assert found.shards_of_pass == 3  # 100 videos, with shards of 40
+    assert found.bytes_of_validation == manifest[1].split("val").record.bytes
+    small = forecast(make_config(batch=10_000), manifest[1], 6)
     assert (small.videos_per_step, small.stages[0].steps_per_epoch) == (100, 1)
 
 
 def test_an_estimator_of_another_batch_size_has_its_own_steps(manifest: tuple[Path, Manifest]) -> None:
     config = replace(make_config(batch=24), estimator=EstimatorConfig(batch_size=100))
-    found = forecast(config, manifest[1], 1, SPLITS)
+    found = forecast(config, manifest[1], 1)
     assert {s.name: s.steps_per_epoch for s in found.stages} == {
         "estimator": 6, "noise_ratios": 6, "train": 25, "evaluation": 1
     }  # fmt: skip
-    assert found.stages[0].sent == forecast(make_config(batch=100), manifest[1], 1, SPLITS).stages[0].sent
-    both = [forecast(replace(config, method=method), manifest[1], 1, SPLITS) for method in ("han", "jomold")]
+    assert found.stages[0].sent == forecast(make_config(batch=100), manifest[1], 1).stages[0].sent
+    both = [forecast(replace(config, method=method), manifest[1], 1) for method in ("han", "jomold")]
     assert both[0].memory.read_ahead < both[1].memory.read_ahead
 
 
@@ -107,14 +109,14 @@ def memory_of(manifest: Manifest, ranks: int, stage: int | None = None, **train:
     if stage is not None:
         deepspeed = DeepSpeedConfig(zero_stage=stage)  # type: ignore[arg-type]
         config = replace(config, train=replace(config.train, engine="deepspeed"), deepspeed=deepspeed)
-    return forecast(config, manifest, ranks, SPLITS).memory
+    return forecast(config, manifest, ranks).memory
 
 
 def test_what_jomold_keeps_across_steps(manifest: tuple[Path, Manifest]) -> None:
     found = {}
     for scope in ("batch", "window", "dataset"):
         config = replace(make_config(), denoise=DenoiseConfig(scope=scope, window_steps=5))  # type: ignore[arg-type]
-        found[scope] = forecast(config, manifest[1], 4, SPLITS)
+        found[scope] = forecast(config, manifest[1], 4)
         assert ("kept by the method" in forecast_report(found[scope], config, manifest[1])) == (scope != "batch")
     train = manifest[1].split("train")
     rows = 4 * row_capacity(48, 4, train.max_labels)
@@ -129,7 +131,7 @@ def test_what_jomold_keeps_across_steps(manifest: tuple[Path, Manifest]) -> None
 @pytest.mark.parametrize("method", ["mixture", "jomold"])
 def test_what_probabilities_of_labels_take(method: str, manifest: tuple[Path, Manifest]) -> None:
     config = replace(make_config(), method=method, denoise=DenoiseConfig(ratios="mixture"))
-    found, train = forecast(config, manifest[1], 4, SPLITS), manifest[1].split("train")
+    found, train = forecast(config, manifest[1], 4), manifest[1].split("train")
     labels = int(train.positives.sum())
     first = np.zeros(train.videos + 1, dtype=np.int64)
     held = LabelProbabilities(first, np.zeros((labels, 2), dtype=np.float32))
@@ -167,7 +169,7 @@ def test_zero_shares_out_stage_by_stage(manifest: tuple[Path, Manifest]) -> None
 def test_report_tells_of_caches_only_where_there_are_any(manifest: tuple[Path, Manifest]) -> None:
     for shards, resident in (("data/llp", False), ("s3://bucket/llp", True)):
         config = replace(Config(), data=DataConfig(shards=shards, resident=resident))
-        text = forecast_report(forecast(config, manifest[1], 1, SPLITS), config, manifest[1])
+        text = forecast_report(forecast(config, manifest[1], 1), config, manifest[1])
         assert ("cache of a node" in text) == resident
         assert ("resident files" in text) == resident
 
@@ -177,7 +179,7 @@ def test_report_tells_what_a_batch_reaches_where_that_decides(
     method: str, told: bool, manifest: tuple[Path, Manifest]
 ) -> None:
     config = replace(Config(), method=method)
-    text = forecast_report(forecast(config, manifest[1], 1, SPLITS), config, manifest[1])
+    text = forecast_report(forecast(config, manifest[1], 1), config, manifest[1])
     assert ("noisy categories that the ranking reaches" in text) == told
 
 

@@ -58,6 +58,7 @@ FRONT: dict[str, set[str]] = {
 # Modules that only compute: no files, no processes, no groups of them.
 PURE = {
     "jomold_dist.data.reading.plan",
+    "jomold_dist.data.reading.shares",
     "jomold_dist.denoising.draws",
     "jomold_dist.denoising.evidence",
     "jomold_dist.denoising.given",

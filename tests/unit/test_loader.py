@@ -20,8 +20,9 @@ from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.packing.shard_writer import Video
 from jomold_dist.data.reading import blocks as positions
 from jomold_dist.data.reading.loader import Batch, Loader
-from jomold_dist.data.reading.plan import EpochPlan, rank_positions, steps_per_epoch
+from jomold_dist.data.reading.plan import EpochPlan
 from jomold_dist.data.reading.shards import ShardReader
+from jomold_dist.data.reading.shares import rank_positions, steps_per_epoch
 from jomold_dist.errors import ConfigError, DataError
 from tests.shard_fixtures import CATEGORIES, FEATURES, assert_same_batch, write_dataset
 
@@ -89,15 +90,31 @@ def test_every_video_once_and_the_same_batches_for_every_world(data: Data, world
     assert sorted(i for batch in whole for i in batch.index.tolist()) == list(range(101))
 
 
-@pytest.mark.parametrize("world", [1, 2, 5, 7])
-def test_evaluation_takes_the_manifest_order_with_any_world(data: Data, world: int) -> None:
-    for rank in range(world):
-        share = batches(data, "val", rank=rank, world=world, batch_size=10, shuffle=False)
-        assert [batch.total for batch in share] == [10, 10, 3]
-        for step, batch in enumerate(share):
-            assert batch.index.tolist() == rank_positions(step, 10, 23, rank, world).tolist()
+@pytest.mark.parametrize(("world", "totals"), [(1, [10, 10, 3]), (2, [10, 10, 3]), (5, [10, 10, 3]), (7, [14, 9])])
+@pytest.mark.parametrize("resident", [False, True])
+def test_evaluation_takes_slices_of_the_manifest_order(
+    data: Data, world: int, totals: list[int], resident: bool
+) -> None:
+    shares = [
+        batches(data, "val", rank=rank, world=world, batch_size=10, shuffle=False, resident=resident)
+        for rank in range(world)
+    ]
+    assert [i for share in shares for batch in share for i in batch.index.tolist()] == list(range(23))
+    for step, parts in enumerate(zip(*shares, strict=True)):
+        assert [place for batch in parts for place in batch.position.tolist()] == list(range(totals[step]))
+        for batch in parts:
+            assert batch.total == totals[step]
             assert batch.dense is not None
             assert_holds(batch, data[2]["val"])
+
+
+def test_videos_are_taken_by_their_numbers(data: Data) -> None:
+    index = np.array([22, 0, 7, 7])
+    with load(data, "val", shuffle=False) as loader:
+        batch = loader.take(index)
+    assert batch.index.tolist() == index.tolist()
+    assert (batch.position.tolist(), batch.total) == ([0, 1, 2, 3], 4)
+    assert_holds(batch, data[2]["val"])
 
 
 @pytest.mark.parametrize("resident", [False, True])

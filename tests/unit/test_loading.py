@@ -27,7 +27,7 @@ def network() -> HybridAttentionNetwork:
 
 
 def write(folder: Path, epoch: int, network: HybridAttentionNetwork) -> Path:
-    info = WeightsInfo(("a",), 2, SIZES, form_of(network), {"epoch": str(epoch)})
+    info = WeightsInfo(("a",), 2, 1.0, SIZES, form_of(network), {"epoch": str(epoch)})
     content = Checkpoint(network.state_dict(), None, {}, {}, {}, {"owner": {}})
     name = checkpoint_name("model", epoch, 0)
     return write_checkpoint(folder / "checkpoints", name, content, lambda path, w: save_model(path, network, info, w))

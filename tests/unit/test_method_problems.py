@@ -24,8 +24,9 @@ SPECS = {
     "frames": FeatureSpec((8, 4), "float32"),
     "motion": FeatureSpec((4, 2), "float32"),
 }
-SPLIT = SplitInfo("train", 3, False, RecordLayout(0, {}), (ShardInfo("a", 9, 0, "", np.zeros(3)),))
-MANIFEST = Manifest("made up", 4, CategorySet(("a", "b", "c")), SPECS, {"train": SPLIT}, {"scenario": "llp"})
+SHARDS = (ShardInfo("a", 9, 0, "", np.zeros(3)),)
+SPLITS = {name: SplitInfo(name, 3, name != "train", RecordLayout(0, {}), SHARDS) for name in ("train", "val", "test")}
+MANIFEST = Manifest("made up", 4, CategorySet(("a", "b", "c")), SPECS, SPLITS, {"scenario": "llp"})
 ONE_MODALITY = {"talnet": "segment_audio", "cmcs": "segment_visual", "stpn": "segment_visual"}
 GIVEN = DenoiseConfig(ratios="constant", ratio_constant=0.2)
 

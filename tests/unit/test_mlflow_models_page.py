@@ -49,7 +49,9 @@ def finished_run(folder: Path, empty_store: Path) -> None:
     manifest = Manifest("llp", segments=10, categories=LLP_CATEGORIES, features=features, splits={})
     network = HybridAttentionNetwork()
     weights = folder / "best.safetensors"
-    save_model(weights, network, WeightsInfo(LLP_CATEGORIES.names, 10, network.feature_sizes, form_of(network), {}))
+    save_model(
+        weights, network, WeightsInfo(LLP_CATEGORIES.names, 10, 1.0, network.feature_sizes, form_of(network), {})
+    )
     config = Config(
         run=RunConfig(dir=str(folder / "runs/llp-jomold")), tracking=TrackingConfig(register_model="parser")
     )

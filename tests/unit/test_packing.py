@@ -25,11 +25,10 @@ from jomold_dist.data.packing.repair import repair_shards
 from jomold_dist.data.packing.shard_writer import BadVideosError, Video
 from jomold_dist.data.packing.splits import Origin, SplitSource, Videos
 from jomold_dist.data.packing.workplace import beside
-from jomold_dist.data.reading.shards import verify_shards
 from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import DataError
 from tests.other_user import as_nobody
-from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos
+from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, shard_problems
 
 SIZES = {"train": 31, "val": 9}
 
@@ -581,7 +580,7 @@ def test_repair_replaces_nothing_by_other_content(damaged: Path, undisturbed: di
     assert {n: c for n, c in after.items() if "000001" not in n} == {
         n: c for n, c in undisturbed.items() if "000001" not in n
     }
-    assert len(verify_shards(damaged, read_manifest(damaged))) == 1
+    assert len(shard_problems(damaged, read_manifest(damaged))) == 1
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from jomold_dist.data.reading.plan import (
     EpochPlan,
     check_world_size,
-    rank_positions,
     rank_shards,
     runs,
-    steps_per_epoch,
 )
+from jomold_dist.data.reading.shares import rank_positions, steps_per_epoch
 from jomold_dist.errors import ConfigError
 
 WORLDS = (1, 2, 3, 4, 8, 16, 48)

@@ -21,6 +21,7 @@ import pytest
 
 from jomold_dist.config import DataConfig
 from jomold_dist.config_fields import Tree
+from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.damage import DamagedError
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.reading import remote
@@ -28,7 +29,7 @@ from jomold_dist.data.reading.loader import Batch, Loader
 from jomold_dist.data.reading.plan import EpochPlan
 from jomold_dist.data.reading.remote import ClosedError
 from jomold_dist.data.reading.shards import ShardReader
-from jomold_dist.data.reading.source import Source, Url, problems_of_remote, read_manifest, source_of
+from jomold_dist.data.reading.source import Source, Url, read_manifest, source_of
 from jomold_dist.errors import ConfigError, DataError
 from tests.servers import ShardServer, bucket, serving
 from tests.shard_fixtures import assert_same_batch, write_dataset
@@ -380,10 +381,10 @@ def test_a_shard_that_no_cache_of_this_size_holds_is_told_beforehand(
     with serving(folder) as server:
         source = at(data, server.url, cache_gigabytes=(largest.bytes - 1) / 1e9)
         assert isinstance(source, Url)
-        (problem,) = problems_of_remote(source, manifest, ["val", "train"])
+        (problem,) = problems_of_shards(data, source, manifest, ["val", "train"])
         assert f"less than shard {largest.name} takes" in problem
         server.refused = 403
-        assert problems_of_remote(source, manifest, ["val", "train"], ask=False) == [problem]  # of another rank
+        assert problems_of_shards(data, source, manifest, ["val", "train"], slice(1, None, 2)) == [problem]
         assert not any(name.endswith(".tar") for name in server.gets)
 
 
@@ -521,32 +522,25 @@ def test_a_cache_that_cannot_be_made(folder: Path, manifest: Manifest, tmp_path:
         batches(at(data, server.url, cache=str(tmp_path / "file" / "cache")), manifest)
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("world", [1, 2, 12])
-def test_shards_by_need(world: int, shuffle: bool) -> None:
+def test_shards_by_need(world: int) -> None:
     """Each shard stands at the first position whose block holds a video of it, as reading shows."""
     sizes = np.array([7, 7, 1, 30, 7, 7, 2, 7, 25, 7])
-    plan = EpochPlan(sizes, 12, 4, 5, 1, shuffle)
+    plan = EpochPlan(sizes, 12, 4, 5, 1)
     for rank in range(world):
         for start in (0, 1, 37, 99, 100):
-            first: dict[tuple[int, int], int] = {}  # (stream or 0, shard) -> position
+            first: dict[tuple[int, int], int] = {}  # (stream, shard) -> position
             for position in range(start + (rank - start) % world, plan.videos, world):
-                if shuffle:
-                    stream, number, _ = plan.blocks(np.array([position]))
-                    block = plan.read_block(int(stream[0]), int(number[0]))
-                    for shard, row, count in block.runs:
-                        assert count > 0
-                        assert row >= 0
-                        first.setdefault((int(stream[0]), shard), position)
-                else:
-                    first.setdefault((0, int(plan.locate(np.array([position]))[0][0])), position)
+                stream, number, _ = plan.blocks(np.array([position]))
+                block = plan.read_block(int(stream[0]), int(number[0]))
+                for shard, row, count in block.runs:
+                    assert count > 0
+                    assert row >= 0
+                    first.setdefault((int(stream[0]), shard), position)
             needs, order = plan.shards_by_need(rank, world, start)
             assert (np.diff(needs) >= 0).all()
-            if shuffle:
-                wanted = sorted((position, shard) for (_, shard), position in first.items())
-                assert sorted(zip(needs.tolist(), order.tolist(), strict=True)) == wanted
-            else:
-                assert set(order.tolist()) >= {shard for _, shard in first}
+            wanted = sorted((position, shard) for (_, shard), position in first.items())
+            assert sorted(zip(needs.tolist(), order.tolist(), strict=True)) == wanted
 
 
 def test_a_source_is_one_for_the_process(data: DataConfig) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jomold_dist.data.reading.loader import Batch, Loader
-from jomold_dist.data.reading.resident import ResidentSplit
+from jomold_dist.data.reading.resident import LAYOUT, ResidentSplit
 from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import DataError
 from tests.shard_fixtures import assert_same_batch, write_dataset
@@ -47,12 +47,13 @@ def test_the_same_batches_as_from_the_shards(folder: Path, split: str, world: in
 def test_it_is_built_once_beside_the_shards_and_then_needs_them_no_more(folder: Path) -> None:
     built = batches(folder, resident=True)
     manifest = read_manifest(folder)
-    place = folder / ".resident" / f"{manifest.digest[:16]}-val"
+    place = folder / ".resident" / f"{manifest.digest[:16]}-v{LAYOUT}-val"
     assert sorted(path.name for path in place.iterdir()) == [
         "bad.csv",
         "dense.bin",
         "keys.bin",
         "labels.bin",
+        "made.json",
         "rows.bin",
     ]
     assert sorted(path.name for path in place.parent.iterdir()) == [place.name, f"{place.name}.lock"]
@@ -78,6 +79,27 @@ def test_an_incomplete_cache_is_made_again(folder: Path) -> None:
     for mine, theirs in zip(batches(folder, resident=True), streamed, strict=True):
         assert_same_batch(mine, theirs)
     assert not leftover.exists()
+
+
+@pytest.mark.parametrize("damage", ["rows.bin", "bad.csv", "no made.json", "torn made.json"])
+def test_what_was_changed_since_is_made_again(damage: str, folder: Path) -> None:
+    streamed = batches(folder)
+    batches(folder, resident=True)
+    place = next((folder / ".resident").glob("*-val"))
+    os.utime(place, (0, 0))  # of the folder, which says nothing
+    if "made" in damage:
+        for path in place.iterdir():
+            os.utime(path, (2e9, 2e9))
+        (place / "made.json").write_text("{") if "torn" in damage else (place / "made.json").unlink()
+    else:
+        with (place / damage).open("r+b") as file:
+            file.write(b"\xff" * 20)
+        os.utime(place / damage, (2e9, 2e9))  # a test cannot wait until the clock shows it
+    for mine, theirs in zip(batches(folder, resident=True), streamed, strict=True):
+        assert_same_batch(mine, theirs)
+    inode = place.stat().st_ino
+    batches(folder, resident=True)
+    assert place.stat().st_ino == inode  # once
 
 
 def test_another_manifest_has_another_cache(folder: Path, tmp_path: Path) -> None:

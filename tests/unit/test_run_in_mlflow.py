@@ -148,14 +148,14 @@ def test_the_scores_on_val_are_those_of_the_best_moment_also_within_an_epoch() -
         found = Evaluation(dict.fromkeys(SCORE_NAMES, 40.0), {}, {})
         return RunScores("test", ScoredData.of(TINY), ScoredModel("w", epoch, 3), found, "0.1.0")
 
-    numbers = score_numbers(scores(BEST), history)
+    numbers = score_numbers(scores(BEST), history, BEST)
     assert (numbers["val/best_segment_type"], numbers["best_epoch"], numbers["best_step"]) == (70.0, 2, 4)
-    numbers = score_numbers(scores(3), history)
+    numbers = score_numbers(scores(3), history, 3)
     assert (numbers["val/best_segment_type"], numbers["best_epoch"]) == (50.0, 3)
     assert "best_step" not in numbers
 
     def best_line(epoch: int) -> tuple[float, str]:
-        axes = run_figures(history, scores(epoch), None)["training"].axes[0]
+        axes = run_figures(history, scores(epoch), None, epoch)["training"].axes[0]
         return next((line.get_xdata()[0], line.get_label()) for line in axes.lines if line.get_linestyle() == ":")
 
     assert best_line(2) == (1.4, "best: in epoch 2, after step 4")

@@ -45,7 +45,7 @@ def tiny_network(motion: int | None = 5, cross_modal: bool = True) -> HybridAtte
 
 
 def write_weights(path: Path, network: HybridAttentionNetwork) -> Path:
-    save_model(path, network, WeightsInfo(TINY_CATEGORIES, 4, network.feature_sizes, form_of(network), {}))
+    save_model(path, network, WeightsInfo(TINY_CATEGORIES, 4, 1.0, network.feature_sizes, form_of(network), {}))
     return path
 
 
@@ -166,7 +166,7 @@ def test_a_model_parses_arrays(logged: Logged) -> None:
     assert {o.name: o.shape for o in signature.outputs} == {k: (-1, *v.shape[1:]) for k, v in found.items()}
     assert [param.name for param in signature.params] == ["events", "threshold", "keys"]
     about = loaded.metadata.metadata
-    assert about == {"categories": list(TINY_CATEGORIES), "segments": 4, "seconds_a_segment": 1}
+    assert about == {"categories": list(TINY_CATEGORIES), "segments": 4, "segment_seconds": 1.0}
     example = loaded.input_example
     assert {name: array.shape[1:] for name, array in example.items()} == {k: v.shape[1:] for k, v in inputs.items()}
     assert loaded.predict(example)["video_prob"].shape == (1, 3)
@@ -201,7 +201,7 @@ def test_events_are_those_that_predicting_writes(logged: Logged, tmp_path: Path,
     network = load_model(write_weights(tmp_path / "w.safetensors", logged.network))
     with torch.inference_mode():
         parsing = network.parse(**{name: torch.from_numpy(array) for name, array in inputs.items()})
-    events_file = Events(TINY.categories, ".tsv")
+    events_file = Events(TINY.categories, 1.0, ".tsv")
     events_file.add(keys, *decide_events(network, parsing, threshold), parsing.segment_prob)
     events_file.write(tmp_path / "events.tsv")
     rows = [line.split("\t")[:-1] for line in (tmp_path / "events.tsv").read_text(encoding="utf-8").splitlines()[1:]]

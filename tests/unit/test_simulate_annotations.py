@@ -11,10 +11,9 @@ import pytest
 
 from jomold_dist.commands import simulate as simulate_llp
 from jomold_dist.data.packing.vggsounder_labels import split_of
-from jomold_dist.data.reading.shards import verify_shards
 from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.simulation import find_scenario
-from tests.shard_fixtures import read_records
+from tests.shard_fixtures import read_records, shard_problems
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
@@ -67,7 +66,7 @@ def test_lfav_brings_what_is_heard_and_seen_and_the_dense_labels(
     assert dense[0, dog].tolist() == [0, 0, 1, 1, 1, 0, 0, 0, 0, 0]  # seconds 8 to 20 of 40
     assert dense[1, car].all()
     assert dense.sum() == 13
-    assert verify_shards(out, manifest) == []
+    assert shard_problems(out, manifest) == []
 
 
 def write_vggsounder(folder: Path, splits: tuple[str, ...] = ("train", "val", "test")) -> Path:
@@ -108,7 +107,7 @@ def test_vggsounder_brings_its_tags_and_the_times_are_drawn(
             assert (view.dense()[0] != view.dense()[1]).any()
         wanted = [[0, 0, 0], [0, 0, 2], [0, 1, 1], [0, 1, 2]]
         assert np.argwhere(present).tolist() == wanted + [[1, *rest] for _, *rest in wanted]
-    assert verify_shards(out, manifest) == []
+    assert shard_problems(out, manifest) == []
 
 
 @pytest.mark.parametrize("damage", ["no videos for the split val and test", "other categories"])

@@ -15,12 +15,11 @@ import pytest
 from jomold_dist.commands import simulate as simulate_llp
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.packing.annotations import AUDIO_FILE, VISUAL_FILE, WEAK_FILES
-from jomold_dist.data.reading.shards import verify_shards
 from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.labels import LLP_CATEGORIES
 from jomold_dist.simulation import LabelWorld
 from jomold_dist.simulation.llp_statistics import llp_statistics
-from tests.shard_fixtures import read_records
+from tests.shard_fixtures import read_records, shard_problems
 
 pytestmark = pytest.mark.lengthy
 
@@ -55,7 +54,7 @@ def test_the_data_set_is_whole_and_says_that_it_is_simulated(small: Path) -> Non
         "motion": (10, 512),
     }
     assert [s.videos for s in manifest.split("train").shards] == [25, 25, 10]
-    assert verify_shards(small, manifest) == []
+    assert shard_problems(small, manifest) == []
     assert sorted(p.name for p in small.parent.iterdir()) == ["small"]  # nothing is left beside it
 
 
@@ -112,7 +111,7 @@ def test_other_scenarios_bring_their_categories(
     assert manifest.name == f"simulated-{scenario}"
     assert manifest.simulated == {"scenario": scenario, "seed": 0, "labels": "statistics"}
     assert len(manifest.categories) == categories
-    assert verify_shards(out, manifest) == []
+    assert shard_problems(out, manifest) == []
     view = read_records(out, manifest, "train")
     truth = np.load(out / "truth" / "train.npz", allow_pickle=False)["present"]
     assert truth.shape == (20, 2, categories)

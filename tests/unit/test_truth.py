@@ -136,17 +136,17 @@ def test_a_real_data_set_may_have_a_truth(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.present, present)
     assert found.keys.tolist() == [video.key.encode() for video in videos]
     assert read_truth(Folder(tmp_path), manifest, "val") is None
-    assert verify_data_set(tmp_path, manifest).sound
+    assert verify_data_set(Folder(tmp_path), manifest).sound
     true = method_class("true")
     config = Config(method="true", data=DataConfig(shards=str(tmp_path)))
     assert true.problems(config, manifest) == []
     path = tmp_path / truth_name("train")
     path.unlink()
     write_truth(path, [video.key for video in videos], np.roll(present, 1, axis=0))
-    (problem,) = verify_data_set(tmp_path, manifest).problems
+    (problem,) = verify_data_set(Folder(tmp_path), manifest).problems
     assert "events that are no labels of their video, in " in problem.problem
     path.unlink()
-    (problem,) = verify_data_set(tmp_path, manifest).problems
+    (problem,) = verify_data_set(Folder(tmp_path), manifest).problems
     assert problem.problem == "truth/train.npz is missing, and the manifest says that it is there"
     assert "has none (truth/train.npz)" in true.problems(config, manifest)[0]
 

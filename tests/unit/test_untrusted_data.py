@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jomold_dist.config import DataConfig
-from jomold_dist.data.format import manifest_file
+from jomold_dist.data.format import manifest_file, positives
 from jomold_dist.data.format.manifest import MANIFEST_NAME
 from jomold_dist.data.format.manifest_file import ManifestError, parse_manifest
 from jomold_dist.data.format.records import LABELS
@@ -103,6 +103,8 @@ NO_DIGESTS = (7, None, "g" * 64, "a" * 65, "a" * 64 + "\n", ["a" * 64])
 NO_SHAPES = ([0, 3], [-4, 3], [4], [4, 3, 1], [2**40, 2**40], [4.0, 3])
 NO_MOST = (-1, 6, 10**30, 1.5, False, None)
 NO_COUNTS = (-1, 0, 1.0, 7.0, True, "7", None, float("nan"), float("inf"), 2**31, 10**400, [7])
+NO_SECONDS = (0, -1, True, "1", None, float("nan"), float("inf"), 1e9, 10**400)
+NOTES = ("origin", "simulated")
 BAD: list[tuple[str, object, str]] = [
     *((f"{SHARD}/name", name, "is not named as a .tar below the folder") for name in NO_SHARD_NAMES),
     (f"{SHARD}/name", "train/shard-000001.tar", "shard train/shard-000001.tar is named twice"),
@@ -140,6 +142,20 @@ BAD: list[tuple[str, object, str]] = [
     ("splits", [1], "splits is"),
     ("splits/train/truth", 1, "truth is 1, neither true nor false"),
     ("simulated", "-", "it lacks 'simulated'"),
+    *((what, {"a": ["\x1b[2J"]}, rf"a text in {what} is .*control characters") for what in NOTES),
+    *((what, {"a\u2028": 1}, rf"a name in {what} is .*control characters") for what in NOTES),
+    *((what, {"a": float("nan")}, rf"{what} holds nan, which is no number of JSON") for what in NOTES),
+    *((what, {"a": [[[[[[[[[1]]]]]]]]]}, rf"{what} is nested too deeply") for what in NOTES),
+    *((what, {"a": "x" * 70_000}, rf"a text in {what} has more than") for what in NOTES),
+    *((what, {"a": [1] * 40_000}, rf"{what} takes more than") for what in NOTES),
+    ("origin", [1], "origin is .*not a JSON object"),
+    ("origin", "-", "it lacks 'origin'"),
+    *(("segment_seconds", value, "segment_seconds is .*, not a number of seconds") for value in NO_SECONDS),
+    ("segment_seconds", "-", "it lacks 'segment_seconds'"),
+    *((f"{TRAIN}/shuffled", value, "shuffled is .*, not a whole number") for value in (-1, 1.5, True, "7", 10**30)),
+    (f"{TRAIN}/shuffled", "-", "it lacks 'shuffled'"),
+    *(("features/audio/pooled", value, "how audio was pooled is") for value in (7, None, "a\nb", "\x9b31m")),
+    ("features/audio/pooled", "x" * 70_000, "how audio was pooled has more than"),
 ]  # fmt: skip
 
 
@@ -227,6 +243,18 @@ def test_a_manifest_that_has_no_end(remote: bool, sound: Path, tmp_path: Path, m
         with pytest.raises(DataError, match=r"manifest.json is damaged: it is longer than 10000 bytes"):
             read_manifest(source)
         assert server.gets[MANIFEST_NAME] == remote  # there is nothing to try again
+
+
+def test_a_manifest_of_very_many_small_things(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of which takes many times its text as a Python object."""
+    monkeypatch.setattr(manifest_file, "MOST_TEXT", 1000)
+    monkeypatch.setattr(positives, "MOST_LISTS", 10)
+    for text, part in (
+        (b'{"a": [' + b"[]," * 400 + b"[]]}", "more than 1000 bytes beside its counts"),
+        (b'{"a": [' + b'{"positives":[]},' * 11 + b"0]}", "more than 10 lists of positives"),
+    ):
+        with pytest.raises(ManifestError, match=part):
+            parse_manifest(text, "m.json")
 
 
 def test_the_digest_is_compared_wherever_it_comes_from(sound: Path, tmp_path: Path) -> None:

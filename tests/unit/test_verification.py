@@ -20,10 +20,10 @@ from jomold_dist.data.checking.data_set import verify_data_set
 from jomold_dist.data.checking.shard import Problem
 from jomold_dist.data.format.manifest import MANIFEST_NAME, Manifest, SplitInfo
 from jomold_dist.data.format.records import LABELS, NPY_HEADER, OWNER_FIELD, checksum_text
-from jomold_dist.data.format.video_check import VideoCheck, problems_of
+from jomold_dist.data.format.video_check import VideoCheck
 from jomold_dist.data.packing.dataset_writer import DatasetWriter
 from jomold_dist.data.reading.shards import ShardReader
-from jomold_dist.data.reading.source import read_manifest
+from jomold_dist.data.reading.source import Folder, read_manifest
 from jomold_dist.errors import DataError
 from tests.other_user import as_nobody
 from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, write_dataset
@@ -65,14 +65,14 @@ def edit_manifest(folder: Path, edit: Callable[[Any], object]) -> None:
 
 
 def found(folder: Path, **options: Any) -> list[Problem]:
-    return list(verify_data_set(folder, read_manifest(folder), **options).problems)
+    return list(verify_data_set(Folder(folder), read_manifest(folder), **options).problems)
 
 
 @pytest.mark.parametrize("level", ["size", "digest", "full"])
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_a_sound_set_has_no_problem(sound: Path, level: Any, jobs: int) -> None:
     done: list[int] = []
-    result = verify_data_set(sound, read_manifest(sound), level, jobs, done.append)
+    result = verify_data_set(Folder(sound), read_manifest(sound), level, jobs, done.append)
     assert result.sound
     assert done == [7, 7, 3, 7, 2]
     assert result.splits["train"]["videos"] == 17
@@ -162,12 +162,12 @@ def test_bad_contents_are_found_whatever_their_checksum_says(sound: Path, case: 
     assert split.max_labels == 4
     for row in range(len(records)):
         reseal(records, row, split, checksum=checksum)
-    assert problems_of(records, manifest, split) == {}
+    assert VideoCheck(manifest, split).problems(records) == {}
     damage(records[4], split)
     if checksum:
-        assert "its contents do not have its checksum" in problems_of(records, manifest, split)[4]
+        assert "its contents do not have its checksum" in VideoCheck(manifest, split).problems(records)[4]
     reseal(records, 4, split, checksum=checksum)
-    problems = problems_of(records, manifest, split)
+    problems = VideoCheck(manifest, split).problems(records)
     assert list(problems) == [4]
     assert message in problems[4]
     assert "checksum" not in problems[4]
@@ -181,7 +181,7 @@ def test_a_key_that_no_video_may_have_is_found(sound: Path) -> None:
         records[2, header + 148 : header + 156] = ord(" ")
         total = b"%06o\0 " % records[2, header : header + 512].sum(dtype=int)
         records[2, header + 148 : header + 156] = np.frombuffer(total, np.uint8)
-    assert problems_of(records, manifest, split) == {2: "its key holds a character that a key may not hold"}
+    assert VideoCheck(manifest, split).problems(records) == {2: "its key holds a character that a key may not hold"}
 
 
 def test_missing_truncated_altered_and_longer_shards(folder: Path) -> None:
@@ -212,7 +212,7 @@ def test_an_old_set_without_checksums_tells_the_shard_if_not_the_video(folder: P
     records[3, split.record.members["audio.npy"].offset] ^= 1  # still a number
     path = folder / split.shards[0].name
     path.write_bytes(records.tobytes() + path.read_bytes()[records.nbytes :])
-    result = verify_data_set(folder, manifest)
+    result = verify_data_set(Folder(folder), manifest)
     assert result.splits["train"]["videos_without_checksum"] == 7
     (problem,) = result.problems
     assert problem.video is None
@@ -242,15 +242,21 @@ def test_a_manifest_that_contradicts_the_shards(folder: Path, case: str) -> None
     assert any(message in str(problem) for problem in found(folder))
 
 
-def test_unknown_files_are_named_but_not_the_cache(folder: Path) -> None:
-    for name in ("train/.shard-000000.tar.partial", "notes.txt", "truth/train.npz", ".resident/x/rows.bin"):
+def test_unknown_files_are_named_but_not_the_cache(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What people lay beside a set is no problem of it."""
+    strange = ("more.tar", "train/.shard-000000.tar.partial", "truth/train.npz")
+    for name in (*strange, "README.md", ".resident/x/rows.bin"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("x")
-    told = [problem.problem for problem in found(folder, level="size")]
-    assert told == [
-        f"the file {name} is not in the manifest"
-        for name in ("notes.txt", "train/.shard-000000.tar.partial", "truth/train.npz")
+    result = verify_data_set(Folder(folder), read_manifest(folder), "size")
+    assert [problem.problem for problem in result.problems] == [
+        f"the file {name} is not in the manifest" for name in strange
     ]
+    assert result.notes == ("the file README.md is not in the manifest, and nobody reads it",)
+    for name in strange:
+        (folder / name).unlink()
+    assert verify_shards.main([str(folder), "--level", "size"]) == 0
+    assert "note: the file README.md is not in the manifest" in capsys.readouterr().out
 
 
 def test_a_key_that_comes_twice_is_named_with_both_places(tmp_path: Path) -> None:
@@ -314,13 +320,14 @@ def test_damage_of_the_hidden_truth_of_any_kind_is_one_problem(tmp_path: Path) -
         row[:, list(video.labels)] = 1
     np.savez_compressed(path, keys=np.array([video.key for video in videos]), present=present)
     sound, draw = path.read_bytes(), np.random.default_rng(1)
-    assert verify_data_set(tmp_path / "set", manifest).sound
+    assert verify_data_set(Folder(tmp_path / "set"), manifest).sound
     for _ in range(200):
         content = np.frombuffer(sound, np.uint8).copy()
         content[draw.integers(len(content), size=3)] ^= (1 << draw.integers(0, 8, size=3)).astype(np.uint8)
         path.write_bytes(content.tobytes())
         assert all(
-            "truth/train.npz" in problem.problem for problem in verify_data_set(tmp_path / "set", manifest).problems
+            "truth/train.npz" in problem.problem
+            for problem in verify_data_set(Folder(tmp_path / "set"), manifest).problems
         )
     for damage, message in (
         (np.save, f"{path} is damaged ("),
@@ -333,7 +340,7 @@ def test_damage_of_the_hidden_truth_of_any_kind_is_one_problem(tmp_path: Path) -
         else:
             with path.open("wb") as file:
                 damage(file, present)
-        (problem,) = verify_data_set(tmp_path / "set", manifest).problems
+        (problem,) = verify_data_set(Folder(tmp_path / "set"), manifest).problems
         assert problem.problem.startswith(message)
 
 
@@ -402,7 +409,7 @@ def test_the_tool_says_what_is_damaged_and_writes_a_report(folder: Path, capsys:
 
 def test_the_tool_bounds_what_it_prints_but_not_its_report(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(30):
-        (folder / f"stray-{number:02d}").touch()
+        (folder / f"stray-{number:02d}.tar").touch()
     report = folder.parent / "report.json"
     assert verify_shards.main([str(folder), "--level", "size", "--report", str(report)]) == 2
     error = capsys.readouterr().err

@@ -20,7 +20,7 @@ SIZES = FeatureSizes(audio=6, frames=8, motion=None)
 
 
 def info_of(network: HybridAttentionNetwork) -> WeightsInfo:
-    return WeightsInfo(("a", "b"), 4, SIZES, form_of(network), {"epoch": "3"})
+    return WeightsInfo(("a", "b"), 4, 1.0, SIZES, form_of(network), {"epoch": "3"})
 
 
 @pytest.fixture

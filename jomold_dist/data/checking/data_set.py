@@ -15,16 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from jomold_dist.data.checking.shard import Level, Problem, ShardReport, verify_shard
+from jomold_dist.data.checking.shard import Level, Problem, ShardReport, verify_videos
 from jomold_dist.data.format.dense_truth import truth_problem
 from jomold_dist.data.format.manifest import MANIFEST_NAME, Manifest, ShardInfo, SplitInfo
 from jomold_dist.data.format.truth_file import truth_name
 from jomold_dist.data.format.video_check import VideoCheck
-from jomold_dist.data.reading.source import Folder
+from jomold_dist.data.reading.source import Folder, Url
 from jomold_dist.data.reading.truth import read_truth
 from jomold_dist.errors import DataError
 
 CACHE_FOLDER = ".resident"  # decoded splits, see resident.py
+DATA_ENDINGS = (".tar", ".npz", ".partial")  # of files that are part of a set, or of one that was being written
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Verification:
     level: Level
     problems: tuple[Problem, ...]
     splits: dict[str, dict[str, int]]
+    notes: tuple[str, ...] = ()
+    """What is worth to be known, and no problem."""
 
     @property
     def sound(self) -> bool:
@@ -44,27 +47,29 @@ class Verification:
             "sound": self.sound,
             "level": self.level,
             "splits": self.splits,
+            "notes": list(self.notes),
             "problems": [asdict(problem) for problem in self.problems],
         }
 
 
 def verify_data_set(
-    folder: Path,
+    source: Folder | Url,
     manifest: Manifest,
     level: Level = "full",
     jobs: int | None = None,
     progress: Callable[[int], object] = lambda videos: None,
 ) -> Verification:
-    """Checks the data set `folder` in `jobs` threads (None: one a core).
+    """Checks a data set in `jobs` threads (None: one a core), each of which has a copy of a shard that lies behind a
+    URL.
 
     `size` compares files and their sizes with the manifest, `digest` their SHA-256 too, and `full` looks at everything
-    that a video holds. `progress` is called with the videos of every shard that is done.
+    that a video holds. `progress` is called with the videos of every shard that is done. What else there is beside the
+    set is looked for in folders only.
     """
-    folder = Path(folder)
     checks = {name: VideoCheck(manifest, split) for name, split in manifest.splits.items()}
 
     def report(split: SplitInfo, shard: ShardInfo) -> ShardReport:
-        return verify_shard(folder, manifest, split, shard, level, checks[split.name])
+        return verify_videos(source, manifest, split, shard, level, checks[split.name])
 
     reports: list[ShardReport] = []
     with ThreadPoolExecutor(jobs or len(os.sched_getaffinity(0)), thread_name_prefix="verify") as pool:
@@ -81,10 +86,19 @@ def verify_data_set(
         problems += _most_labels(manifest, reports)
         problems += _repeated_keys(reports)
         problems += _dense_problems(manifest, reports)
-        problems += _truth_problems(folder, manifest, reports)
-    problems += _unknown_files(folder, manifest)
+        problems += _truth_problems(source, manifest, reports)
+    strange: list[str] = []
+    if isinstance(source, Folder):
+        strange, unread = _unknown_files(Path(str(source)), manifest)
+        problems += [Problem(f"the file {path} is not in the manifest") for path in strange if _may_be_data(path)]
+        problems += [Problem(f"the folder {error.filename} cannot be read ({error.strerror})") for error in unread]
     return Verification(
-        level, tuple(problems), {name: _totals(split, reports) for name, split in manifest.splits.items()}
+        level,
+        tuple(problems),
+        {name: _totals(split, reports) for name, split in manifest.splits.items()},
+        tuple(
+            f"the file {path} is not in the manifest, and nobody reads it" for path in strange if not _may_be_data(path)
+        ),
     )
 
 
@@ -128,12 +142,12 @@ def _dense_problems(manifest: Manifest, reports: list[ShardReport]) -> Iterator[
             yield Problem(problem, name)
 
 
-def _truth_problems(folder: Path, manifest: Manifest, reports: list[ShardReport]) -> Iterator[Problem]:
+def _truth_problems(source: Folder | Url, manifest: Manifest, reports: list[ShardReport]) -> Iterator[Problem]:
     """The truth beside the shards, where it is there: about the videos of its split, in their order, and of nothing but
     their labels."""
     for name, split in manifest.splits.items():
         try:
-            truth = read_truth(Folder(folder), manifest, name)
+            truth = read_truth(source, manifest, name)
         except DataError as error:
             yield Problem(str(error), name)
             continue
@@ -159,17 +173,24 @@ def _truth_problems(folder: Path, manifest: Manifest, reports: list[ShardReport]
             )
 
 
-def _unknown_files(folder: Path, manifest: Manifest) -> Iterator[Problem]:
+def _unknown_files(folder: Path, manifest: Manifest) -> tuple[list[str], list[OSError]]:
+    """The files that the manifest does not know of, and what happened to folders that cannot be read."""
     known = {MANIFEST_NAME, *(shard.name for split in manifest.splits.values() for shard in split.shards)}
     known |= {truth_name(name) for name, split in manifest.splits.items() if split.truth or manifest.simulated}
+    found: list[str] = []
     unread: list[OSError] = []
     for root, folders, files in os.walk(folder, onerror=unread.append):
         folders[:] = sorted(name for name in folders if name != CACHE_FOLDER)
         for name in sorted(files):
             path = (Path(root) / name).relative_to(folder).as_posix()
             if path not in known:
-                yield Problem(f"the file {path} is not in the manifest")
-    yield from (Problem(f"the folder {error.filename} cannot be read ({error.strerror})") for error in unread)
+                found.append(path)
+    return found, unread
+
+
+def _may_be_data(path: str) -> bool:
+    """Whether a file looks like part of a set, and not like what people lay beside one."""
+    return path.endswith(DATA_ENDINGS)
 
 
 def _totals(split: SplitInfo, reports: list[ShardReport]) -> dict[str, int]:

@@ -1,25 +1,27 @@
-"""Checking one shard: the file, its digest, and every video in it.
+"""Checking shards: the file, its digest, and every video in it.
 
-One pass over the shard, in pieces, so memory does not grow with the shards.
+One pass over each, in pieces, so memory does not grow with the shards. A shard from a URL is copied for it, and no copy
+is kept.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
+from jomold_dist.data.format.damage import MissingError
 from jomold_dist.data.format.dense_truth import has_positives
 from jomold_dist.data.format.manifest import Manifest, ShardInfo, SplitInfo
 from jomold_dist.data.format.records import TAR_BLOCK, RecordView
 from jomold_dist.data.format.video_check import VideoCheck
-from jomold_dist.reading import regular_file
+from jomold_dist.data.reading.source import REMEDY, Folder, Url
+from jomold_dist.errors import DataError
 
+FileLevel = Literal["size", "digest"]
 Level = Literal["size", "digest", "full"]
 
 PIECE = 4 << 20  # bytes that are read at once
@@ -62,38 +64,67 @@ class ShardReport:
     """Whether a dense label is positive, by modality, bool (2,); None likewise, and in a split without them."""
 
 
-def verify_shard(
-    folder: Path, manifest: Manifest, split: SplitInfo, shard: ShardInfo, level: Level, check: VideoCheck
-) -> ShardReport:
-    """Compares a shard's size, at another level than `size` its SHA-256 too, and at `full` looks at its videos.
+def verify_shards(source: Folder | Url, shards: Iterable[ShardInfo], level: FileLevel) -> list[str]:
+    """Compares shards with their size in the manifest, at `digest` with their SHA-256 too: one line a problem."""
+    lines = []
+    for shard in shards:
+        report = ShardReport("", shard.name, shard.videos)
+        _compare(source, shard, level, report)
+        remedy = "make it readable, or look after the disk or the file system" if report.unreadable else REMEDY
+        lines += [f"shard {source}/{problem}; {remedy}" for problem in report.problems]
+    return lines
 
-    `check` is of the split.
-    """
+
+def verify_videos(
+    source: Folder | Url, manifest: Manifest, split: SplitInfo, shard: ShardInfo, level: Level, check: VideoCheck
+) -> ShardReport:
+    """As `verify_shards` for one shard, and at `full` looks at its videos too. `check` is of the split."""
     report = ShardReport(split.name, shard.name, shard.videos)
+
+    def look(file: BinaryIO, update: Callable[[Any], None]) -> None:
+        _verify_videos(file, update, report, manifest, split, shard, check)
+
+    if level == "full":
+        _compare(source, shard, "digest", report, look)
+    else:
+        _compare(source, shard, level, report)
+    return report
+
+
+def _compare(
+    source: Folder | Url,
+    shard: ShardInfo,
+    level: FileLevel,
+    report: ShardReport,
+    look: Callable[[BinaryIO, Callable[[Any], None]], None] | None = None,
+) -> None:
+    """Notes what is wrong with a shard's file. `look` reads as much of it as it wants, and hands on what it reads."""
     try:
-        with regular_file(folder / shard.name).open("rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size != shard.bytes:
-                how = "truncated" if size < shard.bytes else "longer than it should be"
-                _note(report, f"{how}: {size} bytes, the manifest says {shard.bytes}")
-            if level == "size":
-                return report
-            digest = hashlib.sha256()
-            if level == "full":
-                _verify_videos(file, digest.update, report, manifest, split, shard, check)
+        size = source.size(shard)
+        if size is not None and size != shard.bytes:
+            how = "truncated" if size < shard.bytes else "longer than it should be"
+            _note(report, f"{how}: {size} bytes, the manifest says {shard.bytes}")
+        if level == "size":
+            return
+        digest = hashlib.sha256()
+        with source.open_as_it_is(shard) as file:
+            if look is not None:
+                look(file, digest.update)
             clean_end = _hash_rest(file, digest.update)
-    except FileNotFoundError:
+    except (FileNotFoundError, MissingError):
         _note(report, f"missing ({shard.videos} videos, {shard.bytes} bytes)")
     except OSError as error:
         report.unreadable = True
-        _note(report, f"cannot be read ({error.strerror})")
+        _note(report, f"cannot be read ({error.strerror or error})")
+    except DataError as error:
+        report.unreadable = True
+        _note(report, f"cannot be read ({error})")
     else:
         seen = digest.hexdigest()
-        if seen != shard.sha256 and size == shard.bytes:
-            damage = _where(report, clean_end) if level == "full" else ""
+        if seen != shard.sha256 and size in (None, shard.bytes):
+            damage = "" if look is None else _where(report, clean_end)
             altered = f"altered: SHA-256 {seen[:16]}…, the manifest says {shard.sha256[:16]}…{damage}"
-            report.problems.insert(0, Problem(altered, split.name, shard.name))
-    return report
+            report.problems.insert(0, Problem(altered, report.split, shard.name))
 
 
 def _where(report: ShardReport, clean_end: bool) -> str:

@@ -18,6 +18,10 @@ class MissingError(DamagedError):
     """There is no such file."""
 
 
+class AlteredError(DamagedError):
+    """A file is there, and holds something else."""
+
+
 def unreadable(what: str, error: OSError) -> DataError:
     """The problem of a file that cannot be read: it may be good, and is never taken for damaged."""
     return DataError(

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,7 +61,8 @@ class RecordLayout:
 class ShardInfo:
     """One shard: its path under the data set's folder, its size and digest, and its positives per category, int32 (C,).
 
-    Two are equal if their digests are: positives are not compared.
+    Two are equal if their digests are: positives are not compared. Where a split is cut inside a shard, `videos` and
+    `positives` are those of its first videos, and the file is larger.
     """
 
     name: str
@@ -71,12 +72,20 @@ class ShardInfo:
     positives: np.ndarray = field(compare=False, repr=False)
 
 
+class TruthFile(NamedTuple):
+    """A file with the truth of a split, by its name below the set's folder, and of how many videos."""
+
+    name: str
+    videos: int
+
+
 @dataclass(frozen=True)
 class SplitInfo:
     """One split. `max_labels` is the most labels that a video has; `dense` tells whether it holds dense labels, `truth`
     whether a file beside the shards of real data tells which labels are really heard and seen; that of simulated data
     goes without saying. `shuffled` is the seed by which the packer has shuffled its videos; None if they lie in the
-    order in which they came."""
+    order in which they came. `truth_files` are those of the sets of which it is joined or cut; where it is neither,
+    there is at most the one of its own name."""
 
     name: str
     max_labels: int
@@ -85,6 +94,7 @@ class SplitInfo:
     shards: tuple[ShardInfo, ...]
     truth: bool = False
     shuffled: int | None = None
+    truth_files: tuple[TruthFile, ...] = ()
 
     @cached_property
     def shard_sizes(self) -> np.ndarray:
@@ -109,7 +119,8 @@ class Manifest:
     """The whole data set. A video has so many `segments` of `segment_seconds` each.
 
     `simulated` tells the world and seed of a simulated set and is None for real data; `origin` tells what made the set,
-    by which version, and with which settings, as JSON values.
+    by which version, and with which settings, as JSON values. `part_of` is the digest of the set of whose training
+    split this one has a share only.
     """
 
     name: str
@@ -120,6 +131,7 @@ class Manifest:
     simulated: dict[str, Any] | None = None
     segment_seconds: float = 1.0
     origin: dict[str, Any] = field(default_factory=dict)
+    part_of: str | None = None
 
     def split(self, name: str) -> SplitInfo:
         try:
@@ -129,7 +141,11 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the manifest's canonical text, JSON with sorted keys: equal digests mean equal data."""
+        """SHA-256 of the manifest's canonical text, JSON with sorted keys: equal digests mean equal data. That of a
+        part tells of what it is a part, and of how many videos: its positives may have been counted without damaged
+        ones."""
+        if self.part_of is not None:
+            return hashlib.sha256(f"{self.split('train').videos} of {self.part_of}".encode()).hexdigest()
         digest = hashlib.sha256()
         for piece in self._text(sorted(self.splits)):
             digest.update(piece.encode())

@@ -7,6 +7,7 @@ compared.
 from __future__ import annotations
 
 import json
+import math
 import re
 import reprlib
 import unicodedata
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from jomold_dist.data.format.feature_rows import feature_problems
 from jomold_dist.data.format.manifest import (
     DTYPES,
     FEATURE_NAMES,
@@ -31,11 +33,15 @@ from jomold_dist.errors import DataError
 from jomold_dist.labels import CategorySet
 
 MOST_BYTES = 512 << 20  # a set of a hundred million videos and 500 categories has a manifest of 354 MB
+MOST_TEXT = 128 << 20  # without the lists of positives, which are no Python objects: a million shards take so much
 MOST_RECORD_BYTES = 256 << 20  # of one video, where LLP's with all its frames in float32 takes 0.7 MB
 MOST_VIDEOS = (1 << 31) - 1  # of a shard: positives are int32
 MOST_SEGMENTS = 1 << 16
 MOST_SECONDS = 86_400.0  # of a segment
 MOST_SEED = (1 << 63) - 1
+MOST_NOTE = 64 << 10  # characters of what tells how a set was made, as JSON, and a feature pooled
+NOT_SHOWN = ("Cc", "Cs", "Zl", "Zp")  # what moves a cursor or ends a line, and halves of characters
+MOST_NESTED = 8  # mappings and lists inside each other there
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SHARD_NAME = re.compile(r"(\w[\w.+=-]*/)*\w[\w.+=-]*\.tar")
@@ -56,6 +62,8 @@ def parse_manifest(content: bytes, path: str) -> Manifest:
     manifest, schema, problem = None, None, ""
     try:
         text, positives = cut_out_positives(content)
+        if len(text) > MOST_TEXT:
+            raise ValueError(f"it has more than {MOST_TEXT} bytes beside its counts of labels")
         data = json.loads(text)
         schema = data.get("schema") if isinstance(data, dict) else None
         if schema == SCHEMA:
@@ -83,9 +91,11 @@ def _manifest(data: dict[str, Any], positives: list[np.ndarray]) -> Manifest:
     categories = CategorySet(tuple(_text(name, "a category") for name in _list(data["categories"], "categories")))
     segments = _whole(data["segments"], "segments", 1, MOST_SEGMENTS)
     features = {name: _feature(name, spec) for name, spec in _object(data["features"], "features").items()}
-    simulated = data["simulated"] if data["simulated"] is None else _object(data["simulated"], "simulated")
+    simulated = None if data["simulated"] is None else _note(data["simulated"], "simulated")
     if not data["splits"] or not features:
         raise ValueError("it has no splits, or no features")
+    if problems := feature_problems(features, segments):
+        raise ValueError("; ".join(problems))
     lists = iter(enumerate(positives))
     splits = {
         name: _split(name, _object(split, "a split"), segments, categories, features, lists)
@@ -106,7 +116,7 @@ def _manifest(data: dict[str, Any], positives: list[np.ndarray]) -> Manifest:
         splits,
         simulated,
         _seconds(data["segment_seconds"]),
-        _object(data["origin"], "origin"),
+        _note(data["origin"], "origin"),
     )
 
 
@@ -204,9 +214,33 @@ def _seconds(value: Any) -> float:
 
 
 def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str) or any(unicodedata.category(c) in ("Cc", "Cs") for c in value):
+    if not isinstance(value, str) or any(unicodedata.category(c) in NOT_SHOWN for c in value):
         raise ValueError(f"{what} is {_SHORT.repr(value)}, not a text without control characters")
+    if len(value) > MOST_NOTE:
+        raise ValueError(f"{what} has more than {MOST_NOTE} characters")
     return value
+
+
+def _note(value: Any, what: str) -> dict[str, Any]:
+    """What a packer notes for people: any JSON, which is shown to them."""
+
+    def check(inner: Any, depth: int) -> None:
+        if depth > MOST_NESTED:
+            raise ValueError(f"{what} is nested too deeply")
+        if isinstance(inner, str):
+            _text(inner, f"a text in {what}")
+        if isinstance(inner, float) and not math.isfinite(inner):
+            raise ValueError(f"{what} holds {inner}, which is no number of JSON")
+        for key, item in inner.items() if isinstance(inner, dict) else ():
+            _text(key, f"a name in {what}")
+            check(item, depth + 1)
+        for item in inner if isinstance(inner, list) else ():
+            check(item, depth + 1)
+
+    check(_object(value, what), 0)
+    if len(json.dumps(value)) > MOST_NOTE:
+        raise ValueError(f"{what} takes more than {MOST_NOTE} characters")
+    return _object(value, what)
 
 
 def _list(value: Any, what: str) -> list[Any]:

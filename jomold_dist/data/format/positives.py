@@ -17,6 +17,7 @@ import numpy as np
 # A quote inside a JSON string has a backslash before it; a list holds none, so a search ends where the next begins.
 _LIST = re.compile(rb'(?<!\\)"positives"\s*:\s*\[([^\[\]"]*)\]')
 _CHARACTERS = b"0123456789, \t\r\n"
+MOST_LISTS = 1 << 20  # a shard each: ten million videos have 20,000
 _CHUNK = 256  # lists that are written at once
 _TABLE = 1 << 16  # numbers whose text is kept: a shard of two billion videos may hold any
 
@@ -24,12 +25,14 @@ _TABLE = 1 << 16  # numbers whose text is kept: a shard of two billion videos ma
 def cut_out_positives(text: bytes) -> tuple[bytes, list[np.ndarray]]:
     """A manifest's text with its n-th list of positives replaced by the number n, and the lists, int32 (C,) each.
 
-    ValueError if a list holds anything but whole numbers from 0 to 2³¹ − 1.
+    ValueError if a list holds anything but whole numbers from 0 to 2³¹ − 1, or if there are more than MOST_LISTS.
     """
     lists: list[np.ndarray] = []
 
     def keep(match: re.Match[bytes]) -> bytes:
         lists.append(_numbers(match[1]))
+        if len(lists) > MOST_LISTS:
+            raise ValueError(f"it has more than {MOST_LISTS} lists of positives")
         return b'"positives": %d' % (len(lists) - 1)
 
     return _LIST.sub(keep, text), lists

@@ -19,10 +19,9 @@ import numpy as np
 
 from jomold_dist.data.format.damage import DamagedError
 from jomold_dist.data.format.records import MAX_KEY
+from jomold_dist.reading import read_npy_header
 
 REMEDY = "the command that packed the data set writes it anew with --repair; or remove the file to go on without"
-
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 class Truth(NamedTuple):
@@ -73,7 +72,7 @@ def parse_truth(content: bytes, path: str, videos: int, categories: int) -> Trut
 def _array(archive: zipfile.ZipFile, name: str, kind: str, shape: tuple[int, ...]) -> np.ndarray:
     """An array of numbers of one byte (`u`) or of texts (`U`), if it is of this shape. ValueError if it is another."""
     with archive.open(f"{name}.npy") as stream:
-        found, fortran, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
+        found, fortran, dtype = read_npy_header(stream)
         most = 1 if kind == "u" else 4 * MAX_KEY
         if found != shape or fortran or dtype.kind != kind or not 1 <= dtype.itemsize <= most:
             raise ValueError(f"{name} is {dtype} of shape {found}, not of {shape}")

@@ -151,11 +151,6 @@ class VideoCheck:
         return ""
 
 
-def problems_of(records: np.ndarray, manifest: Manifest, split: SplitInfo) -> dict[int, str]:
-    """What is wrong with records uint8 (n, record.bytes) of a split, by row. For many calls, keep a VideoCheck."""
-    return VideoCheck(manifest, split).problems(records)
-
-
 def _parsed(text: bytes) -> Any:
     """The JSON value of a text; None, as for null, if it has none."""
     try:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jomold_dist.data.format.dense_truth import truth_problem
+from jomold_dist.data.format.feature_rows import feature_problems
 from jomold_dist.data.format.manifest import FEATURE_NAMES, FeatureSpec, Manifest, ShardInfo, SplitInfo
 from jomold_dist.data.format.records import TAR_BLOCK, label_slot
 from jomold_dist.data.format.truth_file import truth_name, write_truth
@@ -79,6 +80,8 @@ class DatasetWriter:
             raise DataError(
                 f"features must be some of {', '.join(FEATURE_NAMES)}; given: {', '.join(features) or 'none'}"
             )
+        if problems := feature_problems(features, segments):
+            raise DataError(*(f"no data set can be made of these features: {problem}" for problem in problems))
         for what, count in (("videos_per_shard", videos_per_shard), ("jobs", jobs)):
             if count < 1:
                 raise DataError(f"{what} must be at least 1; given: {count}")

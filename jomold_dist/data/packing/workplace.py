@@ -19,6 +19,7 @@ from typing import Any
 
 from jomold_dist.data.format.damage import unreadable
 from jomold_dist.data.packing.journal import FinishedShard, Journal, difference, plain
+from jomold_dist.data.packing.own_folder import OWN, check_own_folder
 from jomold_dist.data.packing.shard_jobs import KEYS_ENDING
 from jomold_dist.errors import DataError
 from jomold_dist.files import problem_of
@@ -39,9 +40,7 @@ class Workplace:
         self._resumable = False
         self._out, self._journal = out, Journal(folder / "journal.jsonl")
         try:
-            for path in (self.folder, self.set):
-                if path.is_symlink():  # what is removed there would be somebody else's
-                    raise DataError(f"{path} is a link, and a data set is packed in a folder of its own; remove it")
+            check_own_folder(self.folder, "set")
             self.lock = self._locked()
         except OSError as error:
             raise DataError(
@@ -155,9 +154,15 @@ class Workplace:
     def _locked(self) -> int:
         """An open descriptor of the lock file, which is held."""
         try:
-            return acquire(self.folder / "lock", patience=PATIENCE)
+            lock = acquire(self.folder / "lock", patience=PATIENCE, folder_mode=OWN)
         except LockHeldError as holder:
             raise DataError(f"{self._out} is being packed or repaired by {holder}; wait for its end") from None
+        try:
+            check_own_folder(self.folder, "set")  # somebody may have made it a moment ago
+        except BaseException:
+            os.close(lock)
+            raise
+        return lock
 
     def _is_there(self, name: str) -> bool:
         """Whether a finished shard is there, or its keys where it was sent away. OSError if that cannot be said."""

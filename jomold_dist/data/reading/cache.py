@@ -173,7 +173,8 @@ class ShardCache:
         aside = self._folder / f".{shard.sha256}.{shard.bytes}.{os.getpid()}{threading.get_ident()}"
         with ExitStack() as stack:
             with locked(self._folder / ".lock", wait=partial(pause, closing=closing)):
-                file = stack.enter_context(aside.open("w+b"))
+                aside.unlink(missing_ok=True)
+                file = stack.enter_context(aside.open("x+b"))  # not through a link that another user has laid here
                 stack.callback(aside.unlink, missing_ok=True)
                 try_lock(file.fileno(), aside)  # nobody may find the file before it is locked
                 self._make_room()

@@ -24,23 +24,25 @@ from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.format.records import RecordView
 from jomold_dist.data.reading.blocks import BlockReader, Piece, RunReader
 from jomold_dist.data.reading.folds import Fold
-from jomold_dist.data.reading.plan import EpochPlan, check_world_size, rank_positions, steps_per_epoch
+from jomold_dist.data.reading.plan import EpochPlan, check_world_size
 from jomold_dist.data.reading.prefetch import Prefetcher
 from jomold_dist.data.reading.resident import ResidentSplit
 from jomold_dist.data.reading.shards import ShardReader
+from jomold_dist.data.reading.shares import DealtShare, Share, SliceShare
 from jomold_dist.data.reading.source import Place, as_source
 
 
 @dataclass(frozen=True)
 class Batch:
-    """This rank's videos of one optimizer batch; there may be none."""
+    """This rank's videos of one optimizer batch, or of one step of a pass in the manifest's order; there may be
+    none."""
 
     features: dict[str, Tensor]
     """By name, in the stored dtype: audio (B, T, F), frames (B, T, F) or (B, 8T, F), motion (B, T, F)."""
     labels: Tensor
     """Weak labels, bool (B, C)."""
     position: Tensor
-    """Places in the optimizer batch, int64 (B,), ascending."""
+    """Places among the videos of all ranks at this step, int64 (B,), ascending."""
     index: Tensor
     """Numbers of the videos in their split, in the order of the manifest, int64 (B,)."""
     keys: tuple[str, ...]
@@ -48,7 +50,7 @@ class Batch:
     dense: Tensor | None
     """Dense labels, uint8 (B, 2, C, T), audio first; None in a split without them."""
     total: int
-    """Videos of the whole optimizer batch, over all ranks, bad ones included."""
+    """Videos of this step over all ranks, bad ones included."""
     bad: tuple[BadVideo, ...] = ()
     """This rank's videos that cannot be used. They are in none of the fields above; the others keep their places."""
 
@@ -73,10 +75,10 @@ class Loader:
     """Serves one split to one rank. A context manager; close() ends its threads, also in the middle of an epoch.
 
     Training (`shuffle=True`) takes the canonical order of `plan.py`, and the world's size must divide `streams`
-    (ConfigError). Evaluation (`shuffle=False`) takes the order of the manifest, with any number of ranks. With
-    `resident`, batches come from a decoded file in `cache` (see `resident.py`) instead of the shards, and are the
-    same. `wait_seconds` counts the time that the consumer has waited for batches. With a `fold`, its videos are all
-    that there are; with `most_steps`, an epoch has no more steps than that.
+    (ConfigError). Evaluation (`shuffle=False`) takes a slice of the split in the order of the manifest, with any number
+    of ranks. With `resident`, batches come from a decoded file in `cache` (see `resident.py`), not the shards, and are
+    the same. `wait_seconds` counts the time that the consumer has waited for batches. With a `fold`, its videos are
+    all that there are; with `most_steps`, an epoch has no more steps than that.
 
     A video that cannot be used is a DataError, which a reading thread's consumer gets; with `mask` the batch is served
     without it, and names it.
@@ -107,7 +109,7 @@ class Loader:
             check_world_size(streams, world)
         self.split = split
         self._manifest, self._info = manifest, manifest.split(split)
-        self._batch_size, self._rank, self._world = batch_size, rank, world
+        self._rank, self._world = rank, world
         self._seed, self._streams, self._block, self._shuffle = seed, streams, block, shuffle
         self._first = np.concatenate([[0], np.cumsum(self._info.shard_sizes)])  # number of each shard's first video
         self._ahead = batches_ahead(threads)
@@ -118,7 +120,9 @@ class Loader:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"loader-{split}")
         self._fold = fold
         self.videos = self._plan(0).videos
-        self.steps = min(steps_per_epoch(self.videos, batch_size), most_steps or self.videos)
+        share = DealtShare if shuffle else SliceShare
+        self._share: Share = share(self.videos, batch_size, rank, world)
+        self.steps = min(self._share.steps, most_steps or self._share.steps)
         self.wait_seconds = 0.0
 
     def __enter__(self) -> Loader:
@@ -149,10 +153,10 @@ class Loader:
         def read_ahead() -> None:
             started = time.perf_counter()
             while len(pending) < self._ahead and (step := next(steps, None)) is not None:
-                positions = rank_positions(step, self._batch_size, self.videos, self._rank, self._world)
                 if self._prefetcher is not None:
-                    self._prefetcher.reached((step + 1) * self._batch_size - 1)
-                pending.append(self._pool.submit(self._batch, plan, step, positions, fetch(positions)))
+                    self._prefetcher.reached(self._share.begin(step + 1) - 1)
+                positions = self._share.positions(step)
+                pending.append(self._pool.submit(self._batch_of_step, plan, step, positions, fetch(positions)))
             self.wait_seconds += time.perf_counter() - started
 
         try:
@@ -168,23 +172,23 @@ class Loader:
             for future in pending:
                 future.cancel()
 
-    def nothing(self, step: int) -> Batch:
+    def empty_batch(self, step: int) -> Batch:
         """The batch of a step for a rank that has none of its videos."""
-        piece = Piece(np.empty((0, self._info.record.bytes), dtype=np.uint8), {})
-        return self._batch(self._plan(0), step, np.zeros(0, dtype=np.int64), lambda index: self._without_bad(piece))
+        piece, none = Piece(np.empty((0, self._info.record.bytes), dtype=np.uint8), {}), np.zeros(0, dtype=np.int64)
+        return self._batch(none, none, self._share.total(step), lambda index: self._without_bad(piece))
 
     def take(self, index: np.ndarray) -> Batch:
         """The videos with these numbers int64 (B,), in any order and also more than once, of a split that is read in
         the manifest's order. Those that cannot be used are missing from it."""
         if self._shuffle or self._fold is not None:
             raise ValueError("only a whole split in the manifest's order can be read by the videos' numbers")
-        plan = self._plan(0)
-        return self._batch(plan, 0, index, self._choose_source(plan)(index))
+        places = np.arange(len(index), dtype=np.int64)
+        return self._batch(index, places, len(index), self._choose_source(self._plan(0))(index))
 
     def _begin_prefetching(self, plan: EpochPlan, start_step: int) -> None:
         self._end_prefetching()
         if self._prefetch and self._source.is_remote and self._resident is None:
-            needs, order = plan.shards_by_need(self._rank, self._world, start_step * self._batch_size)
+            needs, order = plan.shards_by_need(self._rank, self._world, self._share.begin(start_step))
             name = f"prefetch-{self._info.name}"
             self._prefetcher = Prefetcher(self._source, self._info.shards, needs, order, self._prefetch, name)
 
@@ -217,24 +221,25 @@ class Loader:
         records = np.delete(piece.records, list(piece.bad), axis=0) if piece.bad else piece.records
         return Taken(RecordView(records, self._manifest, self._info), piece.bad)
 
-    def _index(self, plan: EpochPlan, positions: np.ndarray) -> np.ndarray:
+    def _batch_of_step(
+        self, plan: EpochPlan, step: int, positions: np.ndarray, job: Callable[[np.ndarray], Taken]
+    ) -> Batch:
         shard, row = plan.locate(positions)
-        return self._first[shard] + row
+        index = self._first[shard] + row
+        return self._batch(index, self._share.places(step), self._share.total(step), job)
 
-    def _batch(self, plan: EpochPlan, step: int, positions: np.ndarray, job: Callable[[np.ndarray], Taken]) -> Batch:
-        index = self._index(plan, positions)
+    def _batch(self, index: np.ndarray, places: np.ndarray, total: int, job: Callable[[np.ndarray], Taken]) -> Batch:
         rows, bad = job(index)
         if bad:
-            positions, index = (np.delete(numbers, list(bad)) for numbers in (positions, index))
-        start = step * self._batch_size
+            places, index = (np.delete(numbers, list(bad)) for numbers in (places, index))
         return Batch(
             features={name: torch.from_numpy(rows.feature(name)) for name in self._manifest.features},
             labels=torch.from_numpy(rows.labels()),
-            position=torch.from_numpy(positions - start),
+            position=torch.from_numpy(places),
             index=torch.from_numpy(index),
             keys=tuple(rows.keys()),
             dense=torch.from_numpy(rows.dense()) if self._info.dense else None,
-            total=min(self._batch_size, self.videos - start),
+            total=total,
             bad=tuple(bad.values()),
         )
 

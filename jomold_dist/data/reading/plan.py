@@ -1,10 +1,10 @@
-"""The canonical order of an epoch's videos, and which rank takes which of them. Pure: no files, no process group.
+"""The canonical order of an epoch's videos, and what each rank reads of it. Pure: no files, no process group.
 
 Shuffle the shards, lay their videos end to end on a *line*, cut the line into S streams (the first N mod S hold one
 video more), shuffle inside blocks of each stream, and deal: position p of the epoch is item p // S of stream p % S. The
-optimizer batch t is the positions [t·B, (t+1)·B); rank r of W takes the positions p with p % W == r, which are the
-streams s with s % W == r because W divides S. Nothing is ever laid out for a whole epoch: any position is found from
-the shards' sizes alone, so resuming at a position costs the same as starting at 0.
+optimizer batch t is the positions [t·B, (t+1)·B); rank r of W takes the positions p with p % W == r (see `shares.py`),
+which are the streams s with s % W == r because W divides S. Nothing is ever laid out for a whole epoch: any position is
+found from the shards' sizes alone, so resuming at a position costs the same as starting at 0.
 
 Stream s starts with a block that is s·block // S shorter than the others. Otherwise all streams would come to the end
 of a block at the same step, and that step would wait for S reads.
@@ -19,6 +19,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from jomold_dist.data.reading.folds import Fold
+from jomold_dist.data.reading.shares import rank_slice
 from jomold_dist.errors import ConfigError
 
 PLAN_VERSION = 1  # of the order: a checkpoint made under another version cannot be resumed
@@ -81,11 +82,18 @@ class EpochPlan:
 
     def shards_by_need(self, rank: int, world: int, position: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """What a rank reads from a position of the epoch on: where each shard is first needed, ascending, and the
-        shard; both int64 (n,). A block is needed as a whole when its first video is."""
+        shard; both int64 (n,). A block is needed as a whole when its first video is; without `shuffle` a rank needs
+        the shards of its slice."""
         order, ends = self._line
         if not self.shuffle:
-            first = int(np.searchsorted(ends, position, side="right"))
-            return np.maximum(ends - self._sizes[order], position)[first:], order[first:]
+            begin, end = rank_slice(self.videos, rank, world)
+            begin = max(begin, position)
+            if begin >= end:
+                return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+            first, last = np.searchsorted(ends, [begin, end - 1], side="right")
+            own = np.arange(first, last + 1)
+            own = own[self._sizes[own] > 0]  # a shard may have no video of a fold
+            return np.maximum(ends[own] - self._sizes[own], begin), own
         needs, shards = [], []
         for stream in range(rank, self.streams, world):
             item = max(0, -(-(position - stream) // self.streams))  # the stream's first one that is still to come
@@ -195,19 +203,8 @@ def runs(shard: np.ndarray, row: np.ndarray) -> tuple[tuple[int, int, int], ...]
     return tuple(zip(shard[starts].tolist(), row[starts].tolist(), lengths.tolist(), strict=True))
 
 
-def steps_per_epoch(videos: int, batch_size: int) -> int:
-    """Optimizer steps of an epoch; the last batch may be smaller."""
-    return -(-videos // batch_size)
-
-
-def rank_positions(step: int, batch_size: int, videos: int, rank: int, world: int) -> np.ndarray:
-    """The positions of the epoch that a rank takes at a step, int64, ascending; there may be none."""
-    start, end = step * batch_size, min((step + 1) * batch_size, videos)
-    return np.arange(start + (rank - start) % world, end, world, dtype=np.int64)
-
-
 def rank_shards(plan: EpochPlan, rank: int, world: int) -> np.ndarray:
-    """The different shards that a rank reads in a shuffled epoch, ascending; int64."""
+    """The different shards that a rank reads in an epoch, ascending; int64."""
     return np.unique(plan.shards_by_need(rank, world)[1])
 
 

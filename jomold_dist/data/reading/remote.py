@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 
-from jomold_dist.data.format.damage import DamagedError, MissingError
+from jomold_dist.data.format.damage import AlteredError, DamagedError, MissingError
 from jomold_dist.errors import ConfigError, DataError
 from jomold_dist.secrets import blotted, problem_of_uri
 
@@ -131,9 +131,9 @@ class Remote:
     def fetch(self, name: str, target: BinaryIO, size: int, sha256: str, closing: threading.Event | None) -> None:
         """Copy a file that has this size and digest into `target`, from its start.
 
-        MissingError if it is not there; DamagedError if something else came in the last of all attempts; DataError if
-        the server refuses or cannot be reached; ClosedError as soon as `closing` is set; LocalError if `target` cannot
-        be written.
+        MissingError if it is not there; AlteredError if something else came in the last of all attempts, which is in
+        `target`, but for what is beyond the size; DataError if the server refuses or cannot be reached; ClosedError as
+        soon as `closing` is set; LocalError if `target` cannot be written.
         """
 
         def attempt() -> None:
@@ -146,9 +146,9 @@ class Remote:
                         raise ClosedError
                     digest.update(chunk)
                     done += len(chunk)
+                    _write(target, chunk)
                     if done > size:
                         break
-                    _write(target, chunk)
             if done != size:
                 raise TransferError(f"{'more than ' if done > size else ''}{min(done, size)} of {size} bytes came")
             if digest.hexdigest() != sha256:
@@ -201,7 +201,7 @@ class Remote:
                 if isinstance(error, TypeError):  # a client is only made, of whatever options, when it is first used
                     raise ConfigError(f"{self.url} cannot be used with the options in data.storage: {said}") from None
                 if number == self._attempts:
-                    kind = DamagedError if isinstance(error, TransferError) else DataError
+                    kind = AlteredError if isinstance(error, TransferError) else DataError
                     raise kind(
                         f"{self.url}/{name} could not be {what} in {number} attempts, lastly: {said}; check the "
                         "network and the server" + (", or raise data.attempts" if what == "read" else "")

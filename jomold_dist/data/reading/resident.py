@@ -1,8 +1,9 @@
 """A split decoded once into files that are mapped into memory, and shared by the ranks of a node and by trials.
 
-The folder `<cache>/<first 16 of the manifest's digest>-<split>` holds raw arrays, a row a video in the order of the
-manifest: rows.bin (the features, each from a multiple of 64 bytes on), labels.bin, keys.bin and perhaps dense.bin; and
-bad.csv, the videos that cannot be used.
+The folder `<cache>/<first 16 of the manifest's digest>-v<layout>-<split>` holds raw arrays, a row a video in the order
+of the manifest: rows.bin (the features, each from a multiple of 64 bytes on), labels.bin, keys.bin and perhaps
+dense.bin; bad.csv, the videos that cannot be used; and made.json, when each of these was written: what was changed
+since is made again. Nothing is hashed: a disk that loses bits is not noticed.
 It appears by one rename, made under a lock, so that whoever comes second waits and then maps the same files.
 """
 
@@ -22,12 +23,15 @@ from jomold_dist.data.format.records import LABELS, MAX_KEY, RecordView, label_t
 from jomold_dist.data.reading.shards import ShardReader
 from jomold_dist.data.reading.source import Place, Source, as_source
 from jomold_dist.errors import DataError
-from jomold_dist.files import problem_of
+from jomold_dist.files import problem_of, write_json
 from jomold_dist.locks import locked
+from jomold_dist.reading import ABSENT, parse_json, regular_file
 
 logger = logging.getLogger(__name__)
 
-BAD = "bad.csv"
+LAYOUT = 2  # of the files: another one has folders of another name; 2: with made.json
+BAD, MADE = "bad.csv", "made.json"
+SLACK_SECONDS = 2.0  # by which file systems may round the time of a change
 _ALIGN = 64
 _CHUNK = 64  # videos that are decoded at once
 
@@ -72,7 +76,8 @@ class ResidentSplit:
         source = as_source(place)
         self._info = manifest.split(split)
         self.offsets, self._arrays = _layout(manifest, self._info)
-        kept = (Path(cache) if cache is not None else source.near() / ".resident") / f"{manifest.digest[:16]}-{split}"
+        folder = Path(cache) if cache is not None else source.local_folder() / ".resident"
+        kept = folder / f"{manifest.digest[:16]}-v{LAYOUT}-{split}"
         if not self._complete(kept):
             self._build(source, kept, mask)
         self.bad = self._read_bad(kept)
@@ -104,12 +109,12 @@ class ResidentSplit:
     def _complete(self, place: Path) -> bool:
         """Whether every file is there in full. DataError if that cannot be seen: they may be good."""
         try:
-            (place / BAD).stat()
-            return all(
-                (place / f"{name}.bin").stat().st_size == self._info.videos * _row_bytes(form)
-                for name, form in self._arrays.items()
-            )
-        except (FileNotFoundError, NotADirectoryError):
+            made = parse_json(regular_file(place / MADE).read_bytes())
+            sizes = {f"{name}.bin": self._info.videos * _row_bytes(form) for name, form in self._arrays.items()}
+            found = {name: (place / name).stat() for name in (*sizes, BAD)}
+            whole = all(found[name].st_size == size for name, size in sizes.items())
+            return whole and all(abs(stat.st_mtime - made[name]) <= SLACK_SECONDS for name, stat in found.items())
+        except (*ABSENT, ValueError, KeyError, TypeError):
             return False
         except OSError as error:
             raise self._unreadable(error) from None
@@ -144,6 +149,7 @@ class ResidentSplit:
                 try:
                     logger.info("decoding split %r into %s", self._info.name, place)
                     self._decode(source, partial, mask)
+                    write_json(partial / MADE, {path.name: path.stat().st_mtime for path in sorted(partial.iterdir())})
                     os.rename(partial, place)
                 finally:
                     shutil.rmtree(partial, ignore_errors=True)
@@ -186,7 +192,7 @@ class ResidentSplit:
 
 
 def resident_bytes(manifest: Manifest, split: str) -> int:
-    """Size of a split's resident files, if all its videos are good."""
+    """Size of a split's resident files, if all its videos are good; made.json has a hundred bytes more."""
     info = manifest.split(split)
     return len(to_csv([])) + info.videos * sum(_row_bytes(form) for form in _layout(manifest, info)[1].values())
 

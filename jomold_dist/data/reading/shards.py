@@ -1,16 +1,13 @@
-"""Reading and verifying shards. Nothing is read that the manifest does not confirm."""
+"""Reading records out of shards. Nothing is read that the manifest does not confirm."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import TracebackType
-from typing import Literal
 
 import numpy as np
 
@@ -18,8 +15,7 @@ from jomold_dist.data.format.damage import BadVideo, DamagedError, unreadable
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.format.records import RecordCheck
 from jomold_dist.data.format.video_check import VideoCheck
-from jomold_dist.data.reading.source import REMEDY, Folder, Place, as_source
-from jomold_dist.errors import DataError
+from jomold_dist.data.reading.source import REMEDY, Place, as_source
 
 MAX_OPEN = 128  # files that a reader keeps open
 
@@ -76,6 +72,7 @@ class ShardReader:
         missing, has another size than the manifest says, or holds something else at this place.
         """
         info = self._info.shards[shard]
+        path = self._source.path_of(info.name)
         if not 0 <= first <= first + len(records) <= info.videos:
             raise IndexError(f"videos {first}..{first + len(records)} of {info.name}, which holds {info.videos}")
         if not len(records):
@@ -93,19 +90,20 @@ class ShardReader:
         good = self._layout.good(records)
         if not good.all():
             raise DamagedError(
-                f"shard {self._source}/{info.name} is altered: video {first + int(good.argmin())} of it does not lie "
+                f"shard {path} is altered: video {first + int(good.argmin())} of it does not lie "
                 f"where the manifest says; {REMEDY}"
             )
         if (bad := self._videos.bad_keys(records)).any():
             raise DamagedError(
-                f"shard {self._source}/{info.name}: the key of video {first + int(bad.argmax())} holds a "
+                f"shard {path}: the key of video {first + int(bad.argmax())} holds a "
                 f"character that a key may not hold; {REMEDY}"
             )
         return {}
 
     def _fill(self, shard: int, first: int, records: np.ndarray) -> tuple[int, str]:
         """Reads until all is read or damage is in the way: how many records are whole, and what it was."""
-        info, size = self._info.shards[shard], self._info.record.bytes
+        source, info = self._source.locate(self._info.shards[shard])
+        size, path = self._info.record.bytes, source.path_of(info.name)
         target = memoryview(records.reshape(-1))  # type: ignore[arg-type]
         at, done = first * size, 0
         try:
@@ -114,13 +112,13 @@ class ShardReader:
                     got = os.preadv(file, [target[done:]], at + done)
                     if not got:
                         return done // size, (
-                            f"shard {self._source}/{info.name} ends at byte {os.fstat(file).st_size}, "
+                            f"shard {path} ends at byte {os.fstat(file).st_size}, "
                             f"the manifest says {info.bytes} bytes; {REMEDY}"
                         )
                     done += got
         except OSError as error:
-            kept = f", as kept in {self._source.near()}" if self._source.is_remote else ""
-            raise unreadable(f"shard {self._source}/{info.name}{kept}", error) from None
+            kept = f", as kept in {source.local_folder()}" if source.is_remote else ""
+            raise unreadable(f"shard {path}{kept}", error) from None
         except DamagedError as error:
             return 0, str(error)
         return len(records), ""
@@ -128,21 +126,22 @@ class ShardReader:
     @contextmanager
     def _opened(self, shard: int) -> Iterator[int]:
         """The shard's file descriptor, which stays open at least until the block ends."""
+        source, info = self._source.locate(self._info.shards[shard])
         with self._lock:
             there = shard in self._files
         # Not under the lock: a shard may have to come from far away, and others can be read meanwhile.
-        opened = None if there else self._source.open(self._info.shards[shard], self._closing, self._mask)
+        opened = None if there else source.open(info, self._closing, self._mask)
         with self._lock:
             if shard not in self._files:
                 if opened is None:  # closed again since the first look
-                    opened = self._source.open(self._info.shards[shard], self._closing, self._mask)
+                    opened = source.open(info, self._closing, self._mask)
                 self._files[shard], opened = opened, None
             if opened is not None:  # another thread was quicker
                 os.close(opened)
             self._files.move_to_end(shard)
             self._users[shard] = self._users.get(shard, 0) + 1
             file = self._files[shard]
-        if self._source.is_remote:
+        if source.is_remote:
             with suppress(OSError):  # a cache that others own may be read only
                 os.utime(file)  # shards that are being read are the last to leave the cache
         try:
@@ -158,37 +157,3 @@ class ShardReader:
                     out += [s for s in idle[len(out) :] if not os.fstat(self._files[s]).st_nlink]
                 for old in out:
                     os.close(self._files.pop(old))
-
-
-def verify_shards(
-    folder: Path,
-    manifest: Manifest,
-    splits: Iterable[str] | None = None,
-    level: Literal["size", "digest"] = "digest",
-    shards: slice = slice(None),
-) -> list[str]:
-    """Compares shards with the manifest: their size, or their SHA-256 too. Returns one line a problem.
-
-    `shards` picks a share of all shards of the splits, e.g. slice(rank, None, world) so that ranks divide the work.
-    """
-    names = list(manifest.splits if splits is None else splits)
-    problems = []
-    chosen = [shard for name in names for shard in manifest.split(name).shards]
-    for shard in chosen[shards]:
-        try:
-            file = Folder(Path(folder)).open(shard)
-        except DataError as error:
-            problems.append(str(error))
-            continue
-        path = Path(folder) / shard.name
-        with os.fdopen(file, "rb") as stream:
-            try:
-                seen = hashlib.file_digest(stream, "sha256").hexdigest() if level == "digest" else shard.sha256
-            except OSError as error:
-                problems.append(str(unreadable(f"shard {path}", error)))
-                continue
-        if seen != shard.sha256:
-            problems.append(
-                f"shard {path} is altered: SHA-256 {seen[:16]}…, the manifest says {shard.sha256[:16]}…; {REMEDY}"
-            )
-    return problems

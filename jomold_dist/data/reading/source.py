@@ -1,4 +1,5 @@
-"""Where a data set lies: in a folder, or behind a URL with a cache on this node. Both give the same bytes."""
+"""Where a data set lies: in a folder, behind a URL with a cache on this node, or in several such places. All give the
+same bytes."""
 
 from __future__ import annotations
 
@@ -6,13 +7,15 @@ import os
 import stat
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryFile, gettempdir
 from typing import BinaryIO, Protocol
 
 from jomold_dist.config import DataConfig
-from jomold_dist.data.format.damage import DamagedError, MissingError, unreadable
+from jomold_dist.data.format.damage import AlteredError, DamagedError, MissingError, unreadable
 from jomold_dist.data.format.manifest import MANIFEST_NAME, Manifest, ShardInfo
 from jomold_dist.data.format.manifest_file import MOST_BYTES, ManifestError, parse_manifest
 from jomold_dist.data.reading.cache import ShardCache
@@ -32,6 +35,15 @@ class Source(Protocol):
     """A data set's files. `str()` of it is how messages call it."""
 
     is_remote: bool
+    """Whether any of it is."""
+
+    def locate(self, shard: ShardInfo) -> tuple[Source, ShardInfo]:
+        """The folder or URL in which a shard lies, and the shard as it is called there."""
+        ...
+
+    def path_of(self, name: str) -> str:
+        """How messages call one of its files."""
+        ...
 
     def read(self, name: str, most: int) -> bytes:
         """A file whole. MissingError if it is not there, DamagedError if it has more than `most` bytes, DataError if it
@@ -47,7 +59,7 @@ class Source(Protocol):
         """Bring a shard near, so that `open` is quick. Raises ClosedError as soon as `closing` is set."""
         ...
 
-    def near(self) -> Path:
+    def local_folder(self) -> Path:
         """A folder on this node for what is made of the data set."""
         ...
 
@@ -72,6 +84,12 @@ class Folder:
 
     def __str__(self) -> str:
         return str(self._path)
+
+    def locate(self, shard: ShardInfo) -> tuple[Source, ShardInfo]:
+        return self, shard
+
+    def path_of(self, name: str) -> str:
+        return f"{self}/{name}"
 
     def read(self, name: str, most: int) -> bytes:
         try:
@@ -112,10 +130,18 @@ class Folder:
             raise DamagedError(f"shard {path} is {how}: {size} bytes, the manifest says {shard.bytes}; {REMEDY}")
         return file
 
+    def size(self, shard: ShardInfo) -> int | None:
+        """Bytes of what lies in the shard's place. OSError."""
+        return os.stat(regular_file(self._path / shard.name)).st_size
+
+    def open_as_it_is(self, shard: ShardInfo) -> BinaryIO:
+        """What lies in the shard's place, whatever it is, to be verified. OSError."""
+        return regular_file(self._path / shard.name).open("rb", buffering=0)
+
     def fetch(self, shard: ShardInfo, closing: threading.Event) -> None:
         pass
 
-    def near(self) -> Path:
+    def local_folder(self) -> Path:
         return self._path
 
 
@@ -133,6 +159,12 @@ class Url:
 
     def __str__(self) -> str:
         return self._remote.url
+
+    def locate(self, shard: ShardInfo) -> tuple[Source, ShardInfo]:
+        return self, shard
+
+    def path_of(self, name: str) -> str:
+        return f"{self}/{name}"
 
     def read(self, name: str, most: int) -> bytes:
         try:
@@ -154,7 +186,21 @@ class Url:
         """Bytes of the shard at the server, without fetching it; None if the server does not tell."""
         return self._remote.size(shard.name)
 
-    def near(self) -> Path:
+    def open_as_it_is(self, shard: ShardInfo) -> BinaryIO:
+        """A copy of what lies in the shard's place, to be verified: what came last, where no attempt gives the right
+        one. It is gone when it is closed. MissingError if there is none; DataError if it cannot be had."""
+        with ExitStack() as stack:
+            copy = stack.enter_context(TemporaryFile())
+            try:
+                with suppress(AlteredError):
+                    self._remote.fetch(shard.name, copy, shard.bytes, shard.sha256, None)
+                copy.seek(0)
+            except OSError as error:
+                raise DataError(f"{gettempdir()} cannot hold a copy of {self}/{shard.name}: {error.strerror}") from None
+            stack.pop_all()
+            return copy
+
+    def local_folder(self) -> Path:
         return self._folder
 
     def check_cache(self, shards: Sequence[ShardInfo]) -> None:
@@ -173,6 +219,44 @@ class Url:
             raise
 
 
+class Joined:
+    """Several data sets as one. The file NAME of set number n is called n/NAME."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = tuple(sources)
+        self.is_remote = any(source.is_remote for source in sources)
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.sources))
+
+    def locate(self, shard: ShardInfo) -> tuple[Source, ShardInfo]:
+        source, name = self._owner(shard.name)
+        return source.locate(replace(shard, name=name))
+
+    def path_of(self, name: str) -> str:
+        source, own = self._owner(name)
+        return source.path_of(own)
+
+    def read(self, name: str, most: int) -> bytes:
+        source, own = self._owner(name)
+        return source.read(own, most)
+
+    def open(self, shard: ShardInfo, closing: threading.Event, any_size: bool = False) -> int:
+        source, own = self.locate(shard)
+        return source.open(own, closing, any_size)
+
+    def fetch(self, shard: ShardInfo, closing: threading.Event) -> None:
+        source, own = self.locate(shard)
+        source.fetch(own, closing)
+
+    def local_folder(self) -> Path:
+        return self.sources[0].local_folder()
+
+    def _owner(self, name: str) -> tuple[Source, str]:
+        number, _, own = name.partition("/")
+        return self.sources[int(number)], own
+
+
 Place = str | Path | Source
 
 
@@ -184,8 +268,11 @@ def as_source(place: Place) -> Source:
 @lru_cache
 def source_of(data: DataConfig) -> Source:
     """Where the config says that the data set lies; one for the whole process. ConfigError if that cannot be."""
-    _, folder = split_scheme(data.shards)
-    return Url(data.shards, data) if folder is None else Folder(Path(folder))
+    sources: list[Source] = []
+    for place in data.places:
+        _, folder = split_scheme(place)
+        sources.append(Url(place, data) if folder is None else Folder(Path(folder)))
+    return sources[0] if len(sources) == 1 else Joined(sources)
 
 
 def read_manifest(place: Place) -> Manifest:
@@ -206,23 +293,3 @@ def default_cache() -> Path:
         raise ConfigError(
             "this account has no home folder for a cache of shards; set data.cache (or XDG_CACHE_HOME) to a folder"
         ) from None
-
-
-def problems_of_remote(source: Url, manifest: Manifest, splits: Sequence[str], ask: bool = True) -> list[str]:
-    """What a look at this node's cache and, to `ask` the server, at one shard of each split tells; the others are
-    checked when they come."""
-    problems = []
-    try:
-        source.check_cache([shard for split in splits for shard in manifest.split(split).shards])
-    except DataError as error:
-        problems.append(str(error))
-    for split in splits if ask else ():
-        shard = manifest.split(split).shards[0]
-        try:
-            size = source.size(shard)
-        except DataError as error:
-            problems.append(str(error))
-            continue
-        if size is not None and size != shard.bytes:
-            problems.append(f"{source}/{shard.name} has {size} bytes, the manifest says {shard.bytes}; {REMEDY}")
-    return problems

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from jomold_dist.data.format.damage import MissingError
-from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.format.manifest import Manifest, TruthFile
 from jomold_dist.data.format.truth_file import Truth, parse_truth, truth_bytes, truth_name
 from jomold_dist.data.reading.source import Source
 from jomold_dist.errors import DataError
@@ -21,11 +23,18 @@ def read_truth(source: Source, manifest: Manifest, split: str) -> Truth | None:
     info = manifest.split(split)
     if manifest.simulated is None and not info.truth:
         return None
-    name, most = truth_name(split), truth_bytes(info.videos, len(manifest.categories))
-    if most > MOST_BYTES:
-        raise DataError(f"{source}/{name} would take {most} bytes, more than {MOST_BYTES}; remove it to go on without")
-    try:
-        content = source.read(name, most + (1 << 20))
-    except MissingError:
-        return None
-    return parse_truth(content, f"{source}/{name}", info.videos, len(manifest.categories))
+    files, categories = info.truth_files or (TruthFile(truth_name(split), info.videos),), len(manifest.categories)
+    if (total := sum(truth_bytes(file.videos, categories) for file in files)) > MOST_BYTES:
+        raise DataError(
+            f"{', '.join(source.path_of(file.name) for file in files)} would take {total} bytes, more than "
+            f"{MOST_BYTES}; remove it to go on without"
+        )
+    parts = []
+    for file in files:
+        try:
+            content = source.read(file.name, truth_bytes(file.videos, categories) + (1 << 20))
+        except MissingError:
+            return None
+        parts.append(parse_truth(content, source.path_of(file.name), file.videos, categories))
+    keys, present = parts[0] if len(parts) == 1 else map(np.concatenate, zip(*parts, strict=True))
+    return Truth(keys[: info.videos], present[: info.videos])
