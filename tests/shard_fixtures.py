@@ -97,9 +97,16 @@ def assert_same_batch(one: Batch, other: Batch) -> None:
         assert torch.equal(mine, theirs)
 
 
+def records_of(reader: ShardReader, shard: int, first: int, count: int) -> np.ndarray:
+    """The records of videos [first, first + count) of a shard, uint8 (count, record.bytes)."""
+    records = np.empty((count, reader.record_bytes), dtype=np.uint8)
+    reader.read_into(shard, first, records)
+    return records
+
+
 def read_records(folder: Path, manifest: Manifest, split: str) -> RecordView:
     """All videos of a packed split, in the manifest's order."""
     info = manifest.split(split)
     with ShardReader(folder, manifest, split) as reader:
-        parts = [reader.read(i, 0, shard.videos) for i, shard in enumerate(info.shards)]
+        parts = [records_of(reader, i, 0, shard.videos) for i, shard in enumerate(info.shards)]
     return RecordView(np.concatenate(parts), manifest, info)

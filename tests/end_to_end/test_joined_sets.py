@@ -33,10 +33,11 @@ def left_by(run: Path) -> dict[str, Any]:
     return read | {"scores": read["scores"]["scores"], "ledger": (run / "removed_labels.csv").read_text()}
 
 
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_share_of_two_sets_is_as_good_as_packed(
-    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ranks: int, tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """... on two ranks, and when the training goes on, on one."""
+    """... and when the training goes on, on one rank."""
     videos, test = tiny.videos, {"test": tiny.videos["test"]}
     whole = pack(tmp_path / "whole", {"train": videos["train"][:42], "val": videos["val"]} | test)
     first = pack(tmp_path / "first", {"train": videos["train"][:35], "val": videos["val"][:7]} | test)

@@ -32,7 +32,7 @@ from jomold_dist.data.reading.shards import ShardReader
 from jomold_dist.data.reading.source import Source, Url, read_manifest, source_of
 from jomold_dist.errors import ConfigError, DataError
 from tests.servers import ShardServer, bucket, serving
-from tests.shard_fixtures import assert_same_batch, write_dataset
+from tests.shard_fixtures import assert_same_batch, records_of, write_dataset
 
 pytestmark = pytest.mark.lengthy
 
@@ -236,20 +236,20 @@ def test_the_next_shards_come_while_the_first_are_read(folder: Path, manifest: M
 
 def read_until_closed(reader: ShardReader) -> None:
     with pytest.raises(ClosedError):
-        reader.read(1, 0, 7)
+        records_of(reader, 1, 0, 7)
 
 
 def test_a_shard_that_is_open_can_be_read_while_another_comes(
     folder: Path, manifest: Manifest, data: DataConfig
 ) -> None:
     with serving(folder) as server, ShardReader(at(data, server.url), manifest, "train") as reader:
-        reader.read(0, 0, 7)
+        records_of(reader, 0, 0, 7)
         server.delay = 5
         slow = threading.Thread(target=read_until_closed, args=(reader,))
         slow.start()
         time.sleep(0.2)
         started = time.monotonic()
-        reader.read(0, 0, 7)
+        records_of(reader, 0, 0, 7)
         assert time.monotonic() - started < 2
         reader.stop()
         server.delay = 0
@@ -356,7 +356,7 @@ def test_the_bound_holds_for_shards_that_a_reader_has_open(folder: Path, manifes
         with ShardReader(source, manifest, "train") as reader:
             for number in [0, 1, 2, 0, 3, 0, 4, 0, 5, 1]:
                 time.sleep(0.01)  # file times are as fine as the kernel's clock
-                reader.read(number, 0, shards[number].videos)
+                records_of(reader, number, 0, shards[number].videos)
                 held = {os.readlink(f"/proc/self/fd/{file}") for file in reader._files.values()}
                 gone = [path for path in held if path.endswith("(deleted)")]
                 assert len(gone) * shards[0].bytes + sum(path.stat().st_size for path in cached(data)) <= most

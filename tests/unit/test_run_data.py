@@ -20,7 +20,6 @@ from jomold_dist.data.format.truth_file import truth_name, write_truth
 from jomold_dist.data.packing.shard_writer import Video
 from jomold_dist.data.reading.loader import Batch, Loader
 from jomold_dist.data.reading.run_data import open_data
-from jomold_dist.data.reading.shards import verify_shards
 from jomold_dist.data.reading.source import Source
 from jomold_dist.data.reading.truth import read_truth
 from jomold_dist.errors import ConfigError, DataError
@@ -109,7 +108,7 @@ def test_a_share_is_the_first_videos(one: tuple[Path, Videos], fraction: float, 
         assert (ours.name, ours.bytes, ours.sha256) == (theirs.name, theirs.bytes, theirs.sha256)
     assert part.splits | {"train": train} == whole.splits | {"train": train}  # val and test are whole
     assert (part.digest == whole.digest) == (videos == 61)
-    assert verify_shards(source, part) == []
+    assert problems_of_shards(DataConfig(), source, part, list(part.splits)) == []
     assert_serves(source, part, "train", written["train"][:videos])
 
 
@@ -145,12 +144,14 @@ def test_damage_where_a_share_ends(tmp_path: Path) -> None:
     data = DataConfig(shards=str(folder), fraction=0.5)
     _, sound = open_data(data)
     with (folder / "train/shard-000001.tar").open("r+b") as file:
-        file.write(b"?" * 600)  # video 7: headers
-    with pytest.raises(DamagedError, match=r"shard-000001.tar is altered: video 0"):
+        file.seek(sound.split("train").record.bytes)
+        file.write(b"?" * 600)  # headers of video 8
+    with pytest.raises(DamagedError, match=r"shard-000001.tar is altered: video 1"):
         open_data(data)
     _, masked = open_data(replace(data, on_bad_video="mask"))
     assert masked.digest == sound.digest  # so that a run goes on once its shards are mended
-    good = written["train"][:7] + written["train"][8:10]
+    good = written["train"][:8] + written["train"][9:10]
+    assert written["train"][8].labels
     assert masked.split("train").positives.tolist() == positives_of(good)
 
 
@@ -165,7 +166,7 @@ def test_sets_are_joined_split_by_split(one: tuple[Path, Videos], other: tuple[P
     source, joined = both(one, other)
     assert str(source) == f"{one[0]}, {other[0]}"
     assert joined.split("train").positives.tolist() == positives_of(one[1]["train"] + other[1]["train"])
-    assert verify_shards(source, joined) == []
+    assert problems_of_shards(DataConfig(), source, joined, list(joined.splits)) == []
     for split in ("train", "val"):
         assert_serves(source, joined, split, one[1][split] + other[1][split])
     assert_serves(source, joined, "test", one[1]["test"])
@@ -218,8 +219,8 @@ def test_problems_of_joined_sets_name_the_files(tmp_path: Path) -> None:
     source, joined = open_data(DataConfig(shards=(str(folders[0]), str(folders[1]))))
     path = folders[1] / "train/shard-000001.tar"
     os.truncate(path, 100)
-    (problem,) = verify_shards(source, joined)
-    assert problem.startswith(f"shard {path} is truncated: 100 bytes")
+    (problem,) = problems_of_shards(DataConfig(), source, joined, list(joined.splits))
+    assert problem.startswith(f"shard {path}: truncated: 100 bytes")
     with pytest.raises(DataError, match=f"shard {path} is truncated"):
         batches(source, joined)
     bad = [video for batch in batches(source, joined, mask=True) for video in batch.bad]

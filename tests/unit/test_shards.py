@@ -25,7 +25,7 @@ from jomold_dist.data.packing.shard_writer import Video
 from jomold_dist.data.reading.shards import ShardReader
 from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import DataError
-from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, shard_problems, write_dataset
+from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, records_of, shard_problems, write_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,11 +62,11 @@ def test_round_trip(tmp_path: Path, dtype: str, frames: int) -> None:
         with ShardReader(tmp_path / "set", manifest, split) as reader:
             first = 0
             for shard, size in enumerate(info.shard_sizes.tolist()):
-                view = RecordView(reader.read(shard, 0, size), manifest, info)
+                view = RecordView(records_of(reader, shard, 0, size), manifest, info)
                 assert_same(view, members[first : first + size], dense)
                 first += size
-            assert_same(RecordView(reader.read(1, 1, 1), manifest, info), members[8:9], dense)
-            nothing = RecordView(reader.read(0, 0, 0), manifest, info)
+            assert_same(RecordView(records_of(reader, 1, 1, 1), manifest, info), members[8:9], dense)
+            nothing = RecordView(records_of(reader, 0, 0, 0), manifest, info)
             assert nothing.keys() == []
             assert nothing.labels().shape == (0, 5)
             assert nothing.feature("frames").shape == (0, frames, 7)
@@ -97,7 +97,7 @@ def test_longest_key_and_unlabelled_videos(tmp_path: Path) -> None:
     write_one(tmp_path / "set", videos, max_labels=0)
     manifest = read_manifest(tmp_path / "set")
     with ShardReader(tmp_path / "set", manifest, "train") as reader:
-        assert_same(RecordView(reader.read(0, 0, 2), manifest, manifest.split("train")), videos, dense=False)
+        assert_same(RecordView(records_of(reader, 0, 0, 2), manifest, manifest.split("train")), videos, dense=False)
 
 
 def changed(video: Video, name: str, array: np.ndarray) -> Video:
@@ -183,13 +183,13 @@ def test_missing_truncated_and_altered_shards(tmp_path: Path) -> None:
     flip(paths[3], 4096 + 512)  # its .npy header
     with ShardReader(folder, manifest, "train") as reader:
         with pytest.raises(DataError, match=r"shard-000000\.tar is missing"):
-            reader.read(0, 0, 1)
+            records_of(reader, 0, 0, 1)
         with pytest.raises(DataError, match=rf"shard-000001\.tar is truncated: {size - 512} bytes.*says {size}"):
-            reader.read(1, 0, 1)
-        reader.read(2, 0, 7)
-        reader.read(3, 0, 1)
+            records_of(reader, 1, 0, 1)
+        records_of(reader, 2, 0, 7)
+        records_of(reader, 3, 0, 1)
         with pytest.raises(DataError, match=r"shard-000003\.tar is altered: video 1 "):
-            reader.read(3, 0, 7)
+            records_of(reader, 3, 0, 7)
     assert len(shard_problems(folder, manifest, level="size")) == 2
     problems = shard_problems(folder, manifest)
     assert [f"shard-00000{i}.tar" in problem for i, problem in enumerate(problems)] == [True] * 4
@@ -209,14 +209,14 @@ def test_an_altered_header_is_noticed(tmp_path: Path, member: str, part: str) ->
         ShardReader(tmp_path / "set", manifest, "val") as reader,
         pytest.raises(DataError, match="altered: video 3"),
     ):
-        reader.read(0, 0, 5)
+        records_of(reader, 0, 0, 5)
 
 
 def test_a_damaged_label_text_is_a_data_error(tmp_path: Path) -> None:
     manifest, _ = write_dataset(tmp_path / "set", {"train": 3})
     info = manifest.split("train")
     with ShardReader(tmp_path / "set", manifest, "train") as reader:
-        records = reader.read(0, 0, 3)
+        records = records_of(reader, 0, 0, 3)
     start = info.record.members["labels.json"].offset
     for text in (
         b'{"labels": [77]}',
@@ -244,7 +244,7 @@ def test_few_files_stay_open(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     with ShardReader(tmp_path / "set", manifest, "train", max_open=2) as reader, ThreadPoolExecutor(4) as pool:
         for _ in range(5):
-            for shard, records in enumerate(pool.map(lambda shard: reader.read(shard, 0, 3), range(20))):
+            for shard, records in enumerate(pool.map(lambda shard: records_of(reader, shard, 0, 3), range(20))):
                 assert_same(RecordView(records, manifest, info), videos["train"][shard * 3 : shard * 3 + 3], False)
         assert len(os.listdir("/proc/self/fd")) <= before + 2
     assert len(os.listdir("/proc/self/fd")) == before

@@ -163,6 +163,15 @@ def test_room_is_made_of_shards_only(tmp_path: Path) -> None:
     assert all(file.exists() for file in mine)
 
 
+def test_a_link_in_the_place_of_a_shard_that_arrives_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "thesis.tex").write_text("kept")
+    aside = f".{SHARDS[0].sha256}.{SHARDS[0].bytes}.{os.getpid()}{threading.get_ident()}"
+    (tmp_path / "shards" / aside).symlink_to(tmp_path / "thesis.tex")
+    take(tmp_path, 0)
+    assert (tmp_path / "thesis.tex").read_text() == "kept"
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
 def test_a_shard_that_cannot_be_read_stays(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     take(tmp_path, 0)

@@ -26,7 +26,7 @@ from jomold_dist.data.reading.shards import ShardReader
 from jomold_dist.data.reading.source import Folder, read_manifest
 from jomold_dist.errors import DataError
 from tests.other_user import NOBODY, as_nobody, common_folder, needs_root
-from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, shard_problems, write_dataset
+from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, records_of, shard_problems, write_dataset
 
 FAILURES = [errno.EIO, errno.ESTALE, errno.EACCES]
 
@@ -91,7 +91,7 @@ def test_a_shard_that_may_not_be_read_is_not_damaged(place: Path) -> None:
 
     def read(mask: bool) -> None:
         with ShardReader(place, manifest, "train", mask=mask) as reader:
-            reader.read(1, 0, 7)
+            records_of(reader, 1, 0, 7)
 
     for mask in (False, True):
         with pytest.raises(
@@ -109,7 +109,7 @@ def test_a_disk_that_gives_nothing(number: int, tmp_path: Path, monkeypatch: pyt
     with monkeypatch.context() as patched, ShardReader(tmp_path, manifest, "train", mask=True) as reader:
         patched.setattr(os, "preadv", refuse(number))
         with pytest.raises(DataError, match=said):
-            reader.read(0, 0, 7)
+            records_of(reader, 0, 0, 7)
     monkeypatch.setattr(shard, "_hash_rest", refuse(number))
     (problem,) = shard_problems(tmp_path, manifest)
     told = f"shard {tmp_path}/train/shard-000000.tar: cannot be read ({os.strerror(number)}); make it readable"

@@ -26,7 +26,7 @@ from jomold_dist.data.reading.shards import ShardReader
 from jomold_dist.data.reading.source import Folder, read_manifest
 from jomold_dist.errors import DataError
 from tests.other_user import as_nobody
-from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, write_dataset
+from tests.shard_fixtures import CATEGORIES, FEATURES, SEGMENTS, make_videos, records_of, write_dataset
 
 SIZES = {"train": 17, "val": 9}
 
@@ -48,7 +48,7 @@ def read(folder: Path, split: str, shard: int = 0) -> tuple[np.ndarray, Manifest
     manifest = read_manifest(folder)
     info = manifest.split(split)
     with ShardReader(folder, manifest, split) as reader:
-        return reader.read(shard, 0, info.shards[shard].videos), manifest, info
+        return records_of(reader, shard, 0, info.shards[shard].videos), manifest, info
 
 
 def change(path: Path, at: int, value: int | None = None) -> None:

@@ -83,7 +83,7 @@ def verify_data_set(
             raise
     problems = [problem for report in reports for problem in report.problems]
     if level == "full":
-        problems += _most_labels(manifest, reports)
+        problems += _label_problems(manifest, reports)
         problems += _repeated_keys(reports)
         problems += _dense_problems(manifest, reports)
         problems += _truth_problems(source, manifest, reports)
@@ -102,13 +102,15 @@ def verify_data_set(
     )
 
 
-def _most_labels(manifest: Manifest, reports: list[ShardReport]) -> Iterator[Problem]:
+def _label_problems(manifest: Manifest, reports: list[ShardReport]) -> Iterator[Problem]:
     for name, split in manifest.splits.items():
-        most = [report.most for report in reports if report.split == name]
-        known = [value for value in most if value is not None]
-        if len(known) == len(most) and max(known) != split.max_labels:
-            told = f"the manifest says that a video has up to {split.max_labels} labels, but the most is {max(known)}"
-            yield Problem(told, name)
+        found = [report.max_labels for report in reports if report.split == name]
+        known = [value for value in found if value is not None]
+        if len(known) == len(found) and max(known) != split.max_labels:
+            problem = (
+                f"the manifest says that a video has up to {split.max_labels} labels, but the most is {max(known)}"
+            )
+            yield Problem(problem, name)
 
 
 def _repeated_keys(reports: list[ShardReport]) -> Iterator[Problem]:

@@ -58,7 +58,7 @@ class ShardReport:
     without_checksum: int = 0
     unreadable: bool = False
     """Whether it could not be read to its end. It may be sound."""
-    most: int | None = None
+    max_labels: int | None = None
     """The most labels that a video has; None if that is not known of every video."""
     positives: np.ndarray | None = None
     """Whether a dense label is positive, by modality, bool (2,); None likewise, and in a split without them."""
@@ -149,7 +149,7 @@ def _verify_videos(
     """Reads the shard's records, a piece at a time, and notes what is wrong with them."""
     size = split.record.bytes
     piece = np.empty((max(1, PIECE // size), size), dtype=np.uint8)
-    keys, numbers, packed, most = [], [], [], 0
+    keys, numbers, packed, max_labels = [], [], [], 0
     positives = np.zeros(len(manifest.categories), dtype=np.int64)
     dense_positives = np.zeros(2, dtype=bool)
     for first in range(0, shard.videos, len(piece)):
@@ -171,7 +171,7 @@ def _verify_videos(
         positives += labels.sum(axis=0)
         if split.truth or manifest.simulated is not None:
             packed.append(np.packbits(labels, axis=1))
-        most = max(most, int(labels.sum(axis=1).max(initial=0)))
+        max_labels = max(max_labels, int(labels.sum(axis=1).max(initial=0)))
         if split.dense:
             dense_positives |= has_positives(view.dense())
         keys.append(np.array([key.encode() for key in view.keys()], dtype="S"))  # noqa: SIM118 - a method of its own
@@ -180,18 +180,18 @@ def _verify_videos(
     report.keys, report.numbers = np.concatenate(keys), np.concatenate(numbers)
     report.labels = np.concatenate(packed) if packed else None
     if len(report.numbers) == shard.videos:
-        report.most = most
+        report.max_labels = max_labels
         report.positives = dense_positives if split.dense else None
         if not np.array_equal(positives, shard.positives):
             _note(report, _other_positives(manifest, shard.positives, positives))
 
 
-def _other_positives(manifest: Manifest, told: np.ndarray, counted: np.ndarray) -> str:
-    differ = np.flatnonzero(told != counted)
+def _other_positives(manifest: Manifest, stated: np.ndarray, counted: np.ndarray) -> str:
+    differ = np.flatnonzero(stated != counted)
     name = manifest.categories.names[differ[0]]
     return (
         f"the manifest counts other positives in {len(differ)} categories, the first is {name!r}: "
-        f"{told[differ[0]]} instead of {counted[differ[0]]}"
+        f"{stated[differ[0]]} instead of {counted[differ[0]]}"
     )
 
 

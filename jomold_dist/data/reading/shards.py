@@ -58,12 +58,6 @@ class ShardReader:
             while self._files:
                 os.close(self._files.popitem()[1])
 
-    def read(self, shard: int, first: int, count: int) -> np.ndarray:
-        """The records of videos [first, first + count) of a shard, uint8 (count, record.bytes)."""
-        records = np.empty((count, self._info.record.bytes), dtype=np.uint8)
-        self.read_into(shard, first, records)
-        return records
-
     def read_into(self, shard: int, first: int, records: np.ndarray) -> dict[int, BadVideo]:
         """Fills `records` uint8 (count, record.bytes), C-contiguous, with a shard's videos from `first` on. Returns, by
         row, those that cannot be used; their rows hold anything.
