@@ -1,6 +1,6 @@
 """How much faster several processes pack, and what packing takes of memory as the rows of labels grow.
 
-    python tools/bench_packing.py [--videos 12000] [--rounds 5] [--jobs 2] [--rows 20000 200000]
+    python tools/bench_packing.py [--videos 24000] [--rounds 5] [--jobs 2] [--rows 20000 200000]
 
 Speed: `jomold pack-llp --unlabelled` over features as LLP publishes them (80 x 2048, 10 x 128 and 10 x 512 numbers of
 float32 a video; a hundred videos under many names, so that they are in memory), by one process and by several in turn,
@@ -41,7 +41,7 @@ CATEGORIES, SMALL = 527, (10, 4)
 @command
 def main() -> None:
     parser = command_parser(__doc__)
-    parser.add_argument("--videos", type=int, default=12_000)
+    parser.add_argument("--videos", type=int, default=24_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=2, help="processes that are compared with one (default: 2)")
     parser.add_argument("--rows", type=int, nargs="*", default=[20_000, 200_000])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jomold_dist.data.packing.own_folder import check_own_folder
-from jomold_dist.data.packing.workplace import Workplace
+from jomold_dist.data.packing.workplace import beside
 from jomold_dist.errors import DataError
 from tests.other_user import NOBODY, as_nobody, common_folder, needs_root
 
@@ -25,7 +25,7 @@ def common() -> Iterator[Path]:
 def test_it_is_nobody_else_s(umask: int, tmp_path: Path) -> None:
     before = os.umask(umask)
     try:
-        workplace = Workplace(tmp_path / "set")
+        workplace = beside(tmp_path / "set")
     finally:
         os.umask(before)
     assert stat.S_IMODE(workplace.folder.stat().st_mode) == 0o700

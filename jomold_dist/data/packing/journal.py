@@ -17,7 +17,7 @@ import numpy as np
 
 from jomold_dist.errors import DataError
 from jomold_dist.files import write_text
-from jomold_dist.reading import regular_file
+from jomold_dist.reading import parse_json, regular_file
 
 RECIPE_SHOWN = 60  # characters of a value in the line that says what has changed
 
@@ -66,14 +66,14 @@ class Journal:
         except FileNotFoundError:
             return Entries({}, {})
         try:
-            recipe = dict(json.loads(head)["recipe"])
+            recipe = dict(parse_json(head)["recipe"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from None
         shards: dict[str, FinishedShard] = {}  # one that was written again has a second line
         published = ""
         for line in rest:
             with suppress(ValueError, KeyError, TypeError):
-                told = json.loads(line)
+                told = parse_json(line)
                 if told.keys() == {"published"}:
                     published = str(told["published"])
                     continue

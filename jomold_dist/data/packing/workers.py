@@ -29,6 +29,7 @@ from jomold_dist.data.packing.shard_jobs import ShardJob, ShardResult, SplitJobs
 from jomold_dist.errors import DataError, UserError
 
 PAYS_SECONDS = 5.0  # of work ahead, for which processes that take half a second or more each to start are worth it
+PAYS_BYTES = 400 << 20  # to write, which no process does in less than those seconds
 AHEAD = 2  # jobs given out for each process
 ALIGNED = 64  # arrays that are shared begin at multiples of it
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # of which each process shall have one
@@ -85,8 +86,9 @@ class Workers:
             yield from do_here(work, left)
             return
         pickled, arrays = _pickled(work)
+        much = work.form.layout.bytes * sum(job.videos for job in left if job.known is None) > PAYS_BYTES
         seconds = 0.0  # that the last job has taken
-        while left and self._pool is None and seconds * len(left) < PAYS_SECONDS:
+        while left and self._pool is None and not much and seconds * len(left) < PAYS_SECONDS:
             begun = time.monotonic()
             yield from do_here(work, [left.popleft()])
             seconds = time.monotonic() - begun
