@@ -20,7 +20,6 @@ from jomold_dist.data.format.truth_file import truth_name, write_truth
 from jomold_dist.data.packing.shard_writer import Video
 from jomold_dist.data.reading.loader import Batch, Loader
 from jomold_dist.data.reading.run_data import open_data
-from jomold_dist.data.reading.shards import verify_shards
 from jomold_dist.data.reading.source import Source
 from jomold_dist.data.reading.truth import read_truth
 from jomold_dist.errors import ConfigError, DataError
@@ -109,7 +108,7 @@ def test_a_share_is_the_first_videos(one: tuple[Path, Videos], fraction: float, 
         assert (ours.name, ours.bytes, ours.sha256) == (theirs.name, theirs.bytes, theirs.sha256)
     assert part.splits | {"train": train} == whole.splits | {"train": train}  # val and test are whole
     assert (part.digest == whole.digest) == (videos == 61)
-    assert verify_shards(source, part) == []
+    assert problems_of_shards(DataConfig(), source, part, list(part.splits)) == []
     assert_serves(source, part, "train", written["train"][:videos])
 
 
@@ -167,7 +166,7 @@ def test_sets_are_joined_split_by_split(one: tuple[Path, Videos], other: tuple[P
     source, joined = both(one, other)
     assert str(source) == f"{one[0]}, {other[0]}"
     assert joined.split("train").positives.tolist() == positives_of(one[1]["train"] + other[1]["train"])
-    assert verify_shards(source, joined) == []
+    assert problems_of_shards(DataConfig(), source, joined, list(joined.splits)) == []
     for split in ("train", "val"):
         assert_serves(source, joined, split, one[1][split] + other[1][split])
     assert_serves(source, joined, "test", one[1]["test"])
@@ -220,8 +219,8 @@ def test_problems_of_joined_sets_name_the_files(tmp_path: Path) -> None:
     source, joined = open_data(DataConfig(shards=(str(folders[0]), str(folders[1]))))
     path = folders[1] / "train/shard-000001.tar"
     os.truncate(path, 100)
-    (problem,) = verify_shards(source, joined)
-    assert problem.startswith(f"shard {path} is truncated: 100 bytes")
+    (problem,) = problems_of_shards(DataConfig(), source, joined, list(joined.splits))
+    assert problem.startswith(f"shard {path}: truncated: 100 bytes")
     with pytest.raises(DataError, match=f"shard {path} is truncated"):
         batches(source, joined)
     bad = [video for batch in batches(source, joined, mask=True) for video in batch.bad]
