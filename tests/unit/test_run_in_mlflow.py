@@ -31,6 +31,7 @@ from jomold_dist.files import write_json
 from jomold_dist.score_names import SCORE_NAMES
 from jomold_dist.tracking import metric_queue, open_recorder, results, trouble, ui_command
 from jomold_dist.tracking import recorder as tracking_recorder
+from jomold_dist.tracking.about import data_set_input
 from jomold_dist.tracking.figures import run_figures
 from jomold_dist.tracking.recorder import MlflowRecorder
 from jomold_dist.tracking.results import kept_files, rounded, score_numbers
@@ -233,6 +234,9 @@ def test_the_data_set_is_an_input_of_the_run(config: Config) -> None:
     assert json.loads(given.dataset.source) == {"url": "https://***@host/shards"}
     assert {tag.key: tag.value for tag in given.tags} == {"mlflow.data.context": "training"}
     assert json.loads(given.dataset.profile)["simulated"] is True
+    several = data_set_input(DataConfig(shards=("s3://bucket/a", "https://me:secret@host/b")), TINY).dataset
+    assert json.loads(several.source) == {"uri": "s3://bucket/a, https://***@host/b"}
+    assert several.source_type == "s3"
 
 
 def test_the_load_of_the_machine_is_recorded_and_nothing_stays_behind(
