@@ -109,6 +109,7 @@ def bucket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A folder's files in a bucket of a real S3 API: its URL. The environment holds endpoint and credentials."""
     import boto3
     from moto.server import ThreadedMotoServer
+    from s3fs import S3FileSystem
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -128,3 +129,4 @@ def bucket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield "s3://shards/set"
     finally:
         server.stop()
+        S3FileSystem.clear_instance_cache()  # those of this server, which the next one is not
