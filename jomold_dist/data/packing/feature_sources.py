@@ -12,6 +12,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple, Protocol
 
@@ -178,19 +179,27 @@ class _Header(NamedTuple):
 
 def _header(beginning: bytes, size: int, where: str) -> _Header:
     """The header of a file of `size` bytes that begins so."""
-    stream = io.BytesIO(beginning)
+    first = 10 if beginning[6:7] == b"\1" else 12  # bytes before the text, whose length the last of them tell
     try:
-        with np.errstate(over="ignore"):  # of a size that no array can have
-            shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
+        shape, fortran, dtype, start = _parsed(beginning[: first + int.from_bytes(beginning[8:first], "little")])
     except Exception as error:  # numpy parses the header as Python text and makes a type of what it says
         raise DataError(f"{where}: not a readable .npy file ({type(error).__name__}: {error})") from None
     if dtype.kind != "f":
         raise DataError(f"{where}: holds {dtype}, expected floating-point numbers")
     if len(shape) != 2 or min(shape) < 1:
         raise DataError(f"{where}: shape {shape}, expected (rows, width)")
-    if size < stream.tell() + shape[0] * shape[1] * dtype.itemsize:
+    if size < start + shape[0] * shape[1] * dtype.itemsize:
         raise DataError(f"{where}: is cut: it has {size} bytes, fewer than its shape {shape} takes")
-    return _Header((shape[0], shape[1]), "F" if fortran else "C", dtype, stream.tell())
+    return _Header((shape[0], shape[1]), "F" if fortran else "C", dtype, start)
+
+
+@lru_cache
+def _parsed(text: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """A header, which most files of a set share: numpy takes longer to read it than to open the file."""
+    stream = io.BytesIO(text)
+    with np.errstate(over="ignore"):  # of a size that no array can have
+        shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
+    return shape, fortran, dtype, stream.tell()
 
 
 def _unreachable(path: Path, error: OSError) -> DataError:
