@@ -54,7 +54,10 @@ SETTINGS = {
         ("method=static", "denoise.static_labels.visual=[Speeh]"),
         ("denoise.static_labels.visual", "'Speeh'", "did you mean 'Speech'"),
     ),
-    "missing shards": (("data.shards=nowhere/at/all",), ("nowhere/at/all does not exist", "jomold pack-llp")),
+    "missing shards": (
+        ("data.shards=nowhere/at/all",),
+        ("nowhere/at/all does not exist", "jomold pack or jomold simulate"),
+    ),
 }
 
 
