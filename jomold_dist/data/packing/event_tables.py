@@ -95,7 +95,10 @@ def read_event_table(report: TableReport, split: VideoLabels, categories: Catego
         for kind in kinds:
             rows.add(line, key, (kind * len(categories) + category) * length.segments + first, end - first)
     report.finding(void[:SHOWN], "with offset ≤ onset", len(void))
-    return rows.lists(2 * len(categories) * length.segments)
+    found = rows.lists(2 * len(categories) * length.segments)
+    told = np.unique(found.videos * len(categories) + found.indices // length.segments % len(categories))
+    _tell_beyond(report, ~np.isin(told, _codes(split, categories)))
+    return found
 
 
 def read_truth_table(report: TableReport, split: VideoLabels, categories: CategorySet) -> IndexLists:
@@ -108,16 +111,24 @@ def read_truth_table(report: TableReport, split: VideoLabels, categories: Catego
         for kind in kinds:
             rows.add(line, key, kind * len(categories) + category, 1)
     found = rows.lists(2 * len(categories))
-    own = split.labels.videos * len(categories) + split.labels.indices
+    own = _codes(split, categories)
     told = found.videos * len(categories) + found.indices % len(categories)
     labelled = np.isin(told, own)
-    beyond, nowhere = int((~labelled).sum()), int((~np.isin(own, told)).sum())
-    if beyond:
-        report.findings.append(f"{report.path.name}: heard or seen, but no labels of their videos: {beyond}")
-    if nowhere:
+    _tell_beyond(report, ~labelled)
+    if nowhere := int((~np.isin(own, told)).sum()):
         report.findings.append(f"{report.path.name}: labels neither heard nor seen: {nowhere} of {len(own)}")
     size = 2 * len(categories)
     return lists_of_pairs(found.videos[labelled], found.indices[labelled], len(split), size)
+
+
+def _codes(split: VideoLabels, categories: CategorySet) -> np.ndarray:
+    """`video * categories + label` of every weak label."""
+    return split.labels.videos * len(categories) + split.labels.indices
+
+
+def _tell_beyond(report: TableReport, beyond: np.ndarray) -> None:
+    if beyond.any():
+        report.findings.append(f"{report.path.name}: heard or seen, but no labels of their videos: {beyond.sum():,}")
 
 
 def _read(
@@ -172,11 +183,14 @@ class _Rows:
         self._videos: list[np.ndarray] = []
         self._first, self._length = array("q"), array("q")
         self._strange: list[tuple[int, str]] = []
-        self._strangers = 0
+        self._strangers = self._rows = 0
+        self._line = self._strange_line = 0  # of the row before: one may come several times
 
     def add(self, line: int, key: str, first: int, length: int) -> None:
         """The indices from `first` on, so many."""
         self._pending.append((line, key))
+        self._rows += line != self._line
+        self._line = line
         self._first.append(first)
         self._length.append(length)
         if len(self._pending) == _TOGETHER:
@@ -188,9 +202,9 @@ class _Rows:
         videos = np.concatenate([np.zeros(0, np.int64), *self._videos])
         first, length = (np.array(column, dtype=np.int64) for column in (self._first, self._length))
         example = self._split.key(0) if len(self._split) else ""
-        if 2 * self._strangers > len(videos):
+        if 2 * self._strangers > self._rows:
             self._report.problem(
-                f"{self._strangers} of {len(videos)} rows are of no video of this split, for instance "
+                f"{self._strangers} of {self._rows} rows are of no video of this split, for instance "
                 f"{self._strange[0][1]!r}; its keys are such as {example!r}"
             )
         else:
@@ -209,6 +223,9 @@ class _Rows:
         place = np.minimum(np.searchsorted(self._sorted, keys), max(len(self._sorted) - 1, 0))
         found = np.where(self._sorted[place] == keys, self._order[place], -1)
         for number in np.flatnonzero(found < 0).tolist():
+            if (line := self._pending[number][0]) == self._strange_line:
+                continue
+            self._strange_line = line
             self._strangers += 1
             if len(self._strange) < SHOWN:
                 self._strange.append(self._pending[number])
