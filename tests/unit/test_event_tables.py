@@ -137,8 +137,8 @@ def test_a_table_of_other_videos_is_refused_and_a_few_rows_are_not(tmp_path: Pat
 def test_events_of_what_is_no_label_of_their_video_are_told(tmp_path: Path) -> None:
     path = events(tmp_path, "x_0_10,0,4,Dog,both", *(f'{key},0,4,"Male speech, man speaking",both' for key in KEYS))
     found = with_event_tables(labels(tmp_path), {"val": [path]}, {}, Length(10, 1.0))
-    assert "events.csv: heard or seen, but no labels of their videos: 3" in found.findings
-    assert dense_of(found, 0, 10)[0, "Male speech, man speaking"] == [0, 1, 2, 3]  # and kept
+    assert found.notes[-1] == "val: heard or seen, and kept, but no labels of their videos: 3"
+    assert dense_of(found, 0, 10)[0, "Male speech, man speaking"] == [0, 1, 2, 3]
 
 
 def test_the_truth_is_of_labels_that_the_videos_have(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def with_event_tables(
         ]
     )
     reports: list[TableReport] = []
-    splits, silent, categories = {}, [], labels.categories
+    splits, silent, notes, categories = {}, list[str](), list[str](), labels.categories
     for name, split in labels.splits.items():
         timed = [TableReport(path) for path in dense.get(name, ())]
         true = [TableReport(path) for path in truth.get(name, ())]
@@ -69,11 +69,15 @@ def with_event_tables(
         for lists, own in ((times, timed), (present, true)):
             if lists is not None and (none := int(((lists.lengths == 0) & (split.labels.lengths > 0)).sum())):
                 silent.append(f"{own[0].path.name}: nothing of {none} of the {len(split)} videos of {name}")
+        if times is not None and (beyond := _unlabelled_events(split, times, categories, length.segments)):
+            notes.append(f"{name}: heard or seen, and kept, but no labels of their videos: {beyond:,}")
         splits[name] = replace(split, dense=times, present=present)
         reports += timed + true
     raise_together([problem for report in reports for problem in report.problems()])
     findings = [finding for report in reports for finding in report.findings]
-    return replace(labels, splits=splits, findings=(*labels.findings, *findings, *silent))
+    return replace(
+        labels, splits=splits, findings=(*labels.findings, *findings, *silent), notes=(*labels.notes, *notes)
+    )
 
 
 def read_event_table(report: TableReport, split: VideoLabels, categories: CategorySet, length: Length) -> IndexLists:
@@ -95,10 +99,7 @@ def read_event_table(report: TableReport, split: VideoLabels, categories: Catego
         for kind in kinds:
             rows.add(line, key, (kind * len(categories) + category) * length.segments + first, end - first)
     report.finding(void[:SHOWN], "with offset ≤ onset", len(void))
-    found = rows.lists(2 * len(categories) * length.segments)
-    told = np.unique(found.videos * len(categories) + found.indices // length.segments % len(categories))
-    _tell_beyond(report, ~np.isin(told, _codes(split, categories)))
-    return found
+    return rows.lists(2 * len(categories) * length.segments)
 
 
 def read_truth_table(report: TableReport, split: VideoLabels, categories: CategorySet) -> IndexLists:
@@ -111,24 +112,23 @@ def read_truth_table(report: TableReport, split: VideoLabels, categories: Catego
         for kind in kinds:
             rows.add(line, key, kind * len(categories) + category, 1)
     found = rows.lists(2 * len(categories))
-    own = _codes(split, categories)
+    own = split.labels.videos * len(categories) + split.labels.indices
     told = found.videos * len(categories) + found.indices % len(categories)
     labelled = np.isin(told, own)
-    _tell_beyond(report, ~labelled)
-    if nowhere := int((~np.isin(own, told)).sum()):
+    beyond, nowhere = int((~labelled).sum()), int((~np.isin(own, told)).sum())
+    if beyond:
+        report.findings.append(f"{report.path.name}: heard or seen, but no labels of their videos: {beyond}")
+    if nowhere:
         report.findings.append(f"{report.path.name}: labels neither heard nor seen: {nowhere} of {len(own)}")
     size = 2 * len(categories)
     return lists_of_pairs(found.videos[labelled], found.indices[labelled], len(split), size)
 
 
-def _codes(split: VideoLabels, categories: CategorySet) -> np.ndarray:
-    """`video * categories + label` of every weak label."""
-    return split.labels.videos * len(categories) + split.labels.indices
-
-
-def _tell_beyond(report: TableReport, beyond: np.ndarray) -> None:
-    if beyond.any():
-        report.findings.append(f"{report.path.name}: heard or seen, but no labels of their videos: {beyond.sum():,}")
+def _unlabelled_events(split: VideoLabels, times: IndexLists, categories: CategorySet, segments: int) -> int:
+    """How many categories of a video are heard or seen in it and are none of its labels, in all videos."""
+    told = np.unique(times.videos * len(categories) + times.indices // segments % len(categories))
+    own = split.labels.videos * len(categories) + split.labels.indices
+    return int((~np.isin(told, own)).sum())
 
 
 def _read(
