@@ -323,3 +323,12 @@ def test_columns_without_a_name_are_told_so(tmp_path: Path) -> None:
 def test_a_name_with_a_control_character_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'Do.x00g' holds a control character"):
         read(text(tmp_path / "l.csv", "key,labels\na,Do\0g\n"))
+
+
+def test_names_that_differ_in_case_or_signs_alone_are_told(tmp_path: Path) -> None:
+    path = text(tmp_path / "l.csv", "key,label\na,Dog bark\nb,dog_bark\nc,Cat\nd,+\ne,-\n")
+    labels = read(path)
+    assert len(labels.categories) == 5
+    assert [note for note in labels.notes if "alike" in note] == [
+        "categories that are written alike: 'Dog bark' and 'dog_bark'; is that one?"
+    ]

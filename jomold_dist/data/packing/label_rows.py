@@ -102,7 +102,12 @@ class LabelRows:
         renumbered = np.array([places[name] for name in self._numbers], dtype=np.int32)
         which = "the one label that occurs" if len(names) == 1 else f"the {len(names)} labels that occur, sorted"
         told = f"categories: {which} (--categories FILE names them otherwise)"
-        return CategorySet(tuple(names)), renumbered[labels], (told,)
+        alike: dict[str, list[str]] = {}
+        for name in names:
+            alike.setdefault("".join(filter(str.isalnum, name.casefold())) or name, []).append(name)
+        twins = (" and ".join(map(repr, group)) for group in alike.values() if len(group) > 1)
+        doubts = (f"categories that are written alike: {twin}; is that one?" for twin in twins)
+        return CategorySet(tuple(names)), renumbered[labels], (told, *doubts)
 
     def _by_split(self, keys: np.ndarray, splits: np.ndarray, lists: IndexLists) -> dict[str, VideoLabels]:
         found = {}
