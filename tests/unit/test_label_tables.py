@@ -49,6 +49,21 @@ def refusal(*files: Path | tuple[str, Path], categories: Sequence[str] | None = 
     return str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"label": [[DOG], [DOG, RAIN]]}, "rows 1, 2: label is one label; call a column of lists labels"),
+        ({"label": [0.5, 2.0]}, "rows 1, 2: a label is a text, not a fraction"),
+        ({"labels": [0.5, 2.0]}, "rows 1, 2: a label is a text, not a fraction"),
+    ],
+)
+def test_cells_that_are_no_names_make_no_categories(
+    tmp_path: Path, columns: dict[str, list[object]], message: str
+) -> None:
+    said = refusal(write_parquet(tmp_path / "a.parquet", key=["a", "b"], **columns))
+    assert message.replace("rows", "lines") in said
+
+
 def told(labels: LabelSet) -> dict[str, dict[str, list[str]]]:
     """The labels of every video by name, in order."""
     return {

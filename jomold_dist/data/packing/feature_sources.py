@@ -18,12 +18,11 @@ from typing import BinaryIO, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from jomold_dist.data.format.records import MAX_KEY, is_shard_key
+from jomold_dist.data.format.records import KEY_RULE, is_shard_key
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.reading import folder_problem, regular_file
 
 ID_LENGTH = 11  # of YouTube's ids
-KEY_RULE = f"a key is 1 to {MAX_KEY} printable ASCII characters without '.', '/' or space"
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 NPY_HEADER_BYTES = 1 << 14  # more than any header of two numbers

@@ -18,8 +18,8 @@ from jomold_dist.data.format.dense_truth import has_positives
 from jomold_dist.data.format.manifest import FeatureSpec, RecordLayout
 from jomold_dist.data.format.records import (
     DENSE,
+    KEY_RULE,
     LABELS,
-    MAX_KEY,
     checksum_text,
     is_shard_key,
     label_text,
@@ -159,7 +159,7 @@ def _add_member(tar: tarfile.TarFile, name: str, content: bytes, owner: str) -> 
 def _check(video: Video, form: ShardFormat, repeated: bool) -> None:
     key, labels, categories = video.key, video.labels, len(form.categories)
     if not is_shard_key(key):
-        raise DataError(f"key {key!r} must be 1 to {MAX_KEY} printable ASCII characters without '.', '/' or space")
+        raise DataError(f"key {key!r} cannot be packed: {KEY_RULE}")
     if repeated:
         raise DataError(repeated_key(key))
     if len(set(labels)) != len(labels) or any(not 0 <= label < categories for label in labels):

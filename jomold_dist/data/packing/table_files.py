@@ -22,8 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jomold_dist.data.format.records import is_shard_key
-from jomold_dist.data.packing.feature_sources import KEY_RULE
+from jomold_dist.data.format.records import KEY_RULE, is_shard_key
 from jomold_dist.errors import DataError, nearest, raise_together
 from jomold_dist.reading import regular_file
 
