@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import signal
 import sys
@@ -20,7 +19,6 @@ from jomold_dist.command_line import command_parser
 from jomold_dist.data.format.damage import DamagedError
 from jomold_dist.data.format.manifest import DTYPES, FeatureSpec, Manifest
 from jomold_dist.data.format.truth_file import truth_name, write_truth
-from jomold_dist.data.packing.annotations import SplitLabels
 from jomold_dist.data.packing.dataset_writer import DatasetWriter
 from jomold_dist.data.packing.repair import repair_shards
 from jomold_dist.data.packing.shard_writer import BadVideosError
@@ -213,17 +211,6 @@ def is_truth_whole(folder: Path, manifest: Manifest, split: str) -> bool:
         return read_truth(Folder(folder), manifest, split) is not None
     except DamagedError:
         return False
-
-
-def labels_digest(splits: dict[str, SplitLabels]) -> str:
-    """Stands for all keys and labels of the splits, weak, dense and true, in their order."""
-    digest = hashlib.sha256()
-    for name, split in splits.items():
-        digest.update(repr((name, split.keys, None if split.dense is None else split.dense.shape)).encode())
-        digest.update(np.packbits(split.labels).tobytes())
-        for array in (split.dense, split.present):
-            digest.update(b"" if array is None else np.packbits(array).tobytes())
-    return digest.hexdigest()
 
 
 def summary(manifest: Manifest) -> list[str]:
