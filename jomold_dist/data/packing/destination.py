@@ -75,7 +75,12 @@ class FolderDestination:
             self._place, self._append = place_of(out), append
         except OSError as error:
             raise DataError(f"cannot write beside {out}: {problem_of(error)}; choose another folder") from None
-        if not append and os.path.ismount(os.path.realpath(out)):
+        if os.path.ismount(self._place):
+            if append:
+                raise DataError(
+                    f"{out} is a mount point, and shards that are added are written beside a set and renamed; move the "
+                    f"set into a folder inside it, such as {out / 'set'}"
+                )
             raise DataError(
                 f"{out} is a mount point, and a folder is renamed to become the data set; choose a folder inside it, "
                 f"such as {out / 'set'}"
