@@ -25,6 +25,7 @@ from jomold_dist.data.reading.truth import read_truth
 from jomold_dist.errors import ConfigError, DataError
 from jomold_dist.files import write_text
 from jomold_dist.places import relative_places, with_absolute_places
+from jomold_dist.training.preflight import with_shards
 from jomold_dist.training.removals import read_present
 from tests.servers import serving
 from tests.shard_fixtures import CATEGORIES, assert_same_batch, write_dataset
@@ -314,6 +315,13 @@ def test_a_list_of_places_that_cannot_be(value: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said) as caught:
         load_config(None, [f"data.shards={value}"])
     assert "secret" not in str(caught.value)
+
+
+def test_a_command_s_places_are_different_ones() -> None:
+    assert with_shards(Config(), ["a"]).data.shards == "a"
+    assert with_shards(Config(), ["a", "b"]).data.shards == ("a", "b")
+    with pytest.raises(ConfigError, match="--shards names a twice"):
+        with_shards(Config(), ["a", "b", "a"])
 
 
 @pytest.mark.parametrize("value", ["0", "-0.1", "1.01", "much"])
