@@ -16,17 +16,15 @@ from typing import Any
 import numpy as np
 
 from jomold_dist.command_line import command_parser
-from jomold_dist.data.format.damage import DamagedError
 from jomold_dist.data.format.manifest import DTYPES, FeatureSpec, Manifest
-from jomold_dist.data.format.truth_file import truth_name, write_truth
+from jomold_dist.data.format.truth_file import truth_name
 from jomold_dist.data.packing.dataset_writer import DatasetWriter
 from jomold_dist.data.packing.repair import repair_shards
 from jomold_dist.data.packing.shard_writer import BadVideosError
 from jomold_dist.data.packing.splits import SplitSource
-from jomold_dist.data.reading.source import Folder, read_manifest
-from jomold_dist.data.reading.truth import read_truth
-from jomold_dist.errors import PREEMPTED, DataError, raise_together
-from jomold_dist.files import writing
+from jomold_dist.data.packing.truth_writer import lacks_truth, write_truth
+from jomold_dist.data.reading.source import read_manifest
+from jomold_dist.errors import PREEMPTED, raise_together
 from jomold_dist.labels import CategorySet
 from jomold_dist.places import local_path, place, split_scheme
 from jomold_dist.versions import version
@@ -189,28 +187,11 @@ def repair(folder: Path, options: argparse.Namespace, packing: Packing) -> tuple
             progress=more,
         )
     manifest = read_manifest(folder)
-    torn = [name for name in packing.truths if not is_truth_whole(folder, manifest, name)]
+    torn = [name for name in packing.truths if lacks_truth(folder, manifest, name)]
     for name in torn:
-        repair_truth(folder / truth_name(name), *packing.truths[name]())
+        write_truth(folder / truth_name(name), *packing.truths[name]())
     anew = [f"written anew: {name}" for name in (*result.rewritten, *map(truth_name, torn))]
     return [*anew, f"shards that were whole: {len(result.whole)}, written anew: {len(result.rewritten)}"], manifest
-
-
-def repair_truth(path: Path, keys: list[str], present: np.ndarray) -> None:
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with writing(path) as aside:
-            write_truth(aside, keys, present)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}; free some space or choose another folder") from None
-
-
-def is_truth_whole(folder: Path, manifest: Manifest, split: str) -> bool:
-    """Whether the truth of a split is there, and can be used. DataError if it cannot be read: then it may be."""
-    try:
-        return read_truth(Folder(folder), manifest, split) is not None
-    except DamagedError:
-        return False
 
 
 def summary(manifest: Manifest) -> list[str]:

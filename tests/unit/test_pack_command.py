@@ -200,6 +200,15 @@ def test_the_truth_of_training_labels_is_packed_in_the_order_of_the_shards(small
     heard = {key: truth.present[i, :, 0].tolist() for i, key in enumerate(packed)}
     assert heard == {key: [n % 2 == 0, n % 2 == 1] for n, key in enumerate(keys)}
 
+    # Repairing writes the truth that the manifest tells of, and none beside a set that was packed without.
+    with_truth = ("--truth", f"train={folder}/truth.csv")
+    assert command(*words, "--out", folder / "bare").code == 0
+    for name, anew in (("out", True), ("bare", False)):
+        (folder / name / "truth/train.npz").unlink(missing_ok=True)
+        said = command(*words, *with_truth, "--out", folder / name, "--repair")
+        assert (said.code, "written anew: truth/train.npz" in said.out) == (0, anew)
+        assert command(folder / name, main=verify.main).code == 0
+
 
 def test_weak_labels_alone_and_clips_of_one_video_by_its_id(tmp_path: Path) -> None:
     make(tmp_path, {"audio": (10, 3)}, 5, 10, 1.0)

@@ -16,8 +16,9 @@ from jomold_dist.config_files import dump_config, load_config
 from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.damage import DamagedError
 from jomold_dist.data.format.manifest import Manifest
-from jomold_dist.data.format.truth_file import truth_name, write_truth
+from jomold_dist.data.format.truth_file import truth_name
 from jomold_dist.data.packing.shard_writer import Video
+from jomold_dist.data.packing.truth_writer import write_truth
 from jomold_dist.data.reading.loader import Batch, Loader
 from jomold_dist.data.reading.run_data import open_data
 from jomold_dist.data.reading.source import Source

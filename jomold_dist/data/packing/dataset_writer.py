@@ -15,15 +15,16 @@ from jomold_dist.data.format.dense_truth import truth_problem
 from jomold_dist.data.format.feature_rows import feature_problems
 from jomold_dist.data.format.manifest import FEATURE_NAMES, FeatureSpec, Manifest, ShardInfo, SplitInfo
 from jomold_dist.data.format.records import TAR_BLOCK, label_slot
-from jomold_dist.data.format.truth_file import truth_name, write_truth
+from jomold_dist.data.format.truth_file import truth_name
 from jomold_dist.data.packing.appending import append_problems, joined, label_room, split_to_extend
 from jomold_dist.data.packing.destination import destination_of
 from jomold_dist.data.packing.shard_writer import ENCODING, BadVideosError, ShardFormat, Video
 from jomold_dist.data.packing.split_packer import SplitPacker
 from jomold_dist.data.packing.splits import Origin, Videos
+from jomold_dist.data.packing.truth_writer import write_truth
 from jomold_dist.data.packing.workers import Workers
 from jomold_dist.errors import DataError, raise_together
-from jomold_dist.files import problem_of, sync
+from jomold_dist.files import problem_of
 from jomold_dist.labels import CategorySet
 
 logger = logging.getLogger(__name__)
@@ -180,7 +181,8 @@ class DatasetWriter:
         """Writes which labels of a split are really heard and seen: bool (n, 2, C), audio first, of the videos `keys`
         in the order of the shards. It is written each time: a writer takes over nothing but shards.
 
-        DataError unless the split is written, and these are its videos and the data set's categories.
+        DataError unless the split is written, and these are its videos and the data set's categories; or if there is no
+        room for it.
         """
         if split not in self._splits:
             raise DataError(f"the truth of split {split!r} can be written only after its videos")
@@ -190,13 +192,7 @@ class DatasetWriter:
         shards = self._splits[split].shards
         if not self._packer.are_keys([s.name for s in shards], [s.videos for s in shards], keys):
             raise DataError(f"the keys of the truth of split {split!r} must be those of its videos, in their order")
-        path = self.aside / truth_name(split)
-        try:
-            path.parent.mkdir(exist_ok=True)
-            write_truth(path, keys, present)
-            sync(path)
-        except OSError as error:
-            raise DataError(f"cannot write {problem_of(error)}; free some space or choose another folder") from None
+        write_truth(self.aside / truth_name(split), keys, present)
         self._true.add(split)
 
     def finish(self) -> Manifest:
