@@ -17,6 +17,7 @@ import numpy as np
 
 from jomold_dist.command_line import command_parser
 from jomold_dist.data.format.manifest import DTYPES, FeatureSpec, Manifest
+from jomold_dist.data.format.manifest_file import MOST_SEED
 from jomold_dist.data.format.truth_file import truth_name
 from jomold_dist.data.packing.dataset_writer import DatasetWriter
 from jomold_dist.data.packing.repair import repair_shards
@@ -102,8 +103,8 @@ def option_problems(options: argparse.Namespace) -> list[str]:
         problems.append("--repair needs a folder as --out; to mend a set at a URL, repair a copy and send that")
     if options.work is not None and local_folder(options) is not None:
         problems.append("--work is for a URL as --out; a folder is packed beside itself")
-    if options.seed < 0:
-        problems.append(f"--seed must be at least 0, not {options.seed}")
+    if not 0 <= options.seed <= MOST_SEED:
+        problems.append(f"--seed must be from 0 to {MOST_SEED}, not {options.seed}")
     return problems
 
 

@@ -48,6 +48,43 @@ def test_the_example_of_its_docstring(tmp_path: Path, monkeypatch: pytest.Monkey
     assert read_manifest(tmp_path / "shards").split("train").positives.tolist() == [1, 0, 1]
 
 
+UNREADABLE: list[tuple[dict[str, object], str]] = [
+    ({"name": "a\nb"}, r"its name is 'a\\nb', not a text without control characters"),
+    ({"categories": CategorySet(("a", "b\a"))}, r"a category is 'b\\x07', not a text"),
+    ({"segment_seconds": 1e5}, "segment_seconds is 100000.0, not a number of seconds above 0 and at most 86400"),
+    ({"segment_seconds": float("nan")}, "segment_seconds is nan"),
+    ({"made_by": {"share": float("nan")}}, "origin holds nan"),
+    ({"made_by": {"folder": Path("x")}}, "not JSON serializable"),
+    ({"made_by": {"words": "x" * (1 << 17)}}, "origin has more than|a text in origin has more than"),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), UNREADABLE)
+def test_what_no_reader_would_take_is_refused_before_anything_is_written(
+    tmp_path: Path, options: dict[str, object], said: str
+) -> None:
+    with pytest.raises(DataError, match=f"no data set can be made of this: .*({said})"):
+        writer(tmp_path / "set", **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("split", "shuffled", "said"),
+    [
+        ("two words", None, "split 'two words' is not named with letters"),
+        ("x" * 101, None, "in at most 100 bytes"),
+        ("train", 10**30, "the seed by which split 'train' was shuffled is 1000"),
+        ("train", -1, "the seed by which split 'train' was shuffled is -1"),
+    ],
+)
+def test_a_split_that_no_reader_would_take_is_refused(
+    tmp_path: Path, split: str, shuffled: int | None, said: str
+) -> None:
+    with pytest.raises(DataError, match=said), writer(tmp_path / "set") as packing:
+        packing.write_split(split, MadeVideos("train"), shuffled=shuffled)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_iterable_is_read_once_and_gives_what_a_list_gives(tmp_path: Path) -> None:
     """Of each length relative to the shards', and never more than one video ahead."""
     made = [MadeVideos("train").video(number) for number in range(9)]

@@ -315,6 +315,8 @@ def test_other_files_of_the_same_size_and_time_are_packed_anew(small: tuple[Path
         ),
         (["--labels", "l.csv", "--feature", "audio=a/{key}.npy", "--segments", "0"], "--segments must be at least 1"),
         (["--labels", "l.csv", "--feature", "audio=a/{key}.npy", "--segment-seconds", "nan"], "must be above 0"),
+        (["--labels", "l.csv", "--feature", "audio=a/{key}.npy", "--segment-seconds", "1e5"], "at most 86400, not"),
+        (["--labels", "l.csv", "--feature", "audio=a/{key}.npy", "--seed", "9" * 20], "--seed must be from 0 to"),
         (["--labels", "l.csv", "--feature", "audio=a/{key}.npy", "--dense", "v.csv"], "'v.csv' is not SPLIT=FILE"),
         (["--labels", "nowhere.csv", "--feature", "audio=a/{key}.npy"], "nowhere.csv: the file does not exist"),
     ],

@@ -14,6 +14,7 @@ import numpy as np
 from jomold_dist.data.format.dense_truth import truth_problem
 from jomold_dist.data.format.feature_rows import feature_problems
 from jomold_dist.data.format.manifest import FEATURE_NAMES, FeatureSpec, Manifest, ShardInfo, SplitInfo
+from jomold_dist.data.format.manifest_file import set_problem, split_problem
 from jomold_dist.data.format.records import TAR_BLOCK, label_slot
 from jomold_dist.data.format.truth_file import truth_name
 from jomold_dist.data.packing.appending import append_problems, joined, label_room, split_to_extend
@@ -88,6 +89,7 @@ class DatasetWriter:
                 raise DataError(f"{what} must be at least 1; given: {count}")
         own = {f: features[f] for f in FEATURE_NAMES if f in features}
         self._set = Manifest(name, segments, categories, own, {}, simulated, segment_seconds, dict(made_by or {}))
+        self._refuse_unreadable(self._set)
         self._videos_per_shard, self._resumable = videos_per_shard, recipe is not None
         self._splits: dict[str, SplitInfo] = {}
         self._true: set[str] = set()
@@ -157,14 +159,14 @@ class DatasetWriter:
         """
         if split in self._splits:
             raise DataError(f"split {split!r} is written twice")
-        if not split.isidentifier():
-            raise DataError(f"a split's name must be a word of letters, digits and '_'; given: {split!r}")
         there = split_to_extend(self._there, split, dense)
         if there is not None:
             slot = label_room(there)
         else:
             slot = TAR_BLOCK if max_labels is None else label_slot(max_labels, len(self._set.categories))
         form = ShardFormat(self._set.features, self._set.categories, self._set.segments, dense, slot)
+        if unreadable := split_problem(split, shuffled, form.layout.bytes):
+            raise DataError(f"no data set can be made of this: {unreadable}")
         taken = {shard.name for shard in there.shards} if there is not None else set()
         try:
             shards = self._packer.pack(split, videos, form, origin, taken, progress)
@@ -205,6 +207,7 @@ class DatasetWriter:
         files = {shard.name for split in splits.values() for shard in split.shards} | set(map(truth_name, self._true))
         if self._there is not None:
             manifest = joined(self._there, manifest)
+            self._refuse_unreadable(manifest)
         try:
             self._workplace.publish(manifest.digest, files)
             self._destination.publish(self.aside, manifest)
@@ -214,6 +217,12 @@ class DatasetWriter:
             ) from None
         self._finished = True
         return manifest
+
+    @staticmethod
+    def _refuse_unreadable(manifest: Manifest) -> None:
+        """DataError if nobody could read a set of this manifest."""
+        if problem := set_problem(manifest):
+            raise DataError(f"no data set can be made of this: {problem}")
 
     def _look(self) -> Manifest | None:
         """The set that is added to; its keys are known from here on. DataError if it cannot be added to."""
