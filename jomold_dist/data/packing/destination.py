@@ -42,7 +42,7 @@ class Destination(Protocol):
         """The folder in which it is packed, which belongs to this process until it is closed."""
         ...
 
-    def there(self) -> Manifest | None:
+    def existing(self) -> Manifest | None:
         """The manifest of the set that is added to, None for a new one. DataError if there is not what there has to
         be: nothing for a new set, a whole one to be added to."""
         ...
@@ -90,7 +90,7 @@ class FolderDestination:
     def workplace(self) -> Workplace:
         return beside(self._place)
 
-    def there(self) -> Manifest | None:
+    def existing(self) -> Manifest | None:
         if self._append:
             return read_manifest(self._place)
         check_free(self._place)
@@ -138,7 +138,7 @@ class UrlDestination:
     def workplace(self) -> Workplace:
         return Workplace(self._folder, self._url.url, f"into {self._folder} (--work)")
 
-    def there(self) -> Manifest | None:
+    def existing(self) -> Manifest | None:
         place = f"{self._url.url}/{MANIFEST_NAME}"
         try:
             content = self._url.read(MANIFEST_NAME, MOST_BYTES)

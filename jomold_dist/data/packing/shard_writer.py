@@ -77,14 +77,14 @@ class ShardFormat:
 class WrittenShard:
     """What the manifest has to say about a shard, and the videos' keys, bytes (n,).
 
-    `positives` are int32 (C,), `most` is the most labels that one of its videos has, `modalities` tells whether any of
-    its dense labels is 1, by modality.
+    `positives` are int32 (C,), `max_labels` is the most labels that one of its videos has, `modalities` tells whether
+    any of its dense labels is 1, by modality.
     """
 
     bytes: int
     sha256: str
     positives: np.ndarray
-    most: int
+    max_labels: int
     modalities: tuple[bool, ...]
     keys: np.ndarray
 
