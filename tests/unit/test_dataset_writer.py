@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,6 +162,26 @@ def test_shards_that_an_earlier_start_had_more_of_are_in_no_set(tmp_path: Path) 
         manifest = packing.finish()
     names = {shard.name for shard in manifest.split("train").shards}
     assert contents(tmp_path / "set").keys() == {"manifest.json", *names}
+
+
+def test_videos_of_other_types_are_named_together(tmp_path: Path) -> None:
+    features = MadeVideos("train").video(0).features
+    wrong: list[Any] = [
+        ("a", ("Dog",)),
+        ("b", (1.0,)),
+        ("c", (True,)),
+        ("d", (0, 0)),
+        ("e", (9,)),
+        (5, (0,)),
+        (b"f", ()),
+    ]
+    with pytest.raises(BadVideosError) as caught, writer(tmp_path / "set") as packing:
+        packing.write_split("train", [Video(key, features, labels) for key, labels in wrong])
+    *labels, five, raw = caught.value.problems
+    assert [text.partition(":")[0] for text in labels] == ["video a", "video b", "video c", "video d", "video e"]
+    assert labels[0] == "video a: labels ('Dog',) must be distinct whole numbers in 0..2"
+    assert five.startswith("key 5 cannot be packed: a key is 1 to ")
+    assert raw.startswith("key b'f' cannot be packed: ")
 
 
 def test_labels_have_room_unless_they_are_very_many(tmp_path: Path) -> None:
