@@ -54,7 +54,6 @@ class Annotations:
     """A whole folder of label files. `splits` holds train, val and test; `findings` a line per harmless defect."""
 
     categories: CategorySet
-    segments: int
     splits: dict[str, SplitLabels]
     findings: tuple[str, ...]
 
@@ -96,7 +95,7 @@ def read_annotations(
         split: SplitLabels(tuple(map(video_key, rows.filenames)), rows.filenames, rows.labels, dense.get(split))
         for split, rows in weak.items()
     }
-    return Annotations(categories, segments, splits, tuple(f for report in everything for f in report.findings))
+    return Annotations(categories, splits, tuple(f for report in everything for f in report.findings))
 
 
 def _parse_dense(
