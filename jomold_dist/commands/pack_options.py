@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jomold_dist.commands.packing import SEGMENTS, packing_parser
 from jomold_dist.data.format.manifest import FEATURE_NAMES
+from jomold_dist.data.format.manifest_file import MOST_SECONDS
 from jomold_dist.data.packing.label_tables import LabelFile
 from jomold_dist.data.packing.planned_set import SHUFFLED
 from jomold_dist.data.packing.presets import PRESETS
@@ -87,8 +88,10 @@ def pack_option_problems(options: argparse.Namespace) -> list[str]:
         problems.append("there is motion without frames, which no network takes; add --feature frames=…")
     if options.segments < 1:
         problems.append(f"--segments must be at least 1, not {options.segments}")
-    if options.segment_seconds is not None and not 0 < options.segment_seconds < float("inf"):
-        problems.append(f"--segment-seconds must be above 0, not {options.segment_seconds:g}")
+    if options.segment_seconds is not None and not 0 < options.segment_seconds <= MOST_SECONDS:
+        problems.append(
+            f"--segment-seconds must be above 0 and at most {MOST_SECONDS:g}, not {options.segment_seconds:g}"
+        )
     if options.separator == "":
         problems.append("--separator must be at least one character")
     if not (options.labels or options.label_field):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import signal
 import sys
@@ -17,18 +16,16 @@ from typing import Any
 import numpy as np
 
 from jomold_dist.command_line import command_parser
-from jomold_dist.data.format.damage import DamagedError
 from jomold_dist.data.format.manifest import DTYPES, FeatureSpec, Manifest
-from jomold_dist.data.format.truth_file import truth_name, write_truth
-from jomold_dist.data.packing.annotations import SplitLabels
+from jomold_dist.data.format.manifest_file import MOST_SEED
+from jomold_dist.data.format.truth_file import truth_name
 from jomold_dist.data.packing.dataset_writer import DatasetWriter
 from jomold_dist.data.packing.repair import repair_shards
 from jomold_dist.data.packing.shard_writer import BadVideosError
 from jomold_dist.data.packing.splits import SplitSource
-from jomold_dist.data.reading.source import Folder, read_manifest
-from jomold_dist.data.reading.truth import read_truth
-from jomold_dist.errors import PREEMPTED, DataError, raise_together
-from jomold_dist.files import writing
+from jomold_dist.data.packing.truth_writer import lacks_truth, write_truth
+from jomold_dist.data.reading.source import read_manifest
+from jomold_dist.errors import PREEMPTED, raise_together
 from jomold_dist.labels import CategorySet
 from jomold_dist.places import local_path, place, split_scheme
 from jomold_dist.versions import version
@@ -106,8 +103,8 @@ def option_problems(options: argparse.Namespace) -> list[str]:
         problems.append("--repair needs a folder as --out; to mend a set at a URL, repair a copy and send that")
     if options.work is not None and local_folder(options) is not None:
         problems.append("--work is for a URL as --out; a folder is packed beside itself")
-    if options.seed < 0:
-        problems.append(f"--seed must be at least 0, not {options.seed}")
+    if not 0 <= options.seed <= MOST_SEED:
+        problems.append(f"--seed must be from 0 to {MOST_SEED}, not {options.seed}")
     return problems
 
 
@@ -191,39 +188,11 @@ def repair(folder: Path, options: argparse.Namespace, packing: Packing) -> tuple
             progress=more,
         )
     manifest = read_manifest(folder)
-    torn = [name for name in packing.truths if not is_truth_whole(folder, manifest, name)]
+    torn = [name for name in packing.truths if lacks_truth(folder, manifest, name)]
     for name in torn:
-        repair_truth(folder / truth_name(name), *packing.truths[name]())
+        write_truth(folder / truth_name(name), *packing.truths[name]())
     anew = [f"written anew: {name}" for name in (*result.rewritten, *map(truth_name, torn))]
     return [*anew, f"shards that were whole: {len(result.whole)}, written anew: {len(result.rewritten)}"], manifest
-
-
-def repair_truth(path: Path, keys: list[str], present: np.ndarray) -> None:
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with writing(path) as aside:
-            write_truth(aside, keys, present)
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}; free some space or choose another folder") from None
-
-
-def is_truth_whole(folder: Path, manifest: Manifest, split: str) -> bool:
-    """Whether the truth of a split is there, and can be used. DataError if it cannot be read: then it may be."""
-    try:
-        return read_truth(Folder(folder), manifest, split) is not None
-    except DamagedError:
-        return False
-
-
-def labels_digest(splits: dict[str, SplitLabels]) -> str:
-    """Stands for all keys and labels of the splits, weak, dense and true, in their order."""
-    digest = hashlib.sha256()
-    for name, split in splits.items():
-        digest.update(repr((name, split.keys, None if split.dense is None else split.dense.shape)).encode())
-        digest.update(np.packbits(split.labels).tobytes())
-        for array in (split.dense, split.present):
-            digest.update(b"" if array is None else np.packbits(array).tobytes())
-    return digest.hexdigest()
 
 
 def summary(manifest: Manifest) -> list[str]:

@@ -9,21 +9,20 @@ from that.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
 from jomold_dist.command_line import command, show
-from jomold_dist.commands.packing import SEGMENTS, Packing, labels_digest, option_problems, packing_parser, run_packer
+from jomold_dist.commands.packing import SEGMENTS, Packing, option_problems, packing_parser, run_packer
 from jomold_dist.data.format.manifest import FeatureSpec
 from jomold_dist.data.format.truth_file import truth_name
-from jomold_dist.data.packing.annotations import Annotations, SplitLabels, read_annotations
-from jomold_dist.data.packing.lfav_labels import read_lfav
+from jomold_dist.data.packing.annotations import SplitLabels
+from jomold_dist.data.packing.presets import PRESETS
 from jomold_dist.data.packing.shard_writer import Video
 from jomold_dist.data.packing.splits import SplitSource
-from jomold_dist.data.packing.vggsounder_labels import read_vggsounder
+from jomold_dist.data.packing.video_labels import compact, label_set_digest
 from jomold_dist.errors import DataError, UserError, raise_together
 from jomold_dist.places import local_path
 from jomold_dist.simulation import (
@@ -46,9 +45,8 @@ HIDDEN = "train"  # the split whose truth is not in its shards
 
 @dataclass(frozen=True)
 class LabelFiles:
-    """How a scenario's published label files are read, and what of a set with them is simulated and what is real."""
+    """By what a scenario's published label files are known, and what of a set with them is simulated and real."""
 
-    read: Callable[[Path], Annotations]
     telling: str
     """A file that only this kind has."""
     origins: str
@@ -56,18 +54,15 @@ class LabelFiles:
 
 LABEL_FILES = {
     "llp": LabelFiles(
-        read_annotations,
         "AVVP_train.csv",
         "all features and the truth of train; real: labels, keys, and the dense labels of val and test",
     ),
     "lfav": LabelFiles(
-        read_lfav,
         "train_weakly.csv",
         "all features, and when events of train are heard and seen; real: labels, keys, which labels are heard and "
         "seen, and the dense labels of val and test",
     ),
     "vggsounder": LabelFiles(
-        read_vggsounder,
         "classes.csv",
         "all features, and when events are heard and seen; real: labels, keys, and which labels are heard and seen",
     ),
@@ -188,7 +183,7 @@ def plan(options: argparse.Namespace) -> Packing:
     labels = LabelWorld(options.scenario, options.seed)
     features = FeatureWorld(options.seed, len(scenario.categories), difficulty)
     videos = {split.name: SimulatedVideos(split, labels, features, options) for split in splits}
-    given = {split.name: split.given for split in splits if split.given is not None}
+    given = {split.name: compact(split.given) for split in splits if split.given is not None}
     widths = {channel.name: channel.size for channel in features.channels}
     rows = dict.fromkeys(widths, SEGMENTS) | ({"frames": SEGMENTS * FRAMES_PER_SEGMENT} if options.keep_frames else {})
     hardness = {} if difficulty == DIFFICULTIES["easy"] else {"difficulty": asdict(difficulty)}
@@ -198,7 +193,7 @@ def plan(options: argparse.Namespace) -> Packing:
         categories=scenario.categories,
         features={name: FeatureSpec((rows[name], width), options.dtype) for name, width in widths.items()},
         splits=[_split(s, videos[s.name], options.seed) for s in splits],
-        recipe={"--videos": options.videos, "labels": labels_digest(given)},
+        recipe={"--videos": options.videos, "labels": label_set_digest(given)},
         simulated={
             "scenario": options.scenario,
             "seed": options.seed,
@@ -240,7 +235,7 @@ def planned_splits(options: argparse.Namespace) -> list[SplitPlan]:
         videos = {split: scenario.evaluation_videos(split, train) for split in ("val", "test")} | {"train": train}
         return [SplitPlan(name, videos[name], scenario.max_labels, None) for name in SPLITS]
     check_label_files(options)
-    annotations = LABEL_FILES[options.scenario].read(options.annotations)
+    annotations = PRESETS[options.scenario].read(options.annotations, SEGMENTS)
     if annotations.categories != find_scenario(options.scenario).categories:
         raise DataError(
             f"{options.annotations} has other categories than the scenario {options.scenario}; take the label files as "

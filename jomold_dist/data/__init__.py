@@ -1,1 +1,2 @@
-"""A data set: what it is (format), how it is made (packing), looked over (checking) and served (reading)."""
+"""A data set: what it is (format), how it is made (packing), whether it is so (checking), what is in it (looking), and
+how it is served (reading)."""

@@ -176,7 +176,9 @@ def _problems_of_training(stage: Trained, config: Config, manifest: Manifest) ->
 
 def with_shards(config: Config, places: Sequence[str]) -> Config:
     """The config for a data set that lies elsewhere, or several that are joined. Nothing is written beside it, and
-    storage options are kept only for the same kind of place."""
+    storage options are kept only for the same kind of place. ConfigError if a place is named twice."""
+    if twice := sorted({place for place in places if places.count(place) > 1}):
+        raise ConfigError(f"--shards names {twice[0]} twice; name each set once")
     data = replace(config.data, shards=places[0] if len(places) == 1 else tuple(places), resident=False)
     if {_scheme(place) for place in places} - {_scheme(place) for place in config.data.places}:
         data = replace(data, storage=NO_SETTINGS)

@@ -34,7 +34,8 @@ from jomold_dist.config_methods import (
 )
 from jomold_dist.config_reporting import MetricsConfig
 from jomold_dist.data.format.manifest import Manifest
-from jomold_dist.data.format.truth_file import truth_name, write_truth
+from jomold_dist.data.format.truth_file import truth_name
+from jomold_dist.data.packing.truth_writer import write_truth
 from jomold_dist.distributed.world import World, open_world
 from jomold_dist.errors import StoppedError
 from jomold_dist.methods.registry import method_class

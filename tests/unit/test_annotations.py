@@ -8,14 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jomold_dist.data.packing.annotations import (
-    AUDIO_FILE,
-    VISUAL_FILE,
-    WEAK_FILES,
-    read_annotations,
-    read_dense_labels,
-    read_weak_labels,
-)
+from jomold_dist.data.packing.annotations import AUDIO_FILE, VISUAL_FILE, WEAK_FILES, read_annotations
+from jomold_dist.data.packing.dense_labels import fill_truth, read_events
+from jomold_dist.data.packing.label_files import TableReport
+from jomold_dist.data.packing.weak_labels import parse_weak
 from jomold_dist.errors import DataError
 from jomold_dist.labels import LLP_CATEGORIES, CategorySet
 
@@ -81,7 +77,9 @@ def test_sound_files_become_arrays(tmp_path: Path) -> None:
 def test_windows_line_ends_byte_order_mark_and_blank_lines_do_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "weak.csv"
     path.write_bytes(f"\ufeff{WEAK_HEADER}\r\n\r\n{TRAIN}\tSpeech, Dog\r\n\r\n".encode())
-    weak = read_weak_labels(path, CATEGORIES)
+    report = TableReport(path)
+    weak = parse_weak(report, CATEGORIES)
+    assert report.sound
     assert weak.filenames == (TRAIN,)
     assert weak.labels.tolist() == [[True, True, False]]
 
@@ -314,11 +312,13 @@ def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
 def test_dense_rows_match_by_the_whole_name(tmp_path: Path) -> None:
     path = tmp_path / "dense.csv"
     path.write_text(f"{DENSE_HEADER}\nclip0002_2_12\t2\t4\tDog\nclip0002_2_13\t5\t6\tDog\n", encoding="utf-8")
-    dense = read_dense_labels(path, CATEGORIES, ["clip0000_0_10", "clip0002_2_12"], segments=7)
+    report = TableReport(path)
+    names = ["clip0000_0_10", "clip0002_2_12"]
+    dense = fill_truth(report, read_events(report, CATEGORIES, 7), (3, 7), names)
     assert dense.truth.dtype == np.bool_
     assert np.argwhere(dense.truth).tolist() == [[1, 1, 2], [1, 1, 3]]
     assert dense.truth.shape == (2, 3, 7)
-    assert dense.findings == ("dense.csv: 1 row matching no video (1 name): clip0002_2_13 (line 3)",)
+    assert report.findings == ["dense.csv: 1 row matching no video (1 name): clip0002_2_13 (line 3)"]
 
 
 @needs_llp

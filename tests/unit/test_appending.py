@@ -15,7 +15,9 @@ import pytest
 from jomold_dist.data.format.manifest import FeatureSpec, Manifest
 from jomold_dist.data.packing import destination
 from jomold_dist.data.packing.dataset_writer import DatasetWriter
+from jomold_dist.data.packing.repair import repair_shards
 from jomold_dist.data.packing.shard_writer import BadVideosError, Video
+from jomold_dist.data.packing.splits import SplitSource
 from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import DataError
 from jomold_dist.labels import CategorySet
@@ -92,6 +94,15 @@ def test_the_set_is_longer_and_its_old_shards_are_as_they_were(
     kept = {name: content for name, content in contents(first).items() if name.endswith(".tar")}
     assert kept.items() <= contents(old).items()
     assert [path.name for path in old.parent.iterdir()] == ["set"]
+
+
+def test_parts_that_were_packed_apart_are_not_repaired_together(old: Path) -> None:
+    append(old)
+    there = contents(old)
+    form = {"categories": CATEGORIES, "segments": SEGMENTS, "features": FEATURES, "videos_per_shard": 4}
+    with pytest.raises(DataError, match=r"was packed otherwise: .*; it was added to \(--append\)"):
+        repair_shards(old, [SplitSource("train", MadeVideos("train"))], **form)
+    assert contents(old) == there
 
 
 def test_a_split_to_which_unshuffled_videos_are_added_is_not_shuffled(old: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +47,43 @@ def test_the_example_of_its_docstring(tmp_path: Path, monkeypatch: pytest.Monkey
     names = {name: getattr(jomold_dist, name) for name in ("CategorySet", "DatasetWriter", "FeatureSpec", "Video")}
     exec(example, {**names, "my_videos": [("one", arrays, (0, 2)), ("two", arrays, ())]})
     assert read_manifest(tmp_path / "shards").split("train").positives.tolist() == [1, 0, 1]
+
+
+UNREADABLE: list[tuple[dict[str, object], str]] = [
+    ({"name": "a\nb"}, r"its name is 'a\\nb', not a text without control characters"),
+    ({"categories": CategorySet(("a", "b\a"))}, r"a category is 'b\\x07', not a text"),
+    ({"segment_seconds": 1e5}, "segment_seconds is 100000.0, not a number of seconds above 0 and at most 86400"),
+    ({"segment_seconds": float("nan")}, "segment_seconds is nan"),
+    ({"made_by": {"share": float("nan")}}, "origin holds nan"),
+    ({"made_by": {"folder": Path("x")}}, "not JSON serializable"),
+    ({"made_by": {"words": "x" * (1 << 17)}}, "origin has more than|a text in origin has more than"),
+]
+
+
+@pytest.mark.parametrize(("options", "said"), UNREADABLE)
+def test_what_no_reader_would_take_is_refused_before_anything_is_written(
+    tmp_path: Path, options: dict[str, object], said: str
+) -> None:
+    with pytest.raises(DataError, match=f"no data set can be made of this: .*({said})"):
+        writer(tmp_path / "set", **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("split", "shuffled", "said"),
+    [
+        ("two words", None, "split 'two words' is not named with letters"),
+        ("x" * 101, None, "in at most 100 bytes"),
+        ("train", 10**30, "the seed by which split 'train' was shuffled is 1000"),
+        ("train", -1, "the seed by which split 'train' was shuffled is -1"),
+    ],
+)
+def test_a_split_that_no_reader_would_take_is_refused(
+    tmp_path: Path, split: str, shuffled: int | None, said: str
+) -> None:
+    with pytest.raises(DataError, match=said), writer(tmp_path / "set") as packing:
+        packing.write_split(split, MadeVideos("train"), shuffled=shuffled)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_iterable_is_read_once_and_gives_what_a_list_gives(tmp_path: Path) -> None:
@@ -124,6 +162,26 @@ def test_shards_that_an_earlier_start_had_more_of_are_in_no_set(tmp_path: Path) 
         manifest = packing.finish()
     names = {shard.name for shard in manifest.split("train").shards}
     assert contents(tmp_path / "set").keys() == {"manifest.json", *names}
+
+
+def test_videos_of_other_types_are_named_together(tmp_path: Path) -> None:
+    features = MadeVideos("train").video(0).features
+    wrong: list[Any] = [
+        ("a", ("Dog",)),
+        ("b", (1.0,)),
+        ("c", (True,)),
+        ("d", (0, 0)),
+        ("e", (9,)),
+        (5, (0,)),
+        (b"f", ()),
+    ]
+    with pytest.raises(BadVideosError) as caught, writer(tmp_path / "set") as packing:
+        packing.write_split("train", [Video(key, features, labels) for key, labels in wrong])
+    *labels, five, raw = caught.value.problems
+    assert [text.partition(":")[0] for text in labels] == ["video a", "video b", "video c", "video d", "video e"]
+    assert labels[0] == "video a: labels ('Dog',) must be distinct whole numbers in 0..2"
+    assert five.startswith("key 5 cannot be packed: a key is 1 to ")
+    assert raw.startswith("key b'f' cannot be packed: ")
 
 
 def test_labels_have_room_unless_they_are_very_many(tmp_path: Path) -> None:

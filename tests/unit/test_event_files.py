@@ -13,7 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jomold_dist.data.packing.annotations import read_dense_labels
+from jomold_dist.data.packing.dense_labels import fill_truth, read_events
+from jomold_dist.data.packing.label_files import TableReport
 from jomold_dist.data.packing.weak_labels import whole_names
 from jomold_dist.errors import DataError
 from jomold_dist.evaluation.event_files import EVENT_COLUMNS, Events, form_of
@@ -91,9 +92,11 @@ def test_written_events_read_back_as_truth(tmp_path_factory: pytest.TempPathFact
         mine = ["\t".join(line[:4]) for line in lines if line[4] == name]
         if mine:
             (folder / name).write_text("\n".join([DENSE_HEADER, *mine]), encoding="utf-8")
-            dense = read_dense_labels(folder / name, CATEGORIES, filenames, segments=events.shape[-1])
+            report, (categories, segments) = TableReport(folder / name), events.shape[2:]
+            dense = fill_truth(report, read_events(report, CATEGORIES, segments), (categories, segments), filenames)
             np.testing.assert_array_equal(dense.truth, events[modality])
-            assert dense.findings == ()
+            assert report.sound
+            assert not report.findings
         else:
             assert not events[modality].any()
 

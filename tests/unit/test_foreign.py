@@ -205,6 +205,20 @@ def test_a_column_of_tensors(arrays: Arrays, tmp_path: Path) -> None:
         assert source.problems(["clip_007"]) == []
 
 
+def test_keys_are_texts_however_a_table_keeps_them(arrays: Arrays, tmp_path: Path) -> None:
+    clips = pa.array([features["frames"].tolist() for features in arrays.values()])
+    keys = pa.array(list(arrays))
+    for column in (keys.dictionary_encode(), keys.cast(pa.large_string()), keys.cast(pa.string_view())):
+        write_parquet(pa.table({"key": column, "clip": clips}), tmp_path / "a")
+        found = open_table_set([("", f"{tmp_path}/a")], {"frames": "clip"}, T)
+        assert found.sources["frames"].keys() == sorted(arrays)
+    write_parquet(pa.table({"key": range(len(arrays)), "clip": clips}), tmp_path / "a")
+    with pytest.raises(
+        DataError, match=r"the column 'key' of keys holds int64, not texts; name another with --key-col"
+    ):
+        open_table_set([("", f"{tmp_path}/a")], {"frames": "clip"}, T)
+
+
 def test_a_change_of_the_source_is_seen(arrays: Arrays, tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "a.tar", members_of("clip_000", arrays) | members_of("clip_001", arrays))
     (source,) = open_tars([("", str(tar))], {"audio": "audio.npy"}, None).sources.values()

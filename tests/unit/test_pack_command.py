@@ -218,6 +218,15 @@ def test_the_truth_of_training_labels_is_packed_in_the_order_of_the_shards(small
     heard = {key: truth.present[i, :, 0].tolist() for i, key in enumerate(packed)}
     assert heard == {key: [n % 2 == 0, n % 2 == 1] for n, key in enumerate(keys)}
 
+    # Repairing writes the truth that the manifest tells of, and none beside a set that was packed without.
+    with_truth = ("--truth", f"train={folder}/truth.csv")
+    assert command(*words, "--out", folder / "bare").code == 0
+    for name, anew in (("out", True), ("bare", False)):
+        (folder / name / "truth/train.npz").unlink(missing_ok=True)
+        said = command(*words, *with_truth, "--out", folder / name, "--repair")
+        assert (said.code, "written anew: truth/train.npz" in said.out) == (0, anew)
+        assert command(folder / name, main=verify.main).code == 0
+
 
 def test_weak_labels_alone_and_clips_of_one_video_by_its_id(tmp_path: Path) -> None:
     make(tmp_path, {"audio": (10, 3)}, 5, 10, 1.0)
@@ -324,6 +333,8 @@ def test_other_files_of_the_same_size_and_time_are_packed_anew(small: tuple[Path
         ),
         (["--labels", "l.csv", "--feature", "audio=a/{key}.npy", "--segments", "0"], "--segments must be at least 1"),
         (["--labels", "l.csv", "--feature", "audio=a/{key}.npy", "--segment-seconds", "nan"], "must be above 0"),
+        (["--labels", "l.csv", "--feature", "audio=a/{key}.npy", "--segment-seconds", "1e5"], "at most 86400, not"),
+        (["--labels", "l.csv", "--feature", "audio=a/{key}.npy", "--seed", "9" * 20], "--seed must be from 0 to"),
         (["--labels", "l.csv", "--feature", "audio=a/{key}.npy", "--dense", "v.csv"], "'v.csv' is not SPLIT=FILE"),
         (["--labels", "nowhere.csv", "--feature", "audio=a/{key}.npy"], "nowhere.csv: the file does not exist"),
     ],

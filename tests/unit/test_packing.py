@@ -21,6 +21,7 @@ import pytest
 
 from jomold_dist.data.format.manifest import FeatureSpec, Manifest
 from jomold_dist.data.packing.dataset_writer import DatasetWriter
+from jomold_dist.data.packing.destination import destination_of
 from jomold_dist.data.packing.repair import repair_shards
 from jomold_dist.data.packing.shard_writer import BadVideosError, Video
 from jomold_dist.data.packing.splits import Origin, SplitSource, Videos
@@ -383,6 +384,8 @@ def test_a_mount_point_is_refused_before_anything_is_made(tmp_path: Path) -> Non
     (tmp_path / "set").symlink_to("/proc")
     with pytest.raises(DataError, match=rf"{tmp_path / 'set'} is a mount point, .* inside it, such as .*/set/set"):
         pack(tmp_path / "set")
+    with pytest.raises(DataError, match=rf"{tmp_path / 'set'} is a mount point, .* are added .* such as .*/set/set"):
+        destination_of(tmp_path / "set", append=True, work=None)
 
 
 def test_the_folder_that_one_is_in(

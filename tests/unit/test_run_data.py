@@ -16,8 +16,9 @@ from jomold_dist.config_files import dump_config, load_config
 from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.damage import DamagedError
 from jomold_dist.data.format.manifest import Manifest
-from jomold_dist.data.format.truth_file import truth_name, write_truth
+from jomold_dist.data.format.truth_file import truth_name
 from jomold_dist.data.packing.shard_writer import Video
+from jomold_dist.data.packing.truth_writer import write_truth
 from jomold_dist.data.reading.loader import Batch, Loader
 from jomold_dist.data.reading.run_data import open_data
 from jomold_dist.data.reading.source import Source
@@ -25,6 +26,7 @@ from jomold_dist.data.reading.truth import read_truth
 from jomold_dist.errors import ConfigError, DataError
 from jomold_dist.files import write_text
 from jomold_dist.places import relative_places, with_absolute_places
+from jomold_dist.training.preflight import with_shards
 from jomold_dist.training.removals import read_present
 from tests.servers import serving
 from tests.shard_fixtures import CATEGORIES, assert_same_batch, write_dataset
@@ -314,6 +316,13 @@ def test_a_list_of_places_that_cannot_be(value: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said) as caught:
         load_config(None, [f"data.shards={value}"])
     assert "secret" not in str(caught.value)
+
+
+def test_a_command_s_places_are_different_ones() -> None:
+    assert with_shards(Config(), ["a"]).data.shards == "a"
+    assert with_shards(Config(), ["a", "b"]).data.shards == ("a", "b")
+    with pytest.raises(ConfigError, match="--shards names a twice"):
+        with_shards(Config(), ["a", "b", "a"])
 
 
 @pytest.mark.parametrize("value", ["0", "-0.1", "1.01", "much"])

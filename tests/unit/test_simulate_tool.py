@@ -252,7 +252,7 @@ def test_annotations_bring_their_labels_keys_and_dense_labels(tmp_path: Path) ->
         (["--videos", "0"], "--videos must be from 1"),
         (["--videos", "-3"], "--videos must be from 1"),
         (["--videos", "ten"], "invalid int value: 'ten'"),
-        (["--seed", "-1"], "--seed must be at least 0"),
+        (["--seed", "-1"], "--seed must be from 0 to"),
         (["--videos-per-shard", "0"], "--videos-per-shard must be at least 1"),
         (["--scenario", "lpl"], "unknown scenario 'lpl' (did you mean 'llp'?)"),
         (["--difficulty", "hrad"], "unknown difficulty 'hrad' (did you mean 'hard'?)"),

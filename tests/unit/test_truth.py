@@ -16,8 +16,9 @@ import pytest
 from jomold_dist.config import Config, DataConfig
 from jomold_dist.data.checking.data_set import verify_data_set
 from jomold_dist.data.format.manifest import Manifest
-from jomold_dist.data.format.truth_file import truth_name, write_truth
+from jomold_dist.data.format.truth_file import truth_name
 from jomold_dist.data.packing.dataset_writer import DatasetWriter
+from jomold_dist.data.packing.truth_writer import write_truth
 from jomold_dist.data.reading import truth
 from jomold_dist.data.reading.source import Folder, read_manifest, source_of
 from jomold_dist.data.reading.truth import read_truth

@@ -12,6 +12,7 @@ import re
 import reprlib
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,8 @@ MOST_NESTED = 8  # mappings and lists inside each other there
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SHARD_NAME = re.compile(r"(\w[\w.+=-]*/)*\w[\w.+=-]*\.tar")
-_NAME_BYTES = 200  # of a split, and of a shard's path; file systems take 255
+_NAME_BYTES = 200  # of a shard's path; file systems take 255 for each part
+_SPLIT_BYTES = 100  # of a split's name, which is that of a folder and begins its shards' paths
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = 60
 
@@ -85,22 +87,35 @@ def parse_manifest(content: bytes, path: str) -> Manifest:
     return manifest
 
 
+def set_problem(manifest: Manifest) -> str:
+    """Why the file of this manifest would be refused, whatever its splits are; "" if it would not."""
+    try:
+        _without_splits(json.loads("".join(replace(manifest, splits={}).lines())))
+    except (ValueError, TypeError, DataError) as error:
+        return str(error)
+    return ""
+
+
+def split_problem(name: str, shuffled: int | None, record_bytes: int) -> str:
+    """Why a manifest with a split of this name, seed and size of a video would be refused; "" if it would not."""
+    try:
+        _check_split(name, shuffled, record_bytes)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def _manifest(data: dict[str, Any], positives: list[np.ndarray]) -> Manifest:
     """ValueError, KeyError or DataError if the content cannot be a manifest's. `positives` are the lists that were cut
     out, whose numbers stand in their places."""
-    categories = CategorySet(tuple(_text(name, "a category") for name in _list(data["categories"], "categories")))
-    segments = _whole(data["segments"], "segments", 1, MOST_SEGMENTS)
-    features = {name: _feature(name, spec) for name, spec in _object(data["features"], "features").items()}
-    simulated = None if data["simulated"] is None else _note(data["simulated"], "simulated")
-    if not data["splits"] or not features:
-        raise ValueError("it has no splits, or no features")
-    if problems := feature_problems(features, segments):
-        raise ValueError("; ".join(problems))
+    whole = _without_splits(data)
     lists = iter(enumerate(positives))
     splits = {
-        name: _split(name, _object(split, "a split"), segments, categories, features, lists)
+        name: _split(name, _object(split, "a split"), whole, lists)
         for name, split in _object(data["splits"], "splits").items()
     }
+    if not splits:
+        raise ValueError("it has no splits")
     if next(lists, None) is not None:
         raise ValueError("a list of positives belongs to no shard")
     names: set[str] = set()
@@ -108,12 +123,25 @@ def _manifest(data: dict[str, Any], positives: list[np.ndarray]) -> Manifest:
         if shard.name in names:
             raise ValueError(f"shard {shard.name} is named twice")
         names.add(shard.name)
+    return replace(whole, splits=splits)
+
+
+def _without_splits(data: dict[str, Any]) -> Manifest:
+    """What a manifest says of the whole set. Errors as `_manifest` has them."""
+    categories = CategorySet(tuple(_text(name, "a category") for name in _list(data["categories"], "categories")))
+    segments = _whole(data["segments"], "segments", 1, MOST_SEGMENTS)
+    features = {name: _feature(name, spec) for name, spec in _object(data["features"], "features").items()}
+    simulated = None if data["simulated"] is None else _note(data["simulated"], "simulated")
+    if not features:
+        raise ValueError("it has no features")
+    if problems := feature_problems(features, segments):
+        raise ValueError("; ".join(problems))
     return Manifest(
         _text(data["name"], "its name"),
         segments,
         categories,
         features,
-        splits,
+        {},
         simulated,
         _seconds(data["segment_seconds"]),
         _note(data["origin"], "origin"),
@@ -128,25 +156,15 @@ def _feature(name: str, spec: Any) -> FeatureSpec:
     return FeatureSpec((rows, width), spec["dtype"], _text(spec.get("pooled", ""), f"how {name} was pooled"))
 
 
-def _split(
-    name: str,
-    split: dict[str, Any],
-    segments: int,
-    categories: CategorySet,
-    features: dict[str, FeatureSpec],
-    lists: Iterator[tuple[int, np.ndarray]],
-) -> SplitInfo:
-    if not name.isidentifier() or len(name.encode()) > _NAME_BYTES:  # it becomes the name of a folder
-        raise ValueError(f"split {_SHORT.repr(name)} is not named with letters, digits and '_'")
+def _split(name: str, split: dict[str, Any], whole: Manifest, lists: Iterator[tuple[int, np.ndarray]]) -> SplitInfo:
+    categories = whole.categories
     most = _whole(split["max_labels"], "max_labels", 0, len(categories))
     dense, truth = split["dense"], split.get("truth", False)
     for what, value in (("dense", dense), ("truth", truth)):
         if not isinstance(value, bool):
             raise ValueError(f"{what} is {_SHORT.repr(value)}, neither true nor false")
     seed = split["shuffled"]
-    if seed is not None:
-        _whole(seed, "shuffled", 0, MOST_SEED)
-    record = _record(name, split, (2, len(categories), segments), most, features)
+    record = _record(name, split, (2, len(categories), whole.segments), most, whole.features)
     shards = tuple(
         _shard(_object(shard, "a shard"), record.bytes, most, categories, lists)
         for shard in _list(split["shards"], "shards")
@@ -155,6 +173,18 @@ def _split(
     if not shards or info.videos != split["videos"]:
         raise ValueError(f"split {name!r} holds {info.videos} videos, not {_SHORT.repr(split['videos'])}")
     return info
+
+
+def _check_split(name: str, shuffled: Any, record_bytes: int) -> None:
+    """ValueError if there can be no split of this name, seed and size of a video."""
+    if not name.isidentifier() or len(name.encode()) > _SPLIT_BYTES:
+        raise ValueError(
+            f"split {_SHORT.repr(name)} is not named with letters, digits and '_', in at most {_SPLIT_BYTES} bytes"
+        )
+    if shuffled is not None:
+        _whole(shuffled, f"the seed by which split {name!r} was shuffled", 0, MOST_SEED)
+    if record_bytes > MOST_RECORD_BYTES:
+        raise ValueError(f"a video of split {name!r} takes {record_bytes} bytes, more than {MOST_RECORD_BYTES}")
 
 
 def _record(
@@ -166,8 +196,7 @@ def _record(
     _, room = _list(members[LABELS], LABELS)
     slot = _whole(room, "the label text's room", 1, MOST_RECORD_BYTES)
     record = record_layout(features, dense if split["dense"] else None, slot)
-    if record.bytes > MOST_RECORD_BYTES:
-        raise ValueError(f"a video of split {name!r} takes {record.bytes} bytes, more than {MOST_RECORD_BYTES}")
+    _check_split(name, split["shuffled"], record.bytes)
     same = {ending: [member.offset, member.bytes] for ending, member in record.members.items()} == members
     if not same or record.bytes != stated["bytes"] or slot % TAR_BLOCK or slot < label_slot(most, dense[1]):
         raise ValueError(f"the records of split {name!r} do not fit its features")
@@ -209,7 +238,9 @@ def _whole(value: Any, what: str, least: int, most: int) -> int:
 
 def _seconds(value: Any) -> float:
     if type(value) not in (int, float) or not 0 < value <= MOST_SECONDS:
-        raise ValueError(f"segment_seconds is {_SHORT.repr(value)}, not a number of seconds above 0")
+        raise ValueError(
+            f"segment_seconds is {_SHORT.repr(value)}, not a number of seconds above 0 and at most {MOST_SECONDS:g}"
+        )
     return float(value)
 
 

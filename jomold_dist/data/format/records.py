@@ -28,6 +28,7 @@ NPY_HEADER = 128
 LABELS = "labels.json"
 DENSE = "dense.npy"
 MAX_KEY = NAME_FIELD - len("." + LABELS)  # labels.json is the longest ending
+KEY_RULE = f"a key is 1 to {MAX_KEY} printable ASCII characters without '.', '/' or space"
 OWNER_FIELD = slice(265, 297)  # of a tar header, padded with zeros
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -39,15 +37,6 @@ def truth_name(split: str) -> str:
 def truth_bytes(videos: int, categories: int) -> int:
     """The most bytes that the truth of so many videos takes in memory."""
     return 2 * categories * videos + 4 * MAX_KEY * videos
-
-
-def write_truth(path: Path, keys: Sequence[str], present: np.ndarray) -> None:
-    """Writes the truth of a split: its keys in the order of the shards, and `present` bool (n, 2, C), audio first.
-    ValueError for another shape."""
-    if present.ndim != 3 or present.shape[:2] != (len(keys), 2):
-        raise ValueError(f"present is of shape {present.shape}, not ({len(keys)}, 2, C)")
-    with path.open("wb") as file:
-        np.savez_compressed(file, keys=np.array(keys), present=present.astype(bool).view(np.uint8))
 
 
 def parse_truth(content: bytes, path: str, videos: int, categories: int) -> Truth:

@@ -32,23 +32,6 @@ DENSE_SPLITS = ("val", "test")
 
 
 @dataclass(frozen=True)
-class WeakLabels:
-    """The videos of a weak label file, in its order, their labels bool (N, C), and its harmless defects."""
-
-    filenames: tuple[str, ...]
-    labels: np.ndarray
-    findings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class DenseLabels:
-    """One modality's truth, bool (N, C, T), in the order of the videos asked for, and the file's harmless defects."""
-
-    truth: np.ndarray
-    findings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class SplitLabels:
     """One split's labels: bool (N, C); dense uint8 (N, 2, C, T), audio first, or None where there are none (train).
 
@@ -71,7 +54,6 @@ class Annotations:
     """A whole folder of label files. `splits` holds train, val and test; `findings` a line per harmless defect."""
 
     categories: CategorySet
-    segments: int
     splits: dict[str, SplitLabels]
     findings: tuple[str, ...]
 
@@ -113,28 +95,7 @@ def read_annotations(
         split: SplitLabels(tuple(map(video_key, rows.filenames)), rows.filenames, rows.labels, dense.get(split))
         for split, rows in weak.items()
     }
-    return Annotations(categories, segments, splits, tuple(f for report in everything for f in report.findings))
-
-
-def read_weak_labels(path: Path, categories: CategorySet) -> WeakLabels:
-    """Read one weak label file. Raises DataError with every harmful defect, each with its lines."""
-    report = TableReport(Path(path))
-    rows = parse_weak(report, categories)
-    raise_together(report.problems())
-    return WeakLabels(rows.filenames, rows.labels, tuple(report.findings))
-
-
-def read_dense_labels(path: Path, categories: CategorySet, filenames: Sequence[str], segments: int = 10) -> DenseLabels:
-    """Read one modality's dense label file for the videos `filenames`.
-
-    A category is true in second t if one of the video's rows of it covers t: onset ≤ t < offset. Raises DataError with
-    every harmful defect, each with its lines.
-    """
-    report = TableReport(Path(path))
-    found = _parse_dense(report, categories, filenames, (segments, segments))
-    refuse_strangers(report, found, filenames, {})
-    raise_together(report.problems())
-    return DenseLabels(found.truth, tuple(report.findings))
+    return Annotations(categories, splits, tuple(f for report in everything for f in report.findings))
 
 
 def _parse_dense(

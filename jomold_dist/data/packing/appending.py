@@ -14,19 +14,19 @@ from jomold_dist.errors import DataError
 APPENDED_TOLD = 50  # the last so many additions, as a manifest has no room for any number of them
 
 
-def append_problems(there: Manifest, wanted: Manifest) -> list[str]:
+def append_problems(existing: Manifest, wanted: Manifest) -> list[str]:
     """Where a set, and what is to be added to it, do not go together."""
     problems = []
     for what, old, new in (
-        ("features", features_text(there.features), features_text(wanted.features)),
-        ("segments", there.segments, wanted.segments),
-        ("seconds a segment", there.segment_seconds, wanted.segment_seconds),
-        ("simulated world", there.simulated, wanted.simulated),
+        ("features", features_text(existing.features), features_text(wanted.features)),
+        ("segments", existing.segments, wanted.segments),
+        ("seconds a segment", existing.segment_seconds, wanted.segment_seconds),
+        ("simulated world", existing.simulated, wanted.simulated),
     ):
         if old != new:
             problems.append(f"its {what}: {old}, not {new}")
-    if there.categories != wanted.categories:
-        names = there.categories.names, wanted.categories.names
+    if existing.categories != wanted.categories:
+        names = existing.categories.names, wanted.categories.names
         first = next(((a, b) for a, b in zip(*names, strict=False) if a != b), None)
         counts = ", not ".join(f"{len(own):,}" for own in names)
         how = f"; the first that differ are {first[0]!r} and {first[1]!r}" if first else ""
@@ -34,9 +34,9 @@ def append_problems(there: Manifest, wanted: Manifest) -> list[str]:
     return problems
 
 
-def split_to_extend(there: Manifest | None, name: str, dense: bool) -> SplitInfo | None:
+def split_to_extend(existing: Manifest | None, name: str, dense: bool) -> SplitInfo | None:
     """The split that is added to, None for a new one. DataError if it cannot be."""
-    split = None if there is None else there.splits.get(name)
+    split = None if existing is None else existing.splits.get(name)
     if split is None:
         return None
     if split.dense != dense:
@@ -46,7 +46,7 @@ def split_to_extend(there: Manifest | None, name: str, dense: bool) -> SplitInfo
             else "has no dense labels, and what is added has"
         )
         raise DataError(f"split {name!r} cannot be added to: it {has}")
-    if split.truth or (there is not None and there.simulated is not None and not dense):
+    if split.truth or (existing is not None and existing.simulated is not None and not dense):
         raise DataError(
             f"split {name!r} cannot be added to: {truth_name(name)} tells what is really heard and seen in its videos "
             "alone; add the videos as another split, or pack all of them anew"
@@ -59,14 +59,14 @@ def label_room(split: SplitInfo) -> int:
     return split.record.members[LABELS].bytes
 
 
-def joined(there: Manifest, added: Manifest) -> Manifest:
+def extended(existing: Manifest, added: Manifest) -> Manifest:
     """The manifest of a set and of what is added to it: whose splits are longer, or new."""
-    splits = dict(there.splits)
+    splits = dict(existing.splits)
     for name, new in added.splits.items():
         old = splits.get(name)
         splits[name] = new if old is None else _longer(old, new)
-    appended: list[Any] = [*there.origin.get("appended", []), added.origin][-APPENDED_TOLD:]
-    return replace(there, splits=splits, origin={**there.origin, "appended": appended})
+    appended: list[Any] = [*existing.origin.get("appended", []), added.origin][-APPENDED_TOLD:]
+    return replace(existing, splits=splits, origin={**existing.origin, "appended": appended})
 
 
 def _longer(old: SplitInfo, new: SplitInfo) -> SplitInfo:

@@ -14,16 +14,18 @@ import numpy as np
 from jomold_dist.data.format.dense_truth import truth_problem
 from jomold_dist.data.format.feature_rows import feature_problems
 from jomold_dist.data.format.manifest import FEATURE_NAMES, FeatureSpec, Manifest, ShardInfo, SplitInfo
+from jomold_dist.data.format.manifest_file import set_problem, split_problem
 from jomold_dist.data.format.records import TAR_BLOCK, label_slot
-from jomold_dist.data.format.truth_file import truth_name, write_truth
-from jomold_dist.data.packing.appending import append_problems, joined, label_room, split_to_extend
+from jomold_dist.data.format.truth_file import truth_name
+from jomold_dist.data.packing.appending import append_problems, extended, label_room, split_to_extend
 from jomold_dist.data.packing.destination import destination_of
 from jomold_dist.data.packing.shard_writer import ENCODING, BadVideosError, ShardFormat, Video
 from jomold_dist.data.packing.split_packer import SplitPacker
 from jomold_dist.data.packing.splits import Origin, Videos
+from jomold_dist.data.packing.truth_writer import write_truth
 from jomold_dist.data.packing.workers import Workers
 from jomold_dist.errors import DataError, raise_together
-from jomold_dist.files import problem_of, sync
+from jomold_dist.files import problem_of
 from jomold_dist.labels import CategorySet
 
 logger = logging.getLogger(__name__)
@@ -87,6 +89,7 @@ class DatasetWriter:
                 raise DataError(f"{what} must be at least 1; given: {count}")
         own = {f: features[f] for f in FEATURE_NAMES if f in features}
         self._set = Manifest(name, segments, categories, own, {}, simulated, segment_seconds, dict(made_by or {}))
+        self._refuse_unreadable(self._set)
         self._videos_per_shard, self._resumable = videos_per_shard, recipe is not None
         self._splits: dict[str, SplitInfo] = {}
         self._true: set[str] = set()
@@ -96,10 +99,10 @@ class DatasetWriter:
         self._workers = Workers(jobs, self._workplace.lock)
         self._packer = SplitPacker(self._workplace, self._workers, videos_per_shard, self._destination.remote)
         try:
-            self._there = self._look()
+            self._existing = self._existing_set()
             wanted = None if recipe is None else {**self._form(), **recipe}
             said = self._workplace.begin(wanted, restart=restart, moved_to=self._destination.moved_to)
-            for split in () if self._there is None else self._there.splits.values():
+            for split in () if self._existing is None else self._existing.splits.values():
                 for digests in self._destination.keys(split):
                     self._packer.keys.add(digests)
         except BaseException:
@@ -156,23 +159,23 @@ class DatasetWriter:
         """
         if split in self._splits:
             raise DataError(f"split {split!r} is written twice")
-        if not split.isidentifier():
-            raise DataError(f"a split's name must be a word of letters, digits and '_'; given: {split!r}")
-        there = split_to_extend(self._there, split, dense)
-        if there is not None:
-            slot = label_room(there)
+        existing = split_to_extend(self._existing, split, dense)
+        if existing is not None:
+            slot = label_room(existing)
         else:
             slot = TAR_BLOCK if max_labels is None else label_slot(max_labels, len(self._set.categories))
         form = ShardFormat(self._set.features, self._set.categories, self._set.segments, dense, slot)
-        taken = {shard.name for shard in there.shards} if there is not None else set()
+        if unreadable := split_problem(split, shuffled, form.layout.bytes):
+            raise DataError(f"no data set can be made of this: {unreadable}")
+        used_names = {shard.name for shard in existing.shards} if existing is not None else set()
         try:
-            shards = self._packer.pack(split, videos, form, origin, taken, progress)
+            shards = self._packer.pack(split, videos, form, origin, used_names, progress)
         except BadVideosError:
             self._bad = True
             raise
         if dense and (problem := truth_problem(np.any([s.modalities for s in shards], axis=0))):
             logger.warning("split %r cannot be scored: %s", split, problem)
-        most = max(s.most for s in shards)
+        most = max(s.max_labels for s in shards)
         infos = tuple(ShardInfo(s.name, s.videos, s.bytes, s.sha256, s.positives) for s in shards)
         self._splits[split] = SplitInfo(split, most, dense, form.layout, infos, shuffled=shuffled)
 
@@ -180,7 +183,8 @@ class DatasetWriter:
         """Writes which labels of a split are really heard and seen: bool (n, 2, C), audio first, of the videos `keys`
         in the order of the shards. It is written each time: a writer takes over nothing but shards.
 
-        DataError unless the split is written, and these are its videos and the data set's categories.
+        DataError unless the split is written, and these are its videos and the data set's categories; or if there is no
+        room for it.
         """
         if split not in self._splits:
             raise DataError(f"the truth of split {split!r} can be written only after its videos")
@@ -190,13 +194,7 @@ class DatasetWriter:
         shards = self._splits[split].shards
         if not self._packer.are_keys([s.name for s in shards], [s.videos for s in shards], keys):
             raise DataError(f"the keys of the truth of split {split!r} must be those of its videos, in their order")
-        path = self.aside / truth_name(split)
-        try:
-            path.parent.mkdir(exist_ok=True)
-            write_truth(path, keys, present)
-            sync(path)
-        except OSError as error:
-            raise DataError(f"cannot write {problem_of(error)}; free some space or choose another folder") from None
+        write_truth(self.aside / truth_name(split), keys, present)
         self._true.add(split)
 
     def finish(self) -> Manifest:
@@ -207,8 +205,9 @@ class DatasetWriter:
         splits = {name: replace(split, truth=name in told) for name, split in self._splits.items()}
         manifest = replace(self._set, splits=splits)
         files = {shard.name for split in splits.values() for shard in split.shards} | set(map(truth_name, self._true))
-        if self._there is not None:
-            manifest = joined(self._there, manifest)
+        if self._existing is not None:
+            manifest = extended(self._existing, manifest)
+            self._refuse_unreadable(manifest)
         try:
             self._workplace.publish(manifest.digest, files)
             self._destination.publish(self.aside, manifest)
@@ -219,14 +218,20 @@ class DatasetWriter:
         self._finished = True
         return manifest
 
-    def _look(self) -> Manifest | None:
+    @staticmethod
+    def _refuse_unreadable(manifest: Manifest) -> None:
+        """DataError if nobody could read a set of this manifest."""
+        if problem := set_problem(manifest):
+            raise DataError(f"no data set can be made of this: {problem}")
+
+    def _existing_set(self) -> Manifest | None:
         """The set that is added to; its keys are known from here on. DataError if it cannot be added to."""
-        there = self._destination.there()
-        if there is None:
+        existing = self._destination.existing()
+        if existing is None:
             return None
-        self._workplace.forget_published(there.digest)
-        raise_together([f"this data set cannot be added to: {text}" for text in append_problems(there, self._set)])
-        return there
+        self._workplace.forget_published(existing.digest)
+        raise_together([f"this data set cannot be added to: {text}" for text in append_problems(existing, self._set)])
+        return existing
 
     def _form(self) -> dict[str, Any]:
         """What decides how videos are stored. Another numpy may average or round them to another last bit."""
@@ -242,4 +247,4 @@ class DatasetWriter:
             "simulated": self._set.simulated,
             "videos a shard": self._videos_per_shard,
         }
-        return form if self._there is None else form | {"added to": self._there.digest}
+        return form if self._existing is None else form | {"added to": self._existing.digest}

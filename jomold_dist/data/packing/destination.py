@@ -42,7 +42,7 @@ class Destination(Protocol):
         """The folder in which it is packed, which belongs to this process until it is closed."""
         ...
 
-    def there(self) -> Manifest | None:
+    def existing(self) -> Manifest | None:
         """The manifest of the set that is added to, None for a new one. DataError if there is not what there has to
         be: nothing for a new set, a whole one to be added to."""
         ...
@@ -75,7 +75,12 @@ class FolderDestination:
             self._place, self._append = place_of(out), append
         except OSError as error:
             raise DataError(f"cannot write beside {out}: {problem_of(error)}; choose another folder") from None
-        if not append and os.path.ismount(os.path.realpath(out)):
+        if os.path.ismount(self._place):
+            if append:
+                raise DataError(
+                    f"{out} is a mount point, and shards that are added are written beside a set and renamed; move the "
+                    f"set into a folder inside it, such as {out / 'set'}"
+                )
             raise DataError(
                 f"{out} is a mount point, and a folder is renamed to become the data set; choose a folder inside it, "
                 f"such as {out / 'set'}"
@@ -85,7 +90,7 @@ class FolderDestination:
     def workplace(self) -> Workplace:
         return beside(self._place)
 
-    def there(self) -> Manifest | None:
+    def existing(self) -> Manifest | None:
         if self._append:
             return read_manifest(self._place)
         check_free(self._place)
@@ -133,7 +138,7 @@ class UrlDestination:
     def workplace(self) -> Workplace:
         return Workplace(self._folder, self._url.url, f"into {self._folder} (--work)")
 
-    def there(self) -> Manifest | None:
+    def existing(self) -> Manifest | None:
         place = f"{self._url.url}/{MANIFEST_NAME}"
         try:
             content = self._url.read(MANIFEST_NAME, MOST_BYTES)

@@ -18,14 +18,12 @@ from typing import BinaryIO, Literal, NamedTuple, Protocol
 
 import numpy as np
 
-from jomold_dist.data.format.records import MAX_KEY, is_shard_key
+from jomold_dist.data.format.records import KEY_RULE, is_shard_key
 from jomold_dist.errors import DataError, raise_together
-from jomold_dist.reading import folder_problem, regular_file
+from jomold_dist.reading import folder_problem, read_npy_header, regular_file
 
 ID_LENGTH = 11  # of YouTube's ids
-KEY_RULE = f"a key is 1 to {MAX_KEY} printable ASCII characters without '.', '/' or space"
 
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 NPY_HEADER_BYTES = 1 << 14  # more than any header of two numbers
 _TIMES = re.compile(r"(.+?)((?:_\d+){1,2})")
 
@@ -198,7 +196,7 @@ def _parsed(text: bytes) -> tuple[tuple[int, ...], bool, np.dtype, int]:
     """A header, which most files of a set share: numpy takes longer to read it than to open the file."""
     stream = io.BytesIO(text)
     with np.errstate(over="ignore"):  # of a size that no array can have
-        shape, fortran, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
+        shape, fortran, dtype = read_npy_header(stream)
     return shape, fortran, dtype, stream.tell()
 
 

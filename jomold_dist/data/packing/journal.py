@@ -26,8 +26,8 @@ RECIPE_SHOWN = 60  # characters of a value in the line that says what has change
 class FinishedShard:
     """A line of the journal.
 
-    `positives` are int32 (C,), `most` is the most labels of a video, `modalities` tells whether any dense label is 1,
-    audio first, and `origin` stands for what its videos were made from.
+    `positives` are int32 (C,), `max_labels` is the most labels of a video, `modalities` tells whether any dense label
+    is 1, audio first, and `origin` stands for what its videos were made from.
     """
 
     name: str
@@ -35,7 +35,7 @@ class FinishedShard:
     bytes: int
     sha256: str
     positives: np.ndarray = field(compare=False, repr=False)
-    most: int
+    max_labels: int
     modalities: tuple[bool, ...]
     origin: str
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from jomold_dist.data.format.records import is_shard_key
+from jomold_dist.data.format.records import KEY_RULE, is_shard_key
 from jomold_dist.data.packing.dense_labels import is_known
-from jomold_dist.data.packing.feature_sources import KEY_RULE
 from jomold_dist.data.packing.input_tables import Cell, Table, open_table
 from jomold_dist.data.packing.label_cells import CellParser, choose_separator
 from jomold_dist.data.packing.label_files import TableReport, some_of, text_lines
@@ -167,10 +166,13 @@ def _label_rows(table: Table, split: str | None, parser: CellParser | None) -> I
         if not isinstance(key, str) or not isinstance(own, str):
             table.report.problem("key and split are texts", line, str(key))
             continue
-        cell = row["labels"] if parser else row["label"]
-        if isinstance(cell, float) or (parser is None and isinstance(cell, list)):
-            table.report.problem("a label is neither a text nor a whole number", line, f"{cell}")
-            continue
-        labels = parser(cell) if parser else [str(cell)] if cell else []
-        yield LabelRow(line, key, own_splits.take(own), labels)
+        named = row["label"] if parser is None else row["labels"]
+        if isinstance(named, float):
+            table.report.problem("a label is a text, not a fraction", line, str(named))
+        elif parser is not None:
+            yield LabelRow(line, key, own_splits.take(own), parser(named))
+        elif isinstance(named, list):
+            table.report.problem(f"{LABEL[0]} is one label; call a column of lists {LABELS[0]}", line, str(named))
+        else:
+            yield LabelRow(line, key, own_splits.take(own), [named] if named else [])
     own_splits.tell(table.report)

@@ -105,7 +105,7 @@ def read_lfav(folder: Path, segments: int = 10) -> Annotations:
     between = repeated_over_splits(folder, WEAK_FILES, {name: split.filenames for name, split in splits.items()})
     raise_together([problem for report in reports for problem in report.problems()] + between)
     findings = tuple(finding for report in reports for finding in report.findings)
-    return Annotations(LFAV_CATEGORIES, segments, splits, findings)
+    return Annotations(LFAV_CATEGORIES, splits, findings)
 
 
 def _of_modality(report: TableReport, union: TableReport, weak: WeakRows) -> WeakRows:

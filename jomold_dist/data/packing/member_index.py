@@ -18,8 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jomold_dist.data.format.records import TAR_BLOCK, is_shard_key
-from jomold_dist.data.packing.feature_sources import KEY_RULE
+from jomold_dist.data.format.records import KEY_RULE, TAR_BLOCK, is_shard_key
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.reading import regular_file
 

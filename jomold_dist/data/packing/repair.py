@@ -24,6 +24,10 @@ OTHER_SOURCES = (
     "the sources, the options, or the versions of this package and of numpy are not those it was packed with; "
     "pack the data set again elsewhere"
 )
+ADDED_TO = (
+    "it was added to (--append), and parts that were packed apart are not written anew together; copy what is damaged "
+    "again, or pack all videos elsewhere"
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ def repair_shards(
         if manifest.simulated != simulated:
             differences.append(f"it was simulated with {manifest.simulated}, not {simulated}")
         if differences:
-            raise DataError(*(f"{folder} was packed otherwise: {text}; {OTHER_SOURCES}" for text in differences))
+            remedy = ADDED_TO if manifest.origin.get("appended") else OTHER_SOURCES
+            raise DataError(*(f"{folder} was packed otherwise: {text}; {remedy}" for text in differences))
         found: dict[str, Outcome] = {}
         with Workers(jobs, workplace.lock) as workers:
             for split in splits:

@@ -43,14 +43,14 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class ShardResult:
-    """A shard that is there, whether it was `kept`, and its keys: bytes (n,), and their digests S16 (n,). `said` tells
-    why one that was known has been written again."""
+    """A shard that is there, whether it was `kept`, and its keys: bytes (n,), and their digests S16 (n,). `reason`
+    tells why one that was known has been written again."""
 
     shard: FinishedShard
     kept: bool
     keys: np.ndarray
     digests: np.ndarray
-    said: str = ""
+    reason: str = ""
 
 
 class Parts(Protocol):
@@ -75,14 +75,14 @@ class SplitJobs:
         """BadVideosError names the videos that cannot be stored, OtherContentError that they give another shard than
         the exact one. DataError if the shard cannot be read, written or sent. In each case what is there stays."""
         origin = self._origin(job.part)
-        said = ""
+        reason = ""
         if job.known is not None:
             if (job.known.videos, job.known.origin) != (job.videos, origin):
-                said = f"{job.name} is written again: what its videos are made from has changed since"
+                reason = f"{job.name} is written again: what its videos are made from has changed since"
             elif (keys := self._kept(job.known)) is not None:
                 return ShardResult(job.known, True, *keys)
             else:
-                said = f"{job.name} is written again: it is damaged or missing"
+                reason = f"{job.name} is written again: it is damaged or missing"
         path = self.folder / job.name
         wanted = job.known.sha256 if job.known is not None and self.exact else None
         made = write_shard(path, self.videos[job.part], self.form, sha256=wanted)
@@ -96,9 +96,9 @@ class SplitJobs:
             except OSError as error:
                 raise DataError(f"cannot write {problem_of(error)}; free some space or choose another folder") from None
         shard = FinishedShard(
-            job.name, len(made.keys), made.bytes, made.sha256, made.positives, made.most, made.modalities, origin
+            job.name, len(made.keys), made.bytes, made.sha256, made.positives, made.max_labels, made.modalities, origin
         )
-        return ShardResult(shard, False, made.keys, digests, said)
+        return ShardResult(shard, False, made.keys, digests, reason)
 
     def _origin(self, part: slice) -> str:
         if self.exact:

@@ -18,8 +18,8 @@ from jomold_dist.data.format.dense_truth import has_positives
 from jomold_dist.data.format.manifest import FeatureSpec, RecordLayout
 from jomold_dist.data.format.records import (
     DENSE,
+    KEY_RULE,
     LABELS,
-    MAX_KEY,
     checksum_text,
     is_shard_key,
     label_text,
@@ -77,14 +77,14 @@ class ShardFormat:
 class WrittenShard:
     """What the manifest has to say about a shard, and the videos' keys, bytes (n,).
 
-    `positives` are int32 (C,), `most` is the most labels that one of its videos has, `modalities` tells whether any of
-    its dense labels is 1, by modality.
+    `positives` are int32 (C,), `max_labels` is the most labels that one of its videos has, `modalities` tells whether
+    any of its dense labels is 1, by modality.
     """
 
     bytes: int
     sha256: str
     positives: np.ndarray
-    most: int
+    max_labels: int
     modalities: tuple[bool, ...]
     keys: np.ndarray
 
@@ -158,12 +158,13 @@ def _add_member(tar: tarfile.TarFile, name: str, content: bytes, owner: str) -> 
 
 def _check(video: Video, form: ShardFormat, repeated: bool) -> None:
     key, labels, categories = video.key, video.labels, len(form.categories)
-    if not is_shard_key(key):
-        raise DataError(f"key {key!r} must be 1 to {MAX_KEY} printable ASCII characters without '.', '/' or space")
+    if not isinstance(key, str) or not is_shard_key(key):
+        raise DataError(f"key {key!r} cannot be packed: {KEY_RULE}")
     if repeated:
         raise DataError(repeated_key(key))
-    if len(set(labels)) != len(labels) or any(not 0 <= label < categories for label in labels):
-        raise DataError(f"video {key}: labels {labels} must be distinct and in 0..{categories - 1}")
+    numbers = all(isinstance(label, int | np.integer) and not isinstance(label, bool) for label in labels)
+    if not numbers or len(set(labels)) != len(labels) or any(not 0 <= label < categories for label in labels):
+        raise DataError(f"video {key}: labels {labels} must be distinct whole numbers in 0..{categories - 1}")
     if len(label_text(labels, form.slot)) > form.slot:
         raise DataError(
             f"video {key} has {len(labels)} labels, more than fit into the {form.slot} bytes that its split has for "

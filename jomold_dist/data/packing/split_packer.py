@@ -40,13 +40,14 @@ class SplitPacker:
         videos: Videos | Iterable[Video],
         form: ShardFormat,
         origin: Origin | None,
-        taken: Collection[str],
+        used_names: Collection[str],
         progress: Callable[[int], object],
     ) -> list[FinishedShard]:
-        """All shards of a split in their order, under names that are not `taken`. See DatasetWriter.write_split."""
+        """All shards of a split in their order, under other names than `used_names`. See
+        DatasetWriter.write_split."""
         shards: dict[int, FinishedShard] = {}
         problems: dict[int, tuple[str, ...]] = {}
-        for job, work, outcome in self._outcomes(split, videos, form, origin, taken):
+        for job, work, outcome in self._outcomes(split, videos, form, origin, used_names):
             settled = self._settled(job, work, outcome) if isinstance(outcome, ShardResult) else outcome
             if isinstance(settled, ShardResult):
                 shards[job.part.start] = settled.shard
@@ -76,9 +77,10 @@ class SplitPacker:
         videos: Videos | Iterable[Video],
         form: ShardFormat,
         origin: Origin | None,
-        taken: Collection[str],
+        used_names: Collection[str],
     ) -> Iterator[tuple[ShardJob, SplitJobs, Outcome]]:
-        names = (name for name in (shard_name(split, number) for number in count(len(taken))) if name not in taken)
+        every = (shard_name(split, number) for number in count(len(used_names)))
+        names = (name for name in every if name not in used_names)
         if isinstance(videos, Videos):
             work = SplitJobs(self._workplace.set, form, videos, origin, remote=self._remote)
             parts = (slice(i, min(i + self._size, len(videos))) for i in range(0, len(videos), self._size))
@@ -109,8 +111,8 @@ class SplitPacker:
             return BadVideosError(*(repeated_key(key.decode()) for key in result.keys[repeated].tolist()))
         self.keys.add(result.digests)
         self._sums[job.name] = _sum(result.digests)
-        if result.said:
-            logger.info("%s", result.said)
+        if result.reason:
+            logger.info("%s", result.reason)
         if not result.kept:
             self._workplace.add(result.shard)
         return result

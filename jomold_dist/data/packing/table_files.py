@@ -22,8 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jomold_dist.data.format.records import is_shard_key
-from jomold_dist.data.packing.feature_sources import KEY_RULE
+from jomold_dist.data.format.records import KEY_RULE, is_shard_key
 from jomold_dist.errors import DataError, nearest, raise_together
 from jomold_dist.reading import regular_file
 
@@ -148,9 +147,12 @@ def table_columns(path: Path) -> list[str]:
 def _keys(table: TableFile) -> tuple[list[bytes], list[str]]:
     """The keys of a table, in the order of its rows, and what is wrong with some."""
     column = table.table[table.key_column]
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        problem = f"{table.path}: the column {table.key_column!r} of keys holds {column.type}, not texts"
-        return [], [f"{problem}; name another one with --key-column, or write it as texts"]
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        return [], [
+            f"{table.path}: the column {table.key_column!r} of keys holds {column.type}, not texts; name another with "
+            "--key-column, or write it as texts"
+        ]
     keys = column.to_pylist()
     bad = [(row, key) for row, key in enumerate(keys, 1) if key is None or not is_shard_key(key)]
     problems = [f"{table.path}, row {row}: {key!r} cannot be packed: {KEY_RULE}" for row, key in bad[:SHOWN]]

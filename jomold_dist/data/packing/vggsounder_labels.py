@@ -56,7 +56,7 @@ def read_vggsounder(folder: Path) -> Annotations:
     taken = (
         [] if report.path.name == LABEL_FILES[0] else [f"{LABEL_FILES[0]} is not there, {report.path.name} is taken"]
     )
-    return Annotations(categories, 10, splits, (*taken, *report.findings))
+    return Annotations(categories, splits, (*taken, *report.findings))
 
 
 def split_of(key: str) -> str:
