@@ -154,7 +154,7 @@ def test_what_is_harmless_is_passed_over_and_named_once(tmp_path: Path) -> None:
     path = text(tmp_path / "l.csv", "key,url,labels,views\na,u,Dog;Dog,1\nb,u,,2\nc,u,Cat,3\n")
     assert read(path).findings == (
         "l.csv: the columns url, views, which nothing is made of",
-        "l.csv: 1 row without labels: b (line 3)",
+        "l.csv: 1 row without labels, whose videos are packed: b (line 3)",
         "l.csv: 1 row naming a label again: a (line 2)",
     )
 
@@ -177,7 +177,7 @@ def test_a_wrong_list_of_categories_is_told_at_once(tmp_path: Path) -> None:
 def test_of_many_harmless_rows_the_first_are_named(tmp_path: Path) -> None:
     path = text(tmp_path / "l.csv", "key,labels\na,Dog\n" + "".join(f"k{n},\n" for n in range(20)))
     (finding,) = read(path).findings
-    assert finding.startswith("l.csv: 20 rows without labels: k0 (line 3), k1 (line 4), ")
+    assert finding.startswith("l.csv: 20 rows without labels, whose videos are packed: k0 (line 3), k1 (line 4), ")
     assert finding.endswith(", k11 (line 14) and 8 more")
 
 

@@ -71,7 +71,7 @@ class LabelRows:
         categories, labels, notes = self._categories(labels)
         first, video = _grouped(keys)
         self._tell_repeated(keys, lines, splits, first[video])
-        self._tell_rows(keys, lines, counts == 0, "without labels")
+        self._tell_rows(keys, lines, counts == 0, "without labels, whose videos are packed")
         codes = _codes(video, counts, labels, len(categories))
         codes.sort()
         repeated = np.flatnonzero(codes[1:] == codes[:-1])
