@@ -54,7 +54,7 @@ SETTINGS = {
         ("method=static", "denoise.static_labels.visual=[Speeh]"),
         ("denoise.static_labels.visual", "'Speeh'", "did you mean 'Speech'"),
     ),
-    "missing shards": (("data.shards=nowhere/at/all",), ("nowhere/at/all does not exist", "jomold pack-llp")),
+    "missing shards": (("data.shards=nowhere/at/all",), ("nowhere/at/all does not exist", "jomold pack")),
 }
 
 
@@ -215,7 +215,11 @@ def test_predicting_shards_that_do_not_fit(finished: Finished, tmp_path: Path, c
         ("both", one_video(tmp_path / "both", others, 6), ("2 problems", "other categories", "features")),
         ("sizes", one_video(tmp_path / "sizes", CATEGORIES, 6), ("audio=6", "audio=3")),
         ("nowhere", tmp_path / "nowhere", ("nowhere does not exist",)),
-        ("feats", feats, ("holds no manifest.json", f"jomold pack-llp --features {feats} --out SHARDS")),
+        (
+            "feats",
+            feats,
+            ("holds no manifest.json", "jomold pack --labels FILE", f"jomold pack-llp --features {feats}"),
+        ),
     ):
         out = tmp_path / f"{name}.csv"
         arguments = ("--run", finished.folder, "--shards", shards, "--out", out)

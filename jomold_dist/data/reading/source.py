@@ -69,8 +69,8 @@ def _pack_first(folder: Path) -> str:
     if next(folder.glob("*/*.npy"), None) is None:
         return ""
     return (
-        f", but folders of .npy files: pack these features first, with jomold pack-llp --features {folder} --out SHARDS"
-        " and --unlabelled or --annotations DIR"
+        f", but folders of .npy files: pack these features first, with jomold pack --labels FILE --feature "
+        f"audio='{folder}/…/{{key}}.npy' … --out SHARDS, or those of LLP with jomold pack-llp --features {folder} …"
     )
 
 
@@ -108,7 +108,7 @@ class Folder:
             if stat.S_ISDIR(self._path.stat().st_mode):
                 return f"{self._path} holds no {name}{_pack_first(self._path)}"
         except OSError:
-            return f"the shards' folder {self._path} does not exist; make one with jomold simulate or jomold pack-llp"
+            return f"the shards' folder {self._path} does not exist; make one with jomold simulate or jomold pack"
         folders = [folder for folder in self._path.parents if (folder / MANIFEST_NAME).is_file()]
         found = f", here {folders[0]}" if folders else ""
         return f"{self._path} is a file; give the folder that holds {MANIFEST_NAME} and the shards{found}"
