@@ -25,6 +25,8 @@ class CategorySet:
     def __post_init__(self) -> None:
         if not self.names:
             raise DataError("a category set must name at least one category")
+        if strange := next((name for name in self.names if any(letter < " " for letter in name)), None):
+            raise DataError(f"the category {strange!r} holds a control character")
         if len(set(self.names)) != len(self.names):
             raise DataError("a category set names a category twice")
 

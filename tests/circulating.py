@@ -54,7 +54,6 @@ def write_birds(folder: Path) -> None:
     }
     for name, lines in tables.items():
         (birds / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (birds / "names.txt").write_text("\n".join(BIRDS) + "\n", encoding="utf-8")
     for key, features in arrays.items():
         for name, array in features.items():
             np.save(birds / name / f"{key}.npy", array)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import sys
 from dataclasses import asdict
 from typing import Any
 
@@ -60,7 +61,10 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("words", nargs="*", metavar="KEY", help="a video's key; for a URL also settings data.…=…")
     parser.add_argument("--all", action="store_true", help="all categories, or all rows, however many there are")
     parser.add_argument("--json", action="store_true", help="everything as one JSON object")
-    arguments = parser.parse_intermixed_args(words)
+    given = sys.argv[1:] if words is None else words
+    if not given:
+        parser.error("which data set? give its folder or URL")
+    arguments = parser.parse_intermixed_args(given)
     arguments.overrides = [word for word in arguments.words if word.startswith(OVERRIDE)]  # a key holds no dot
     keys = [word for word in arguments.words if not word.startswith(OVERRIDE)]
     if len(keys) > 1:

@@ -28,6 +28,7 @@ from pathlib import Path
 from jomold_dist.command_line import command, show
 from jomold_dist.commands.pack_options import pack_option_problems, pack_parser
 from jomold_dist.commands.packing import Packing, option_problems, run_packer
+from jomold_dist.data.packing.destination import destination_of
 from jomold_dist.data.packing.event_tables import Length, with_event_tables
 from jomold_dist.data.packing.feature_sources import FeatureSource, FilePattern
 from jomold_dist.data.packing.foreign import ForeignSet, open_table_set, open_tars
@@ -122,7 +123,7 @@ def read_labels(
         seconds = whole / options.segments if whole is not None else 1.0
         return read_preset(kind, folder, options.segments), options.segment_seconds or seconds
     seconds = options.segment_seconds or 1.0
-    categories = read_categories(options.categories) if options.categories else None
+    categories = known_categories(options)
     if options.unlabelled:
         return unlabelled_set(sources, categories), seconds
     if foreign is not None and options.label_field:
@@ -131,6 +132,14 @@ def read_labels(
         labels = read_label_tables(options.labels, categories, options.separator)
     dense, truth = _by_split(options.dense), _by_split(options.truth)
     return with_event_tables(labels, dense, truth, Length(options.segments, seconds)), seconds
+
+
+def known_categories(options: argparse.Namespace) -> CategorySet | None:
+    """The categories that are named, or those of the set that is added to; None if they are to be found."""
+    if options.categories:
+        return read_categories(options.categories)
+    existing = destination_of(options.out, append=True, work=options.work).existing() if options.append else None
+    return None if existing is None else existing.categories
 
 
 def unlabelled_set(sources: Mapping[str, FeatureSource], categories: CategorySet | None) -> LabelSet:

@@ -57,7 +57,7 @@ def pack_parser(description: str | None) -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument(
         "--categories", type=local_path, metavar="FILE",
-        help="names of the categories, one a line (default: all labels that occur, sorted)",
+        help="names of the categories, one a line (default: all labels that occur, sorted; with --append the set's)",
     )  # fmt: skip
     parser.add_argument("--separator", help="what stands between the labels of a cell (default: found)")
     parser.add_argument(

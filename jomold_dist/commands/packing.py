@@ -83,7 +83,7 @@ def packing_parser(description: str | None) -> argparse.ArgumentParser:
         "--work", type=local_path, metavar="DIR",
         help="where shards are written before they are sent to a URL (default: this user's cache)",
     )  # fmt: skip
-    parser.add_argument("--keep-frames", action="store_true", help="keep 8 frames a second instead of their exact mean")
+    parser.add_argument("--keep-frames", action="store_true", help="keep all frames of a segment, not their mean")
     parser.add_argument("--dtype", choices=DTYPES, default="float16", help="stored precision (default: %(default)s)")
     parser.add_argument("--videos-per-shard", type=int, default=500, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="(default: %(default)s)")

@@ -24,6 +24,7 @@ from jomold_dist.errors import SUCCESS, DataError, raise_together
 from jomold_dist.files import check_output, is_stdout, write_json
 from jomold_dist.places import local_path, place
 from jomold_dist.watching import lines_on_stderr, progress
+from jomold_dist.wording import number_of
 
 NOTES_SHOWN = 10
 LEVELS = ("full", "digest", "size")
@@ -100,15 +101,19 @@ def unwritable(path: Path, write: Callable[[], None]) -> str | None:
 
 def summary(arguments: argparse.Namespace, manifest: Manifest, result: Verification) -> str:
     """What is printed on stdout, or, where the report goes there, on stderr."""
-    verdict = "all as the manifest says" if result.sound else f"{len(result.problems)} problems"
+    verdict = "all as the manifest says" if result.sound else number_of(len(result.problems), "problem")
     lines = [f"{arguments.source}: {manifest.name}{' (simulated)' if manifest.simulated else ''}, {verdict}"]
     for name, total in result.splits.items():
-        size = f"{total['videos']} videos in {total['shards']} shards, {total['bytes'] / 1e6:.1f} MB"
-        damage = f"; damaged: {total['damaged_videos']} videos in {total['damaged_shards']} shards"
-        unread = f"; {total['unreadable_shards']} shards cannot be read"
+        size = f"{_contents(total['videos'], total['shards'])}, {total['bytes'] / 1e6:.1f} MB"
+        damage = f"; damaged: {_contents(total['damaged_videos'], total['damaged_shards'])}"
+        unread = f"; {number_of(total['unreadable_shards'], 'shard')} cannot be read"
         lines.append(
             f"  {name}: {size}{damage if total['damaged_shards'] else ''}{unread if total['unreadable_shards'] else ''}"
         )
         if unchecked := total["videos_without_checksum"]:
-            lines.append(f"    {unchecked} videos have no checksum: the set was packed before there were")
+            lines.append(f"    videos without a checksum: {unchecked:,}; the set was packed before there were")
     return "\n".join([*lines, *(f"  note: {note}" for note in result.notes[:NOTES_SHOWN])])
+
+
+def _contents(videos: int, shards: int) -> str:
+    return f"{number_of(videos, 'video')} in {number_of(shards, 'shard')}"

@@ -27,6 +27,10 @@ class FeatureSizes:
     frames: int | None = 2048
     motion: int | None = 512
 
+    def __str__(self) -> str:
+        """For messages: `audio of 128, frames of 2048`."""
+        return ", ".join(f"{kind} of {size}" for kind, size in vars(self).items() if size is not None)
+
     def of(self, kind: str) -> int:
         """The length of a kind that a network cannot do without. ValueError if it is absent."""
         size: int | None = getattr(self, kind)

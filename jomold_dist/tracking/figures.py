@@ -71,7 +71,7 @@ def _training(history: Sequence[Mapping[str, Any]], scores: RunScores | None, ep
             axes.axvline(place, color="grey", linewidth=0.8, linestyle=":", label=label)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         # below the curves, with lines long enough to tell dashes

@@ -21,6 +21,7 @@ from jomold_dist.training.selection import LAST, LOSS, selection_of, why_unscore
 from jomold_dist.training.stages import Evaluated
 from jomold_dist.training.step import micro_batches
 from jomold_dist.training.trained import MODEL, Trained
+from jomold_dist.wording import number_of
 
 logger = logging.getLogger(__name__)
 
@@ -79,8 +80,8 @@ def batch_text(videos: int, ranks: int, most: int | None) -> str:
     largest, size = micro_batches(videos, ranks, most)
     parts = -(-largest // size)
     about = "" if videos == ranks * largest and largest == parts * size else "at most "
-    cut = f"{_count(ranks, 'rank')} × {about}{_count(size, 'video')} × {_count(parts, 'micro-batch', 'es')}"
-    return f"{_count(videos, 'video')} = {cut}" if not about else f"{_count(videos, 'video')} in {cut}"
+    cut = f"{number_of(ranks, 'rank')} × {about}{number_of(size, 'video')} × {number_of(parts, 'micro-batch', 'es')}"
+    return f"{number_of(videos, 'video')} = {cut}" if not about else f"{number_of(videos, 'video')} in {cut}"
 
 
 def _data_set(config: Config, manifest: Manifest) -> str:
@@ -103,8 +104,8 @@ def _parameters(config: Config, manifest: Manifest) -> int:
 def _stages(run: Run) -> str:
     found, trained = stage_forecasts(run.config, run.manifest, run.world.size), _lengths(run)
     if run.most_steps is not None:
-        return f"{', '.join(stage.name for stage in found)}; of each split {_count(run.most_steps, 'batch', 'es')}"
-    lengths = {s.name: f" ({s.epochs} × {_count(s.steps_per_epoch, 'step')})" for s in found if s.name in trained}
+        return f"{', '.join(stage.name for stage in found)}; of each split {number_of(run.most_steps, 'batch', 'es')}"
+    lengths = {s.name: f" ({s.epochs} × {number_of(s.steps_per_epoch, 'step')})" for s in found if s.name in trained}
     return ", ".join(stage.name + lengths.get(stage.name, "") for stage in found)
 
 
@@ -119,7 +120,7 @@ def _lengths(run: Run, left: bool = False) -> dict[str, int]:
 def _device(config: Config, world: World) -> str:
     backend = f" over {dist.get_backend()}" if world.size > 1 else ""
     zero = f", ZeRO {config.deepspeed.zero_stage}" if config.train.engine == "deepspeed" else ""
-    where = f"{_count(world.size, 'rank')} on {describe_device(world.device)}{backend}"
+    where = f"{number_of(world.size, 'rank')} on {describe_device(world.device)}{backend}"
     return f"{where}, {config.train.precision}, {config.train.engine}{zero}"
 
 
@@ -141,7 +142,3 @@ def _standing(run: Run) -> str:
 
 def _done(stages: list[str]) -> str:
     return f"{', '.join(stages)} done; " if stages else ""
-
-
-def _count(number: int, unit: str, plural: str = "s") -> str:
-    return f"{number:,} {unit}{'' if number == 1 else plural}"

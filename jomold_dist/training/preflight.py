@@ -195,9 +195,19 @@ def open_matching(data: DataConfig, info: WeightsInfo) -> tuple[Source, Manifest
     source, manifest = open_whole(data)
     problems = []
     if manifest.categories.names != info.categories:
-        problems.append(f"{source} has other categories than the model was trained on")
+        own, there = set(info.categories), set(manifest.categories.names)
+        lacks = [f"{place} lacks {len(some)}, such as {min(some)!r}" for place, some in (
+            ("it", own - there), ("the model", there - own)
+        ) if some]  # fmt: skip
+        how = "; ".join(lacks) or "the same in another order"
+        problems.append(f"{source} has other categories than the model was trained on: {how}")
     if manifest.segments != info.segments:
         problems.append(f"{source} has {manifest.segments} segments a video, the model was trained on {info.segments}")
+    if manifest.segment_seconds != info.segment_seconds:
+        problems.append(
+            f"{source} has segments of {manifest.segment_seconds:g} s, the model was trained on segments of "
+            f"{info.segment_seconds:g} s; pack it with the model's"
+        )
     if feature_sizes(manifest) != info.feature_sizes:
         problems.append(
             f"{source} has features {feature_sizes(manifest)}, the model was built for {info.feature_sizes}"

@@ -54,7 +54,10 @@ SETTINGS = {
         ("method=static", "denoise.static_labels.visual=[Speeh]"),
         ("denoise.static_labels.visual", "'Speeh'", "did you mean 'Speech'"),
     ),
-    "missing shards": (("data.shards=nowhere/at/all",), ("nowhere/at/all does not exist", "jomold pack")),
+    "missing shards": (
+        ("data.shards=nowhere/at/all",),
+        ("nowhere/at/all does not exist", "jomold pack or jomold simulate"),
+    ),
 }
 
 
@@ -198,10 +201,11 @@ def test_splits_that_cannot_be_scored(finished: Finished, capsys: Capture) -> No
     assert files_below(finished.folder) == before
 
 
-def one_video(out: Path, categories: CategorySet, audio_size: int) -> Path:
+def one_video(out: Path, categories: CategorySet, audio_size: int, seconds: float = 1.0) -> Path:
     features = FEATURES | {"audio": FeatureSpec((SEGMENTS, audio_size), "float16")}
     video = Video("only", {k: np.zeros(f.shape, np.float16) for k, f in features.items()}, ())
-    with DatasetWriter(out, name="other", categories=categories, segments=SEGMENTS, features=features) as writer:
+    form = {"categories": categories, "segments": SEGMENTS, "segment_seconds": seconds, "features": features}
+    with DatasetWriter(out, name="other", **form) as writer:
         writer.write_split("all", [video], max_labels=0, dense=False)
         writer.finish()
     return out
@@ -212,8 +216,9 @@ def test_predicting_shards_that_do_not_fit(finished: Finished, tmp_path: Path, c
     (feats / "vggish").mkdir(parents=True)
     (feats / "vggish" / "00000000000.npy").touch()
     for name, shards, parts in (
-        ("both", one_video(tmp_path / "both", others, 6), ("2 problems", "other categories", "features")),
-        ("sizes", one_video(tmp_path / "sizes", CATEGORIES, 6), ("audio=6", "audio=3")),
+        ("both", one_video(tmp_path / "both", others, 6), ("2 problems", "it lacks 1, such as", "features")),
+        ("sizes", one_video(tmp_path / "sizes", CATEGORIES, 6), ("audio of 6, ", "audio of 3, ")),
+        ("seconds", one_video(tmp_path / "seconds", CATEGORIES, 3, 2.0), ("segments of 2 s", "segments of 1 s")),
         ("nowhere", tmp_path / "nowhere", ("nowhere does not exist",)),
         (
             "feats",

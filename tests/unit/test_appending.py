@@ -131,7 +131,7 @@ def test_keys_that_are_there_already_are_refused(old: Path, first: Path) -> None
         ({"features": {"audio": FEATURES["audio"]}}, r"its features: audio .*frames .*, not audio \(4, 3\) float16$"),
         ({"features": {**FEATURES, "audio": FeatureSpec((4, 3), "float32")}}, "its features: audio .*float32"),
         ({"categories": CategorySet(("Speech", "Cat", "Dog"))}, "the first that differ are 'Car' and 'Cat'"),
-        ({"categories": CategorySet(("Speech", "Car"))}, "its categories: there are 3 and 2"),
+        ({"categories": CategorySet(("Speech", "Car"))}, "its categories: 3, not 2$"),
         ({"simulated": {"seed": 1}}, "its simulated world: None, not"),
     ],
 )

@@ -125,13 +125,20 @@ def test_a_table_of_other_videos_is_refused_and_a_few_rows_are_not(tmp_path: Pat
     found = with_event_tables(labels(tmp_path), {"val": [path]}, {}, Length(10, 1.0))
     assert "events.csv: 1 row of no video of the split: x (line 3)" in found.findings
     assert "events.csv: 1 row with offset ≤ onset: x_0_10 (line 4)" in found.findings
-    events(tmp_path, "x,0,4,Dog,audio", "y,0,4,Dog,audio", "x_0_10,0,4,Dog,audio")
+    events(tmp_path, "x,0,4,Dog,audio", "y,0,4,Dog,both", "x_0_10,0,4,Dog,audio")
     with pytest.raises(
         DataError, match="2 of 3 rows are of no video of this split, for instance 'x'; its keys are such"
     ):
         with_event_tables(labels(tmp_path), {"val": [path]}, {}, Length(10, 1.0))
     with pytest.raises(DataError, match=r"--dense test=.*events\.csv: no labels tell of a split 'test'"):
         with_event_tables(labels(tmp_path), {"test": [path]}, {}, Length(10, 1.0))
+
+
+def test_events_of_what_is_no_label_of_their_video_are_told(tmp_path: Path) -> None:
+    path = events(tmp_path, "x_0_10,0,4,Dog,both", *(f'{key},0,4,"Male speech, man speaking",both' for key in KEYS))
+    found = with_event_tables(labels(tmp_path), {"val": [path]}, {}, Length(10, 1.0))
+    assert found.notes[-1] == "val: heard or seen, and kept, but no labels of their videos: 3"
+    assert dense_of(found, 0, 10)[0, "Male speech, man speaking"] == [0, 1, 2, 3]
 
 
 def test_the_truth_is_of_labels_that_the_videos_have(tmp_path: Path) -> None:

@@ -271,6 +271,21 @@ def test_where_no_split_is_said_all_are_of_train(
         assert (said in capsys.readouterr().out) == note
 
 
+def test_videos_without_labels_are_named(arrays: Arrays, tmp_path: Path) -> None:
+    members = members_of("clip_000", arrays) | members_of("clip_001", arrays)
+    members = {name: content for name, content in members.items() if not name.endswith("clip_001.json")}
+    found = open_tars([("", str(write_tar(tmp_path / "a.tar", members)))], {"audio": "audio.npy"}, "json")
+    assert found.labels(None, None).findings == ("1 video without .json: clip_001",)
+
+
+def test_splits_within_what_is_said_to_be_one_are_refused(arrays: Arrays, tmp_path: Path) -> None:
+    splits = pa.array(["train"] * 20 + ["val"] * 3)
+    write_parquet(table_of(arrays).append_column("split", splits), tmp_path / "a.parquet")
+    found = open_table_set([("train", f"{tmp_path}/a.parquet")], {"audio": "clap"}, T, label_field="labels")
+    with pytest.raises(DataError, match="its rows name the splits 'train', 'val', and it is given as train=…"):
+        found.labels(None, None)
+
+
 def tar_of(**members: bytes) -> Callable[[Path, Arrays], list[str]]:
     def write(folder: Path, arrays: Arrays) -> list[str]:
         given = {name.replace("__", "/").replace("_dot_", "."): content for name, content in members.items()}
@@ -348,6 +363,7 @@ def cut_table(folder: Path, arrays: Arrays) -> list[str]:
         (table_with(clap=[b"\x93NUMPY"]), "clap of a: not a readable .npy file"),
         (table_with(labels=[[3]]), "a.parquet, row 1: labels are numbers; say with --categories FILE"),
         (table_with(lables=[[3]]), ""),
+        (table_with(split=[None]), "a.parquet, row 1: the split is empty"),
     ],
 )
 def test_what_is_wrong_is_one_message(

@@ -288,3 +288,62 @@ def test_many_rows_against_a_plain_dict(tmp_path: Path) -> None:
     labels = read(text(tmp_path / "many.csv", "\n".join(lines)))
     assert {key: set(own) for key, own in told(labels)["train"].items()} == wanted
     assert list(told(labels)["train"]) == list(wanted)
+
+
+def test_a_file_said_to_be_of_one_split_names_no_several(tmp_path: Path) -> None:
+    whole = text(tmp_path / "all.csv", "key,split,labels\na,train,Dog\nb,val,Cat\n")
+    assert "its rows name the splits 'train', 'val', and it is given as train=…; leave that out" in refusal(
+        ("train", whole)
+    )
+    other = text(tmp_path / "validation.csv", "key,split,labels\na,validation,Dog\nb,validation,Cat\n")
+    assert list(read(("val", other)).splits) == ["val"]
+
+
+def test_splits_that_no_training_reads_are_named(tmp_path: Path) -> None:
+    labels = read(text(tmp_path / "l.csv", "key,split,labels\na,train,Dog\nb,Val,Cat\nc,more,Cat\n"))
+    assert labels.notes[-2:] == (
+        "split Val: training reads train, val, test alone (did you mean 'val'?)",
+        "split more: training reads train, val, test alone",
+    )
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[1.5], [{"a": 1}], [[["Dog"]]], [b"Dog"], [[b"Dog"]]],
+    ids=["fractions", "records", "lists of lists", "bytes", "lists of bytes"],
+)
+def test_labels_of_parquet_that_are_no_names_are_refused(tmp_path: Path, labels: list[object]) -> None:
+    message = refusal(write_parquet(tmp_path / "l.parquet", key=["a"], labels=labels))
+    assert "a label is a text, not a fraction" in message or "the column labels holds" in message
+    if labels == [b"Dog"]:
+        assert "the column key holds binary" in refusal(write_parquet(tmp_path / "k.parquet", key=[b"a"], label=["x"]))
+
+
+def test_semicolons_and_bars_together_are_not_guessed_at(tmp_path: Path) -> None:
+    path = text(tmp_path / "l.csv", "key,labels\na,Owl; barn|Dog\nb,Dog|Cat\n")
+    assert "it cannot be told whether labels stand between semicolons or between bars" in refusal(path)
+    assert told(read(path, separator="|"))["train"]["a"] == ["Dog", "Owl; barn"]
+
+
+def test_a_spreadsheets_own_file_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "l.xlsx").write_bytes(b"PK\x03\x04\x14\x00\xff\xfe")
+    assert refusal(tmp_path / "l.xlsx").endswith("is a spreadsheet's own file; save the sheet as CSV in UTF-8")
+
+
+def test_columns_without_a_name_are_told_so(tmp_path: Path) -> None:
+    path = text(tmp_path / "l.csv", ",key,labels\n0,a,Dog\n")  # as pandas writes its index
+    assert read(path).findings == ("l.csv: the column without a name, which nothing is made of",)
+
+
+def test_a_name_with_a_control_character_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"'Do.x00g' holds a control character"):
+        read(text(tmp_path / "l.csv", "key,labels\na,Do\0g\n"))
+
+
+def test_names_that_differ_in_case_or_signs_alone_are_told(tmp_path: Path) -> None:
+    path = text(tmp_path / "l.csv", "key,label\na,Dog bark\nb,dog_bark\nc,Cat\nd,+\ne,-\n")
+    labels = read(path)
+    assert len(labels.categories) == 5
+    assert [note for note in labels.notes if "alike" in note] == [
+        "categories that are written alike: 'Dog bark' and 'dog_bark'; is that one?"
+    ]

@@ -169,6 +169,24 @@ def test_what_is_told_of_the_set(small: tuple[Path, list[str]]) -> None:
     assert read_manifest(folder / "kept").features["frames"].shape == (20, 4)
 
 
+def test_what_is_added_has_the_categories_of_the_set(small: tuple[Path, list[str]]) -> None:
+    folder, words = small
+    assert command(*words, "--out", folder / "set").code == 0
+    there = read_manifest(folder / "set").categories
+    for name in ("audio", "frames"):
+        (old, *_) = sorted((folder / name).glob("*.npy"))
+        (folder / name / "new.npy").write_bytes(old.read_bytes())
+    (folder / "more.csv").write_text(f'key,label\nnew,"{there.names[3]}"\n')
+    features = feature_words(folder, ["audio", "frames"])
+    added = command("--append", "--labels", folder / "more.csv", *features, "--out", folder / "set")
+    assert added.code == 0, added.err
+    manifest = read_manifest(folder / "set")
+    assert (manifest.categories, manifest.splits["train"].videos) == (there, 7)
+    (folder / "more.csv").write_text("key,label\nnew,category 33\n")
+    said = command("--append", "--labels", folder / "more.csv", *features, "--out", folder / "set")
+    assert "unknown category 'category 33'" in said.err
+
+
 def test_the_order_of_train_is_the_seeds_or_nobodys(small: tuple[Path, list[str]]) -> None:
     folder, words = small
     orders = {}

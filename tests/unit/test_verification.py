@@ -394,7 +394,7 @@ def test_the_tool_says_what_is_damaged_and_writes_a_report(folder: Path, capsys:
     said = capsys.readouterr()
     key = make_videos(17, prefix="train")[9].key
     assert f"video 2 of train/shard-000001.tar ({key}): its contents do not have its checksum" in said.err
-    assert "damaged: 1 videos in 1 shards" in said.out
+    assert "damaged: 1 video in 1 shard" in said.out
     told = json.loads(report.read_text())
     assert told["manifest_sha256"] == manifest.digest
     assert told["splits"]["train"]["damaged_videos"] == 1

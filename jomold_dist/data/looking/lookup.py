@@ -50,10 +50,9 @@ def find_video(
             near = nearest_keys(key, near + keys)
             progress(1)
     videos = sum(split.videos for split in manifest.splits.values())
+    among = f"among {videos:,}" if not damaged else f"in the shards that can be read, of {videos:,} videos"
     meant = f"; the nearest keys: {', '.join(near[:SHOWN])}" if near else ""
-    raise DataError(
-        f"{source} holds no video {key!r} among {videos:,} in {', '.join(manifest.splits)}{meant}", *damaged
-    )
+    raise DataError(f"{source} holds no video {key!r} {among} in {', '.join(manifest.splits)}{meant}", *damaged)
 
 
 def nearest_keys(key: str, keys: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from jomold_dist.data.looking.statistics import Statistics
 from jomold_dist.data.looking.video import VideoView
 from jomold_dist.labels import MODALITIES
 from jomold_dist.tables import markdown_table, value_text
+from jomold_dist.wording import number_of
 
 FEW = 40  # categories that are all shown
 MOST_FREQUENT, LEAST_FREQUENT = 12, 8  # that are shown of more
@@ -44,6 +45,8 @@ def video_text(video: VideoView, everything: bool = False) -> str:
 def _head(found: Overview) -> str:
     made = dict(found.origin)
     command, version = made.pop("command", None), made.pop("version", None)
+    if additions := made.pop("appended", None):
+        made["added to"] = "once" if len(additions) == 1 else f"{len(additions)} times"
     by = f"{command or 'a program that did not say its name'}" + (f", version {version}" if version else "")
     seconds = found.segments * found.segment_seconds
     return "\n".join(
@@ -81,10 +84,11 @@ def _features(found: Overview) -> str:
         for name, feature in found.features.items()
     ]
     sample = found.sample
-    shards = "1 shard" if sample.shards == 1 else f"{sample.shards:,} shards"
     lines = [markdown_table(header, rows, 3)]
     lines += [f"{name}: {feature.pooled}" for name, feature in found.features.items() if feature.pooled]
-    lines.append(f"values of {sample.videos:,} videos of {sample.split}, from {shards}")
+    lines.append(
+        f"values of {number_of(sample.videos, 'video')} of {sample.split}, from {number_of(sample.shards, 'shard')}"
+    )
     if sample.damaged:
         lines.append(f"{sample.damaged:,} more are damaged or missing: jomold verify tells which")
     return "\n".join(lines)
@@ -94,7 +98,7 @@ def _categories(found: Overview, everything: bool) -> str:
     names, main = list(found.categories), found.sample.split
     splits = list(found.splits)
     shown: list[str | None] = [*names]
-    said = f"{len(names)} categories, with the videos of each"
+    said = f"{'1 category' if len(names) == 1 else f'{len(names)} categories'}, with the videos of each"
     if len(names) > FEW and not everything:
         order = sorted(names, key=lambda name: -found.categories[name][main])
         there = [name for name in order if found.categories[name][main]]

@@ -28,9 +28,9 @@ def append_problems(existing: Manifest, wanted: Manifest) -> list[str]:
     if existing.categories != wanted.categories:
         names = existing.categories.names, wanted.categories.names
         first = next(((a, b) for a, b in zip(*names, strict=False) if a != b), None)
-        counts = " and ".join(str(len(own)) for own in names)
-        how = f"the first that differ are {first[0]!r} and {first[1]!r}" if first else f"there are {counts}"
-        problems.append(f"its categories: {how}")
+        counts = ", not ".join(f"{len(own):,}" for own in names)
+        how = f"; the first that differ are {first[0]!r} and {first[1]!r}" if first else ""
+        problems.append(f"its categories: {counts}{how}")
     return problems
 
 

@@ -60,7 +60,7 @@ def with_event_tables(
         ]
     )
     reports: list[TableReport] = []
-    splits, silent, categories = {}, [], labels.categories
+    splits, silent, notes, categories = {}, list[str](), list[str](), labels.categories
     for name, split in labels.splits.items():
         timed = [TableReport(path) for path in dense.get(name, ())]
         true = [TableReport(path) for path in truth.get(name, ())]
@@ -69,11 +69,15 @@ def with_event_tables(
         for lists, own in ((times, timed), (present, true)):
             if lists is not None and (none := int(((lists.lengths == 0) & (split.labels.lengths > 0)).sum())):
                 silent.append(f"{own[0].path.name}: nothing of {none} of the {len(split)} videos of {name}")
+        if times is not None and (beyond := _unlabelled_events(split, times, categories, length.segments)):
+            notes.append(f"{name}: heard or seen, and kept, but no labels of their videos: {beyond:,}")
         splits[name] = replace(split, dense=times, present=present)
         reports += timed + true
     raise_together([problem for report in reports for problem in report.problems()])
     findings = [finding for report in reports for finding in report.findings]
-    return replace(labels, splits=splits, findings=(*labels.findings, *findings, *silent))
+    return replace(
+        labels, splits=splits, findings=(*labels.findings, *findings, *silent), notes=(*labels.notes, *notes)
+    )
 
 
 def read_event_table(report: TableReport, split: VideoLabels, categories: CategorySet, length: Length) -> IndexLists:
@@ -118,6 +122,13 @@ def read_truth_table(report: TableReport, split: VideoLabels, categories: Catego
         report.findings.append(f"{report.path.name}: labels neither heard nor seen: {nowhere} of {len(own)}")
     size = 2 * len(categories)
     return lists_of_pairs(found.videos[labelled], found.indices[labelled], len(split), size)
+
+
+def _unlabelled_events(split: VideoLabels, times: IndexLists, categories: CategorySet, segments: int) -> int:
+    """How many categories of a video are heard or seen in it and are none of its labels, in all videos."""
+    told = np.unique(times.videos * len(categories) + times.indices // segments % len(categories))
+    own = split.labels.videos * len(categories) + split.labels.indices
+    return int((~np.isin(told, own)).sum())
 
 
 def _read(
@@ -172,11 +183,14 @@ class _Rows:
         self._videos: list[np.ndarray] = []
         self._first, self._length = array("q"), array("q")
         self._strange: list[tuple[int, str]] = []
-        self._strangers = 0
+        self._strangers = self._rows = 0
+        self._line = self._strange_line = 0  # of the row before: one may come several times
 
     def add(self, line: int, key: str, first: int, length: int) -> None:
         """The indices from `first` on, so many."""
         self._pending.append((line, key))
+        self._rows += line != self._line
+        self._line = line
         self._first.append(first)
         self._length.append(length)
         if len(self._pending) == _TOGETHER:
@@ -188,9 +202,9 @@ class _Rows:
         videos = np.concatenate([np.zeros(0, np.int64), *self._videos])
         first, length = (np.array(column, dtype=np.int64) for column in (self._first, self._length))
         example = self._split.key(0) if len(self._split) else ""
-        if 2 * self._strangers > len(videos):
+        if 2 * self._strangers > self._rows:
             self._report.problem(
-                f"{self._strangers} of {len(videos)} rows are of no video of this split, for instance "
+                f"{self._strangers} of {self._rows} rows are of no video of this split, for instance "
                 f"{self._strange[0][1]!r}; its keys are such as {example!r}"
             )
         else:
@@ -209,6 +223,9 @@ class _Rows:
         place = np.minimum(np.searchsorted(self._sorted, keys), max(len(self._sorted) - 1, 0))
         found = np.where(self._sorted[place] == keys, self._order[place], -1)
         for number in np.flatnonzero(found < 0).tolist():
+            if (line := self._pending[number][0]) == self._strange_line:
+                continue
+            self._strange_line = line
             self._strangers += 1
             if len(self._strange) < SHOWN:
                 self._strange.append(self._pending[number])

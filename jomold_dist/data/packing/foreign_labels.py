@@ -8,20 +8,23 @@ semicolons, bars, or in lines of their own.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from jomold_dist.data.packing.label_cells import CellParser, choose_separator
 from jomold_dist.data.packing.label_files import TableReport, some_of
 from jomold_dist.data.packing.label_rows import LabelRows
-from jomold_dist.data.packing.label_tables import ONLY_SPLIT, LabelRow, add_rows
+from jomold_dist.data.packing.label_tables import ONLY_SPLIT, LabelRow, OwnSplits, add_rows
 from jomold_dist.data.packing.member_index import Member, MemberIndex, read_member
 from jomold_dist.data.packing.table_files import TableFile
 from jomold_dist.data.packing.video_labels import LabelSet
 from jomold_dist.errors import raise_together
 from jomold_dist.labels import CategorySet
 from jomold_dist.reading import parse_json
+from jomold_dist.wording import number_of
 
 MOST_BYTES = 1 << 20  # of the labels of one video
 
@@ -54,7 +57,19 @@ def member_labels(index: MemberIndex, ending: str, categories: CategorySet | Non
     for number, tar in enumerate(index.tars):
         report = TableReport(tar, "member")
         parts.append((report, _member_rows(index, number, ending), names))
-    return _label_set(parts, categories, separator)
+    found = _label_set(parts, categories, separator)
+    return replace(found, findings=(*found.findings, *_told_unlabelled(index, ending)))
+
+
+def _told_unlabelled(index: MemberIndex, ending: str) -> list[str]:
+    """A finding for the videos that have features and no member with labels."""
+    features = [index.members[other].keys for other in index.members if other != ending]
+    if not features:
+        return []
+    without = np.setdiff1d(np.concatenate(features), index.members[ending].keys)
+    if not len(without):
+        return []
+    return [f"{number_of(len(without), 'video')} without .{ending}: {some_of(map(bytes.decode, without.tolist()))}"]
 
 
 def _label_set(
@@ -131,20 +146,28 @@ def _name_of(report: TableReport, number: int, item: Any, names: Sequence[str]) 
 def _table_rows(file: TableFile, column: str, split_column: str | None) -> Rows:
     def rows(report: TableReport) -> Iterator[Raw]:
         number = 0
+        own_splits = OwnSplits(file.split)
         columns = [file.key_column, column, *([split_column] if split_column else [])]
         for batch in file.table.select(columns).to_batches():
             for key, value, *split in zip(*(part.to_pylist() for part in batch.columns), strict=True):
                 number += 1
-                yield number, key, file.split or (f"{split[0]}" if split else ""), value
+                own = _split_text(split[0]) if split else ""
+                if split and not own and not file.split:
+                    report.problem("the split is empty", number)
+                    continue
+                yield number, key, own_splits.take(own), value
+        own_splits.tell(report)
 
     return rows
 
 
 def _member_rows(index: MemberIndex, tar: int, ending: str) -> Rows:
     def rows(report: TableReport) -> Iterator[Raw]:
+        own_splits = OwnSplits(index.splits[tar])
         for number, (key, member) in enumerate(index.of_tar(tar, ending), 1):
             value, split = _member_value(report, number, key, member, ending)
-            yield number, key, index.splits[tar] or split, value
+            yield number, key, own_splits.take(split), value
+        own_splits.tell(report)
 
     return rows
 
@@ -169,9 +192,14 @@ def _member_value(report: TableReport, number: int, key: str, member: Member, en
             labels = value.get("labels", value.get("label"))
             if labels is None:
                 report.problem('the JSON says neither "labels" nor "label"', number, what)
-            return labels, f"{value.get('split', '')}"
+            return labels, _split_text(value.get("split"))
         return value, ""
     return None, ""
+
+
+def _split_text(value: Any) -> str:
+    """A split as it stands in a row; "" where none does."""
+    return "" if value is None else f"{value}".strip()
 
 
 def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:

@@ -102,8 +102,12 @@ def open_table(report: TableReport, wanted: Mapping[str, tuple[str, ...]], neede
     if twice := sorted({name for name in columns.values() if names.count(name) > 1}):
         report.problem(f"two columns are called {twice[0]}")
         return None
-    if extra := [name for name in names if name not in columns.values()]:
-        report.findings.append(f"{report.path.name}: the columns {', '.join(extra)}, which nothing is made of")
+    if delimiter is None and (strange := _strange_columns(report, list(columns.values()))):
+        report.problem(strange)
+        return None
+    if extra := [name or "without a name" for name in names if name not in columns.values()]:
+        said = "column" if len(extra) == 1 else "columns"
+        report.findings.append(f"{report.path.name}: the {said} {', '.join(extra)}, which nothing is made of")
     return Table(report, columns, delimiter, tuple(names.index(name) for name in columns.values()), len(names))
 
 
@@ -131,6 +135,30 @@ def _parquet_header(report: TableReport) -> tuple[None, list[str]] | None:
     except PARQUET_ERRORS as error:
         report.refuse(f"is no readable parquet file ({_first_line(error)})")
         return None
+
+
+def _strange_columns(report: TableReport, names: list[str]) -> str:
+    """What is wrong with the first of some columns of a parquet file whose values are no cells, "" if all are."""
+    try:
+        schema = pyarrow.parquet.read_schema(report.path)
+    except PARQUET_ERRORS as error:
+        return f"is no readable parquet file ({_first_line(error)})"
+    for name in names:
+        kind = schema.field(name).type
+        kind = kind.value_type if _is_list(kind) or pyarrow.types.is_dictionary(kind) else kind
+        if pyarrow.types.is_nested(kind) or _is_bytes(kind):
+            return f"the column {name} holds {schema.field(name).type}, expected texts, numbers, or lists of texts"
+    return ""
+
+
+def _is_list(kind: pyarrow.DataType) -> bool:
+    types = pyarrow.types
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def _is_bytes(kind: pyarrow.DataType) -> bool:
+    types = pyarrow.types
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind))
 
 
 def _cell(value: Any) -> Cell:

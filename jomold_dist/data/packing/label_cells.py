@@ -43,7 +43,8 @@ def choose_separator(report: TableReport, cells: Iterable[Cell], categories: Cat
     """What separates the labels of these cells, and a line that says so where it was a choice.
 
     With known categories, that by which the fewest cells have a label that is none. Without, semicolons or bars where
-    there are any, and else commas; but a comma before a space may belong to a name, which is a problem of the report.
+    there are any, and else commas; but both, or a comma before a space, may belong to a name, which is a problem of the
+    report.
     """
     separated = dict.fromkeys(SEPARATORS, 0)
     strange = dict.fromkeys(SEPARATORS, 0)
@@ -63,6 +64,11 @@ def choose_separator(report: TableReport, cells: Iterable[Cell], categories: Cat
         chosen = min(SEPARATORS, key=lambda separator: (strange[separator], -separated[separator]))
     else:
         chosen = next((s for s in (";", "|") if separated[s]), ",")
+        if separated[";"] and separated["|"]:
+            report.problem(
+                "it cannot be told whether labels stand between semicolons or between bars, as cells hold both; say it "
+                "with --separator '|' (or another one), or with --categories FILE"
+            )
         if chosen == "," and doubtful:
             report.problem(
                 f"it cannot be told whether the commas of {doubtful[:80]!r} stand between labels or in a name; say it "

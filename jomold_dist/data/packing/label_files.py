@@ -21,6 +21,7 @@ _FORMULA = re.compile(r"#[A-Z0-9/]+[?!]?")  # what a spreadsheet makes of an id 
 _END = "end of the line"
 _LONGEST = 1 << 26  # bytes of a line
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # how .xlsx, .ods and .xls begin
 
 
 def video_key(filename: str) -> str:
@@ -66,7 +67,7 @@ class TableReport:
     def problem(self, what: str, line: int | None = None, seen: str | None = None) -> None:
         """A harmful defect of the file, or of one of its lines (counted from 1). The first value `seen` is told."""
         lines = self._lines.setdefault(what, [])
-        if line is not None:
+        if line is not None and lines[-1:] != [line]:
             lines.append(line)
         if seen is not None:
             self._seen.setdefault(what, seen)
@@ -148,7 +149,9 @@ def text_lines(report: TableReport) -> Iterator[tuple[int, str]]:
         report.refuse("the file does not exist")
     except UnicodeDecodeError as error:
         if not start and content.startswith(_UTF_16):
-            report.refuse("is UTF-16 text, as spreadsheets write it; save it as UTF-8 text with tabs")
+            report.refuse("is UTF-16 text, as spreadsheets write it; save it as UTF-8 text")
+        elif not start and content.startswith(_WORKBOOKS):
+            report.refuse("is a spreadsheet's own file; save the sheet as CSV in UTF-8")
         else:
             report.refuse(f"is not UTF-8 text ({error.reason} at byte {start + error.start})")
     except OSError as error:

@@ -12,10 +12,10 @@ import numpy as np
 
 from jomold_dist.data.packing.label_files import SHOWN, TableReport
 from jomold_dist.data.packing.video_labels import IndexLists, LabelSet, VideoLabels, lists_of_codes
-from jomold_dist.errors import DataError
+from jomold_dist.errors import DataError, nearest
 from jomold_dist.labels import CategorySet
 
-FIRST_SPLITS = ("train", "val", "test")  # in this order, before all others
+FIRST_SPLITS = ("train", "val", "test")  # what training reads; in this order, before all others
 
 _TOGETHER = 1 << 14  # keys that become an array together
 _COMPARED = 1 << 20  # keys that are compared at a time
@@ -79,7 +79,12 @@ class LabelRows:
             self._tell_twice(keys, lines, _codes(video, counts, labels, len(categories)), counts)
             codes = np.delete(codes, repeated)
         lists = lists_of_codes(codes, len(first), len(categories))
-        return LabelSet(categories, self._by_split(keys[first], splits[first], lists), (), notes)
+        strange = tuple(
+            f"split {name}: training reads {', '.join(FIRST_SPLITS)} alone{nearest(name.lower(), FIRST_SPLITS)}"
+            for name in self._splits
+            if name not in FIRST_SPLITS
+        )
+        return LabelSet(categories, self._by_split(keys[first], splits[first], lists), (), (*notes, *strange))
 
     def _gather_keys(self) -> None:
         if self._some_keys:
@@ -95,8 +100,14 @@ class LabelRows:
             raise DataError(f"{self._reports[0].path}: no video has a label, so that there are no categories")
         places = {name: place for place, name in enumerate(names)}
         renumbered = np.array([places[name] for name in self._numbers], dtype=np.int32)
-        told = f"categories: the {len(names)} labels that occur, sorted (--categories FILE names them otherwise)"
-        return CategorySet(tuple(names)), renumbered[labels], (told,)
+        which = "the one label that occurs" if len(names) == 1 else f"the {len(names)} labels that occur, sorted"
+        told = f"categories: {which} (--categories FILE names them otherwise)"
+        alike: dict[str, list[str]] = {}
+        for name in names:
+            alike.setdefault("".join(filter(str.isalnum, name.casefold())) or name, []).append(name)
+        twins = (" and ".join(map(repr, group)) for group in alike.values() if len(group) > 1)
+        doubts = (f"categories that are written alike: {twin}; is that one?" for twin in twins)
+        return CategorySet(tuple(names)), renumbered[labels], (told, *doubts)
 
     def _by_split(self, keys: np.ndarray, splits: np.ndarray, lists: IndexLists) -> dict[str, VideoLabels]:
         found = {}

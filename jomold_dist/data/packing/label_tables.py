@@ -18,7 +18,7 @@ from jomold_dist.data.format.records import KEY_RULE, is_shard_key
 from jomold_dist.data.packing.dense_labels import is_known
 from jomold_dist.data.packing.input_tables import Cell, Table, open_table
 from jomold_dist.data.packing.label_cells import CellParser, choose_separator
-from jomold_dist.data.packing.label_files import TableReport, text_lines
+from jomold_dist.data.packing.label_files import TableReport, some_of, text_lines
 from jomold_dist.data.packing.label_rows import LabelRows
 from jomold_dist.data.packing.video_labels import LabelSet
 from jomold_dist.errors import raise_together
@@ -66,6 +66,28 @@ def read_label_tables(
     raise_together([problem for report in reports for problem in report.problems()])
     findings = tuple(finding for report in reports for finding in report.findings)
     return LabelSet(found_set.categories, found_set.splits, findings, (*notes, *found_set.notes))
+
+
+class OwnSplits:
+    """The splits that the rows of one file name, beside that in which all of it is said to be, if any.
+
+    A file of one split may be given as another. One of several would lose what they keep apart.
+    """
+
+    def __init__(self, said: str | None) -> None:
+        self._said, self._own = said, dict[str, None]()
+
+    def take(self, own: str) -> str:
+        """The split of a row that names this one, or ""."""
+        self._own[own] = None
+        return self._said or own
+
+    def tell(self, report: TableReport) -> None:
+        """A problem if the file is said to be of one split, and its rows name several."""
+        named = [name for name in self._own if name]
+        if self._said and len(named) > 1:
+            some = some_of(repr(name) for name in named)
+            report.problem(f"its rows name the splits {some}, and it is given as {self._said}=…; leave that out")
 
 
 def add_rows(rows: LabelRows, report: TableReport, found: Iterable[LabelRow], *, repeats: bool) -> None:
@@ -137,18 +159,20 @@ def _rows_of(
 
 def _label_rows(table: Table, split: str | None, parser: CellParser | None) -> Iterator[LabelRow]:
     what = list(table.columns)
+    own_splits = OwnSplits(split)
     for line, cells in table.rows():
         row: dict[str, Cell] = dict(zip(what, cells, strict=True))
         key, own = row["key"], row.get("split", ONLY_SPLIT)
         if not isinstance(key, str) or not isinstance(own, str):
             table.report.problem("key and split are texts", line, str(key))
             continue
-        named = row["label"] if parser is None else row["labels"]
-        if isinstance(named, float):
-            table.report.problem("a label is a text, not a fraction", line, str(named))
-        elif parser is not None:
-            yield LabelRow(line, key, split or own, parser(named))
-        elif isinstance(named, list):
-            table.report.problem(f"{LABEL[0]} is one label; call a column of lists {LABELS[0]}", line, str(named))
-        else:
-            yield LabelRow(line, key, split or own, [named] if named else [])
+        cell = row["labels"] if parser else row["label"]
+        if isinstance(cell, float):
+            table.report.problem("a label is a text, not a fraction", line, str(cell))
+            continue
+        if parser is None and isinstance(cell, list):
+            table.report.problem(f"{LABEL[0]} is one label; call a column of lists {LABELS[0]}", line, str(cell))
+            continue
+        labels = parser(cell) if parser else [str(cell)] if cell else []
+        yield LabelRow(line, key, own_splits.take(own), labels)
+    own_splits.tell(table.report)

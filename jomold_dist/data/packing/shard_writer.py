@@ -222,8 +222,9 @@ def stored(array: np.ndarray, spec: FeatureSpec, what: str) -> np.ndarray:
     if not np.isfinite(result).all():
         if (bad := ~np.isfinite(array)).any():
             row, column = np.argwhere(bad)[0].tolist()
+            values = "values of its segments' means" if spec.pooled else "values"
             raise DataError(
-                f"{what} holds NaN or infinity in {bad.sum()} of {bad.size} values, the first at [{row}, {column}]; "
+                f"{what} holds NaN or infinity in {bad.sum()} of {bad.size} {values}, the first at [{row}, {column}]; "
                 "extract it again or leave the video out"
             )
         largest = np.abs(array).max()

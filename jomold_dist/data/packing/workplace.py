@@ -24,6 +24,7 @@ from jomold_dist.data.packing.shard_jobs import KEYS_ENDING
 from jomold_dist.errors import DataError
 from jomold_dist.files import problem_of
 from jomold_dist.locks import LockHeldError, acquire
+from jomold_dist.wording import number_of
 
 PATIENCE = 1.0  # seconds: the workers of a packer that was killed hold its lock until they have noticed
 
@@ -73,9 +74,9 @@ class Workplace:
             raise unreadable(error.filename or str(self._journal.path), error) from None
         if shards and not restart and former != wanted:
             raise DataError(
-                f"{self.folder} holds {_count(len(shards))} that an earlier start has finished, and this one cannot go "
-                f"on after {'it' if len(shards) == 1 else 'them'}: {difference(former, wanted)}; start as before to "
-                "go on, or begin anew without (--restart)"
+                f"{self.folder} holds {number_of(len(shards), 'shard')} that an earlier start has finished, and this "
+                f"one cannot go on after {'it' if len(shards) == 1 else 'them'}: {difference(former, wanted)}; start "
+                "as before to go on, or begin anew without (--restart)"
             )
         try:
             self._make_ready(shards if wanted is not None and not restart else {}, wanted)
@@ -87,8 +88,8 @@ class Workplace:
         if not shards:
             return ""
         if restart:
-            return f"starting anew, without the {_count(len(shards))} of an earlier start"
-        return f"going on after {_count(len(self.finished))} that an earlier start has finished"
+            return f"starting anew, without the {number_of(len(shards), 'shard')} of an earlier start"
+        return f"going on after {number_of(len(self.finished), 'shard')} that an earlier start has finished"
 
     def add(self, shard: FinishedShard) -> None:
         """Records a shard that is where it belongs, whole and synced."""
@@ -212,7 +213,3 @@ def _is_file(path: Path) -> bool:
         return stat.S_ISREG(path.stat().st_mode)
     except FileNotFoundError:
         return False
-
-
-def _count(shards: int) -> str:
-    return "1 shard" if shards == 1 else f"{shards} shards"

@@ -13,6 +13,8 @@ from jomold_dist.data.format.manifest import Manifest, SplitInfo, TruthFile
 from jomold_dist.data.format.truth_file import truth_name
 from jomold_dist.errors import raise_together
 
+SHOWN = 12  # categories in a message
+
 ALIKE: dict[str, Callable[[Manifest], Any]] = {
     "segments a video": lambda manifest: manifest.segments,
     "seconds a segment": lambda manifest: manifest.segment_seconds,
@@ -53,7 +55,7 @@ def _misfits(first: Manifest, place: str, other: Manifest, other_place: str) -> 
             problems.append(f"{place} has {what}: {value(first)}, and {other_place}: {value(other)}")
     ours, theirs = first.categories.names, other.categories.names
     if ours != theirs:
-        lacking = [f"only {where} has {', '.join(some)}" for where, some in (
+        lacking = [f"only {where} has {_some(some)}" for where, some in (
             (place, [name for name in ours if name not in theirs]),
             (other_place, [name for name in theirs if name not in ours]),
         ) if some]  # fmt: skip
@@ -73,6 +75,11 @@ def _misfits(first: Manifest, place: str, other: Manifest, other_place: str) -> 
                 f"most labels a video ({one.max_labels} and {another.max_labels})"
             )
     return problems
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def _join_split(name: str, manifests: Sequence[Manifest]) -> SplitInfo:

@@ -108,7 +108,7 @@ class Folder:
             if stat.S_ISDIR(self._path.stat().st_mode):
                 return f"{self._path} holds no {name}{_pack_first(self._path)}"
         except OSError:
-            return f"the shards' folder {self._path} does not exist; make one with jomold simulate or jomold pack"
+            return f"the shards' folder {self._path} does not exist; make one with jomold pack or jomold simulate"
         folders = [folder for folder in self._path.parents if (folder / MANIFEST_NAME).is_file()]
         found = f", here {folders[0]}" if folders else ""
         return f"{self._path} is a file; give the folder that holds {MANIFEST_NAME} and the shards{found}"
