@@ -39,7 +39,7 @@ KINDS = {
     "VGGish, ResNet, R(2+1)D": Kind({"audio": 10, "frames": 80, "motion": 10}, 28, 10, 1.0, EIGHT),
     "VGGish, CLIP, R(2+1)D": Kind({"audio": 10, "frames": 10, "motion": 10}, 309, 10, 1.0, "features: audio (10, 8)"),
     "CLAP, CLIP, R(2+1)D": Kind({"audio": 20, "frames": 20, "motion": 20}, 527, 20, 0.5, "features: audio (20, 8)"),
-    "CLAP's maps": Kind({"audio": 64, "frames": 10, "motion": 10}, 527, 10, 1.0, "audio: of 64 rows to 10: segment t is"),
+    "CLAP's maps": Kind({"audio": 64, "frames": 10, "motion": 10}, 527, 10, 1.0, "audio: of 64 rows to 10: segment t"),
     "CLIP B/16, no motion": Kind({"audio": 20, "frames": 80}, 309, 20, 0.5, FOUR),
 }
 
