@@ -46,7 +46,8 @@ class DataConfig:
     list of such places is one data set, joined in this order split by split; the sets must have the same categories,
     features and segments."""
     fraction: float = number(1.0, 0, 1, above=True)
-    """The first share of the training videos, for a quick look; val and test stay whole."""
+    """The first share of the training videos, for a quick look; val and test stay whole. Of several sets it is the
+    first share of all their videos, so that a small one may be of the first set alone."""
     streams: int = number(48, 1)
     """Fixed lanes of the canonical order. The number of ranks must divide it; changing it changes the order."""
     block: int = number(32, 1)

@@ -18,17 +18,17 @@ import argparse
 import json
 import logging
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from jomold_dist.command_line import command, command_parser, show
-from jomold_dist.config_files import load_config
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.looking.lookup import Place, find_video
 from jomold_dist.data.looking.overview import overview
 from jomold_dist.data.looking.text import set_text, video_text
 from jomold_dist.data.looking.video import view_video
-from jomold_dist.data.reading.source import Source, read_manifest, source_of
+from jomold_dist.data.reading.run_data import source_at
+from jomold_dist.data.reading.source import Source, read_manifest
 from jomold_dist.places import place
 from jomold_dist.watching import lines_on_stderr, progress
 
@@ -42,8 +42,7 @@ LONG = 200  # shards in a folder through which looking takes long enough to tell
 def main(words: list[str] | None = None) -> None:
     arguments = parse(words)
     lines_on_stderr()
-    data = load_config(None, arguments.overrides).data
-    source = source_of(replace(data, shards=arguments.set))
+    source = source_at(arguments.set, arguments.overrides)
     manifest = read_manifest(source)
     if arguments.key is None:
         found: Any = overview(source, manifest)

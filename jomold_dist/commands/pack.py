@@ -138,8 +138,8 @@ def known_categories(options: argparse.Namespace) -> CategorySet | None:
     """The categories that are named, or those of the set that is added to; None if they are to be found."""
     if options.categories:
         return read_categories(options.categories)
-    there = destination_of(options.out, append=True, work=options.work).existing() if options.append else None
-    return None if there is None else there.categories
+    existing = destination_of(options.out, append=True, work=options.work).existing() if options.append else None
+    return None if existing is None else existing.categories
 
 
 def unlabelled_set(sources: Mapping[str, FeatureSource], categories: CategorySet | None) -> LabelSet:

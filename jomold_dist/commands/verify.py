@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from jomold_dist.command_line import command, command_parser, tell
-from jomold_dist.config_files import load_config
 from jomold_dist.data.checking.data_set import Verification, verify_data_set
 from jomold_dist.data.checking.shard import Problem
 from jomold_dist.data.format.manifest import Manifest
-from jomold_dist.data.reading.source import Folder, Url, read_manifest, source_of
+from jomold_dist.data.reading.run_data import source_at
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import SUCCESS, DataError, raise_together
 from jomold_dist.files import check_output, is_stdout, write_json
 from jomold_dist.places import local_path, place
@@ -37,7 +37,7 @@ def main(words: list[str] | None = None) -> int:
     lines_on_stderr()
     if arguments.report and (problem := unwritable(arguments.report, lambda: check_output(arguments.report))):
         raise DataError(problem)
-    arguments.source = source_to_check(arguments)
+    arguments.source = source_at(arguments.place, arguments.settings)
     manifest = readable_manifest(arguments)
     with progress("verified", sum(split.videos for split in manifest.splits.values())) as more:
         result = verify_data_set(arguments.source, manifest, arguments.level, arguments.jobs, more)
@@ -70,15 +70,7 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     arguments = parser.parse_intermixed_args(words)
     if arguments.jobs is not None and arguments.jobs < 1:
         parser.error(f"--jobs must be at least 1, not {arguments.jobs}")
-    if strange := [word for word in arguments.settings if not word.startswith("data.")]:
-        parser.error(f"{strange[0]!r} is no setting of how data are read, such as data.storage='{{anon: true}}'")
     return arguments
-
-
-def source_to_check(arguments: argparse.Namespace) -> Folder | Url:
-    source = source_of(replace(load_config(None, arguments.settings).data, shards=arguments.place))
-    assert isinstance(source, Folder | Url)
-    return source
 
 
 def readable_manifest(arguments: argparse.Namespace) -> Manifest:

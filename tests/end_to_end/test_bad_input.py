@@ -220,7 +220,11 @@ def test_predicting_shards_that_do_not_fit(finished: Finished, tmp_path: Path, c
         ("sizes", one_video(tmp_path / "sizes", CATEGORIES, 6), ("audio of 6, ", "audio of 3, ")),
         ("seconds", one_video(tmp_path / "seconds", CATEGORIES, 3, 2.0), ("segments of 2 s", "segments of 1 s")),
         ("nowhere", tmp_path / "nowhere", ("nowhere does not exist",)),
-        ("feats", feats, ("holds no manifest.json", f"jomold pack-llp --features {feats} --out SHARDS")),
+        (
+            "feats",
+            feats,
+            ("holds no manifest.json", "jomold pack --labels FILE", f"jomold pack-llp --features {feats}"),
+        ),
     ):
         out = tmp_path / f"{name}.csv"
         arguments = ("--run", finished.folder, "--shards", shards, "--out", out)

@@ -47,7 +47,7 @@ def test_the_benchmark_prints_speed_beside_the_machines_rate() -> None:
         ),
         (
             ("measure_shuffle.py", "--videos", "2000", "--epochs", "1"),
-            ("2,000 videos in 4 shards", "| sorted by category | perfect |"),
+            ("2000 videos in 4 shards", "| sorted by category | perfect |"),
         ),
     ],
     ids=["exchange", "loader", "plan", "shuffle"],

@@ -314,7 +314,7 @@ def test_splits_that_no_training_reads_are_named(tmp_path: Path) -> None:
 )
 def test_labels_of_parquet_that_are_no_names_are_refused(tmp_path: Path, labels: list[object]) -> None:
     message = refusal(write_parquet(tmp_path / "l.parquet", key=["a"], labels=labels))
-    assert "a label is a text, not" in message or "the column labels holds" in message
+    assert "a label is a text, not a fraction" in message or "the column labels holds" in message
     if labels == [b"Dog"]:
         assert "the column key holds binary" in refusal(write_parquet(tmp_path / "k.parquet", key=[b"a"], label=["x"]))
 

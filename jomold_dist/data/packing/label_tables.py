@@ -166,13 +166,13 @@ def _label_rows(table: Table, split: str | None, parser: CellParser | None) -> I
         if not isinstance(key, str) or not isinstance(own, str):
             table.report.problem("key and split are texts", line, str(key))
             continue
-        named = row["label"] if parser is None else row["labels"]
-        if isinstance(named, float):
-            table.report.problem("a label is a text, not a fraction", line, str(named))
-        elif parser is not None:
-            yield LabelRow(line, key, own_splits.take(own), parser(named))
-        elif isinstance(named, list):
-            table.report.problem(f"{LABEL[0]} is one label; call a column of lists {LABELS[0]}", line, str(named))
-        else:
-            yield LabelRow(line, key, own_splits.take(own), [named] if named else [])
+        cell = row["labels"] if parser else row["label"]
+        if isinstance(cell, float):
+            table.report.problem("a label is a text, not a fraction", line, str(cell))
+            continue
+        if parser is None and isinstance(cell, list):
+            table.report.problem(f"{LABEL[0]} is one label; call a column of lists {LABELS[0]}", line, str(cell))
+            continue
+        labels = parser(cell) if parser else [str(cell)] if cell else []
+        yield LabelRow(line, key, own_splits.take(own), labels)
     own_splits.tell(table.report)

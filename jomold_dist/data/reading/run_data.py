@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from jomold_dist.config import DataConfig
+from jomold_dist.config_files import load_config
 from jomold_dist.data.format.manifest import Manifest, TruthFile
 from jomold_dist.data.format.records import RecordView
 from jomold_dist.data.format.truth_file import truth_name
 from jomold_dist.data.reading.joined import join_manifests
 from jomold_dist.data.reading.shards import ShardReader
-from jomold_dist.data.reading.source import Joined, Source, read_manifest, source_of
+from jomold_dist.data.reading.source import Folder, Joined, Source, Url, read_manifest, source_of
+from jomold_dist.errors import ConfigError
 
 PART = "train"  # the split that `data.fraction` cuts
 _CHUNK = 64  # videos that are read at once to count their labels
@@ -33,6 +36,18 @@ def open_whole(data: DataConfig) -> tuple[Source, Manifest]:
     if not isinstance(source, Joined):
         return source, read_manifest(source)
     return source, join_manifests([read_manifest(one) for one in source.sources], [str(one) for one in source.sources])
+
+
+def source_at(place: str, settings: Sequence[str]) -> Folder | Url:
+    """One data set in a folder or behind a URL, reached as settings `data.KEY=VALUE` say. ConfigError for others."""
+    for setting in settings:
+        if not setting.startswith("data.") or setting.partition("=")[0] == "data.shards":
+            raise ConfigError(
+                f"{setting!r} does not say how {place} is to be reached, as data.storage='{{anon: true}}' would"
+            )
+    source = source_of(replace(load_config(None, settings).data, shards=place))
+    assert isinstance(source, Folder | Url)  # a list alone is joined
+    return source
 
 
 def cut_training(source: Source, whole: Manifest, fraction: float, mask: bool) -> Manifest:

@@ -69,8 +69,8 @@ def _pack_first(folder: Path) -> str:
     if next(folder.glob("*/*.npy"), None) is None:
         return ""
     return (
-        f", but folders of .npy files: pack these features first, with jomold pack-llp --features {folder} --out SHARDS"
-        " and --unlabelled or --annotations DIR"
+        f", but folders of .npy files: pack these features first, with jomold pack --labels FILE --feature "
+        f"audio='{folder}/…/{{key}}.npy' … --out SHARDS, or those of LLP with jomold pack-llp --features {folder} …"
     )
 
 
