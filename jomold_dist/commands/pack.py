@@ -36,6 +36,7 @@ from jomold_dist.data.packing.label_tables import read_categories, read_label_ta
 from jomold_dist.data.packing.planned_set import SHUFFLED, plan_set
 from jomold_dist.data.packing.presets import PRESETS, read_preset
 from jomold_dist.data.packing.video_labels import LabelSet, label_set_digest, unlabelled
+from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.labels import CategorySet
 
@@ -137,7 +138,8 @@ def read_labels(
 def known_categories(options: argparse.Namespace) -> CategorySet | None:
     """The categories that are named, or those of the set that is added to; None if they are to be found."""
     if options.categories:
-        return read_categories(options.categories)
+        given: Path = options.categories
+        return read_manifest(given).categories if given.is_dir() else read_categories(given)
     existing = destination_of(options.out, append=True, work=options.work).existing() if options.append else None
     return None if existing is None else existing.categories
 
@@ -145,7 +147,7 @@ def known_categories(options: argparse.Namespace) -> CategorySet | None:
 def unlabelled_set(sources: Mapping[str, FeatureSource], categories: CategorySet | None) -> LabelSet:
     """Every video that has a feature, in the one split "predict"."""
     if categories is None:
-        raise DataError("--unlabelled needs --categories FILE, with the categories of the run that is to predict")
+        raise DataError("--unlabelled needs --categories FILE|SET, with the categories of the run that is to predict")
     keys = sorted(set[str]().union(*(source.keys() for source in sources.values())))
     return LabelSet(categories, {"predict": unlabelled(keys)})
 

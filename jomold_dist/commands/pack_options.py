@@ -56,8 +56,9 @@ def pack_parser(description: str | None) -> argparse.ArgumentParser:
         help="table of which labels are really heard and seen: key, label, modality",
     )  # fmt: skip
     parser.add_argument(
-        "--categories", type=local_path, metavar="FILE",
-        help="names of the categories, one a line (default: all labels that occur, sorted; with --append the set's)",
+        "--categories", type=local_path, metavar="FILE|SET",
+        help="names of the categories, one a line, or a data set that has them (default: all labels "
+        "that occur, sorted; with --append the set's)",
     )  # fmt: skip
     parser.add_argument("--separator", help="what stands between the labels of a cell (default: found)")
     parser.add_argument(

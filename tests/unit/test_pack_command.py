@@ -243,9 +243,12 @@ def test_weak_labels_alone_and_clips_of_one_video_by_its_id(tmp_path: Path) -> N
 
 def test_unlabelled_videos_are_packed_for_prediction(small: tuple[Path, list[str]]) -> None:
     folder, _ = small
-    words = ["--unlabelled", *feature_words(folder, ["audio", "frames"]), "--out", folder / "out"]
-    assert "--unlabelled needs --categories FILE" in command(*words).err
-    assert command(*words, "--categories", folder / "categories.txt").code == 0
+    words = ["--unlabelled", *feature_words(folder, ["audio", "frames"])]
+    assert "--unlabelled needs --categories" in command(*words, "--out", folder / "out").err
+    assert command(*words, "--out", folder / "out", "--categories", folder / "categories.txt").code == 0
+    assert command(*words, "--out", folder / "again", "--categories", folder / "out").code == 0
+    assert read_manifest(folder / "again").categories == read_manifest(folder / "out").categories
+    assert f"{folder} holds no manifest.json" in command(*words, "--out", folder / "no", "--categories", folder).err
     manifest = read_manifest(folder / "out")
     assert {name: split.videos for name, split in manifest.splits.items()} == {"predict": 10}
     assert not read_records(folder / "out", manifest, "predict").labels().any()
