@@ -79,7 +79,7 @@ class _Output(io.TextIOBase):
         return self._stream.fileno()
 
     def isatty(self) -> bool:
-        return self._stream.isatty()
+        return not self._stream.closed and self._stream.isatty()  # libraries ask at the very end of the process
 
     @property
     def encoding(self) -> str:  # type: ignore[override]

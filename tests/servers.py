@@ -108,9 +108,12 @@ def serving(folder: Path, **mishaps: float) -> Iterator[ShardServer]:
 def bucket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A folder's files in a bucket of a real S3 API: its URL. The environment holds endpoint and credentials."""
     import boto3
+    from moto.core.models import DEFAULT_ACCOUNT_ID
+    from moto.s3.models import s3_backends
     from moto.server import ThreadedMotoServer
     from s3fs import S3FileSystem
 
+    s3_backends[DEFAULT_ACCOUNT_ID]["aws"].reset()  # of this process, with the buckets of servers before this one
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
