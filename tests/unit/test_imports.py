@@ -23,6 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "data, checking": {"data, format", "data, reading"},
     "data, packing": {"data, format", "data, reading"},
     "data, looking": {"data, format", "data, reading"},
+    "extraction": {"data, format"},
     "models": {"data, format"},
     "denoising": {"models", "distributed"},
     "methods, low": {"data, format", "data, reading", "models", "denoising"},
@@ -31,8 +32,16 @@ ROOMS: dict[str, set[str]] = {
         *("models", "denoising", "distributed", "evaluation", "methods, low"),
     },
     "methods": {"data, format", "data, reading", "models", "denoising", "distributed", "methods, low", "training"},
-    "tracking": {"data, format", "data, reading", "models", "distributed", "evaluation", "training"},
+    "cleaning": {
+        *("data, format", "data, reading", "data, packing"),
+        *("models", "denoising", "distributed", "evaluation", "methods, low", "training"),
+    },
     "comparing": {"data, format", "data, reading", "denoising", "methods, low", "training"},
+    "showing": {
+        *("data, format", "data, reading", "extraction", "cleaning", "comparing"),
+        *("models", "denoising", "distributed", "evaluation", "methods, low", "training"),
+    },
+    "tracking": {"data, format", "data, reading", "models", "distributed", "evaluation", "training", "showing"},
     "tuning": {
         *("data, format", "data, reading", "denoising", "models", "methods", "methods, low"),
         *("tracking", "training", "comparing"),
@@ -40,7 +49,7 @@ ROOMS: dict[str, set[str]] = {
     "commands": {
         *("simulation", "evaluation", "distributed", "denoising", "models", "methods, low"),
         *("data, format", "data, reading", "data, checking", "data, packing", "data, looking"),
-        *("training", "tracking", "comparing", "tuning"),
+        *("training", "tracking", "comparing", "tuning", "extraction", "cleaning", "showing"),
     },
 }
 LOW_METHODS = {"jomold_dist.methods.base", "jomold_dist.methods.registry"}
