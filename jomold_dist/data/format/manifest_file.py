@@ -40,7 +40,7 @@ MOST_VIDEOS = (1 << 31) - 1  # of a shard: positives are int32
 MOST_SEGMENTS = 1 << 16
 MOST_SECONDS = 86_400.0  # of a segment
 MOST_SEED = (1 << 63) - 1
-MOST_NOTE = 64 << 10  # characters of what tells how a set was made, as JSON, and a feature pooled
+MOST_NOTE = 64 << 10  # characters of what tells how a set was made, as JSON, and a feature extracted or pooled
 NOT_SHOWN = ("Cc", "Cs", "Zl", "Zp")  # what moves a cursor or ends a line, and halves of characters
 MOST_NESTED = 8  # mappings and lists inside each other there
 
@@ -153,7 +153,8 @@ def _feature(name: str, spec: Any) -> FeatureSpec:
     if name not in FEATURE_NAMES or spec["dtype"] not in DTYPES or len(shape) != 2:
         raise ValueError(f"feature {_SHORT.repr(name)} of {_SHORT.repr(shape)} {_SHORT.repr(spec['dtype'])}")
     rows, width = (_whole(size, f"{name}'s shape", 1, MOST_RECORD_BYTES) for size in shape)
-    return FeatureSpec((rows, width), spec["dtype"], _text(spec.get("pooled", ""), f"how {name} was pooled"))
+    pooled = _text(spec.get("pooled", ""), f"how {name} was pooled")
+    return FeatureSpec((rows, width), spec["dtype"], pooled, _note(spec.get("extraction", {}), f"{name}'s extraction"))
 
 
 def _split(name: str, split: dict[str, Any], whole: Manifest, lists: Iterator[tuple[int, np.ndarray]]) -> SplitInfo:
