@@ -68,6 +68,15 @@ def test_what_differs_is_told_by_its_name() -> None:
     ]
 
 
+def test_names_are_for_people() -> None:
+    one, other = ({"model": {"name": name, "digests": [{"name": name, "sha256": "ab"}]}} for name in ("hub/x", "x"))
+    assert fingerprint_of(one) == fingerprint_of(other)
+    assert differences(one, other) == []
+    renewed = {"model": other["model"] | {"width": 3}}
+    assert differences(one, renewed)[0] == "model.name: hub/x here, x there"
+    assert fingerprint_of(one) != fingerprint_of(renewed)
+
+
 def test_joined_and_added_sets_are_refused_where_both_are_known_and_differ() -> None:
     plain = make({"train": 2})
     one, other = with_extraction(plain, CLAP), with_extraction(plain, OTHER)
