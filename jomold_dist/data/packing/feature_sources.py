@@ -69,7 +69,7 @@ class FeatureSource(Protocol):
 
 class FilePattern:
     """One `.npy` a video, where a pattern leads: `{key}` in it is the whole key, `{id}` what stands in it before its
-    times (`key_id`). `name` is the feature's, for messages. Where extraction.json over the files' folder tells of that, it is
+    times (`key_id`). `name` is the feature's, for messages. What extraction.json over the files' folder says is
     believed. DataError if the pattern is none, or that file damaged."""
 
     def __init__(self, name: str, pattern: str) -> None:
