@@ -12,6 +12,7 @@ from jomold_dist.versions import version
 COMMANDS = {
     "quickstart": "simulate a small data set, train five methods on it, and compare them",
     "simulate": "make a data set with a hidden truth",
+    "extract": "make features of video files",
     "pack": "pack features and labels of your own",
     "pack-llp": "pack LLP's published features and label files",
     "data": "look at a data set, or at one of its videos",
