@@ -5,13 +5,13 @@
     jomold pack --extracted features --labels labels.csv --out data/mine
 
 Of each video, --segments of --segment-seconds each are taken, from its start: the frames at the centres of
---frames-per-segment equal parts of each segment, and the sound. A feature is NAME=KIND[:MODEL]: audio by clap or vggish,
-frames by clip, dino (any model of pictures) or resnet152, motion by r2plus1d; MODEL is a folder, a file of weights, or a
-name in the hub. Without --feature, audio is clap's and frames are clip's.
+--frames-per-segment equal parts of each segment, and the sound. A feature is NAME=KIND[:MODEL]: audio by clap or
+vggish, frames by clip, dino (any model of pictures) or resnet152, motion by r2plus1d; MODEL is a folder, a file of
+weights, or a name in the hub. Without --feature, audio is clap's and frames are clip's.
 
---out gets a .npy a video and a feature, FEATURE/NAME.npy, and extraction.json, which says how all were made: jomold pack
-takes it from there, and a model refuses features that were made in another way than its own. Files that cannot be used
-are listed in failed.csv, and the rest goes on; what was made up (a video too short, without sound) in notes.csv.
+--out gets a .npy a video and a feature, FEATURE/NAME.npy, and extraction.json, which says how all were made: jomold
+pack takes it from there, and a model refuses features that were made in another way than its own. Files that cannot be
+used are listed in failed.csv, and the rest goes on; what was made up (a video too short, without sound) in notes.csv.
 
 Stopped or killed, the same command goes on with the files that are missing, have failed or have changed since. The
 features are bit for bit the same however many --jobs there are, and on a Ray cluster (--ray).

@@ -30,7 +30,8 @@ class RayExtraction:
     and leaves it. `jobs` actors of a CPU each, and of a GPU each if the encoders are on one; None: as many as the
     cluster has.
 
-    ConfigError where `out` would end with a submitted job, where there is no such cluster, where it lacks a GPU, or where its nodes cannot open the encoders.
+    ConfigError where `out` would end with a submitted job, where there is no such cluster, where it lacks a GPU, or
+    where its nodes cannot open the encoders.
     """
 
     def __init__(self, opening: Opening, jobs: int | None, out: Path) -> None:
@@ -44,8 +45,8 @@ class RayExtraction:
             stack.enter_context(joined_cluster())
             if working_copy() is not None and not self._out.is_absolute():
                 raise ConfigError(
-                    f"--out {self._out}: relative to this job's copy of the working directory, which only lasts as long "
-                    "as the job; give an absolute path"
+                    f"--out {self._out}: relative to this job's copy of the working directory, which only lasts as "
+                    "long as the job; give an absolute path"
                 )
             kind = "GPU" if self._opening.on_gpu else "CPU"
             there = int(ray.cluster_resources().get(kind, 0))
