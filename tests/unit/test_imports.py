@@ -38,7 +38,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "comparing": {"data, format", "data, reading", "denoising", "methods, low", "training"},
     "showing": {
-        *("data, format", "data, reading", "extraction", "cleaning", "comparing"),
+        *("data, format", "data, reading", "data, looking", "extraction", "cleaning", "comparing"),
         *("models", "denoising", "distributed", "evaluation", "methods, low", "training"),
     },
     "tracking": {"data, format", "data, reading", "models", "distributed", "evaluation", "training", "showing"},
