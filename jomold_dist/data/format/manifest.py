@@ -117,6 +117,10 @@ class SplitInfo:
     def videos(self) -> int:
         return int(self.shard_sizes.sum())
 
+    def first_of(self, shard: int) -> int:
+        """The number in the split of a shard's first video."""
+        return int(self.shard_sizes[:shard].sum())
+
     @cached_property
     def positives(self) -> np.ndarray:
         """Labels per category over the split, int64 (C,)."""
