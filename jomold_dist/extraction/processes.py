@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache, partial
@@ -63,7 +63,7 @@ class LocalExtraction:
         if self._processes is not None:
             self._processes.close()
 
-    def outcomes(self, files: Files) -> Iterator[Outcome]:
+    def outcomes(self, files: Files) -> Generator[Outcome]:
         """What came of each file, in the order in which they are done."""
         jobs = min(self._jobs, len(files))
         if jobs <= 1:
@@ -80,7 +80,7 @@ class LocalExtraction:
         for key, outcome in self._processes.each(_extract, files, opening):
             yield Outcome(key, problem=ENDED) if outcome is None else outcome
 
-    def _encoded(self, processes: Processes, files: Files) -> Iterator[Outcome]:
+    def _encoded(self, processes: Processes, files: Files) -> Generator[Outcome]:
         """What this process makes of what others have decoded."""
         sampling = self._opening.sampling
         needs = tuple(dict.fromkeys(need_of(encoder, sampling) for encoder in self._encoders.values()))

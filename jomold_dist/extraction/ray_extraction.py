@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +36,7 @@ class RayExtraction:
 
     def __init__(self, opening: Opening, jobs: int | None, out: Path) -> None:
         self._opening, self._jobs, self._out = opening, jobs, out
-        self._needs = {"num_cpus": 1} | ({"num_gpus": 1} if opening.on_gpu else {})
+        self._needs: Any = {"num_cpus": 1} | ({"num_gpus": 1} if opening.on_gpu else {})
         self._stack = ExitStack()
         self.features: dict[str, ExtractedFeature] = {}
 
@@ -66,7 +66,7 @@ class RayExtraction:
     ) -> None:
         self._stack.close()
 
-    def outcomes(self, files: Mapping[str, Path]) -> Iterator[Outcome]:
+    def outcomes(self, files: Mapping[str, Path]) -> Generator[Outcome]:
         """What came of each file, in the order in which Ray hands them back."""
         if not files:
             return
