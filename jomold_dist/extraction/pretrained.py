@@ -1,5 +1,5 @@
-"""Models and their preprocessing from folders as `transformers` writes them. Nothing of a folder is executed, nothing is
-fetched, and no weight is made up: what a folder lacks is an error, where the library would draw it at random."""
+"""Models and their preprocessing from folders as `transformers` writes them. Nothing of a folder is executed, nothing
+is fetched, and no weight is made up: what a folder lacks is an error, where the library would draw it at random."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def load_model(folder: ModelFolder, name: str, what: str, computing: Computing, 
     if lacking:
         raise UserError(f"{problem}: its weights lack {_some(lacking)}")
     if info["mismatched_keys"]:
-        raise UserError(f"{problem}: its weights are of another shape: {_some(sorted(map(str, info['mismatched_keys'])))}")
+        raise UserError(
+            f"{problem}: its weights are of another shape: {_some(sorted(map(str, info['mismatched_keys'])))}"
+        )
     return model.eval().to(computing.device), bool(missing)
 
 
@@ -113,7 +115,11 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, (list, tuple)):
         return [_plain(inner) for inner in value]
-    return value if isinstance(value, (str, int, float)) and not hasattr(value, "value") else getattr(value, "value", str(value))
+    return (
+        value
+        if isinstance(value, (str, int, float)) and not hasattr(value, "value")
+        else getattr(value, "value", str(value))
+    )
 
 
 def _some(names: list[str]) -> str:
