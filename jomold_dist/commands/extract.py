@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from jomold_dist.extraction.processes import LocalExtraction
     from jomold_dist.extraction.ray_extraction import RayExtraction
 
-PACKAGES = ("torch", "transformers", "torchvision", "numpy", "pillow", "av")  # on which the last bits may hang
+PACKAGES = ("torch", "transformers", "torchvision", "numpy", "pillow")  # on which the last bits may hang
 EXAMPLES = 3  # videos without a file that are named
 
 

@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import ray
 import ray.data
@@ -76,7 +76,7 @@ class RayExtraction:
         rows = [{"key": key, "path": str(path)} for key, path in files.items()]
         blocks = min(-(-len(rows) // FILES_A_BLOCK), MOST_BLOCKS)
         done = ray.data.from_items(rows, override_num_blocks=max(blocks, min(len(rows), self._jobs or 1))).map(
-            _Extractor,
+            cast(Any, _Extractor),
             fn_constructor_args=(self._opening.known_by(self.features),),
             concurrency=min(self._jobs or 1, len(rows)),
             **self._needs,
