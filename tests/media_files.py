@@ -79,7 +79,7 @@ def number_in(image: np.ndarray) -> int:
 
 def write_media(
     path: Path, pictures: Pictures | None = Pictures(), *tracks: Track, container: str | None = None
-) -> Path:  # noqa: B008
+) -> Path:
     """A file of pictures (None for none) and sounds, and its path. Without a word about sound there is none."""
     with av.open(str(path), "w", format=container) as out:
         ticks = 10 if out.format.name == "avi" else TICKS

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, LEFT = 9.0, 2.75  # inches: of the figure, and of the names in it
+RIGHT = 0.99  # of the width, where the axes end
 INCHES = 0.165  # a lane
 BAR = 0.78  # of a lane's height that is filled
 ROW_GAP, GROUP_GAP = 0.35, 0.8  # lanes
@@ -27,12 +28,11 @@ def timeline_figure(timeline: Timeline) -> Figure:
     )
     top = THUMBNAILS + 0.4 if timeline.thumbnails else 0.0
     figure, axes = new_figure(WIDTH, INCHES * (lanes + top))
-    figure.subplots_adjust(left=LEFT / WIDTH, right=0.99, bottom=0, top=1)
+    figure.subplots_adjust(left=LEFT / WIDTH, right=RIGHT, bottom=0, top=1)
     axes.set_xlim(0, timeline.seconds)
     axes.set_ylim(lanes, -top)
     axes.set_yticks([])
-    axes.set_xticks(timeline.ticks, [f"{tick:g}" for tick in timeline.ticks], fontsize=8, color=LIGHT["muted"])
-    axes.set_xlabel("seconds", fontsize=8, color=LIGHT["muted"], labelpad=1)
+    axes.set_xticks(timeline.ticks, timeline.tick_texts, fontsize=8, color=LIGHT["muted"])
     axes.tick_params(length=2, pad=2, color=LIGHT["muted"])
     axes.spines[["left", "right", "top"]].set_visible(False)
     axes.spines["bottom"].set_color(LIGHT["muted"])
@@ -82,15 +82,15 @@ def _draw_thumbnails(axes: Any, timeline: Timeline, top: float) -> None:
         return
     from PIL import Image
 
-    lane = INCHES / ((WIDTH * 0.99 - LEFT) / timeline.seconds)  # its height in seconds of the axis
-    height = THUMBNAILS * lane
+    lane = INCHES / ((WIDTH * RIGHT - LEFT) / timeline.seconds)  # its height in seconds of the axis
+    part = timeline.seconds / len(timeline.thumbnails)
     for number, content in enumerate(timeline.thumbnails):
         with Image.open(io.BytesIO(content)) as picture:
-            width = min(timeline.segment_seconds, height * picture.width / picture.height)
-            middle = (number + 0.5) * timeline.segment_seconds
-            lanes = width * picture.height / picture.width / lane
-            extent = (middle - width / 2, middle + width / 2, top + lanes, top)
-            axes.imshow(picture.convert("RGB"), extent=extent, aspect="auto", interpolation="antialiased")
+            shape = picture.width / picture.height
+            height = min(THUMBNAILS * lane, part / shape)  # in seconds
+            middle = (number + 0.5) * part
+            across = (middle - height * shape / 2, middle + height * shape / 2)
+            axes.imshow(picture.convert("RGB"), extent=(*across, top + height / lane, top), aspect="auto")
 
 
 def _entitle(axes: Any, timeline: Timeline) -> None:
@@ -100,7 +100,7 @@ def _entitle(axes: Any, timeline: Timeline) -> None:
         scores = [f"{s.short} {s.score:.0f} %" for s in timeline.systems if s.score is not None]
         lines.append(f"segment score: {', '.join(scores)}")
     lines += timeline.notes
-    text = {"xycoords": ("figure fraction", "axes fraction"), "textcoords": "offset points", "annotation_clip": False}
+    text: dict[str, Any] = {"xycoords": ("figure fraction", "axes fraction"), "textcoords": "offset points", "annotation_clip": False}
     for number, line in enumerate(reversed(lines)):
         axes.annotate(line, (0, 1), (0, 6 + 11 * number), fontsize=8, color=LIGHT["muted"], **text)
     axes.annotate(timeline.key, (0, 1), (0, 8 + 11 * len(lines)), fontsize=11, fontweight="bold", **text)
@@ -109,29 +109,26 @@ def _entitle(axes: Any, timeline: Timeline) -> None:
 def _explain(axes: Any, timeline: Timeline) -> None:
     """The legend, below the axis."""
     nowhere = [(0.0, 0.0)]
+    shown: list[tuple[str, dict[str, Any]]]
     shown = [] if timeline.truth is None else [("truth", {"facecolors": COLOURS["truth"]})]
     shown += [(f"probability, {m}", {"facecolors": [(COLOURS[m], 0.6)]}) for m in timeline.modalities]
     shown += [("found", {"facecolors": "none", "edgecolors": LIGHT["ink"], "linewidth": 1.2})]
     for label, look in shown:
         axes.broken_barh(nowhere, (0, 0), label=label, **look)
     axes.legend(
-        loc="upper right", bbox_to_anchor=(1, 0), bbox_transform=axes.transAxes, borderaxespad=2.6, ncols=len(shown),
+        loc="upper right", bbox_to_anchor=(1, 0), bbox_transform=axes.transAxes, borderaxespad=1.9, ncols=len(shown),
         fontsize=7.5, frameon=False, handlelength=1.4, handleheight=0.9, columnspacing=1.4, labelcolor=LIGHT["muted"],
     )  # fmt: skip
 
 
 def _write(axes: Any, inches: float, at: float, text: str, ha: str = "left", **look: Any) -> None:
     """A text beside a lane, so many inches from the figure's left edge."""
-    axes.annotate(
-        text, (inches / WIDTH, at + 0.5), xycoords=("figure fraction", "data"), ha=ha, va="center", annotation_clip=False,
-        **look,
-    )  # fmt: skip
+    place, coords = (inches / WIDTH, at + 0.5), ("figure fraction", "data")
+    axes.annotate(text, place, xycoords=coords, ha=ha, va="center", annotation_clip=False, **look)
 
 
 def _line(axes: Any, at: float) -> None:
     """A thin line over the whole width above a category."""
-    axes.annotate(
-        "", (0, at), (0.99, at), xycoords=("figure fraction", "data"), textcoords=("figure fraction", "data"),
-        arrowprops={"arrowstyle": "-", "color": LIGHT["line"], "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0},
-        annotation_clip=False,
-    )  # fmt: skip
+    before = -LEFT / (WIDTH * RIGHT - LEFT)  # the names, in widths of the axes
+    along = axes.get_yaxis_transform()
+    axes.plot((before, 1), (at, at), transform=along, color=LIGHT["line"], linewidth=0.8, clip_on=False)
