@@ -22,6 +22,7 @@ COMMANDS = {
     "ray-train": "train on several nodes of a Ray cluster",
     "evaluate": "score a run's model on a split",
     "predict": "find the events of videos with a run's model",
+    "show": "timelines of videos: what runs find in them",
     "sweep": "train what a sweep file asks for, and tabulate it",
     "tabulate": "tables and figures of a sweep",
     "compare": "compare finished runs",

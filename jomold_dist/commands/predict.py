@@ -25,7 +25,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from jomold_dist.command_line import add_imports, add_other_features, command, command_parser, tell
+from jomold_dist.command_line import add_imports, add_other_features, add_threshold, command, command_parser, tell
 from jomold_dist.config import Config
 from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.damage import BadVideo, to_csv
@@ -59,7 +59,7 @@ def main() -> int:
     )  # fmt: skip
     parser.add_argument("--split", help="only this split (default: all)")
     parser.add_argument("--out", type=local_path, required=True, help="the file to write: .csv, .tsv, .jsonl or .npz")
-    parser.add_argument("--threshold", type=_threshold, help="from which probability on (default: the network's own)")
+    add_threshold(parser)
     parser.add_argument(
         "--names", type=local_path, nargs="+", default=[], metavar="FILE", help="weak label files with the whole names"
     )
@@ -104,17 +104,6 @@ def predict(config: Config, world: World, folder: RunFolder, arguments: argparse
         tell(f"--names have no name for {nameless} of them, which keep that of the shards", on_stderr=is_stdout(out))
     if bad:
         tell_left_out(bad, out)
-
-
-def _threshold(text: str) -> float:
-    """A threshold on the command line."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no probability; it must be above 0 and at most 1")
-    return value
 
 
 def check(out: Path) -> str:
