@@ -64,7 +64,9 @@ def read_probabilities(path: Path) -> Probabilities:
         values, counts = np.unique(names, return_counts=True)
         problems.append(f"{path}: it names videos twice: {some_of(values[counts > 1])}")
     raise_together(problems)
-    return Probabilities(names, CategorySet(tuple(categories.tolist())), np.stack([_logits(arrays[m]) for m in MODALITIES]))
+    return Probabilities(
+        names, CategorySet(tuple(categories.tolist())), np.stack([_logits(arrays[m]) for m in MODALITIES])
+    )
 
 
 def _logits(values: np.ndarray) -> np.ndarray:

@@ -65,10 +65,12 @@ def epochs_removed(folder: RunFolder, rows: LabelRows, categories: CategorySet) 
     path = folder.removed_labels
     if not is_there(path):
         return None, 0
-    number = {(key, category): place for place, (key, category) in enumerate(zip(rows.key.tolist(), rows.category.tolist(), strict=True))}
+    labels = zip(rows.key.tolist(), rows.category.tolist(), strict=True)
+    number = {label: place for place, label in enumerate(labels)}
     found, epochs = np.zeros((2, len(rows.key)), dtype=np.int64), 0
     try:
-        modality_of = {mask: MODALITIES.index(entry["modality"]) for mask, entry in read_removals(folder)["total"].items()}
+        masks = read_removals(folder)["total"]
+        modality_of = {mask: MODALITIES.index(entry["modality"]) for mask, entry in masks.items()}
         with reading(path), regular_file(path).open(encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 epochs = int(row["epochs"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -75,7 +76,7 @@ def calibration(confidence: np.ndarray, noise: np.ndarray) -> list[Band]:
     """The bands of EDGES that have labels."""
     bands = []
     place = np.clip(np.searchsorted(EDGES, confidence, side="right") - 1, 0, len(EDGES) - 2)
-    for number, (low, high) in enumerate(zip(EDGES[:-1], EDGES[1:], strict=True)):
+    for number, (low, high) in enumerate(pairwise(EDGES)):
         inside = place == number
         if count := int(inside.sum()):
             right = int(noise[inside].sum())

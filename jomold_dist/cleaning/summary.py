@@ -33,6 +33,11 @@ class Cell:
     noise: int | None
     """How many of all labels are."""
 
+    @property
+    def precision(self) -> float | None:
+        """The share of what is told as noise that is noise."""
+        return None if self.right is None or not self.told else self.right / self.told
+
 
 @dataclass(frozen=True)
 class Row:
@@ -102,7 +107,7 @@ def category_text(rows: list[Row], confidence: float) -> str:
         line = [row.name, str(row.labels)]
         for cell in row.cells:
             line += [_percent(cell.share), str(cell.told), _percent(cell.confidence)]
-            line += [_percent(cell.right / cell.told if cell.told and cell.right is not None else None)] if known else []
+            line += [_percent(cell.precision)] if known else []
         cells.append(line)
     more = len(rows) - len(cells)
     text = markdown_table(header, cells)
