@@ -156,3 +156,11 @@ def add_imports(parser: argparse.ArgumentParser) -> None:
         "--import", dest="imports", action="append", default=[], metavar="MODULE",
         help="import a module of your own first, for instance one that registers a method",
     )  # fmt: skip
+
+
+def add_other_features(parser: argparse.ArgumentParser) -> None:
+    """The option by which a model takes features that were extracted in another way than those of its training."""
+    parser.add_argument(
+        "--other-features", action="store_true",
+        help="take features that were extracted from videos in another way than those that the model was trained on",
+    )  # fmt: skip

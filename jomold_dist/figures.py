@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jomold_dist.files import writing
+from jomold_dist.palette import LIGHT, MEANINGS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PNG: dict[str, Any] = {"dpi": 130, "bbox_inches": "tight"}
 """How figures are saved."""
-COLOURS = {"audio": "C4", "visual": "C5"}
+COLOURS = {name: LIGHT[name] for name in MEANINGS}
+"""By what they stand for, as on pages."""
 
 
 def new_figure(width: float, height: float, **shape: Any) -> tuple[Figure, Any]:

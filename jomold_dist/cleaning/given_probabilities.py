@@ -16,13 +16,14 @@ import numpy as np
 import torch
 
 from jomold_dist.cleaning.judged import JudgedLabels
-from jomold_dist.data.packing.label_files import KEY_LENGTH, some_of
+from jomold_dist.data.packing.label_files import some_of
 from jomold_dist.data.packing.video_labels import VideoLabels
 from jomold_dist.denoising.presence import fit_presence
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.labels import MODALITIES, CategorySet
 from jomold_dist.models.losses import CLAMP
 from jomold_dist.reading import ABSENT, read_arrays
+from jomold_dist.video_names import Names
 
 FEWEST = 10
 """Labels of a category by which its own mixture is worth a word; with fewer it is mostly that of all categories."""
@@ -88,16 +89,14 @@ def judge(given: Probabilities, labels: VideoLabels, names: CategorySet) -> tupl
         )
     column = np.array([given.categories.index(name) for name in names.names])
     row_of = {name: row for row, name in enumerate(given.names.tolist())}
-    for name, row in [*row_of.items()]:
-        row_of.setdefault(name[:KEY_LENGTH], row)
-    keys = [labels.key(video) for video in range(len(labels))]
-    found = [row_of.get(key, row_of.get(key[:KEY_LENGTH], -1)) for key in keys]
-    rows = np.array(found, dtype=np.int64)
+    keys, known = [labels.key(video) for video in range(len(labels))], Names(row_of)
+    found = [known.find(key) for key in keys]
+    rows = np.array([-1 if name is None else row_of[name] for name in found], dtype=np.int64)
     videos = np.flatnonzero(rows >= 0)
     if 2 * len(videos) < len(keys):
         raise DataError(
-            f"of {len(keys)} labelled videos, --probabilities has {len(videos)}; its names are such as "
-            f"{given.names[0] if len(given.names) else 'none'}, those of the labels such as {keys[0] if keys else 'none'}"
+            f"of {len(keys)} labelled videos, --probabilities has {len(videos)}; its names: "
+            f"{some_of(given.names[:2]) or 'none'}; those of the labels: {some_of(keys[:2])}"
         )
     logits = given.logits[:, rows[videos]][:, :, column]
     there = torch.from_numpy(labels.labels.multi_hot(videos, len(names)))

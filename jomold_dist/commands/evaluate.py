@@ -17,7 +17,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from jomold_dist.command_line import add_imports, command, command_parser, tell
+from jomold_dist.command_line import add_imports, add_other_features, command, command_parser, tell
 from jomold_dist.config import Config
 from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.manifest import Manifest
@@ -60,6 +60,7 @@ def main() -> int:
     parser.add_argument(
         "--weights", type=local_path, help="other weights of the run: a checkpoint or a .safetensors file"
     )
+    add_other_features(parser)
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     folder = RunFolder(arguments.run)
@@ -81,7 +82,13 @@ def evaluate(config: Config, world: World, folder: RunFolder, arguments: argpars
         check_owner(info, owner, weights, folder)
     config = config if arguments.shards is None else with_shards(config, arguments.shards)
     with agree_on_errors(world):
-        source, manifest = find_data(config, info, owner.manifest, any_other=arguments.shards is not None)
+        source, manifest = find_data(
+            config,
+            info,
+            owner.manifest,
+            any_other=arguments.shards is not None,
+            other_features=arguments.other_features,
+        )
         if not manifest.split(split).dense:
             raise DataError(f"split {split!r} of {config.data.where} has no dense labels to score against")
     agree_on_manifest(manifest, config.data.where, world)
@@ -124,11 +131,13 @@ def hand_over(text: str, scores: RunScores, file: Path) -> None:
         raise RunFolderError(f"the scores cannot be printed ({untold}); they are in {file}")
 
 
-def find_data(config: Config, info: WeightsInfo, manifest_digest: str, any_other: bool) -> tuple[Source, Manifest]:
+def find_data(
+    config: Config, info: WeightsInfo, manifest_digest: str, *, any_other: bool, other_features: bool
+) -> tuple[Source, Manifest]:
     """The data set to score on, which must be the run's own unless any other will do. That is taken whole."""
     place = config.data.where
     try:
-        source, whole = open_matching(config.data, info)
+        source, whole = open_matching(config.data, info, other_features=other_features)
     except DataError as error:
         if any_other:
             raise

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from jomold_dist.commands.packing import SEGMENTS, packing_parser
+from jomold_dist.data.format.checked_values import MOST_SECONDS
 from jomold_dist.data.format.manifest import FEATURE_NAMES
-from jomold_dist.data.format.manifest_file import MOST_SECONDS
 from jomold_dist.data.packing.label_tables import LabelFile
 from jomold_dist.data.packing.planned_set import SHUFFLED
 from jomold_dist.data.packing.presets import PRESETS

@@ -30,7 +30,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from jomold_dist.command_line import add_imports, command, command_parser, tell
+from jomold_dist.command_line import add_imports, add_other_features, command, command_parser, tell
 from jomold_dist.config import Config
 from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.damage import BadVideo, to_csv
@@ -71,6 +71,7 @@ def main() -> int:
     parser.add_argument(
         "--names", type=local_path, nargs="+", default=[], metavar="FILE", help="weak label files with the whole names"
     )
+    add_other_features(parser)
     arguments = parser.parse_args()
     folder = RunFolder(arguments.run)
     if read_environment(os.environ).size > 1:
@@ -88,7 +89,7 @@ def predict(config: Config, world: World, folder: RunFolder, arguments: argparse
     with agree_on_errors(world):
         form, names = check(arguments.out), whole_names(arguments.names)
         network, info, _ = load_found(folder.path)
-        source, manifest = open_matching(streamed.data, info)
+        source, manifest = open_matching(streamed.data, info, other_features=arguments.other_features)
         splits = [arguments.split] if arguments.split else list(manifest.splits)
         raise_together(problems_of_shards(streamed.data, source, manifest, splits))
     network = ready_to_compute(network, config, world)

@@ -1,4 +1,4 @@
-"""What a network predicts, as arrays (.npz) or as a table (.parquet): every probability, of segments and of whole videos.
+"""What a network predicts, as arrays (.npz) or a table (.parquet): each probability of segments and of whole videos.
 
 Legend: N videos, C categories, T segments; modality 0 is audio, 1 is visual.
 """
@@ -56,8 +56,9 @@ class Predictions:
                     categories=np.array(self._categories.names),
                     events=np.concatenate(self._events),
                     probability=np.concatenate(self._segments),
+                    audio=videos[:, 0],
+                    visual=videos[:, 1],
                     segment_seconds=np.float64(self._segment_seconds),
-                    **{modality: videos[:, number] for number, modality in enumerate(MODALITIES)},
                 )
 
     def _write_table(self, path: Path) -> None:

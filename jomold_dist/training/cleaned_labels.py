@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import re
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +21,13 @@ from jomold_dist.reading import ABSENT, reading, regular_file
 from jomold_dist.training.marked_labels import MarkedLabels
 from jomold_dist.training.run import Run
 from jomold_dist.training.stage import Found
+from jomold_dist.video_names import Names
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = (("filename", "key"), ("label", "event_labels"), ("modality",))
 WORDS = {"audio": (0,), "visual": (1,), "both": (0, 1)}
 NAMED_AT_MOST = 5
-_WHOLE_NAME = re.compile(r"(.{11})_\d+(\.\d+)?_\d+(\.\d+)?")  # LLP's, of which sets keep the first 11 characters
 
 
 class CleanedLabels(MarkedLabels):
@@ -50,20 +49,20 @@ class CleanedLabels(MarkedLabels):
             path = Path(str(run.config.denoise.cleaned_labels))
             cleaned = read_cleaned(path, categories)
             marked = np.zeros((2, run.manifest.split("train").videos, len(categories)), dtype=bool)
-            missing = 0
+            names_there, missing = Names(cleaned), 0
             for place, names, bits in parts:
                 there = np.unpackbits(bits, axis=1, count=len(categories)).view(bool)
                 for number, name, row in zip(place.tolist(), names.tolist(), there, strict=True):
-                    kept = cleaned.get(name.decode())
-                    missing += kept is None
-                    if kept is not None:
-                        marked[:, number] = row & ~kept
+                    if (told := names_there.find(name.decode())) is None:
+                        missing += 1
+                    else:
+                        marked[:, number] = row & ~cleaned[told]
             _tell(path, missing, sum(len(place) for place, _, _ in parts), marked)
             return marked
 
 
 def read_cleaned(path: Path, categories: CategorySet) -> dict[str, np.ndarray]:
-    """By video, which labels are heard and seen, bool (2, C). A whole name of LLP's form counts for its key, too.
+    """By the names of videos, which labels are heard and seen, bool (2, C).
 
     DataError with what is wrong with the table; UnreadableError."""
     found: dict[str, np.ndarray] = {}
@@ -96,9 +95,6 @@ def read_cleaned(path: Path, categories: CategorySet) -> dict[str, np.ndarray]:
     raise_together(problems)
     if not found:
         raise DataError(f"the cleaned labels {path} have no rows")
-    for name in [*found]:
-        if whole := _WHOLE_NAME.fullmatch(name):
-            found.setdefault(whole[1], found[name])
     return found
 
 

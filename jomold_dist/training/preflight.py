@@ -13,6 +13,7 @@ from jomold_dist.config import Config, DataConfig
 from jomold_dist.config_fields import NO_SETTINGS
 from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.dense_truth import has_positives, truth_problem
+from jomold_dist.data.format.extraction import feature_differences
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.format.records import RecordView
 from jomold_dist.data.reading.plan import check_world_size
@@ -190,8 +191,9 @@ def _scheme(place: str) -> str:
     return place.partition("://")[0] if "://" in place else ""
 
 
-def open_matching(data: DataConfig, info: WeightsInfo) -> tuple[Source, Manifest]:
-    """A whole data set, which must have the categories, features and segments that a model was trained on."""
+def open_matching(data: DataConfig, info: WeightsInfo, *, other_features: bool = False) -> tuple[Source, Manifest]:
+    """A whole data set, which must have the categories, features and segments that a model was trained on, and unless
+    `other_features`, features that are extracted as those were, as far as that is known of both."""
     source, manifest = open_whole(data)
     problems = []
     if manifest.categories.names != info.categories:
@@ -215,6 +217,12 @@ def open_matching(data: DataConfig, info: WeightsInfo) -> tuple[Source, Manifest
     elif (asked := frames_of(info.form)) is not None and frames_per_segment(manifest) != asked:
         problems.append(
             f"{source} has {frames_per_segment(manifest)} frames a segment, the model's network was built for {asked}"
+        )
+    names = ("in the data set", "in the model's training")
+    if not other_features and (other := feature_differences(manifest.extraction, info.extraction, names)):
+        problems.append(
+            f"{source} has features that were extracted in another way than those that the model was trained on: "
+            f"{'; '.join(other)}. Extract them as the model's were, or go on all the same with --other-features"
         )
     raise_together(problems)
     return source, manifest

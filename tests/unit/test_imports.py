@@ -38,7 +38,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "comparing": {"data, format", "data, reading", "denoising", "methods, low", "training"},
     "showing": {
-        *("data, format", "data, reading", "extraction", "cleaning", "comparing"),
+        *("data, format", "data, reading", "data, looking", "extraction", "cleaning", "comparing"),
         *("models", "denoising", "distributed", "evaluation", "methods, low", "training"),
     },
     "tracking": {"data, format", "data, reading", "models", "distributed", "evaluation", "training", "showing"},
@@ -82,6 +82,7 @@ PURE = {
     "jomold_dist.denoising.small_loss",
     "jomold_dist.denoising.warmup",
     "jomold_dist.models.losses",
+    "jomold_dist.palette",
 }
 PURE_MAY_IMPORT = PURE | {"jomold_dist.config", "jomold_dist.errors", "jomold_dist.labels"}
 IMPURE = {"os", "io", "pathlib", "shutil", "tempfile", "socket", "subprocess", "threading", "multiprocessing", "json"}
@@ -93,6 +94,8 @@ OWNERS: dict[str, set[str]] = {
     "ray": {"jomold_dist.ray_cluster", "jomold_dist.ray_nodes", "jomold_dist.tuning.schedule"},
     "deepspeed": {"jomold_dist.distributed.deepspeed_config", "jomold_dist.distributed.deepspeed_engine"},
     "matplotlib": {"jomold_dist.figures"},
+    "jinja2": {"jomold_dist.showing.page"},
+    "markupsafe": {"jomold_dist.showing"},
     "optuna": {"jomold_dist.tuning.space"},
     "fsspec": {"jomold_dist.data.reading.remote"},
     "pyarrow": {

@@ -21,11 +21,9 @@ import numpy as np
 from jomold_dist.data.format.records import KEY_RULE, is_shard_key
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.reading import folder_problem, read_npy_header, regular_file
-
-ID_LENGTH = 11  # of YouTube's ids
+from jomold_dist.video_names import key_id
 
 NPY_HEADER_BYTES = 1 << 14  # more than any header of two numbers
-_TIMES = re.compile(r"(.+?)((?:_\d+){1,2})")
 
 
 class FeatureSource(Protocol):
@@ -144,15 +142,6 @@ class FilePattern:
     def _folder(self) -> Path:
         """The folder below which all files lie."""
         return Path(self.pattern[: self.pattern.index("{")] + "x").parent
-
-
-def key_id(key: str) -> str:
-    """What stands in a key before `_<start>` or `_<start>_<end>`, or else the whole key. The 11 characters of a YouTube
-    id before such times may end in the same way, and stay together."""
-    if re.fullmatch(r"(_\d+){1,2}", key[ID_LENGTH:]):
-        return key[:ID_LENGTH]
-    match = _TIMES.fullmatch(key)
-    return match[1] if match else key
 
 
 def npy_shape(file: BinaryIO, size: int, where: str) -> tuple[int, int]:
