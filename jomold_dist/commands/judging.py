@@ -56,6 +56,12 @@ class Judging:
     notes: list[str] = field(default_factory=list)
     data: RunData | None = None
 
+    @property
+    def simulated(self) -> str | None:
+        """The world, where the run's data are known to be simulated."""
+        found = None if self.data is None else self.data.manifest.simulated
+        return None if found is None else str(found.get("scenario", "simulated"))
+
 
 def judge_given(arguments: argparse.Namespace) -> Judging:
     """By --probabilities. DataError."""
@@ -97,7 +103,8 @@ def _of_run(config: Config, world: World, folder: RunFolder, arguments: argparse
     if arguments.shards:
         config = with_shards(config, arguments.shards)
     try:
-        source, manifest = find_data(config, info, owner.manifest, any_other=False)
+        other = arguments.other_features
+        source, manifest = find_data(config, info, owner.manifest, any_other=False, other_features=other)
         raise_together(problems_of_shards(config.data, source, manifest, ["train"]))
         data = RunData(config, source, manifest, world, ready_to_compute(network, config, world))
     except UserError as error:

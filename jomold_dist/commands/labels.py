@@ -27,14 +27,16 @@ from jomold_dist.cleaning.cleaned_files import WRITERS, write_cleaned
 from jomold_dist.cleaning.judged import LEAST_CONFIDENCE
 from jomold_dist.cleaning.label_list import write_list
 from jomold_dist.cleaning.summary import by_category, category_text, quality_of, quality_text
-from jomold_dist.command_line import add_imports, command, command_parser, show
+from jomold_dist.command_line import add_imports, add_other_features, command, command_parser, show
 from jomold_dist.commands.judging import Judging, judge_given, judge_run
 from jomold_dist.commands.pack_options import annotations_option, labels_option
 from jomold_dist.data.packing.weak_labels import whole_names
 from jomold_dist.errors import raise_together
 from jomold_dist.places import local_path, place
+from jomold_dist.showing.labels_page import Told, write_labels_page
 
 LISTS = ("csv", "parquet")
+PAGE = "labels.html"
 
 
 @command
@@ -51,6 +53,7 @@ def main() -> int:
 def parser() -> argparse.ArgumentParser:
     found = command_parser(__doc__)
     add_imports(found)
+    add_other_features(found)
     found.add_argument("run", type=local_path, nargs="?", metavar="RUN", help="folder of a finished run")
     found.add_argument(
         "--probabilities", type=local_path, metavar="FILE.npz", help="what any model says, instead of a run"
@@ -99,9 +102,11 @@ def finish(judging: Judging, arguments: argparse.Namespace, names: dict[str, str
     if quality:
         show(f"{quality_text(quality)}\n")
     out.mkdir(parents=True, exist_ok=True)
-    listed = out / f"labels.{arguments.list}"
+    listed, page = out / f"labels.{arguments.list}", out / PAGE
     write_list(listed, judged, confidence)
-    show(f"all labels: {listed}")
+    told = Told(judging.title, judging.source, judging.notes, confidence, listed.name, judging.simulated)
+    write_labels_page(page, judged, told)
+    show(f"page: {page}\nall labels: {listed}")
     if arguments.apply is not None:
         removed = judged.noise(confidence)
         paths = write_cleaned(arguments.apply, arguments.format, judged, removed, names)
