@@ -22,6 +22,8 @@ COMMANDS = {
     "ray-train": "train on several nodes of a Ray cluster",
     "evaluate": "score a run's model on a split",
     "predict": "find the events of videos with a run's model",
+    "show": "timelines of videos: what runs find in them",
+    "labels": "tell which training labels are likely noise, and clean label files",
     "sweep": "train what a sweep file asks for, and tabulate it",
     "tabulate": "tables and figures of a sweep",
     "compare": "compare finished runs",

@@ -22,14 +22,12 @@ from jomold_dist.data.format.extraction_file import ExtractionFile, read_extract
 from jomold_dist.data.format.records import KEY_RULE, is_shard_key
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.reading import folder_problem, read_npy_header, regular_file
-
-ID_LENGTH = 11  # of YouTube's ids
+from jomold_dist.video_names import key_id
 
 NOTHING: Mapping[str, Any] = {}
 """What is known of the extraction of features that are taken from others' files."""
 
 NPY_HEADER_BYTES = 1 << 14  # more than any header of two numbers
-_TIMES = re.compile(r"(.+?)((?:_\d+){1,2})")
 
 
 class FeatureSource(Protocol):
@@ -173,15 +171,6 @@ class FilePattern:
 def extracted_patterns(folder: Path, extracted: ExtractionFile) -> dict[str, str]:
     """Where each feature lies of a folder that `jomold extract` has written."""
     return {name: str(folder / own.folder / "{key}.npy") for name, own in extracted.features.items()}
-
-
-def key_id(key: str) -> str:
-    """What stands in a key before `_<start>` or `_<start>_<end>`, or else the whole key. The 11 characters of a YouTube
-    id before such times may end in the same way, and stay together."""
-    if re.fullmatch(r"(_\d+){1,2}", key[ID_LENGTH:]):
-        return key[:ID_LENGTH]
-    match = _TIMES.fullmatch(key)
-    return match[1] if match else key
 
 
 def npy_shape(file: BinaryIO, size: int, where: str) -> tuple[int, int]:
