@@ -12,6 +12,7 @@ from jomold_dist.showing.timeline import Group, Lane, Timeline
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 WIDTH, LEFT, RIGHT = 9.2, 2.85, 9.0  # inches: of the figure, and from where to where time goes
 MARGIN, MODALITY, NAME = 0.1, 1.48, LEFT - 0.1  # inches: where texts begin, and where the names of lanes end
@@ -20,13 +21,14 @@ CHARACTERS = 20  # of a category's name in a line
 TITLE, LINE, BELOW = 0.34, 0.155, 0.5  # inches: a video's key, a line under it, axis and legend
 BAR = 0.78  # of a lane's height that is filled
 ROW_GAP, GROUP_GAP = 0.35, 0.8  # lanes
-THUMBNAILS = 3.6  # lanes
+THUMBNAIL, THUMBNAIL_GAP = 3.6, 0.5  # lanes: the most that one is high, and what is below it
 
 
 def timeline_figure(timeline: Timeline) -> Figure:
     """The figure of a video."""
     lanes = sum(map(_height, timeline.groups))
-    top = THUMBNAILS + 0.4 if timeline.thumbnails else 0.0
+    pictures = _open_thumbnails(timeline)
+    top = max((height for _, _, height in pictures), default=-THUMBNAIL_GAP) + THUMBNAIL_GAP
     heading = TITLE + LINE * len(_heading(timeline))
     height = heading + INCHES * (lanes + top) + BELOW
     figure, axes = new_figure(WIDTH, height)
@@ -38,7 +40,11 @@ def timeline_figure(timeline: Timeline) -> Figure:
     axes.tick_params(length=2, pad=2, color=LIGHT["muted"])
     axes.spines[["left", "right", "top"]].set_visible(False)
     axes.spines["bottom"].set_color(LIGHT["muted"])
-    _draw_thumbnails(axes, timeline, -top)
+    part = timeline.seconds / max(len(pictures), 1)
+    for number, (picture, width, height_in_lanes) in enumerate(pictures):
+        middle = (number + 0.5) * part
+        extent = (middle - width / 2, middle + width / 2, height_in_lanes - top, -top)
+        axes.imshow(picture, extent=extent, aspect="auto")
     at = 0.0
     for group in timeline.groups:
         at = _draw_group(axes, timeline, group, at)
@@ -96,21 +102,19 @@ def _draw_lane(axes: Any, timeline: Timeline, lane: Lane, colour: str, at: float
         axes.broken_barh(spans, height, facecolors="none", edgecolors=LIGHT["ink"], linewidth=1.2)
 
 
-def _draw_thumbnails(axes: Any, timeline: Timeline, top: float) -> None:
-    """The pictures of the segments, side by side."""
-    if not timeline.thumbnails:
-        return
-    from PIL import Image
+def _open_thumbnails(timeline: Timeline) -> list[tuple[Image, float, float]]:
+    """The pictures from equal parts of the video, with their widths in seconds of the axis and heights in lanes."""
+    from PIL.Image import open as open_image
 
-    lane = INCHES / ((RIGHT - LEFT) / timeline.seconds)  # its height in seconds of the axis
-    part = timeline.seconds / len(timeline.thumbnails)
-    for number, content in enumerate(timeline.thumbnails):
-        with Image.open(io.BytesIO(content)) as picture:
-            shape = picture.width / picture.height
-            height = min(THUMBNAILS * lane, part / shape)  # in seconds
-            middle = (number + 0.5) * part
-            across = (middle - height * shape / 2, middle + height * shape / 2)
-            axes.imshow(picture.convert("RGB"), extent=(*across, top + height / lane, top), aspect="auto")
+    lane = INCHES / (RIGHT - LEFT) * timeline.seconds  # its height in seconds of the axis
+    found = []
+    for content in timeline.thumbnails:
+        with open_image(io.BytesIO(content)) as opened:
+            picture = opened.convert("RGB")
+        shape = picture.width / picture.height
+        width = min(timeline.seconds / len(timeline.thumbnails), THUMBNAIL * lane * shape)
+        found.append((picture, width, width / shape / lane))
+    return found
 
 
 def _heading(timeline: Timeline) -> list[str]:
