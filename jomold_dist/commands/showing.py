@@ -141,38 +141,45 @@ def choose(
     asked: Asked, models: Sequence[RunModel], videos: Videos, arguments: argparse.Namespace, watch: Watch
 ) -> Chosen:
     """The videos of a data set that are asked for, parsed. DataError if none of them can be used."""
-    networks, threshold = [model.network for model in models], arguments.threshold
-    name = videos.manifest.name
     if asked.keys:
-        found = list(parse_keys(networks, videos, asked.keys, threshold))
-        about = f"Videos of {name} that were asked for by their keys."
+        networks = [model.network for model in models]
+        found = list(parse_keys(networks, videos, asked.keys, arguments.threshold))
+        about = f"Videos of {videos.manifest.name}, by their keys."
     else:
-        split, pick = videos.manifest.split(arguments.split), arguments.pick
-        if pick == "worst" and not split.dense:
-            raise DataError(
-                f"--pick worst needs dense labels, and split {split.name!r} of {videos.source} has none; take random"
-                " or, with several runs, differ"
-            )
-        if pick == "differ" and len(models) == 1:
-            raise DataError("--pick differ compares runs; name two or more")
-        raise_together(problems_of_shards(videos.config.data, videos.source, videos.manifest, [split.name]))
-        of = f"of the {split.videos:,} in the split {split.name} of {name}"
-        if pick == "random":
-            numbers = random_numbers(split.videos, asked.count, arguments.seed)
-            found = list(parse_numbers(networks, videos, split.name, numbers, threshold))
-            about = f"{number_of(len(found), 'video')} {of}, drawn at random (seed {arguments.seed})."
-        else:
-            compared = networks[:1] if pick == "worst" else networks
-            with watch.task(split.name, split.videos, "video") as task:
-                parsed = parse_split(compared, videos, split.name, threshold, task.more)
-                found = (pick_worst if pick == "worst" else pick_differing)(parsed, asked.count)
-            if pick == "worst":
-                keys = [parsings[0].key for parsings in found]
-                found = list(parse_keys(networks, videos, keys, threshold)) if len(models) > 1 else found
-                about = f"{number_of(len(found), 'video')} {of} with the lowest segment scores of {models[0].name}."
-            else:
-                about = f"{number_of(len(found), 'video')} {of} on which the runs differ in the most segments."
+        found, about = pick(asked.count, models, videos, arguments, watch)
+    there = {parsings[0].key for parsings in found}
+    bad = [f"video {key} cannot be used; jomold verify tells why" for key in asked.keys if key not in there]
     if not found:
-        raise DataError(f"none of the videos of {videos.source} that were asked for can be used; see jomold verify")
+        raise_together(bad or [f"no video of split {arguments.split!r} can be used; jomold verify tells why"])
     simulated = videos.manifest.simulated
-    return Chosen(found, about, None if simulated is None else str(simulated.get("scenario", "unknown world")))
+    world = None if simulated is None else str(simulated.get("scenario", "of an unknown world"))
+    return Chosen(found, about, world, left_out=bad)
+
+
+def pick(
+    count: int, models: Sequence[RunModel], videos: Videos, arguments: argparse.Namespace, watch: Watch
+) -> tuple[list[Parsings], str]:
+    """So many videos of a split, picked as is asked, and a sentence that tells which."""
+    networks, threshold = [model.network for model in models], arguments.threshold
+    split, how = videos.manifest.split(arguments.split), arguments.pick
+    if how == "worst" and not split.dense:
+        raise DataError(
+            f"--pick worst needs dense labels, and split {split.name!r} of {videos.source} has none; take random or, "
+            "with several runs, differ"
+        )
+    if how == "differ" and len(models) == 1:
+        raise DataError("--pick differ compares runs; name two or more")
+    raise_together(problems_of_shards(videos.config.data, videos.source, videos.manifest, [split.name]))
+    of = f"of the {split.videos:,} in split {split.name} of {videos.manifest.name}"
+    if how == "random":
+        numbers = random_numbers(split.videos, count, arguments.seed)
+        found = list(parse_numbers(networks, videos, split.name, numbers, threshold))
+        return found, f"{number_of(len(found), 'video')} {of}, drawn at random (seed {arguments.seed})."
+    with watch.task(split.name, split.videos, "video") as task:
+        if how == "differ":
+            found = pick_differing(parse_split(networks, videos, split.name, threshold, task.more), count)
+            return found, f"{number_of(len(found), 'video')} {of} on which the runs differ in the most segments."
+        found = pick_worst(parse_split(networks[:1], videos, split.name, threshold, task.more), count)
+    if len(models) > 1:
+        found = list(parse_keys(networks, videos, [parsings[0].key for parsings in found], threshold))
+    return found, f"{number_of(len(found), 'video')} {of} with the lowest segment scores of {models[0].name}."
