@@ -1,4 +1,4 @@
-"""PURE: labels by category: how many are told as noise in each modality, with what confidence, and how rightly.
+"""Labels by category: how many are told as noise in each modality, with what confidence, and how rightly.
 
 Legend: n labels, C categories; modality 0 is audio, 1 is visual.
 """

@@ -22,18 +22,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jomold_dist.cleaning.cleaned_files import WRITERS, write_cleaned
 from jomold_dist.cleaning.judged import LEAST_CONFIDENCE
 from jomold_dist.cleaning.label_list import write_list
 from jomold_dist.cleaning.summary import by_category, category_text, quality_of, quality_text
 from jomold_dist.command_line import add_imports, add_other_features, command, command_parser, show
-from jomold_dist.commands.judging import Judging, judge_given, judge_run
 from jomold_dist.commands.pack_options import annotations_option, labels_option
 from jomold_dist.data.packing.weak_labels import whole_names
 from jomold_dist.errors import raise_together
 from jomold_dist.places import local_path, place
 from jomold_dist.showing.labels_page import Told, write_labels_page
+
+if TYPE_CHECKING:
+    from jomold_dist.commands.judging import Judging
 
 LISTS = ("csv", "parquet")
 PAGE = "labels.html"
@@ -44,6 +47,8 @@ def main() -> int:
     arguments = parser().parse_args()
     raise_together(_problems(arguments))
     names = whole_names(arguments.names)
+    from jomold_dist.commands.judging import judge_given, judge_run  # imports torch, which takes seconds
+
     if arguments.probabilities is not None:
         finish(judge_given(arguments), arguments, names)
         return 0
