@@ -10,7 +10,7 @@ from pathlib import Path
 from jomold_dist.cleaning.given_probabilities import judge, read_probabilities
 from jomold_dist.cleaning.judged import JudgedLabels
 from jomold_dist.cleaning.of_run import estimator_of, judged_by, table_of, truth_of
-from jomold_dist.commands.evaluate import check_owner, find_data
+from jomold_dist.commands.evaluate import check_owner
 from jomold_dist.config import Config
 from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.manifest import Manifest
@@ -25,7 +25,7 @@ from jomold_dist.launching import launch
 from jomold_dist.methods.registry import checked
 from jomold_dist.models.network import Network
 from jomold_dist.training.loading import load_found
-from jomold_dist.training.preflight import with_shards
+from jomold_dist.training.preflight import find_data, with_shards
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_config, read_owner

@@ -30,7 +30,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from jomold_dist.command_line import add_imports, add_other_features, command, command_parser, tell
+from jomold_dist.command_line import add_imports, add_other_features, add_threshold, command, command_parser, tell
 from jomold_dist.config import Config
 from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.damage import BadVideo, to_csv
@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument(
         "--out", type=local_path, required=True, help="the file to write: .csv, .tsv, .jsonl, .npz or .parquet"
     )
-    parser.add_argument("--threshold", type=_threshold, help="from which probability on (default: the network's own)")
+    add_threshold(parser)
     parser.add_argument(
         "--names", type=local_path, nargs="+", default=[], metavar="FILE", help="weak label files with the whole names"
     )
@@ -119,17 +119,6 @@ def video_probabilities(parsing: Parsing) -> Tensor:
     """Those of whole videos (b, 2, C), NaN in a modality that the network lacks."""
     own = (parsing.audio_prob, parsing.visual_prob)
     return torch.stack([torch.full_like(parsing.video_prob, torch.nan) if p is None else p for p in own], dim=1)
-
-
-def _threshold(text: str) -> float:
-    """A threshold on the command line."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no probability; it must be above 0 and at most 1")
-    return value
 
 
 def check(out: Path) -> str:
