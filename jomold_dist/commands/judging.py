@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jomold_dist.cleaning.given_probabilities import judge, read_probabilities
 from jomold_dist.cleaning.judged import JudgedLabels
 from jomold_dist.cleaning.of_run import estimator_of, judged_by, table_of, truth_of
+from jomold_dist.cleaning.suspects import Suspect
 from jomold_dist.commands.evaluate import check_owner
 from jomold_dist.config import Config
 from jomold_dist.data.checking.start_check import problems_of_shards
@@ -24,6 +25,10 @@ from jomold_dist.labels import CategorySet
 from jomold_dist.launching import launch
 from jomold_dist.methods.registry import checked
 from jomold_dist.models.network import Network
+from jomold_dist.showing.media import media_files
+from jomold_dist.showing.parsed import Videos
+from jomold_dist.showing.suspect_timelines import suspect_timelines
+from jomold_dist.showing.timeline import Timeline
 from jomold_dist.training.loading import load_found
 from jomold_dist.training.preflight import find_data, with_shards
 from jomold_dist.training.run import Run
@@ -44,6 +49,12 @@ class RunData:
     manifest: Manifest
     world: World
     network: Network
+
+    def timelines(self, suspects: Sequence[Suspect], media: Path | None) -> list[Timeline]:
+        """Of the first suspects, with pictures from a folder of video files, if there is one."""
+        files = {} if media is None else media_files(media)
+        videos = Videos(self.config, self.source, self.manifest, self.world)
+        return suspect_timelines(suspects, self.network, videos, files)
 
 
 @dataclass(frozen=True)

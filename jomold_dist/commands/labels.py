@@ -28,6 +28,7 @@ from jomold_dist.cleaning.cleaned_files import WRITERS, write_cleaned
 from jomold_dist.cleaning.judged import LEAST_CONFIDENCE
 from jomold_dist.cleaning.label_list import write_list
 from jomold_dist.cleaning.summary import by_category, category_text, quality_of, quality_text
+from jomold_dist.cleaning.suspects import suspects_of
 from jomold_dist.command_line import add_imports, add_other_features, command, command_parser, show
 from jomold_dist.commands.pack_options import annotations_option, labels_option
 from jomold_dist.data.packing.weak_labels import whole_names
@@ -110,7 +111,9 @@ def finish(judging: Judging, arguments: argparse.Namespace, names: dict[str, str
     listed, page = out / f"labels.{arguments.list}", out / PAGE
     write_list(listed, judged, confidence)
     told = Told(judging.title, judging.source, judging.notes, confidence, listed.name, judging.simulated)
-    write_labels_page(page, judged, told)
+    suspects = suspects_of(judged)
+    timelines = judging.data.timelines(suspects, arguments.media) if judging.data else []
+    write_labels_page(page, judged, told, suspects, timelines)
     show(f"page: {page}\nall labels: {listed}")
     if arguments.apply is not None:
         removed = judged.noise(confidence)
@@ -141,8 +144,8 @@ def _problems(arguments: argparse.Namespace) -> list[str]:
             problems.append("--probabilities needs labels: --labels FILE or --annotations KIND=DIR, one of them")
         if arguments.truth and not arguments.labels:
             problems.append("--truth goes with --labels only")
-        if arguments.shards:
-            problems.append("--shards goes with a run only")
+        of_run = {"--shards": arguments.shards, "--media": arguments.media}
+        problems += [f"{name} goes with a run only" for name, value in of_run.items() if value]
     return problems
 
 

@@ -11,10 +11,11 @@ import numpy as np
 
 from jomold_dist.cleaning.judged import JudgedLabels
 from jomold_dist.cleaning.summary import Quality, by_category, quality_of
-from jomold_dist.cleaning.suspects import Suspect, suspects_of
+from jomold_dist.cleaning.suspects import Suspect
 from jomold_dist.labels import MODALITIES
 from jomold_dist.showing.charts import Axis, Chart, Line, line_chart
 from jomold_dist.showing.page import percent, write_page
+from jomold_dist.showing.timeline import Timeline
 
 TEMPLATE = "labels.html"
 FEWEST = 20
@@ -41,9 +42,11 @@ class Told:
     """The world, where the data are simulated."""
 
 
-def write_labels_page(path: Path, judged: JudgedLabels, told: Told, timelines: Sequence[Any] = ()) -> None:
-    """The page, whole or not at all. `timelines` are those of some suspects, as `timeline_of` makes them."""
-    suspects, quality = suspects_of(judged), quality_of(judged)
+def write_labels_page(
+    path: Path, judged: JudgedLabels, told: Told, suspects: Sequence[Suspect], timelines: Sequence[Timeline] = ()
+) -> None:
+    """The page, whole or not at all. `timelines` are those of some suspects."""
+    quality = quality_of(judged)
     noise = judged.noise(told.confidence)
     write_page(
         path,
@@ -63,6 +66,7 @@ def write_labels_page(path: Path, judged: JudgedLabels, told: Told, timelines: S
         known=judged.there is not None,
         categories=sorted({suspect.category for suspect in suspects}),
         timelines=timelines,
+        drawn={timeline.key: timeline.anchor for timeline in timelines},
     )
 
 
