@@ -66,6 +66,8 @@ class Judging:
     source: str
     notes: list[str] = field(default_factory=list)
     data: RunData | None = None
+    unseen: bool = True
+    """Whether they were judged by what had not learnt them, as far as is known."""
 
     @property
     def simulated(self) -> str | None:
@@ -139,7 +141,7 @@ def _of_run(config: Config, world: World, folder: RunFolder, arguments: argparse
         f"{folder.path}: its {whose} has looked once more at the labels that it has learnt, and with them some of "
         "their noise. Confidences of a run with method=mixture are better"
     )
-    return Judging(_with_truth(judged, data), title, source_text, notes, data)
+    return Judging(_with_truth(judged, data), title, source_text, notes, data, unseen=False)
 
 
 def _with_truth(judged: JudgedLabels, data: RunData | None) -> JudgedLabels:

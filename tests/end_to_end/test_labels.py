@@ -93,6 +93,9 @@ def test_a_run_without_a_table_is_judged_by_its_estimator(finished: Finished, tm
     told = run_here(capsys, "jomold", "labels", finished.folder, "--out", tmp_path, "--list", "parquet")
     assert told.code == 0, told.err
     assert "its estimator has looked once more at the labels that it has learnt" in told.out
+    assert "Labels told as noise (removed in 50 % of the epochs and more)" in told.out
+    told = run_here(capsys, "jomold", "labels", finished.folder, "--out", tmp_path, "--confidence", "0.8")
+    assert "Labels told as noise (a confidence of 80 % and more)" in told.out
     assert "removed, visual" in (tmp_path / "labels.html").read_text()  # in how many epochs
     assert (tmp_path / "labels.parquet").exists()
 

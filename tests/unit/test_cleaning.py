@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from jomold_dist.cleaning.judged import JudgedLabels
+from jomold_dist.cleaning.judged import JudgedLabels, Rule
 from jomold_dist.cleaning.label_list import write_list
 from jomold_dist.cleaning.quality import EDGES, against_confidence, calibration, calibration_error, wilson
 from jomold_dist.cleaning.summary import by_category, category_text, quality_of, quality_text
@@ -18,6 +18,7 @@ from jomold_dist.cleaning.suspects import suspects_of
 from jomold_dist.labels import CategorySet
 
 NAMES = ("Speech", "Dog", "Cello")
+RULE = Rule(0.9)
 
 
 def judged(count: int = 300, seed: int = 0, categories: int = 3) -> JudgedLabels:
@@ -41,8 +42,8 @@ def judged(count: int = 300, seed: int = 0, categories: int = 3) -> JudgedLabels
 def test_no_label_is_noise_in_both_modalities() -> None:
     even = np.array([[0.5, 0.5, 0.4, 0.95], [0.5, 0.6, 0.6, 0.96]], dtype=np.float32)
     labels = JudgedLabels(CategorySet(NAMES), np.array(list("abcd")), np.zeros(4, dtype=np.int64), 1 - even)
-    assert labels.noise(0.5).tolist() == [[False, False, False, False], [True, True, True, True]]
-    assert labels.noise(0.96).tolist() == [[False] * 4, [False, False, False, True]]
+    assert Rule(0.5).told(labels).tolist() == [[False, False, False, False], [True, True, True, True]]
+    assert Rule(0.96).told(labels).tolist() == [[False] * 4, [False, False, False, True]]
 
 
 def test_precision_and_recall_are_what_counting_says() -> None:
@@ -84,7 +85,7 @@ def test_the_interval_of_a_share() -> None:
 
 def test_a_row_a_category_with_what_is_expected_and_what_is_so() -> None:
     labels = judged()
-    rows = by_category(labels, 0.9)
+    rows = by_category(labels, RULE)
     assert rows[0].name == "all"
     assert sorted(row.name for row in rows[1:]) == sorted(NAMES)
     for modality in range(2):
@@ -93,17 +94,17 @@ def test_a_row_a_category_with_what_is_expected_and_what_is_so() -> None:
     dog = next(row for row in rows if row.name == "Dog").cells[1]
     own = labels.category == 1
     assert dog.share == pytest.approx(labels.confidence[1][own].mean())
-    assert dog.told == (labels.noise(0.9)[1] & own).sum()
-    text = category_text(rows, 0.9)
+    assert dog.told == (RULE.told(labels)[1] & own).sum()
+    text = category_text(rows, RULE)
     assert "right %" in text
-    assert "right %" not in category_text(by_category(replace(labels, there=None), 0.9), 0.9)
+    assert "right %" not in category_text(by_category(replace(labels, there=None), RULE), RULE)
     assert quality_of(replace(labels, there=None)) == []
     assert "visual ≥ 90 %" in quality_text(quality_of(labels))
 
 
 def test_every_category_is_among_the_suspects() -> None:
     labels = judged(4000, categories=200)
-    found = suspects_of(labels, most=300)
+    found = suspects_of(labels, RULE, most=300)
     value = [suspect.confidence for suspect in found]
     assert value == sorted(value, reverse=True)
     assert len({(suspect.row, suspect.modality) for suspect in found}) == len(found)
@@ -117,24 +118,45 @@ def test_every_category_is_among_the_suspects() -> None:
     assert first.epochs_removed is not None
     assert labels.there is not None
     assert first.there == labels.there[modality, likeliest]
-    assert suspects_of(replace(labels, presence=np.ones_like(labels.presence))) == []
+    assert suspects_of(replace(labels, presence=np.ones_like(labels.presence)), RULE) == []
 
 
 @pytest.mark.parametrize("ending", ["csv", "parquet"])
 def test_the_list_has_all_labels(ending: str, tmp_path: Path) -> None:
     labels = judged(50)
     path = tmp_path / f"labels.{ending}"
-    write_list(path, labels, 0.9)
+    write_list(path, labels, RULE)
     if ending == "csv":
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
     else:
         rows = pq.read_table(path).to_pylist()
     assert [row["filename"] for row in rows] == labels.keys.tolist()
-    told = labels.noise(0.9)
+    told = RULE.told(labels)
     for number, row in enumerate(rows):
         verdict = "noise in audio" if told[0, number] else "noise in visual" if told[1, number] else "keep"
         assert row["verdict"] == verdict
         assert float(row["visual_noise_confidence"]) == pytest.approx(labels.confidence[1, number], abs=1e-4)
         assert int(row["audio_epochs_removed"]) == labels.epochs_removed[0, number]  # type: ignore[index]
     assert [path.name for path in tmp_path.iterdir()] == [path.name]
+
+
+def test_labels_that_a_training_removed_often_are_told_by_that() -> None:
+    labels = judged(400)
+    rule = Rule(0.5, by_removals=True)
+    told = rule.told(labels)
+    assert labels.epochs_removed is not None
+    assert not told.all(0).any()
+    for row in range(len(labels)):
+        often = [int(n) for n in labels.epochs_removed[:, row]]
+        assert told[:, row].any() == (max(often) >= 4)
+        if max(often) >= 4 and often[0] != often[1]:
+            assert told[:, row].tolist() == [often[0] > often[1], often[1] > often[0]]
+    first, second = quality_of(labels, by_removals=True)
+    assert [at.confidence for at in first.at] == [n / 8 for n in range(1, 9)]
+    assert [at.told for at in second.at] == [int((labels.epochs_removed[1] >= n).sum()) for n in range(1, 9)]
+    assert "expected" not in quality_text([first], by_removals=True)
+    found = suspects_of(labels, rule)
+    assert found[0].epochs_removed is not None
+    assert max(found[0].epochs_removed) == 8
+    assert not Rule(0.5, by_removals=True).told(replace(labels, epochs_removed=None)).any()
