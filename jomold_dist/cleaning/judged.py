@@ -14,6 +14,9 @@ from jomold_dist.labels import CategorySet
 
 LEAST_CONFIDENCE = 0.5
 """An event is there in one modality at least. So above one half no label is noise in both."""
+FEWEST = 20
+"""Labels that a category needs, or none of its labels is told as noise by confidence: with fewer, the mixture goes more
+by what all categories share than by the category's own labels, and is too sure."""
 MOSTLY = 0.5
 """The share of epochs from which on a label is told as noise by removals, unless another is asked for."""
 
@@ -47,6 +50,12 @@ class JudgedLabels:
         return 1 - self.presence
 
     @property
+    def rare(self) -> np.ndarray:
+        """Categories that have labels, but fewer than FEWEST, int64."""
+        counts = np.bincount(self.category, minlength=len(self.categories))
+        return np.flatnonzero((counts > 0) & (counts < FEWEST))
+
+    @property
     def share_removed(self) -> np.ndarray:
         """In which share of the epochs a training removed it, float64 (2, n); 0 where that was not recorded."""
         if self.epochs_removed is None or not self.epochs:
@@ -70,6 +79,8 @@ class Rule:
         """The labels that are told as noise, bool (2, n): in one modality at most, that of the higher score."""
         scores = self.scores(judged)
         told = (scores >= self.least) & (scores > 0)
+        if not self.by_removals:
+            told &= ~np.isin(judged.category, judged.rare)
         both = told.all(0)
         told[0] &= ~both | (scores[0] > scores[1])
         told[1] &= ~both | ~told[0]

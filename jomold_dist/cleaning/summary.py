@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jomold_dist.cleaning.judged import JudgedLabels, Rule
+from jomold_dist.cleaning.judged import FEWEST, JudgedLabels, Rule
 from jomold_dist.cleaning.quality import AtConfidence, Band, against_confidence, calibration, calibration_error
 from jomold_dist.labels import MODALITIES
 from jomold_dist.tables import markdown_table
 
-MOST_ROWS = 30
+MOST_ROWS, SHOWN = 30, 12
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,15 @@ def _row(name: str, judged: JudgedLabels, own: np.ndarray, told: np.ndarray, val
         mean = float(values[modality][chosen].mean(dtype=np.float64)) if count else None
         cells.append(Cell(labels, share, count, mean, right, noise))
     return Row(name, labels, tuple(cells))
+
+
+def cautions(judged: JudgedLabels, rule: Rule) -> list[str]:
+    """What has to be told beside the figures."""
+    if rule.by_removals or not len(judged.rare):
+        return []
+    names = [judged.categories.names[number] for number in judged.rare.tolist()]
+    shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return [f"with fewer than {FEWEST} labels, too few to be sure of, none is told as noise: {shown}"]
 
 
 def quality_of(judged: JudgedLabels, by_removals: bool = False) -> list[Quality]:

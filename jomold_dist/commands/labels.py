@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from jomold_dist.cleaning.cleaned_files import WRITERS, write_cleaned
 from jomold_dist.cleaning.judged import LEAST_CONFIDENCE, MOSTLY, Rule
 from jomold_dist.cleaning.label_list import write_list
-from jomold_dist.cleaning.summary import by_category, category_text, quality_of, quality_text
+from jomold_dist.cleaning.summary import by_category, category_text, cautions, quality_of, quality_text
 from jomold_dist.cleaning.suspects import suspects_of
 from jomold_dist.command_line import add_imports, add_other_features, command, command_parser, show
 from jomold_dist.commands.pack_options import annotations_option, labels_option
@@ -108,8 +108,9 @@ def finish(judging: Judging, arguments: argparse.Namespace, names: dict[str, str
     """Prints what was found, and writes page, list and cleaned files."""
     judged, out, rule = judging.labels, output_folder(arguments), rule_of(arguments, judging)
     rows, quality = by_category(judged, rule), quality_of(judged, rule.by_removals)
+    notes = [*judging.notes, *cautions(judged, rule)]
     show(f"{judging.source}\n")
-    for note in judging.notes:
+    for note in notes:
         show(f"note: {note}")
     show(f"{category_text(rows, rule)}\n")
     if quality:
@@ -117,7 +118,7 @@ def finish(judging: Judging, arguments: argparse.Namespace, names: dict[str, str
     out.mkdir(parents=True, exist_ok=True)
     listed, page = out / f"labels.{arguments.list}", out / PAGE
     write_list(listed, judged, rule)
-    told = Told(judging.title, judging.source, judging.notes, rule, listed.name, judging.simulated)
+    told = Told(judging.title, judging.source, notes, rule, listed.name, judging.simulated)
     suspects = suspects_of(judged, rule)
     timelines = judging.data.timelines(suspects, arguments.media) if judging.data else []
     write_labels_page(page, judged, told, suspects, timelines)

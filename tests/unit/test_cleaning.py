@@ -41,9 +41,10 @@ def judged(count: int = 300, seed: int = 0, categories: int = 3) -> JudgedLabels
 
 def test_no_label_is_noise_in_both_modalities() -> None:
     even = np.array([[0.5, 0.5, 0.4, 0.95], [0.5, 0.6, 0.6, 0.96]], dtype=np.float32)
-    labels = JudgedLabels(CategorySet(NAMES), np.array(list("abcd")), np.zeros(4, dtype=np.int64), 1 - even)
-    assert Rule(0.5).told(labels).tolist() == [[False, False, False, False], [True, True, True, True]]
-    assert Rule(0.96).told(labels).tolist() == [[False] * 4, [False, False, False, True]]
+    even = np.tile(even, 5)  # enough of them to be judged
+    labels = JudgedLabels(CategorySet(NAMES), np.array(list("abcd" * 5)), np.zeros(20, dtype=np.int64), 1 - even)
+    assert Rule(0.5).told(labels)[:, :4].tolist() == [[False, False, False, False], [True, True, True, True]]
+    assert Rule(0.96).told(labels)[:, :4].tolist() == [[False] * 4, [False, False, False, True]]
 
 
 def test_precision_and_recall_are_what_counting_says() -> None:

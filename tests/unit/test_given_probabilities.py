@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from jomold_dist.cleaning.given_probabilities import Probabilities, judge, read_probabilities
+from jomold_dist.cleaning.judged import Rule
 from jomold_dist.cleaning.quality import against_confidence
+from jomold_dist.cleaning.summary import cautions
 from jomold_dist.data.packing.video_labels import VideoLabels, lists_of_rows
 from jomold_dist.errors import DataError
 from jomold_dist.evaluation.event_files import Events
@@ -38,6 +40,7 @@ def world(seed: int = 0) -> tuple[Probabilities, VideoLabels, np.ndarray]:
 def test_noise_is_found_and_the_truth_is_of_the_same_labels() -> None:
     given, labels, there = world()
     found, notes = judge(given, labels, CATEGORIES)
+    assert notes == []
     assert found.there is not None
     for row in range(0, len(found), 37):
         video = int(found.keys[row][5:])
@@ -47,7 +50,11 @@ def test_noise_is_found_and_the_truth_is_of_the_same_labels() -> None:
     assert at.told > 100
     assert (at.precision or 0) > 0.9
     assert (at.recall or 0) > 0.6
-    assert any("fewer than 10 labels" in note and "Rare" in note for note in notes)
+    assert found.rare.tolist() == [3]
+    assert not Rule(0.5).told(found)[:, found.category == 3].any()
+    (note,) = cautions(found, Rule(0.5))
+    assert "fewer than 20 labels" in note
+    assert note.endswith(": Rare")
     assert np.isfinite(found.presence).all()
 
 
