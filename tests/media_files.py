@@ -77,11 +77,9 @@ def number_in(image: np.ndarray) -> int:
     return sum(1 << bit for bit in range(BITS) if row[int((bit + 0.5) * width / BITS)] > 127)
 
 
-def write_media(
-    path: Path, pictures: Pictures | None = Pictures(), *tracks: Track, container: str | None = None
-) -> Path:
-    """A file of pictures (None for none) and sounds, and its path. Without a word about sound there is none."""
-    with av.open(str(path), "w", format=container) as out:
+def write_media(path: Path, pictures: Pictures | None, *tracks: Track) -> Path:
+    """A file of pictures (None for none) and sounds, in the container that its name says. Gives back its path."""
+    with av.open(str(path), "w") as out:
         ticks = 10 if out.format.name == "avi" else TICKS
         video = None if pictures is None else _add_pictures(out, pictures, ticks)
         sounds = [out.add_stream(track.codec, rate=track.rate, layout=track.layout) for track in tracks]
@@ -123,8 +121,8 @@ def _write_sound(out: av.container.OutputContainer, stream: av.AudioStream, trac
     name = stream.format.name if stream.format is not None else "fltp"
     for number, first in enumerate(range(0, track.samples.shape[1], CHUNK)):
         delay += track.gaps.get(number, 0.0)
-        chunk = np.ascontiguousarray(track.samples[:, first : first + CHUNK], dtype=np.float32)
-        frame = av.AudioFrame.from_ndarray(chunk, format="fltp", layout=track.layout)
+        chunk = track.samples[:, first : first + CHUNK].T.astype(np.float32).reshape(1, -1)  # channels in turn
+        frame = av.AudioFrame.from_ndarray(chunk, format="flt", layout=track.layout)
         frame.sample_rate, frame.time_base = track.rate, Fraction(1, track.rate)
         frame.pts = first + round(delay * track.rate)
         for made in av.AudioResampler(name, track.layout, track.rate).resample(frame):

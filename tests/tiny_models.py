@@ -87,5 +87,21 @@ def tiny_clap(folder: Path, seed: int = 0, fused: bool = False) -> Path:
     return folder
 
 
+def tiny_vggish(file: Path, seed: int = 0, components: Path | None = None) -> Path:
+    """A VGGish of published form, but of 4 to 8 channels and 6 wide, still 128 at its end, in the layout that circulates
+    for torch; and, if a file for them is given, components as they are published beside it."""
+    import torch
+
+    from jomold_dist.extraction.vggish import Vggish
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        torch.save(Vggish([4, 4, 8, 8, 8, 8], [6, 6, 128]).state_dict(), file)
+        if components:
+            vectors, _ = torch.linalg.qr(torch.randn(128, 128))
+            torch.save({"pca_eigen_vectors": vectors, "pca_means": torch.rand(128, 1)}, components)
+    return file
+
+
 def _square(size: int) -> dict[str, int]:
     return {"height": size, "width": size}

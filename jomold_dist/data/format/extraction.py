@@ -53,6 +53,16 @@ def feature_differences(
     ]
 
 
+def extraction_text(description: Mapping[str, Any]) -> str:
+    """Who made a feature, in a line; "" if that is not known."""
+    if not description:
+        return ""
+    encoder = description.get("encoder")
+    words = [encoder.get(key) for key in ("kind", NAME)] if isinstance(encoder, Mapping) else []
+    by = " ".join(word for word in words if isinstance(word, str) and word)
+    return f"extracted{f' by {by}' if by else ''}, fingerprint {fingerprint_of(description)[:SHORT]}"
+
+
 def _nameless(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _nameless(inner) for key, inner in value.items() if key != NAME}

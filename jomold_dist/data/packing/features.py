@@ -41,7 +41,7 @@ def plan_features(
         rows = most[0] if keep_frames and name == "frames" else segments
         few, many = int(sound[:, 0].min()), int(sound[:, 0].max())
         pooled = "" if few == many == rows else pooling_text(few, many, segments)
-        specs[name] = FeatureSpec((rows, most[1]), dtype, pooled)
+        specs[name] = FeatureSpec((rows, most[1]), dtype, pooled, sources[name].extraction)
     raise_together(problems)
     return specs
 
