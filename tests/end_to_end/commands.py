@@ -38,8 +38,7 @@ BENCHMARKS = (
     "check_gpu",
 )
 
-WITHOUT_PAGE = ("pack", "show")
-WITHOUT_PAGE = ("pack", "labels")
+WITHOUT_PAGE = ("pack", "show", "labels")
 """Commands of which neither launchers/ nor tools/ has a page."""
 
 
