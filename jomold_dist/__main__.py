@@ -12,6 +12,7 @@ from jomold_dist.versions import version
 COMMANDS = {
     "quickstart": "simulate a small data set, train five methods on it, and compare them",
     "simulate": "make a data set with a hidden truth",
+    "extract": "make features of video files",
     "pack": "pack features and labels of your own",
     "pack-llp": "pack LLP's published features and label files",
     "data": "look at a data set, or at one of its videos",
@@ -21,6 +22,8 @@ COMMANDS = {
     "ray-train": "train on several nodes of a Ray cluster",
     "evaluate": "score a run's model on a split",
     "predict": "find the events of videos with a run's model",
+    "show": "timelines of videos: what runs find in them",
+    "labels": "tell which training labels are likely noise, and clean label files",
     "sweep": "train what a sweep file asks for, and tabulate it",
     "tabulate": "tables and figures of a sweep",
     "compare": "compare finished runs",

@@ -156,3 +156,26 @@ def add_imports(parser: argparse.ArgumentParser) -> None:
         "--import", dest="imports", action="append", default=[], metavar="MODULE",
         help="import a module of your own first, for instance one that registers a method",
     )  # fmt: skip
+
+
+def add_other_features(parser: argparse.ArgumentParser) -> None:
+    """The option by which a model takes features that were extracted in another way than those of its training."""
+    parser.add_argument(
+        "--other-features", action="store_true",
+        help="take features that were extracted from videos in another way than those that the model was trained on",
+    )  # fmt: skip
+
+
+def add_threshold(parser: argparse.ArgumentParser) -> None:
+    """The option by which others than a network's own thresholds decide what counts."""
+    parser.add_argument("--threshold", type=_threshold, help="from which probability on (default: the network's own)")
+
+
+def _threshold(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no probability; it must be above 0 and at most 1")
+    return value

@@ -161,6 +161,11 @@ def _contradictions(config: Config, given: Mapping[str, Given]) -> list[str]:
             "method = 'static' removes denoise.static_labels, and none are set; "
             "for example denoise.static_labels.visual=[Speech]"
         )
+    if config.method == "cleaned" and denoise.cleaned_labels is None:
+        problems.append(
+            "method = 'cleaned' trains on the labels of denoise.cleaned_labels, and none is set; "
+            "jomold labels RUN --apply DIR writes such a table"
+        )
     if config.train.engine == "deepspeed" and config.train.precision == "float64":
         problems.append("train.precision = 'float64' needs train.engine = 'ddp': DeepSpeed has no float64")
     if config.deepspeed.extra:

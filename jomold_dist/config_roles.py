@@ -55,6 +55,7 @@ OF_A_NODE = frozenset(
         "data.threads",
         "data.storage",
         "denoise.ratio_file",  # what rank 0 reads there is used
+        "denoise.cleaned_labels",  # likewise
         "run.wall_minutes",
     }
 )

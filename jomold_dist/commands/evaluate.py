@@ -17,12 +17,9 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from jomold_dist.command_line import add_imports, command, command_parser, tell
+from jomold_dist.command_line import add_imports, add_other_features, command, command_parser, tell
 from jomold_dist.config import Config
 from jomold_dist.data.checking.start_check import problems_of_shards
-from jomold_dist.data.format.manifest import Manifest
-from jomold_dist.data.reading.run_data import cut_training
-from jomold_dist.data.reading.source import Source
 from jomold_dist.distributed.world import World, agree_on_errors, broadcast_object, gather_objects
 from jomold_dist.errors import DataError, RunFolderError, raise_together
 from jomold_dist.files import write_json
@@ -33,7 +30,7 @@ from jomold_dist.places import local_path, place
 from jomold_dist.reading import parse_json
 from jomold_dist.tables import category_table, scores_table, system_name
 from jomold_dist.training.loading import load_found
-from jomold_dist.training.preflight import agree_on_manifest, open_matching, with_shards
+from jomold_dist.training.preflight import agree_on_manifest, find_data, with_shards
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import Owner, read_config, read_owner
@@ -60,6 +57,7 @@ def main() -> int:
     parser.add_argument(
         "--weights", type=local_path, help="other weights of the run: a checkpoint or a .safetensors file"
     )
+    add_other_features(parser)
     parser.add_argument("--local_rank", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     folder = RunFolder(arguments.run)
@@ -81,7 +79,13 @@ def evaluate(config: Config, world: World, folder: RunFolder, arguments: argpars
         check_owner(info, owner, weights, folder)
     config = config if arguments.shards is None else with_shards(config, arguments.shards)
     with agree_on_errors(world):
-        source, manifest = find_data(config, info, owner.manifest, any_other=arguments.shards is not None)
+        source, manifest = find_data(
+            config,
+            info,
+            owner.manifest,
+            any_other=arguments.shards is not None,
+            other_features=arguments.other_features,
+        )
         if not manifest.split(split).dense:
             raise DataError(f"split {split!r} of {config.data.where} has no dense labels to score against")
     agree_on_manifest(manifest, config.data.where, world)
@@ -122,27 +126,6 @@ def hand_over(text: str, scores: RunScores, file: Path) -> None:
         raise RunFolderError(f"{file} cannot be written: {error.strerror or error}; the scores {where}") from None
     if untold:
         raise RunFolderError(f"the scores cannot be printed ({untold}); they are in {file}")
-
-
-def find_data(config: Config, info: WeightsInfo, manifest_digest: str, any_other: bool) -> tuple[Source, Manifest]:
-    """The data set to score on, which must be the run's own unless any other will do. That is taken whole."""
-    place = config.data.where
-    try:
-        source, whole = open_matching(config.data, info)
-    except DataError as error:
-        if any_other:
-            raise
-        raise DataError(f"{error}\nIf the run's data set has moved, name its place with --shards") from None
-    manifest = cut_training(source, whole, config.data.fraction, config.data.on_bad_video == "mask")
-    if manifest.digest == manifest_digest:
-        return source, manifest
-    if not any_other:
-        raise DataError(
-            f"{place} holds another data set than the one that the run was trained on: {manifest.name}, whose manifest "
-            f"has the digest {manifest.digest[:12]} and not {manifest_digest[:12]}. Name the place of the run's "
-            f"data set with --shards; --shards {' '.join(config.data.places)} scores the model on this one"
-        )
-    return source, whole
 
 
 def report(config: Config, weights: Path, scores: RunScores, own: bool, bad_videos: str | None) -> str:

@@ -11,6 +11,9 @@ A feature is a .npy a video, rows by width: audio and frames, or one of them, an
 pattern is the video's key, {id} the key without _<start>_<end>. Frames have k rows a segment, and their mean is stored
 unless --keep-frames; audio and motion may have any number of rows, which are averaged to one a segment.
 
+Features that jomold extract has made of video files come with --extracted DIR, all that are there. How they were made
+goes to the manifest, and models of other features are refused.
+
 What others have packed is read as it is: plain WebDataset tars (--tars) and tables, parquet or Arrow as Hugging Face's
 datasets keep them (--table), with a video a row. A feature is then a member's ending or a column, and labels may lie
 there too:
@@ -28,9 +31,10 @@ from pathlib import Path
 from jomold_dist.command_line import command, show
 from jomold_dist.commands.pack_options import pack_option_problems, pack_parser
 from jomold_dist.commands.packing import Packing, option_problems, run_packer
+from jomold_dist.data.format.extraction_file import read_extraction
 from jomold_dist.data.packing.destination import destination_of
 from jomold_dist.data.packing.event_tables import Length, with_event_tables
-from jomold_dist.data.packing.feature_sources import FeatureSource, FilePattern
+from jomold_dist.data.packing.feature_sources import FeatureSource, FilePattern, extracted_patterns
 from jomold_dist.data.packing.foreign import ForeignSet, open_table_set, open_tars
 from jomold_dist.data.packing.label_tables import read_categories, read_label_tables
 from jomold_dist.data.packing.planned_set import SHUFFLED, plan_set
@@ -48,6 +52,7 @@ def main() -> None:
 
 def plan(options: argparse.Namespace) -> Packing:
     """Validates everything that can be checked before the values of features are read."""
+    options.feature = [*options.feature, *extracted_features(options)]
     raise_together([*option_problems(options), *pack_option_problems(options)])
     foreign = foreign_set(options)
     sources = feature_sources(options, foreign)
@@ -107,6 +112,17 @@ def feature_sources(options: argparse.Namespace, foreign: ForeignSet | None) -> 
     """Where each feature is from. DataError for a pattern that is none."""
     own = [(name, where) for name, where in options.feature if foreign is None or is_pattern(where)]
     return {**(foreign.sources if foreign else {}), **{name: FilePattern(name, pattern) for name, pattern in own}}
+
+
+def extracted_features(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """What --extracted adds to --feature: all features of that folder which have no --feature of their own."""
+    if options.extracted is None:
+        return []
+    if (extracted := read_extraction(options.extracted)) is None:
+        raise DataError(f"--extracted {options.extracted}: there is no extraction.json, which jomold extract writes")
+    own = {name for name, _ in options.feature}
+    patterns = extracted_patterns(options.extracted, extracted)
+    return [(name, pattern) for name, pattern in patterns.items() if name not in own]
 
 
 def is_pattern(where: str) -> bool:

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from jomold_dist.commands.packing import SEGMENTS, packing_parser
+from jomold_dist.data.format.checked_values import MOST_SECONDS
 from jomold_dist.data.format.manifest import FEATURE_NAMES
-from jomold_dist.data.format.manifest_file import MOST_SECONDS
 from jomold_dist.data.packing.label_tables import LabelFile
 from jomold_dist.data.packing.planned_set import SHUFFLED
 from jomold_dist.data.packing.presets import PRESETS
@@ -36,6 +36,9 @@ def pack_parser(description: str | None) -> argparse.ArgumentParser:
         "--feature", action="append", default=[], type=feature_option, metavar="NAME=PATTERN",
         help="where a feature lies, for instance frames='clip/{key}.npy'; NAME is audio, frames or motion",
     )  # fmt: skip
+    parser.add_argument(
+        "--extracted", type=local_path, metavar="DIR", help="a folder of jomold extract, whose features all are taken"
+    )
     foreign = parser.add_mutually_exclusive_group()
     foreign.add_argument(
         "--tars", action="append", default=[], type=files_option, metavar="[SPLIT=]GLOB",
@@ -84,7 +87,10 @@ def pack_option_problems(options: argparse.Namespace) -> list[str]:
     names = [name for name, _ in options.feature]
     problems = [f"--feature {name}=… is given twice" for name in sorted({n for n in names if names.count(n) > 1})]
     if not {"audio", "frames"} & set(names):
-        problems.append("there is neither audio nor frames; name one of them with --feature NAME=PATTERN, or both")
+        problems.append(
+            "there is neither audio nor frames; name one of them with --feature NAME=PATTERN, or both, or a folder of "
+            "jomold extract with --extracted DIR"
+        )
     elif "motion" in names and "frames" not in names:
         problems.append("there is motion without frames, which no network takes; add --feature frames=…")
     if options.segments < 1:

@@ -6,7 +6,9 @@ The ending of --out says how they are written, an event a row: .csv with commas,
 objects. The columns are those of LLP's dense label files (filename, onset and offset in seconds, event_labels), then
 modality (audio or visual) and probability, the mean of its segments'. With .npz it is arrays: filename (N), categories
 (C), for each video, modality (audio first), category and segment whether it counts (events) and its probability, and
-how many seconds a segment lasts (segment_seconds).
+how many seconds a segment lasts (segment_seconds), and the whole videos' probabilities (audio and visual, N by C),
+which `jomold labels --probabilities` reads. With .parquet it is a table of the same with a row a video, category and
+modality: probability of the whole video, and those of its segments.
 
 Shards keep the first 11 characters of a video's name; --names FILE… takes the whole ones from weak label files, so
 that events can be scored against LLP's own. A segment counts where its probability and that of its modality in the
@@ -25,7 +27,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from jomold_dist.command_line import add_imports, command, command_parser, tell
+import torch
+from torch import Tensor
+
+from jomold_dist.command_line import add_imports, add_other_features, add_threshold, command, command_parser, tell
 from jomold_dist.config import Config
 from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.damage import BadVideo, to_csv
@@ -37,6 +42,7 @@ from jomold_dist.evaluation.event_files import Events, form_of
 from jomold_dist.files import check_output, is_stdout, is_stream, write_text
 from jomold_dist.launching import launch
 from jomold_dist.methods.registry import checked
+from jomold_dist.models.network import Parsing
 from jomold_dist.places import local_path, place
 from jomold_dist.training.evaluate import decide_events, parse_videos
 from jomold_dist.training.loading import load_found
@@ -58,11 +64,14 @@ def main() -> int:
         help="folder of the shards to parse, or its URL, or several that are joined",
     )  # fmt: skip
     parser.add_argument("--split", help="only this split (default: all)")
-    parser.add_argument("--out", type=local_path, required=True, help="the file to write: .csv, .tsv, .jsonl or .npz")
-    parser.add_argument("--threshold", type=_threshold, help="from which probability on (default: the network's own)")
+    parser.add_argument(
+        "--out", type=local_path, required=True, help="the file to write: .csv, .tsv, .jsonl, .npz or .parquet"
+    )
+    add_threshold(parser)
     parser.add_argument(
         "--names", type=local_path, nargs="+", default=[], metavar="FILE", help="weak label files with the whole names"
     )
+    add_other_features(parser)
     arguments = parser.parse_args()
     folder = RunFolder(arguments.run)
     if read_environment(os.environ).size > 1:
@@ -80,7 +89,7 @@ def predict(config: Config, world: World, folder: RunFolder, arguments: argparse
     with agree_on_errors(world):
         form, names = check(arguments.out), whole_names(arguments.names)
         network, info, _ = load_found(folder.path)
-        source, manifest = open_matching(streamed.data, info)
+        source, manifest = open_matching(streamed.data, info, other_features=arguments.other_features)
         splits = [arguments.split] if arguments.split else list(manifest.splits)
         raise_together(problems_of_shards(streamed.data, source, manifest, splits))
     network = ready_to_compute(network, config, world)
@@ -93,7 +102,8 @@ def predict(config: Config, world: World, folder: RunFolder, arguments: argparse
             batches = watch.over(loader.epoch(0), loader.steps, split)
             for batch, parsing in parse_videos(network, batches, world.device):
                 found = decide_events(network, parsing, arguments.threshold)
-                events.add([names.get(key, key) for key in batch.keys], *found, parsing.segment_prob)
+                whole = [names.get(key, key) for key in batch.keys]
+                events.add(whole, *found, parsing.segment_prob, video_probabilities(parsing))
                 keys += batch.keys
                 bad += batch.bad
     out: Path = arguments.out
@@ -105,15 +115,10 @@ def predict(config: Config, world: World, folder: RunFolder, arguments: argparse
         tell_left_out(bad, out)
 
 
-def _threshold(text: str) -> float:
-    """A threshold on the command line."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no probability; it must be above 0 and at most 1")
-    return value
+def video_probabilities(parsing: Parsing) -> Tensor:
+    """Those of whole videos (b, 2, C), NaN in a modality that the network lacks."""
+    own = (parsing.audio_prob, parsing.visual_prob)
+    return torch.stack([torch.full_like(parsing.video_prob, torch.nan) if p is None else p for p in own], dim=1)
 
 
 def check(out: Path) -> str:

@@ -1,4 +1,4 @@
-"""What a network finds, as a file: a table of events, a JSON object an event, or the arrays behind them.
+"""What a network finds, as a file: a table of events, a JSON object an event, or every probability behind them.
 
 Legend: N videos, C categories, T segments; modality 0 is audio, 1 is visual.
 """
@@ -9,13 +9,14 @@ import csv
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from torch import Tensor
 
 from jomold_dist.errors import DataError
 from jomold_dist.evaluation.events import event_rows
+from jomold_dist.evaluation.probability_files import ARRAYS, TABLE, Predictions
 from jomold_dist.files import is_stream, writing
 from jomold_dist.labels import DENSE_COLUMNS, MODALITIES, CategorySet
 
@@ -23,8 +24,10 @@ EVENT_COLUMNS = (*DENSE_COLUMNS, "modality", "probability")
 """Those of LLP's dense label files first."""
 
 TABLES = {".csv": ",", ".tsv": "\t"}
-OBJECTS, ARRAYS = ".jsonl", ".npz"
-FORMS = (*TABLES, OBJECTS, ARRAYS)
+OBJECTS = ".jsonl"
+WHOLE = (ARRAYS, TABLE)
+"""Forms that have every probability, and not only those of events."""
+FORMS = (*TABLES, OBJECTS, *WHOLE)
 DIGITS = 4  # of a probability in a text
 
 Row = tuple[str, float, float, str, str, float]
@@ -39,7 +42,7 @@ def form_of(path: Path) -> str:
         return ".tsv"
     raise DataError(
         f"{path} does not tell by its ending how events are to be written: .csv (commas), .tsv (tabs, as LLP's label "
-        "files), .jsonl (a JSON object a line) or .npz (arrays, with the probability of every segment)"
+        "files), .jsonl (a JSON object a line), .npz or .parquet (with the probability of every segment)"
     )
 
 
@@ -48,17 +51,18 @@ class Events:
 
     def __init__(self, categories: CategorySet, segment_seconds: float, form: str) -> None:
         self._categories, self._segment_seconds, self._form = categories, segment_seconds, form
-        self._names: list[str] = []
         self._rows: list[Row] = []
-        self._decided: list[np.ndarray] = []
-        self._probability: list[np.ndarray] = []
+        self._predictions = Predictions(categories, segment_seconds)
 
-    def add(self, names: Sequence[str], audio: Tensor, visual: Tensor, segment_prob: Tensor) -> None:
-        """The videos of a batch: what counts, bool (b, C, T) a modality, and the probabilities (b, T, 2, C)."""
-        self._names += names
-        if self._form == ARRAYS:
-            self._decided.append(np.stack([audio.cpu().numpy(), visual.cpu().numpy()], axis=1))
-            self._probability.append(segment_prob.float().cpu().numpy().transpose(0, 2, 3, 1))
+    def add(
+        self, names: Sequence[str], audio: Tensor, visual: Tensor, segment_prob: Tensor, video_prob: Tensor
+    ) -> None:
+        """The videos of a batch: what counts, bool (b, C, T) a modality, and the probabilities of segments
+        (b, T, 2, C) and of whole videos (b, 2, C)."""
+        if self._form in WHOLE:
+            events = np.stack([audio.cpu().numpy(), visual.cpu().numpy()], axis=1)
+            segments = segment_prob.float().cpu().numpy().transpose(0, 2, 3, 1)
+            self._predictions.add(names, events, segments, video_prob.float().cpu().numpy())
             return
         found = event_rows(audio, visual, segment_prob, self._segment_seconds)
         for video, onset, offset, category, modality, probability in zip(
@@ -71,17 +75,14 @@ class Events:
         """The file appears whole or not at all. DataError if it cannot be written.
 
         A table or the objects have a row an event, ordered by video, modality, category and onset, with its times in
-        seconds. The arrays are `filename` (N,), `categories` (C,), `events` bool (N, 2, C, T), `probability` float32
-        of that shape, and `segment_seconds`, one float64.
+        seconds. For the other forms see `Predictions`.
         """
         try:
-            with writing(path) as aside:
-                if self._form == ARRAYS:
-                    with aside.open("wb") as binary:
-                        np.savez(binary, **self._arrays())
-                else:
-                    with aside.open("w", encoding="utf-8", newline="\n") as text:
-                        self._write_rows(text)
+            if self._form in WHOLE:
+                self._predictions.write(path, self._form)
+                return
+            with writing(path) as aside, aside.open("w", encoding="utf-8", newline="\n") as text:
+                self._write_rows(text)
         except OSError as error:
             raise DataError(f"cannot write {path} ({error.strerror}); name a file in a folder that exists") from None
 
@@ -92,15 +93,6 @@ class Events:
         writer = csv.writer(file, delimiter=TABLES[self._form], lineterminator="\n")
         writer.writerow(EVENT_COLUMNS)
         writer.writerows(_with_digits(self._rows))
-
-    def _arrays(self) -> dict[str, Any]:
-        return {
-            "filename": np.array(self._names, dtype=np.str_),
-            "categories": np.array(self._categories.names),
-            "events": np.concatenate(self._decided),
-            "probability": np.concatenate(self._probability),
-            "segment_seconds": np.float64(self._segment_seconds),
-        }
 
 
 def _with_digits(rows: Sequence[Row]) -> Iterator[tuple[object, ...]]:

@@ -25,6 +25,7 @@ METHODS = {
     "jocor": "jomold_dist.methods.jocor:Jocor",
     "ma": "jomold_dist.methods.ma:Ma",
     "mixture": "jomold_dist.methods.mixture:Mixture",
+    "cleaned": "jomold_dist.methods.cleaned:Cleaned",
     "true": "jomold_dist.methods.true:TruthTaught",
     "random": "jomold_dist.methods.random:Random",
     "large-loss": "jomold_dist.methods.large_loss:LargeLoss",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from jomold_dist.reading import ABSENT, parse_json, reading
 @dataclass(frozen=True)
 class WeightsInfo:
     """What a weights file says beside the weights: categories, segments and how long one lasts, sizes of the features,
-    the network's form, and notes (strings) such as the epoch."""
+    the network's form, notes (strings) such as the epoch, and by feature how it was extracted, if that is known."""
 
     categories: tuple[str, ...]
     segments: int
@@ -31,6 +31,7 @@ class WeightsInfo:
     feature_sizes: FeatureSizes
     form: Mapping[str, Any]
     notes: dict[str, str]
+    extraction: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def save_model(
@@ -47,6 +48,7 @@ def save_model(
         "segment_seconds": repr(float(info.segment_seconds)),
         "feature_sizes": json.dumps(vars(info.feature_sizes)),
         "notes": json.dumps(info.notes),
+        **({"extraction": json.dumps(info.extraction)} if info.extraction else {}),
     }
     weights = network.state_dict() if weights is None else weights
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
@@ -134,10 +136,11 @@ def info_of(metadata: dict[str, str], path: Path) -> WeightsInfo:
             feature_sizes=FeatureSizes(**parse_json(metadata["feature_sizes"])),
             form=dict(parse_json(metadata["network"])),
             notes={str(name): str(note) for name, note in parse_json(metadata["notes"]).items()},
+            extraction={str(name): dict(how) for name, how in parse_json(metadata.get("extraction", "{}")).items()},
         )
     except KeyError as error:
         raise _strange(path, f"it lacks {error}") from None
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise DataError(f"weights file {path} is damaged: {error}") from None
 
 

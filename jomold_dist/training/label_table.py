@@ -187,3 +187,22 @@ def read_label_table(path: Path, manifest_digest: str, videos: int) -> LabelProb
         if not ((probability >= 0) & (probability <= 1)).all():
             raise ValueError("it holds what is no probability")
     return LabelProbabilities(np.cumsum(count), probability)
+
+
+def read_label_rows(path: Path, categories: CategorySet) -> LabelRows:
+    """All rows of a labels.parquet of these categories. DataError if it is damaged or of others; UnreadableError; those
+    of ABSENT."""
+    with _opened(path) as pieces, _as_damage(path):
+        table = pieces.read()
+        names = table.column("category").combine_chunks()
+        column_of = np.array([categories.index(name) for name in names.dictionary.to_pylist()], dtype=np.int64)
+        pairs = (
+            np.stack([table.column(f"{name}{what}").to_numpy() for name in MODALITIES])
+            for what in ("_logit", "_probit", "")
+        )
+        keys = np.array(table.column("key").to_pylist(), dtype=np.bytes_)
+        video, fold = (table.column(name).to_numpy() for name in ("video", "fold"))
+        rows = LabelRows(video, keys, column_of[names.indices.to_numpy()], fold, *pairs)
+        if not ((rows.probability >= 0) & (rows.probability <= 1)).all():
+            raise ValueError("it holds what is no probability")
+    return rows

@@ -13,11 +13,12 @@ from jomold_dist.config import Config, DataConfig
 from jomold_dist.config_fields import NO_SETTINGS
 from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.dense_truth import has_positives, truth_problem
+from jomold_dist.data.format.extraction import feature_differences
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.format.records import RecordView
 from jomold_dist.data.reading.plan import check_world_size
 from jomold_dist.data.reading.resident import ResidentSplit
-from jomold_dist.data.reading.run_data import open_data, open_whole
+from jomold_dist.data.reading.run_data import cut_training, open_data, open_whole
 from jomold_dist.data.reading.shards import ShardReader
 from jomold_dist.data.reading.source import Source
 from jomold_dist.distributed.world import World, agree_on_errors, gather_objects, gather_to_main
@@ -190,8 +191,9 @@ def _scheme(place: str) -> str:
     return place.partition("://")[0] if "://" in place else ""
 
 
-def open_matching(data: DataConfig, info: WeightsInfo) -> tuple[Source, Manifest]:
-    """A whole data set, which must have the categories, features and segments that a model was trained on."""
+def open_matching(data: DataConfig, info: WeightsInfo, *, other_features: bool = False) -> tuple[Source, Manifest]:
+    """A whole data set, which must have the categories, features and segments that a model was trained on, and unless
+    `other_features`, features that are extracted as those were, as far as that is known of both."""
     source, manifest = open_whole(data)
     problems = []
     if manifest.categories.names != info.categories:
@@ -216,5 +218,35 @@ def open_matching(data: DataConfig, info: WeightsInfo) -> tuple[Source, Manifest
         problems.append(
             f"{source} has {frames_per_segment(manifest)} frames a segment, the model's network was built for {asked}"
         )
+    names = ("in the data set", "in the model's training")
+    if not other_features and (other := feature_differences(manifest.extraction, info.extraction, names)):
+        problems.append(
+            f"{source} has features that were extracted in another way than those that the model was trained on: "
+            f"{'; '.join(other)}. Extract them as the model's were, or go on all the same with --other-features"
+        )
     raise_together(problems)
     return source, manifest
+
+
+def find_data(
+    config: Config, info: WeightsInfo, manifest_digest: str, *, any_other: bool, other_features: bool
+) -> tuple[Source, Manifest]:
+    """The data set on which a run's model is to be used, which must be the run's own unless any other will do. That is
+    taken whole."""
+    place = config.data.where
+    try:
+        source, whole = open_matching(config.data, info, other_features=other_features)
+    except DataError as error:
+        if any_other:
+            raise
+        raise DataError(f"{error}\nIf the run's data set has moved, name its place with --shards") from None
+    manifest = cut_training(source, whole, config.data.fraction, config.data.on_bad_video == "mask")
+    if manifest.digest == manifest_digest:
+        return source, manifest
+    if not any_other:
+        raise DataError(
+            f"{place} holds another data set than the one that the run was trained on: {manifest.name}, whose manifest "
+            f"has the digest {manifest.digest[:12]} and not {manifest_digest[:12]}. Name the place of the run's "
+            f"data set with --shards; --shards {' '.join(config.data.places)} takes this one"
+        )
+    return source, whole

@@ -112,7 +112,8 @@ class Run:
         manifest = self.manifest
         form = form_of(network)
         sizes, seconds = feature_sizes(manifest), manifest.segment_seconds
-        return WeightsInfo(manifest.categories.names, manifest.segments, seconds, sizes, form, notes)
+        names, how = manifest.categories.names, manifest.extraction
+        return WeightsInfo(names, manifest.segments, seconds, sizes, form, notes, how)
 
 
 def make_loader(

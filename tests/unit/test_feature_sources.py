@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jomold_dist.data.packing.feature_sources import FilePattern, key_id, npy_array
+from jomold_dist.data.packing.feature_sources import FilePattern, npy_array
 from jomold_dist.errors import DataError
+from jomold_dist.video_names import key_id
 from tests.other_user import as_nobody
 
 KEY = "aaaaaaaaaa1"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -34,6 +36,8 @@ class MadeUp:
     """Features out of nothing: those of a key are its own."""
 
     rows: int
+    extraction: ClassVar[Mapping[str, Any]] = {}
+    seconds: ClassVar[float | None] = None
 
     def keys(self) -> list[str]:
         raise AssertionError("nobody asks for all keys of a labelled set")

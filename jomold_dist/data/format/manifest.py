@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jomold_dist.data.format.extraction import fingerprint_of
 from jomold_dist.data.format.positives import positives_texts
 from jomold_dist.errors import DataError
 from jomold_dist.labels import CategorySet
@@ -30,15 +31,26 @@ DTYPES = ("float16", "float32")
 @dataclass(frozen=True)
 class FeatureSpec:
     """Shape of one video's feature, e.g. (10, 2048), and its stored dtype. `pooled` tells how its rows were made where
-    they are not those of the feature's source; two specs may be equal without it."""
+    they are not those of the feature's source, and `extraction`, as JSON values, how they came out of video files, if
+    that is known; two specs may be equal without these."""
 
     shape: tuple[int, int]
     dtype: str
     pooled: str = field(default="", compare=False)
+    extraction: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def bytes(self) -> int:
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def fingerprint(self) -> str:
+        """64 digits that tell every choice of the extraction; "" if it is not known."""
+        return fingerprint_of(self.extraction)
+
+    def beside(self, other: FeatureSpec) -> FeatureSpec:
+        """This one in a set that also holds videos of another: its extraction is known where that of both is."""
+        return self if self.fingerprint == other.fingerprint else replace(self, extraction={})
 
 
 @dataclass(frozen=True)
@@ -105,6 +117,10 @@ class SplitInfo:
     def videos(self) -> int:
         return int(self.shard_sizes.sum())
 
+    def first_of(self, shard: int) -> int:
+        """The number in the split of a shard's first video."""
+        return int(self.shard_sizes[:shard].sum())
+
     @cached_property
     def positives(self) -> np.ndarray:
         """Labels per category over the split, int64 (C,)."""
@@ -139,6 +155,11 @@ class Manifest:
         except KeyError:
             raise DataError(f"the data set has no split {name!r}; it has: {', '.join(self.splits)}") from None
 
+    @property
+    def extraction(self) -> dict[str, Mapping[str, Any]]:
+        """How features were extracted, by their names; those of which it is not known are left out."""
+        return {name: spec.extraction for name, spec in self.features.items() if spec.extraction}
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the manifest's canonical text, JSON with sorted keys: equal digests mean equal data. That of a
@@ -159,8 +180,9 @@ class Manifest:
     def _text(self, splits: list[str], tail: str = "") -> Iterator[str]:
         """The manifest as JSON with the splits in this order and other keys sorted, in pieces, a shard a piece."""
         features = {
-            k: {"shape": list(f.shape), "dtype": f.dtype} | ({"pooled": f.pooled} if f.pooled else {})
-            for k, f in self.features.items()
+            name: {"shape": list(spec.shape), "dtype": spec.dtype}
+            | {key: getattr(spec, key) for key in ("pooled", "extraction") if getattr(spec, key)}
+            for name, spec in self.features.items()
         }
         head = {
             "schema": SCHEMA,

@@ -7,16 +7,23 @@ compared.
 from __future__ import annotations
 
 import json
-import math
 import re
-import reprlib
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from jomold_dist.data.format.checked_values import (
+    MOST_SEGMENTS,
+    a_list,
+    an_object,
+    note,
+    plain_text,
+    segment_length,
+    shortly,
+    whole_number,
+)
 from jomold_dist.data.format.feature_rows import feature_problems
 from jomold_dist.data.format.manifest import (
     DTYPES,
@@ -37,19 +44,12 @@ MOST_BYTES = 512 << 20  # a set of a hundred million videos and 500 categories h
 MOST_TEXT = 128 << 20  # without the lists of positives, which are no Python objects: a million shards take so much
 MOST_RECORD_BYTES = 256 << 20  # of one video, where LLP's with all its frames in float32 takes 0.7 MB
 MOST_VIDEOS = (1 << 31) - 1  # of a shard: positives are int32
-MOST_SEGMENTS = 1 << 16
-MOST_SECONDS = 86_400.0  # of a segment
 MOST_SEED = (1 << 63) - 1
-MOST_NOTE = 64 << 10  # characters of what tells how a set was made, as JSON, and a feature pooled
-NOT_SHOWN = ("Cc", "Cs", "Zl", "Zp")  # what moves a cursor or ends a line, and halves of characters
-MOST_NESTED = 8  # mappings and lists inside each other there
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SHARD_NAME = re.compile(r"(\w[\w.+=-]*/)*\w[\w.+=-]*\.tar")
 _NAME_BYTES = 200  # of a shard's path; file systems take 255 for each part
 _SPLIT_BYTES = 100  # of a split's name, which is that of a folder and begins its shards' paths
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = 60
 
 
 class ManifestError(DataError):
@@ -82,7 +82,7 @@ def parse_manifest(content: bytes, path: str) -> Manifest:
         raise ManifestError(f"{path} is damaged ({problem}); copy it again, or pack the data set again")
     if manifest is None:
         raise DataError(
-            f"{path} has schema {_SHORT.repr(schema)}, this version reads schema {SCHEMA}; pack the data set again"
+            f"{path} has schema {shortly(schema)}, this version reads schema {SCHEMA}; pack the data set again"
         )
     return manifest
 
@@ -111,8 +111,8 @@ def _manifest(data: dict[str, Any], positives: list[np.ndarray]) -> Manifest:
     whole = _without_splits(data)
     lists = iter(enumerate(positives))
     splits = {
-        name: _split(name, _object(split, "a split"), whole, lists)
-        for name, split in _object(data["splits"], "splits").items()
+        name: _split(name, an_object(split, "a split"), whole, lists)
+        for name, split in an_object(data["splits"], "splits").items()
     }
     if not splits:
         raise ValueError("it has no splits")
@@ -128,50 +128,51 @@ def _manifest(data: dict[str, Any], positives: list[np.ndarray]) -> Manifest:
 
 def _without_splits(data: dict[str, Any]) -> Manifest:
     """What a manifest says of the whole set. Errors as `_manifest` has them."""
-    categories = CategorySet(tuple(_text(name, "a category") for name in _list(data["categories"], "categories")))
-    segments = _whole(data["segments"], "segments", 1, MOST_SEGMENTS)
-    features = {name: _feature(name, spec) for name, spec in _object(data["features"], "features").items()}
-    simulated = None if data["simulated"] is None else _note(data["simulated"], "simulated")
+    categories = CategorySet(tuple(plain_text(name, "a category") for name in a_list(data["categories"], "categories")))
+    segments = whole_number(data["segments"], "segments", 1, MOST_SEGMENTS)
+    features = {name: _feature(name, spec) for name, spec in an_object(data["features"], "features").items()}
+    simulated = None if data["simulated"] is None else note(data["simulated"], "simulated")
     if not features:
         raise ValueError("it has no features")
     if problems := feature_problems(features, segments):
         raise ValueError("; ".join(problems))
     return Manifest(
-        _text(data["name"], "its name"),
+        plain_text(data["name"], "its name"),
         segments,
         categories,
         features,
         {},
         simulated,
-        _seconds(data["segment_seconds"]),
-        _note(data["origin"], "origin"),
+        segment_length(data["segment_seconds"]),
+        note(data["origin"], "origin"),
     )
 
 
 def _feature(name: str, spec: Any) -> FeatureSpec:
-    shape = _list(_object(spec, "a feature")["shape"], "a feature's shape")
+    shape = a_list(an_object(spec, "a feature")["shape"], "a feature's shape")
     if name not in FEATURE_NAMES or spec["dtype"] not in DTYPES or len(shape) != 2:
-        raise ValueError(f"feature {_SHORT.repr(name)} of {_SHORT.repr(shape)} {_SHORT.repr(spec['dtype'])}")
-    rows, width = (_whole(size, f"{name}'s shape", 1, MOST_RECORD_BYTES) for size in shape)
-    return FeatureSpec((rows, width), spec["dtype"], _text(spec.get("pooled", ""), f"how {name} was pooled"))
+        raise ValueError(f"feature {shortly(name)} of {shortly(shape)} {shortly(spec['dtype'])}")
+    rows, width = (whole_number(size, f"{name}'s shape", 1, MOST_RECORD_BYTES) for size in shape)
+    pooled = plain_text(spec.get("pooled", ""), f"how {name} was pooled")
+    return FeatureSpec((rows, width), spec["dtype"], pooled, note(spec.get("extraction", {}), f"{name}'s extraction"))
 
 
 def _split(name: str, split: dict[str, Any], whole: Manifest, lists: Iterator[tuple[int, np.ndarray]]) -> SplitInfo:
     categories = whole.categories
-    most = _whole(split["max_labels"], "max_labels", 0, len(categories))
+    most = whole_number(split["max_labels"], "max_labels", 0, len(categories))
     dense, truth = split["dense"], split.get("truth", False)
     for what, value in (("dense", dense), ("truth", truth)):
         if not isinstance(value, bool):
-            raise ValueError(f"{what} is {_SHORT.repr(value)}, neither true nor false")
+            raise ValueError(f"{what} is {shortly(value)}, neither true nor false")
     seed = split["shuffled"]
     record = _record(name, split, (2, len(categories), whole.segments), most, whole.features)
     shards = tuple(
-        _shard(_object(shard, "a shard"), record.bytes, most, categories, lists)
-        for shard in _list(split["shards"], "shards")
+        _shard(an_object(shard, "a shard"), record.bytes, most, categories, lists)
+        for shard in a_list(split["shards"], "shards")
     )
     info = SplitInfo(name, most, dense, record, shards, truth, seed)
     if not shards or info.videos != split["videos"]:
-        raise ValueError(f"split {name!r} holds {info.videos} videos, not {_SHORT.repr(split['videos'])}")
+        raise ValueError(f"split {name!r} holds {info.videos} videos, not {shortly(split['videos'])}")
     return info
 
 
@@ -179,10 +180,10 @@ def _check_split(name: str, shuffled: Any, record_bytes: int) -> None:
     """ValueError if there can be no split of this name, seed and size of a video."""
     if not name.isidentifier() or len(name.encode()) > _SPLIT_BYTES:
         raise ValueError(
-            f"split {_SHORT.repr(name)} is not named with letters, digits and '_', in at most {_SPLIT_BYTES} bytes"
+            f"split {shortly(name)} is not named with letters, digits and '_', in at most {_SPLIT_BYTES} bytes"
         )
     if shuffled is not None:
-        _whole(shuffled, f"the seed by which split {name!r} was shuffled", 0, MOST_SEED)
+        whole_number(shuffled, f"the seed by which split {name!r} was shuffled", 0, MOST_SEED)
     if record_bytes > MOST_RECORD_BYTES:
         raise ValueError(f"a video of split {name!r} takes {record_bytes} bytes, more than {MOST_RECORD_BYTES}")
 
@@ -191,10 +192,10 @@ def _record(
     name: str, split: dict[str, Any], dense: tuple[int, int, int], most: int, features: dict[str, FeatureSpec]
 ) -> RecordLayout:
     """The layout that the features lead to: the one that the manifest states must be the same."""
-    stated = _object(split["record"], "record")
-    members = _object(stated["members"], "members")
-    _, room = _list(members[LABELS], LABELS)
-    slot = _whole(room, "the label text's room", 1, MOST_RECORD_BYTES)
+    stated = an_object(split["record"], "record")
+    members = an_object(stated["members"], "members")
+    _, room = a_list(members[LABELS], LABELS)
+    slot = whole_number(room, "the label text's room", 1, MOST_RECORD_BYTES)
     record = record_layout(features, dense if split["dense"] else None, slot)
     _check_split(name, split["shuffled"], record.bytes)
     same = {ending: [member.offset, member.bytes] for ending, member in record.members.items()} == members
@@ -212,13 +213,13 @@ def _shard(
 ) -> ShardInfo:
     name, digest = shard["name"], shard["sha256"]
     if not isinstance(name, str) or len(name.encode(errors="replace")) > _NAME_BYTES or not _SHARD_NAME.fullmatch(name):
-        raise ValueError(f"shard {_SHORT.repr(name)} is not named as a .tar below the folder")
+        raise ValueError(f"shard {shortly(name)} is not named as a .tar below the folder")
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise ValueError(f"shard {name} has the SHA-256 {_SHORT.repr(digest)}, not 64 digits from 0 to f")
-    videos = _whole(shard["videos"], f"shard {name}'s videos", 1, MOST_VIDEOS)
+        raise ValueError(f"shard {name} has the SHA-256 {shortly(digest)}, not 64 digits from 0 to f")
+    videos = whole_number(shard["videos"], f"shard {name}'s videos", 1, MOST_VIDEOS)
     wanted = shard_bytes(videos, record_bytes)
     if type(shard["bytes"]) is not int or shard["bytes"] != wanted:
-        told = f"the manifest says {_SHORT.repr(shard['bytes'])} bytes"
+        told = f"the manifest says {shortly(shard['bytes'])} bytes"
         raise ValueError(f"shard {name}: {told}, but {videos} videos take {wanted}")
     number, positives = next(lists, (None, np.zeros(0, np.int32)))
     if type(shard["positives"]) is not int or shard["positives"] != number:
@@ -228,59 +229,3 @@ def _shard(
     if positives.max() > videos or positives.sum(dtype=np.int64) > videos * most:
         raise ValueError(f"shard {name} of {videos} videos of up to {most} labels has too many positives")
     return ShardInfo(name, videos, wanted, digest, positives)
-
-
-def _whole(value: Any, what: str, least: int, most: int) -> int:
-    if type(value) is not int or not least <= value <= most:  # neither true nor 1.0
-        raise ValueError(f"{what} is {_SHORT.repr(value)}, not a whole number from {least} to {most}")
-    return value
-
-
-def _seconds(value: Any) -> float:
-    if type(value) not in (int, float) or not 0 < value <= MOST_SECONDS:
-        raise ValueError(
-            f"segment_seconds is {_SHORT.repr(value)}, not a number of seconds above 0 and at most {MOST_SECONDS:g}"
-        )
-    return float(value)
-
-
-def _text(value: Any, what: str) -> str:
-    if not isinstance(value, str) or any(unicodedata.category(c) in NOT_SHOWN for c in value):
-        raise ValueError(f"{what} is {_SHORT.repr(value)}, not a text without control characters")
-    if len(value) > MOST_NOTE:
-        raise ValueError(f"{what} has more than {MOST_NOTE} characters")
-    return value
-
-
-def _note(value: Any, what: str) -> dict[str, Any]:
-    """What a packer notes for people: any JSON, which is shown to them."""
-
-    def check(inner: Any, depth: int) -> None:
-        if depth > MOST_NESTED:
-            raise ValueError(f"{what} is nested too deeply")
-        if isinstance(inner, str):
-            _text(inner, f"a text in {what}")
-        if isinstance(inner, float) and not math.isfinite(inner):
-            raise ValueError(f"{what} holds {inner}, which is no number of JSON")
-        for key, item in inner.items() if isinstance(inner, dict) else ():
-            _text(key, f"a name in {what}")
-            check(item, depth + 1)
-        for item in inner if isinstance(inner, list) else ():
-            check(item, depth + 1)
-
-    check(_object(value, what), 0)
-    if len(json.dumps(value)) > MOST_NOTE:
-        raise ValueError(f"{what} takes more than {MOST_NOTE} characters")
-    return _object(value, what)
-
-
-def _list(value: Any, what: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError(f"{what} is {_SHORT.repr(value)}, not a list")
-    return value
-
-
-def _object(value: Any, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError(f"{what} is {_SHORT.repr(value)}, not a JSON object")
-    return value

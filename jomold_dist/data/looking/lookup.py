@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,28 +31,42 @@ class Place(NamedTuple):
 def find_video(
     source: Source, manifest: Manifest, key: str, progress: Callable[[int], object] = lambda shards: None
 ) -> Place:
-    """Where the video `key` lies. Behind a URL, shards are fetched one after another until it is found. `progress` is
-    called with the number of shards that are done.
+    """Where the video `key` lies; as `find_videos`."""
+    return find_videos(source, manifest, [key], progress)[key]
 
-    DataError with the nearest keys if there is none, and with the shards that cannot be read.
+
+def find_videos(
+    source: Source, manifest: Manifest, keys: Sequence[str], progress: Callable[[int], object] = lambda shards: None
+) -> dict[str, Place]:
+    """Where the videos `keys` lie, in their order. Behind a URL, shards are fetched one after another until all are
+    found. `progress` is called with the number of shards that are done.
+
+    DataError with the nearest keys for those that are not there, and with the shards that cannot be read.
     """
-    near: list[str] = []
+    found: dict[str, Place] = {}
+    near: dict[str, list[str]] = {key: [] for key in keys}
     damaged: list[str] = []
     for split in manifest.splits.values():
         for number, shard in enumerate(split.shards):
             try:
-                keys = _keys(source, shard, split)
+                own = _keys(source, shard, split)
             except DamagedError as error:
                 damaged += error.problems
-                keys = []
-            if key in keys:
-                return Place(split.name, number, keys.index(key))
-            near = nearest_keys(key, near + keys)
+                own = []
+            rows = {key: row for row, key in enumerate(own) if key in near}
+            found |= {key: Place(split.name, number, row) for key, row in rows.items()}
+            near = {key: nearest_keys(key, some + own) for key, some in near.items() if key not in found}
+            if not near:
+                return {key: found[key] for key in dict.fromkeys(keys)}
             progress(1)
     videos = sum(split.videos for split in manifest.splits.values())
     among = f"among {videos:,}" if not damaged else f"in the shards that can be read, of {videos:,} videos"
-    meant = f"; the nearest keys: {', '.join(near[:SHOWN])}" if near else ""
-    raise DataError(f"{source} holds no video {key!r} {among} in {', '.join(manifest.splits)}{meant}", *damaged)
+    where = f"{among} in {', '.join(manifest.splits)}"
+    raise DataError(*(f"{source} holds no video {key!r} {where}{_meant(some)}" for key, some in near.items()), *damaged)
+
+
+def _meant(near: list[str]) -> str:
+    return f"; the nearest keys: {', '.join(near[:SHOWN])}" if near else ""
 
 
 def nearest_keys(key: str, keys: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ All but the sample comes from the manifest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,11 +38,13 @@ class SplitOverview:
 
 @dataclass(frozen=True)
 class FeatureOverview:
-    """A feature's form, and statistics of its values in the sample; None where no video of it can be read."""
+    """A feature's form, how it came out of video files if that is known, and statistics of its values in the sample;
+    None where no video of it can be read."""
 
     shape: tuple[int, int]
     dtype: str
     pooled: str
+    extraction: Mapping[str, Any]
     values: Statistics | None
 
 
@@ -91,7 +93,7 @@ def overview(source: Source, manifest: Manifest) -> Overview:
             for number, category in enumerate(manifest.categories.names)
         },
         features={
-            name: FeatureOverview(spec.shape, spec.dtype, spec.pooled, values[name].statistics())
+            name: FeatureOverview(spec.shape, spec.dtype, spec.pooled, spec.extraction, values[name].statistics())
             for name, spec in manifest.features.items()
         },
         sample=sample,

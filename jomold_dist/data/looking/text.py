@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jomold_dist.data.format.extraction import extraction_text
 from jomold_dist.data.looking.overview import Overview
 from jomold_dist.data.looking.statistics import Statistics
 from jomold_dist.data.looking.video import VideoView
@@ -86,6 +87,9 @@ def _features(found: Overview) -> str:
     sample = found.sample
     lines = [markdown_table(header, rows, 3)]
     lines += [f"{name}: {feature.pooled}" for name, feature in found.features.items() if feature.pooled]
+    lines += [
+        f"{name}: {text}" for name, feature in found.features.items() if (text := extraction_text(feature.extraction))
+    ]
     lines.append(
         f"values of {number_of(sample.videos, 'video')} of {sample.split}, from {number_of(sample.shards, 'shard')}"
     )

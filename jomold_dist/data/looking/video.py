@@ -79,7 +79,7 @@ def view_video(source: Source, manifest: Manifest, place: Place) -> VideoView:
         raise DataError(f"{source}: {bad[0]}; run jomold verify to see what else is damaged")
     view = RecordView(records, manifest, split)
     (key,) = view.keys()
-    number = int(split.shard_sizes[: place.shard].sum()) + place.number
+    number = split.first_of(place.shard) + place.number
     dense = view.dense()[0] if split.dense else None
     present = dense.any(axis=-1) if dense is not None else _truth(source, manifest, split.name, number, key)
     names = manifest.categories.names

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from jomold_dist.data.format.extraction import feature_differences
 from jomold_dist.data.format.manifest import FeatureSpec, Manifest, SplitInfo
 from jomold_dist.data.format.records import LABELS
 from jomold_dist.data.format.truth_file import truth_name
@@ -25,6 +26,8 @@ def append_problems(existing: Manifest, wanted: Manifest) -> list[str]:
     ):
         if old != new:
             problems.append(f"its {what}: {old}, not {new}")
+    other = feature_differences(existing.extraction, wanted.extraction, ("there", "in what is added"))
+    problems += [f"its features were extracted in another way: {difference}" for difference in other]
     if existing.categories != wanted.categories:
         names = existing.categories.names, wanted.categories.names
         first = next(((a, b) for a, b in zip(*names, strict=False) if a != b), None)
@@ -66,7 +69,8 @@ def extended(existing: Manifest, added: Manifest) -> Manifest:
         old = splits.get(name)
         splits[name] = new if old is None else _longer(old, new)
     appended: list[Any] = [*existing.origin.get("appended", []), added.origin][-APPENDED_TOLD:]
-    return replace(existing, splits=splits, origin={**existing.origin, "appended": appended})
+    features = {name: spec.beside(added.features[name]) for name, spec in existing.features.items()}
+    return replace(existing, features=features, splits=splits, origin={**existing.origin, "appended": appended})
 
 
 def _longer(old: SplitInfo, new: SplitInfo) -> SplitInfo:

@@ -243,7 +243,10 @@ class DatasetWriter:
             "segments": self._set.segments,
             "segment seconds": self._set.segment_seconds,
             "made by": self._set.origin,
-            "features": {name: [*spec.shape, spec.dtype, spec.pooled] for name, spec in self._set.features.items()},
+            "features": {
+                name: [*spec.shape, spec.dtype, spec.pooled, *filter(None, [spec.fingerprint])]
+                for name, spec in self._set.features.items()
+            },
             "simulated": self._set.simulated,
             "videos a shard": self._videos_per_shard,
         }

@@ -11,28 +11,38 @@ import io
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple, Protocol
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from jomold_dist.data.format.extraction_file import ExtractionFile, read_extraction
 from jomold_dist.data.format.records import KEY_RULE, is_shard_key
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.reading import folder_problem, read_npy_header, regular_file
+from jomold_dist.video_names import key_id
 
-ID_LENGTH = 11  # of YouTube's ids
+NOTHING: Mapping[str, Any] = {}
+"""What is known of the extraction of features that are taken from others' files."""
 
 NPY_HEADER_BYTES = 1 << 14  # more than any header of two numbers
-_TIMES = re.compile(r"(.+?)((?:_\d+){1,2})")
 
 
 class FeatureSource(Protocol):
     """Where the arrays of one feature (audio, frames or motion) lie.
 
     It is pickled and goes to other processes: an index may be made when it is first needed, but no file may be open.
+    `extraction` tells how the arrays came out of video files, empty if that is not known, and `seconds` of how many
+    seconds of each video they are, None if that is not known.
     """
+
+    @property
+    def extraction(self) -> Mapping[str, Any]: ...
+
+    @property
+    def seconds(self) -> float | None: ...
 
     def keys(self) -> list[str]:
         """All keys it holds, sorted. DataError if there are none, or one that can be no key."""
@@ -57,7 +67,8 @@ class FeatureSource(Protocol):
 
 class FilePattern:
     """One `.npy` a video, where a pattern leads: `{key}` in it is the whole key, `{id}` what stands in it before its
-    times (`key_id`). `name` is the feature's, for messages. DataError if the pattern is none."""
+    times (`key_id`). `name` is the feature's, for messages. What extraction.json over the files' folder says is
+    believed. DataError if the pattern is none, or that file damaged."""
 
     def __init__(self, name: str, pattern: str) -> None:
         if "://" in pattern:
@@ -69,6 +80,11 @@ class FilePattern:
                 f"video's file lies, and with nothing else in braces; for instance {name}/{{key}}.npy"
             )
         self.name, self.pattern = name, pattern
+        beside = read_extraction(self._folder.parent)
+        features = [] if beside is None else beside.features.values()
+        self._extracted = next((own for own in features if own.folder == self._folder.name), None)
+        self.extraction = {} if self._extracted is None else self._extracted.extraction
+        self.seconds = None if self._extracted is None or beside is None else beside.seconds
 
     def keys(self) -> list[str]:
         """As the protocol says; where the pattern has `{id}` alone, a key is an id."""
@@ -110,9 +126,15 @@ class FilePattern:
         path = self.path(key)
         try:
             with regular_file(path).open("rb") as file:
-                return npy_shape(file, os.fstat(file.fileno()).st_size, str(path))
+                found = npy_shape(file, os.fstat(file.fileno()).st_size, str(path))
         except OSError as error:
             raise _unreachable(path, error) from None
+        if self._extracted is not None and found != self._extracted.shape:
+            raise DataError(
+                f"{path}: shape {found}, but extraction.json says {self._extracted.shape}: this is not what jomold "
+                "extract has written; extract it again, or move extraction.json away"
+            )
+        return found
 
     def read(self, key: str) -> np.ndarray:
         """As the protocol says."""
@@ -146,13 +168,9 @@ class FilePattern:
         return Path(self.pattern[: self.pattern.index("{")] + "x").parent
 
 
-def key_id(key: str) -> str:
-    """What stands in a key before `_<start>` or `_<start>_<end>`, or else the whole key. The 11 characters of a YouTube
-    id before such times may end in the same way, and stay together."""
-    if re.fullmatch(r"(_\d+){1,2}", key[ID_LENGTH:]):
-        return key[:ID_LENGTH]
-    match = _TIMES.fullmatch(key)
-    return match[1] if match else key
+def extracted_patterns(folder: Path, extracted: ExtractionFile) -> dict[str, str]:
+    """Where each feature lies of a folder that `jomold extract` has written."""
+    return {name: str(folder / own.folder / "{key}.npy") for name, own in extracted.features.items()}
 
 
 def npy_shape(file: BinaryIO, size: int, where: str) -> tuple[int, int]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from jomold_dist.data.format.extraction_file import read_extraction
 from jomold_dist.data.format.manifest import FEATURE_NAMES
-from jomold_dist.data.packing.feature_sources import FilePattern
+from jomold_dist.data.packing.feature_sources import FilePattern, extracted_patterns
 from jomold_dist.errors import DataError
 from jomold_dist.reading import folder_problem
 
@@ -20,9 +21,17 @@ def feature_path(folder: Path, name: str, key: str) -> Path:
 
 
 def llp_sources(folder: Path) -> dict[str, FilePattern]:
-    """The three features below `folder`. DataError if one of them has no folder."""
+    """The three features below `folder`, as they are published or as `jomold extract` has made them. DataError if one
+    of them is not there."""
     if problem := folder_problem(folder):
         raise DataError(f"the features' folder {folder} {problem}")
+    if extracted := read_extraction(folder):
+        if lacking := [name for name in FEATURE_NAMES if name not in extracted.features]:
+            raise DataError(
+                f"{folder} holds {', '.join(extracted.features)} of jomold extract and no {' and no '.join(lacking)}; "
+                f"extract the rest, or pack what is there with jomold pack --extracted {folder}"
+            )
+        return {name: FilePattern(name, pattern) for name, pattern in extracted_patterns(folder, extracted).items()}
     missing = [sub for sub in FEATURE_FOLDERS.values() if folder_problem(folder / sub) == "does not exist"]
     if missing:
         raise DataError(

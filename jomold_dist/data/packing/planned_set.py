@@ -14,7 +14,9 @@ from jomold_dist.data.packing.features import plan_features
 from jomold_dist.data.packing.packed_videos import PackedVideos
 from jomold_dist.data.packing.splits import SplitSource
 from jomold_dist.data.packing.video_labels import Keys, LabelSet
+from jomold_dist.errors import raise_together
 
+CLOSE = 1e-6  # two lengths of a video, of which segments are parts
 SHUFFLED = "train"  # the split whose order training sees
 
 
@@ -38,7 +40,16 @@ def plan_set(
     seed: int | None,
 ) -> PlannedSet:
     """The splits of these labels with these features, after a look at the header of every array. Training videos are
-    shuffled by the seed; None leaves them in their order. DataError names every array that does not fit."""
+    shuffled by the seed; None leaves them in their order. DataError names every array that does not fit, and
+    every feature of other seconds of a video."""
+    raise_together(
+        [
+            f"{name} was extracted from {source.seconds:g} s of each video, and {length.segments} segments of "
+            f"{length.seconds:g} s are {length.total:g} s; choose --segments and --segment-seconds by extraction.json"
+            for name, source in sources.items()
+            if source.seconds is not None and abs(source.seconds - length.total) > CLOSE * length.total
+        ]
+    )
     specs = plan_features(sources, Keys(labels.splits.values()), length.segments, keep_frames, dtype)
     splits, truths = [], {}
     for name, split in labels.splits.items():

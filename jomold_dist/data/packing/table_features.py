@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from jomold_dist.data.packing.feature_sources import npy_array
+from jomold_dist.data.packing.feature_sources import NOTHING, npy_array
 from jomold_dist.data.packing.table_files import Tables
 from jomold_dist.errors import DataError
 
@@ -35,6 +36,9 @@ class ColumnName:
 
 class TableColumn:
     """A column of some tables: a FeatureSource. Flat lists are cut into so many `rows`."""
+
+    extraction: Mapping[str, Any] = NOTHING
+    seconds: float | None = None
 
     def __init__(self, tables: Tables, column: str, rows: int) -> None:
         self._tables, self._column, self._rows = tables, column, rows

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from jomold_dist.data.packing.feature_sources import NPY_HEADER_BYTES, npy_array, npy_shape
+from jomold_dist.data.packing.feature_sources import NOTHING, NPY_HEADER_BYTES, npy_array, npy_shape
 from jomold_dist.data.packing.member_index import Member, MemberIndex, read_member
 from jomold_dist.errors import DataError
 
 
 class TarMembers:
     """The members of one ending: a FeatureSource. Those of the other features share the index."""
+
+    extraction: Mapping[str, Any] = NOTHING
+    seconds: float | None = None
 
     def __init__(self, index: MemberIndex, ending: str) -> None:
         self._index, self._ending = index, ending

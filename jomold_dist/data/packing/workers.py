@@ -1,8 +1,6 @@
 """Processes among which the shards of a split are divided. They end with the one that started them, however it ends.
 
-They are started by spawn: a fork would take locks along that threads hold. Each waits on a pipe whose other end only
-the first process has, and leaves when that is closed; and each holds the workplace's lock, so that nobody else begins
-there before the last has left.
+Each holds the workplace's lock, so that nobody else begins there before the last has left.
 """
 
 from __future__ import annotations
@@ -10,21 +8,19 @@ from __future__ import annotations
 import mmap
 import os
 import pickle
-import signal
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context, reduction, resource_tracker
+from multiprocessing import get_context, resource_tracker
 from tempfile import TemporaryFile, gettempdir
 from types import TracebackType
-from typing import IO, Any, cast
+from typing import IO, cast
 
+from jomold_dist.child_processes import Inherited, as_it_starts, leave_with_first
 from jomold_dist.data.packing.shard_jobs import ShardJob, ShardResult, SplitJobs
 from jomold_dist.errors import DataError, UserError
 
@@ -32,7 +28,6 @@ PAYS_SECONDS = 5.0  # of work ahead, for which processes that take half a second
 PAYS_BYTES = 400 << 20  # to write, which no process does in less than those seconds
 AHEAD = 2  # jobs given out for each process
 ALIGNED = 64  # arrays that are shared begin at multiples of it
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")  # of which each process shall have one
 
 Outcome = ShardResult | UserError
 
@@ -134,9 +129,9 @@ class Workers:
                 self._count,
                 get_context("spawn"),
                 initializer=cast(Callable[[int, int], object], _begin),
-                initargs=cast(tuple[int, int], (_Inherited(self._pipe[0]), _Inherited(self._lock))),
+                initargs=cast(tuple[int, int], (Inherited(self._pipe[0]), Inherited(self._lock))),
             )
-        with _as_it_starts():
+        with as_it_starts():
             return self._pool.submit(_do, work, job)
 
 
@@ -145,24 +140,6 @@ def _outcome(future: Future[ShardResult]) -> Outcome:
         return future.result()
     except UserError as error:
         return error
-
-
-@contextmanager
-def _as_it_starts() -> Iterator[None]:
-    """What a process that is started in the block inherits: signals that come from the terminal or a scheduler are for
-    the first process alone, and arithmetic takes one thread."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        os.environ.update(dict.fromkeys(THREADS, "1"))
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 @dataclass(frozen=True)
@@ -197,28 +174,9 @@ def _written(file: IO[bytes], pickled: bytes, arrays: list[pickle.PickleBuffer])
     return _SharedWork(os.getpid(), file.fileno(), time.monotonic_ns(), tuple(places))
 
 
-class _Inherited:
-    """A descriptor that a process which is started with it has too: there, it arrives as a number."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def __reduce__(self) -> Any:
-        return _received, (reduction.DupFd(self._descriptor),)
-
-
-def _received(descriptor: Any) -> int:
-    return int(descriptor.detach())
-
-
 def _begin(pipe: int, lock: int) -> None:
     """A process of Workers, at its start. It does nothing with the lock but to hold it."""
-    threading.Thread(target=_leave_with, args=(pipe,), name="first process", daemon=True).start()
-
-
-def _leave_with(pipe: int) -> None:
-    os.read(pipe, 1)
-    os._exit(1)
+    leave_with_first(pipe)
 
 
 @lru_cache(maxsize=1)

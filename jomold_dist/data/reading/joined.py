@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
-from jomold_dist.data.format.manifest import Manifest, SplitInfo, TruthFile
+from jomold_dist.data.format.extraction import feature_differences
+from jomold_dist.data.format.manifest import FeatureSpec, Manifest, SplitInfo, TruthFile
 from jomold_dist.data.format.truth_file import truth_name
 from jomold_dist.errors import raise_together
 
@@ -41,6 +43,10 @@ def join_manifests(manifests: Sequence[Manifest], places: Sequence[str]) -> Mani
     origin = [{"name": manifest.name, "digest": manifest.digest, "origin": manifest.origin} for manifest in manifests]
     return replace(
         first,
+        features={
+            name: reduce(FeatureSpec.beside, (manifest.features[name] for manifest in manifests))
+            for name in first.features
+        },
         name=" + ".join(dict.fromkeys(manifest.name for manifest in manifests)),
         splits={name: _join_split(name, manifests) for name in names},
         origin={"joined": origin},
@@ -53,6 +59,10 @@ def _misfits(first: Manifest, place: str, other: Manifest, other_place: str) -> 
     for what, value in ALIKE.items():
         if value(first) != value(other):
             problems.append(f"{place} has {what}: {value(first)}, and {other_place}: {value(other)}")
+    problems += [
+        f"their features were extracted in different ways: {difference}"
+        for difference in feature_differences(first.extraction, other.extraction, (f"in {place}", f"in {other_place}"))
+    ]
     ours, theirs = first.categories.names, other.categories.names
     if ours != theirs:
         lacking = [f"only {where} has {_some(some)}" for where, some in (

@@ -1,0 +1,148 @@
+"""What `jomold labels` judges labels by: a run, or a file of probabilities."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from jomold_dist.cleaning.given_probabilities import judge, read_probabilities
+from jomold_dist.cleaning.judged import JudgedLabels
+from jomold_dist.cleaning.of_run import estimator_of, judged_by, table_of, truth_of
+from jomold_dist.cleaning.suspects import Suspect
+from jomold_dist.commands.evaluate import check_owner
+from jomold_dist.config import Config
+from jomold_dist.data.checking.start_check import problems_of_shards
+from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.data.packing.event_tables import Length, with_event_tables
+from jomold_dist.data.packing.label_tables import read_label_tables
+from jomold_dist.data.packing.presets import read_preset
+from jomold_dist.data.reading.source import Source
+from jomold_dist.distributed.world import World
+from jomold_dist.errors import DataError, UserError, raise_together
+from jomold_dist.labels import CategorySet
+from jomold_dist.launching import launch
+from jomold_dist.methods.registry import checked
+from jomold_dist.models.network import Network
+from jomold_dist.showing.media import media_files
+from jomold_dist.showing.parsed import Videos
+from jomold_dist.showing.suspect_timelines import suspect_timelines
+from jomold_dist.showing.timeline import Timeline
+from jomold_dist.training.loading import load_found
+from jomold_dist.training.preflight import find_data, with_shards
+from jomold_dist.training.run import Run
+from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.training.run_reading import read_config, read_owner
+from jomold_dist.training.stage import ready_to_compute
+from jomold_dist.watching import Watch
+
+ANY_LENGTH = Length(1, 1.0)  # labels alone have no time
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A run's data set and its model, for timelines."""
+
+    config: Config
+    source: Source
+    manifest: Manifest
+    world: World
+    network: Network
+
+    def timelines(self, suspects: Sequence[Suspect], media: Path | None) -> list[Timeline]:
+        """Of the first suspects, with pictures from a folder of video files, if there is one."""
+        files = {} if media is None else media_files(media)
+        videos = Videos(self.config, self.source, self.manifest, self.world)
+        return suspect_timelines(suspects, self.network, videos, files)
+
+
+@dataclass(frozen=True)
+class Judging:
+    """The labels with what is thought of them, a sentence that says by what, and what is to be told beside."""
+
+    labels: JudgedLabels
+    title: str
+    source: str
+    notes: list[str] = field(default_factory=list)
+    data: RunData | None = None
+    unseen: bool = True
+    """Whether they were judged by what had not learnt them, as far as is known."""
+
+    @property
+    def simulated(self) -> str | None:
+        """The world, where the run's data are known to be simulated."""
+        found = None if self.data is None else self.data.manifest.simulated
+        return None if found is None else str(found.get("scenario", "simulated"))
+
+
+def judge_given(arguments: argparse.Namespace) -> Judging:
+    """By --probabilities. DataError."""
+    path: Path = arguments.probabilities
+    given = read_probabilities(path)
+    if arguments.annotations:
+        kind, folder = arguments.annotations
+        labels = read_preset(kind, folder, ANY_LENGTH.segments)
+    else:
+        labels = read_label_tables(arguments.labels, given.categories)
+        truth = {arguments.split: arguments.truth} if arguments.truth else {}
+        labels = with_event_tables(labels, {}, truth, ANY_LENGTH)
+    if arguments.split not in labels.splits:
+        raise DataError(f"the labels have no split {arguments.split!r}; they have {', '.join(labels.splits)}")
+    judged, notes = judge(given, labels.splits[arguments.split], labels.categories)
+    source = (
+        f"{path.name}: labels judged by the mixture, from given probabilities. If the model has trained on these "
+        "labels, it has learnt some of their noise, and the confidence is too low or too high"
+    )
+    return Judging(judged, path.name, source, [*labels.findings, *notes])
+
+
+def judge_run(arguments: argparse.Namespace, then: Callable[[Judging], None]) -> int:
+    """By a run: the exit code."""
+    folder = RunFolder(arguments.run)
+    return launch(
+        lambda: checked(read_config(folder), arguments.imports),
+        lambda config, world: then(_of_run(config, world, folder, arguments)),
+        {},
+    )
+
+
+def _of_run(config: Config, world: World, folder: RunFolder, arguments: argparse.Namespace) -> Judging:
+    owner = read_owner(folder, config)
+    network, info, weights = load_found(folder.path)
+    check_owner(info, owner, weights, folder)
+    table, notes = table_of(folder, CategorySet(info.categories)), list[str]()
+    data = None
+    if arguments.shards:
+        config = with_shards(config, arguments.shards)
+    try:
+        other = arguments.other_features
+        source, manifest = find_data(config, info, owner.manifest, any_other=False, other_features=other)
+        raise_together(problems_of_shards(config.data, source, manifest, ["train"]))
+        data = RunData(config, source, manifest, world, ready_to_compute(network, config, world))
+    except UserError as error:
+        if table is None or arguments.shards:
+            raise
+        notes.append(f"the data set is not used, so there are no timelines, and no truth: {error}")
+    title = f"{folder.path.name}, {config.method}"
+    if table is not None:
+        source_text = f"{folder.labels()}: every label was judged by an estimator that has not learnt it"
+        return Judging(_with_truth(table, data), title, source_text, notes, data)
+    assert data is not None
+    estimator = estimator_of(folder)
+    judge_network = data.network
+    if estimator is not None:
+        judge_network = ready_to_compute(load_found(estimator)[0], config, world)
+    with Watch(config.log.every_seconds) as watch:
+        run = Run(data.config, data.manifest, world, folder, watch=watch, records=False)
+        judged = judged_by(judge_network, run)
+    whose = "estimator" if estimator is not None else "model"
+    source_text = (
+        f"{folder.path}: its {whose} has looked once more at the labels that it has learnt, and with them some of "
+        "their noise. Confidences of a run with method=mixture are better"
+    )
+    return Judging(_with_truth(judged, data), title, source_text, notes, data, unseen=False)
+
+
+def _with_truth(judged: JudgedLabels, data: RunData | None) -> JudgedLabels:
+    return judged if data is None else replace(judged, there=truth_of(judged, data.source, data.manifest))
