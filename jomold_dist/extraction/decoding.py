@@ -105,12 +105,10 @@ class Decoding:
                 self._alone = packet.dts if packet.pts is None else packet.pts
             if self.media.kind == "avi":
                 self._packet_times.append(packet.dts)
-        leans = self._leans(packet.pts)
-        self._broken |= packet.is_corrupt and not leans
         try:
             yield from packet.decode()
         except av.FFmpegError:
-            self._broken |= not leans
+            self._broken |= not self._leans(packet.pts)
 
     def _leans(self, moment: int | None) -> bool:
         """Whether a picture is shown before the first that stands alone, wherever it is stored."""
