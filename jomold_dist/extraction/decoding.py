@@ -138,7 +138,7 @@ class Decoding:
         """For a file whose last frame came before what is wanted. MediaError if it says that it has more."""
         stated, there = self._stated(), Fraction(0) if self.last_end is None else self.last_end
         if self.media.kind in STATES_WHOLE:
-            there = max(there, *self._ends.values())
+            there = max([there, *self._ends.values()])
         if stated is not None and there < min(stated, self.until) - SLACK:
             raise self._error(
                 f"it is cut off: its header says {_seconds(stated)} of {self.what}, and there are {_seconds(there)}; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import os
@@ -18,7 +19,7 @@ import pytest
 from jomold_dist.errors import UserError
 from jomold_dist.extraction.drawing import MOST_SLENDER, _upright
 from jomold_dist.extraction.frames import FrameSet, read_frames
-from jomold_dist.extraction.media_file import MediaError
+from jomold_dist.extraction.media_file import MediaError, _File
 from jomold_dist.extraction.media_notes import KINDS
 from jomold_dist.extraction.sampling import Sampling
 from jomold_dist.extraction.sound import Sound, mix, read_sound
@@ -483,6 +484,17 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
         frames(tmp_path / "fifo.mp4")
     with pytest.raises(FileNotFoundError):
         frames(tmp_path / "nothing.mp4")
+
+
+def test_a_header_that_points_before_the_file_is_damage(clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """An error of the system would say that the file cannot be read, and may be good."""
+    import av
+
+    with clip.open("rb") as file:
+        assert _File(file).seek(-5, 0) == -errno.EINVAL
+        with av.open(_File(file), "r") as container:
+            assert len(container.streams) == 2
+    assert capfd.readouterr().err == ""
 
 
 def test_any_changed_bytes_are_told_or_borne(clip: Path, tmp_path: Path) -> None:
