@@ -232,6 +232,7 @@ def test_no_network_is_one_message(cache: Path, monkeypatch: pytest.MonkeyPatch)
     [
         ("clip", "transformers", r"encoder clip needs the package transformers: pip install 'jomold_dist\[extract\]'"),
         ("clap", "transformers", r"encoder clap needs the package transformers: pip install 'jomold_dist\[extract\]'"),
+        ("vggish", "threadpoolctl", r"encoders need the package threadpoolctl: pip install 'jomold_dist\[extract\]'"),
         ("resnet152", "torchvision", "encoder resnet152 needs the package torchvision, .*pip install torchvision"),
         ("r2plus1d", "torchvision", "encoder r2plus1d needs the package torchvision, .*pip install torchvision"),
     ],
@@ -240,5 +241,6 @@ def test_a_package_that_is_not_installed_is_told(
     kind: str, package: str, message: str, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, "jomold_dist.extraction.computing")  # as in a process that has just begun
     with pytest.raises(UserError, match=message):
         open_encoder(f"{kind}:{clip}")
