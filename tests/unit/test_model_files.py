@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from jomold_dist.errors import UserError
 from jomold_dist.extraction.encoders import open_encoder
@@ -128,6 +130,9 @@ def test_nothing_of_a_folder_is_executed(folder: Path, tmp_path: Path) -> None:
             open_encoder(f"clip:{folder}")
         with pytest.raises(UserError, match="no file of weights, or damaged"):
             read_weights(folder / "pytorch_model.bin")
+    torch.save({"array": np.array([Touch(marker)], dtype=object)}, tmp_path / "array.pth")
+    with pytest.raises(UserError, match="no file of weights, or damaged"):
+        read_weights(tmp_path / "array.pth")
     assert not marker.exists()
 
 
