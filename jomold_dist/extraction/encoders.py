@@ -77,9 +77,10 @@ class Kind:
 
 
 RAW = {"raw": "embeddings as the model gives them, not of unit norm"}
+SQUEEZED = {"squeezed": "the whole picture squeezed to a square, where the model's preprocessing cuts the middle out"}
 KINDS: dict[str, Kind] = {
-    "clip": Kind("frames", RAW, model="openai/clip-vit-large-patch14"),
-    "dino": Kind("frames", {}, required="the folder of a vision model, or its name in the hub"),
+    "clip": Kind("frames", RAW | SQUEEZED, model="openai/clip-vit-large-patch14"),
+    "dino": Kind("frames", SQUEEZED, required="the folder of a vision model, or its name in the hub"),
     "resnet152": Kind("frames", {}),
     "r2plus1d": Kind("motion", {"16": "clips of 16 frames, not of 8"}),
     "clap": Kind("audio", RAW, model="laion/clap-htsat-unfused"),

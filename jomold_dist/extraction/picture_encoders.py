@@ -79,6 +79,8 @@ def open_picture_encoder(name: EncoderName, computing: Computing) -> PictureEnco
     opened = _clip if name.kind == "clip" else _vision_model
     network, said = opened(folder, name, computing)
     preprocessor = load_preprocessor(folder, "AutoImageProcessor", backend="pil")
+    if "squeezed" in name.options:
+        preprocessor = _squeezing(preprocessor, folder)
     description = {
         "kind": name.kind,
         **describe_model(folder),
@@ -88,6 +90,16 @@ def open_picture_encoder(name: EncoderName, computing: Computing) -> PictureEnco
     }
     width = _probe(PictureEncoder(network, preprocessor, computing, description, 0), folder)
     return PictureEncoder(network, preprocessor, computing, {**description, "width": width}, width)
+
+
+def _squeezing(preprocessor: Any, folder: ModelFolder) -> Any:
+    """The same preprocessing, but that it makes the whole picture as large as the part that it would cut out."""
+    said = preprocessor.to_dict()
+    cut = said.get("crop_size")
+    if not said.get("do_center_crop") or cut is None:
+        raise UserError(f"{folder.path}: its preprocessing cuts nothing out of a picture, so leave +squeezed out")
+    size = {side: cut[side] for side in ("height", "width")}
+    return load_preprocessor(folder, "AutoImageProcessor", backend="pil", size=size, do_center_crop=False)
 
 
 Network = Callable[[torch.Tensor], torch.Tensor]
