@@ -12,7 +12,6 @@ On a CPU the same media, sampling and model give the same bits in every process 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -131,12 +130,8 @@ def open_encoder(text: str, device: str = "cpu", dtype: str = "float32") -> Enco
     name = parse_encoder(text)
     try:
         from jomold_dist.extraction.computing import computing_on
-    except ImportError as error:
-        if (package := re.sub(r"\..*", "", error.name or "")) != "threadpoolctl":
-            raise
-        raise UserError(
-            f"encoders need the package {package}, which is missing: pip install 'jomold_dist[extract]'"
-        ) from None
+    except ModuleNotFoundError as error:
+        raise UserError(f"encoders need the package {error.name}: pip install 'jomold_dist[extract]'") from None
     computing = computing_on(device, dtype)
     if name.kind in ("clip", "dino"):
         from jomold_dist.extraction.picture_encoders import open_picture_encoder

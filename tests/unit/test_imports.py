@@ -100,6 +100,9 @@ OWNERS: dict[str, set[str]] = {
     "jinja2": {"jomold_dist.showing.page"},
     "markupsafe": {"jomold_dist.showing"},
     "optuna": {"jomold_dist.tuning.space"},
+    "transformers": {"jomold_dist.extraction.pretrained"},
+    "torchvision": {"jomold_dist.extraction.torchvision_encoders"},
+    "huggingface_hub": {"jomold_dist.extraction.model_files"},
     "fsspec": {"jomold_dist.data.reading.remote"},
     "pyarrow": {
         *("jomold_dist.training.label_table", "jomold_dist.data.packing.input_tables"),
