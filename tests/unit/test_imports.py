@@ -106,6 +106,7 @@ OWNERS: dict[str, set[str]] = {
     "fsspec": {"jomold_dist.data.reading.remote"},
     "pyarrow": {
         *("jomold_dist.training.label_table", "jomold_dist.data.packing.input_tables"),
+        *("jomold_dist.cleaning.label_list", "jomold_dist.evaluation.probability_files"),
         *("jomold_dist.data.packing.table_files", "jomold_dist.data.packing.table_features"),
         "jomold_dist.data.packing.foreign_labels",
     },
