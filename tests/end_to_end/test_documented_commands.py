@@ -56,6 +56,7 @@ QUICKSTART = "unit/test_quickstart.py::test_every_training_of_it_has_a_config_of
 REMOTE = "end_to_end/test_remote_shards.py::test_training_from_a_url_is_training_from_the_folder"
 COUNT = "unit/test_count_labels.py::test_the_tool_writes_the_table_of_a_folder"
 JUDGE = "unit/test_judge_labels.py::test_precision_recall_and_brier_score"
+SHOWN = "end_to_end/test_show.py::test_clips_come_to_timelines_as_packed_videos_do"
 SERVED = "unit/test_served_model.py::test_events_are_those_that_predicting_writes"
 NOT_RUN = (
     NotRun("make run|jomold quickstart", "minutes of training", (QUICKSTART,)),
@@ -65,6 +66,7 @@ NOT_RUN = (
     NotRun(".*=(s3|https)://|.* (s3|gs)://", "storage on the internet", (REMOTE,)),
     NotRun("python tools/count_labels.py", "wants label files that show every category", (COUNT,)),
     NotRun("python tools/judge_labels.py", "wants a run of the mixture", (JUDGE,)),
+    NotRun(r"jomold show .*\.mp4", "wants a run on features that were extracted", (SHOWN,)),
     NotRun("tools/check_gpu.sh", "minutes", ("end_to_end/test_check_gpu.py::test_every_part_runs",)),
 )
 CLUSTERS, RAY = "end_to_end/test_clusters.py", "end_to_end/test_ray_job.py"
