@@ -86,7 +86,7 @@ def test_a_terminal_that_knows_ascii_alone(places: Places) -> None:
 
 def test_a_rank_without_a_world(places: Places) -> None:
     """RANK is left over: commands of several ranks name it, others do not care; none is half done."""
-    of_ranks = {"train", "dry run", "evaluate", "predict"}
+    of_ranks = {"train", "dry run", "evaluate", "predict", "show"}
     for name, outcome in drive(all_commands(places), places.scratch, RANK="1").items():
         if name in of_ranks or name == "start":
             assert outcome["code"] == 2, (name, outcome)
