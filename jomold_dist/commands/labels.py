@@ -5,8 +5,9 @@
     jomold labels --probabilities mine.npz --labels labels.csv
 
 Of a run, its table of probabilities counts (labels.parquet: `method: mixture`, or `denoise.ratios: mixture`): each
-label was judged by an estimator that had not learnt it. Any other run's estimator, or its model, looks at the labels
-that it has learnt once more, which says less; docs/labels.md tells how much less.
+label was judged by an estimator that had not learnt it. Of any other run the estimator looks once more at the labels
+that it has learnt, and is too sure; without one, what the training has removed counts (--removed), and the model tells
+hardly anything. docs/labels.md says how right each is.
 
 With --probabilities nothing of this package is needed but this command: an .npz of any model's, with filename (N),
 categories (C), and audio and visual (N, C), of whole videos. Labels come from tables, as `jomold pack` reads them, or
@@ -90,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
     rule.add_argument(
         "--removed", type=_share, metavar="SHARE",
         help="of a run that removes labels: told as noise is what was removed in this share of its epochs "
-        f"(default where labels were not judged unseen: {MOSTLY:g})",
+        f"(default {MOSTLY:g}, of a run without an estimator)",
     )  # fmt: skip
     found.add_argument("--apply", type=local_path, metavar="DIR", help="folder for cleaned label files")
     found.add_argument("--format", choices=tuple(WRITERS), default="csv", help="of --apply (default: %(default)s)")
@@ -135,7 +136,7 @@ def rule_of(arguments: argparse.Namespace, judging: Judging) -> Rule:
     recorded = judging.labels.epochs_removed is not None
     if arguments.removed is not None and not recorded:
         raise DataError("--removed goes by the labels that a training has removed, and there is no record of any")
-    if arguments.confidence is None and (arguments.removed is not None or (recorded and not judging.unseen)):
+    if arguments.confidence is None and (arguments.removed is not None or judging.by_removals):
         return Rule(MOSTLY if arguments.removed is None else arguments.removed, by_removals=True)
     return Rule(CONFIDENCE if arguments.confidence is None else arguments.confidence)
 
