@@ -20,7 +20,7 @@ def _scores(found: Comparison, score: str) -> Table:
     return score_table(found.compared, found.controls, score, f"F-scores on {found.data.title('test')}, in percent")
 
 
-def _told(found: Comparison, score: str) -> list[str]:
+def remarks(found: Comparison, score: str) -> list[str]:
     """What is to be said of the rows and of the folders."""
     told = cautions(found.compared, found.controls, score)
     if any("=" in row.name for row in found.rows):
@@ -33,13 +33,13 @@ def _markdown(found: Comparison, score: str) -> str:
     removals = _removals(found)
     if removals.rows:
         parts.append(removals.markdown())
-    if told := _told(found, score):
+    if told := remarks(found, score):
         parts.append("\n".join(f"- {text}" for text in told))
     return "\n\n".join(parts)
 
 
 def _latex(found: Comparison, score: str) -> str:
-    comments = [f"% {' '.join(text.split())}" for text in _told(found, score)]
+    comments = [f"% {' '.join(text.split())}" for text in remarks(found, score)]
     return "\n".join([*comments, _scores(found, score).latex().rstrip()])
 
 

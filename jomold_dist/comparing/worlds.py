@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from jomold_dist.comparing.cautions import few_seeds
 from jomold_dist.comparing.finished import FinishedRun, read_folders
 from jomold_dist.comparing.paired import difference, mask_names, values
 from jomold_dist.comparing.rows import Comparison, Row, compare_finished
-from jomold_dist.denoising.noise_ratio import read_noise_ratios
+from jomold_dist.denoising.noise_ratio import NoiseRatios, read_noise_ratios
 from jomold_dist.errors import DataError
 from jomold_dist.labels import MODALITIES
 from jomold_dist.reading import is_there
@@ -172,13 +173,19 @@ def _ratio_errors(worlds: Sequence[World]) -> Table:
 
 
 def ratio_errors(folder: RunFolder, removals: Mapping[str, object]) -> tuple[float | None, ...] | None:
-    """A run's mean absolute errors of its noise ratios, audio and visual, None for a modality without labels; None
-    where it has no ratios, or the truth is not known. DataError for damage."""
+    """As `errors_of`, of a run's folder; None where it has no ratios. DataError for damage."""
     categories = removals["categories"]
     assert isinstance(categories, dict)  # `read_removals` has looked
     if not is_there(folder.noise_ratios):
         return None
-    ratios = read_noise_ratios(folder.noise_ratios, tuple(categories))
+    return errors_of(read_noise_ratios(folder.noise_ratios, tuple(categories)), categories)
+
+
+def errors_of(
+    ratios: NoiseRatios, categories: Mapping[str, Mapping[str, Mapping[str, Any]]]
+) -> tuple[float | None, ...] | None:
+    """The mean absolute errors of noise ratios, audio and visual, None for a modality without labels, by what
+    removals.json says of the categories; None where the truth is not known."""
     errors: list[float | None] = []
     for modality, own in zip(MODALITIES, ratios, strict=True):
         entries = [masks.get(modality, {}) for masks in categories.values()]

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 WIDTH, HEIGHT = 360, 210
-LEFT, RIGHT, TOP, BOTTOM = 44, 8, 10, 34
+LEFT, RIGHT, TOP, BOTTOM = 44, 10, 18, 34
+X_TICKS, Y_TICKS = 6, 4  # at most so many and one more
 MOST_POINTS = 400  # more than pixels help nobody, and make a page large
 STYLES = {"solid": "", "dashed": "6 4", "dotted": "2 3"}
 
@@ -123,11 +124,9 @@ class _Frame:
         left = min(across) if x.low is None else x.low
         right = max(across) if x.high is None else x.high
         low = min(up) if y.low is None else y.low
-        high = max(up) if y.high is None else y.high
         if left == right:
             left, right = left - 0.5, right + 0.5
-        if low >= high:
-            high = low + 1.0
+        high = _above(low, max(up), y.whole) if y.high is None else y.high
         return cls(left, right, low, high)
 
     def x(self, value: float) -> float:
@@ -139,11 +138,11 @@ class _Frame:
 
     def axes(self, x: Axis, y: Axis) -> str:
         parts = []
-        for value in ticks(self.low, self.high, 4, y.whole):
+        for value in ticks(self.low, self.high, Y_TICKS, y.whole):
             at = f"{self.y(value):.1f}"
             parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at}" y2="{at}" stroke="var(--line)"/>')
             parts.append(f'<text x="{LEFT - 6}" y="{at}" dy="0.35em" text-anchor="end">{tick_text(value)}</text>')
-        for value in ticks(self.left, self.right, 6, x.whole):
+        for value in ticks(self.left, self.right, X_TICKS, x.whole):
             place = f'x="{self.x(value):.1f}" y="{HEIGHT - BOTTOM + 14}"'
             parts.append(f'<text {place} text-anchor="middle">{tick_text(value)}</text>')
         middle = (LEFT + WIDTH - RIGHT) / 2
@@ -152,22 +151,34 @@ class _Frame:
 
     def mark(self, mark: Mark) -> str:
         at = self.x(mark.x)
-        anchor, shift = ("end", -4) if at > WIDTH / 2 else ("start", 4)
+        anchor = "end" if at > 0.7 * WIDTH else "start" if at < 0.3 * WIDTH else "middle"
         return (
             f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}" stroke="var(--muted)" '
             'stroke-dasharray="2 3"/>'
-            f'<text x="{at + shift:.1f}" y="{TOP + 2}" dy="0.5em" text-anchor="{anchor}">{_escaped(mark.name)}</text>'
+            f'<text x="{at:.1f}" y="{TOP - 6}" text-anchor="{anchor}">{_escaped(mark.name)}</text>'
         )
 
 
 def ticks(low: float, high: float, most: int, whole: bool = False) -> list[float]:
     """Round numbers between two, at most so many and one more, at least one."""
-    step = 10.0 ** math.floor(math.log10((high - low) / most))
-    step *= next(times for times in (1, 2, 5, 10) if (high - low) / (step * times) <= most)
-    if whole:
-        step = max(step, 1.0)
+    step = _step(low, high, most, whole)
     first = math.ceil(low / step - 1e-9)
     return [number * step for number in range(first, math.floor(high / step + 1e-9) + 1)] or [low]
+
+
+def _step(low: float, high: float, most: int, whole: bool) -> float:
+    """How far round numbers are apart."""
+    step = 10.0 ** math.floor(math.log10((high - low) / most))
+    step *= next(times for times in (1, 2, 5, 10) if (high - low) / (step * times) <= most)
+    return max(step, 1.0) if whole else step
+
+
+def _above(low: float, high: float, whole: bool) -> float:
+    """The round number at or above what is highest."""
+    if high <= low:
+        return low + 1.0
+    step = _step(low, high, Y_TICKS, whole)
+    return math.ceil(high / step - 1e-9) * step
 
 
 def tick_text(value: float) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
 from jomold_dist.errors import RunFolderError
 from jomold_dist.labels import MODALITIES
-from jomold_dist.reading import ABSENT, is_there, parse_json, read_json, reading
+from jomold_dist.reading import ABSENT, is_there, parse_json, read_json, reading, regular_file
 from jomold_dist.training.run_folder import BEST_WITHIN, OWNER, RunFolder
 from jomold_dist.training.scores import RunScores
 
@@ -66,16 +67,44 @@ def read_removals(folder: RunFolder) -> dict[str, Any]:
 
 
 def read_history(folder: RunFolder, stage: str) -> list[dict[str, Any]]:
-    """The lines of a stage's epochs in the history, in their order; none where there is no history. UnusableFileError
-    for a damaged one; UnreadableError."""
-    if not is_there(folder.history):
-        return []
+    """The lines of a stage's epochs in the history, in their order; none where there is no history. As
+    `read_histories`."""
+    return read_histories(folder).get(stage, [])
+
+
+def read_histories(folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
+    """The lines of all stages' epochs in the history. UnusableFileError for a damaged one; UnreadableError."""
+    found: dict[str, list[dict[str, Any]]] = {}
     try:
-        with reading(folder.history):
-            lines = [dict(parse_json(line)) for line in folder.history.read_text(encoding="utf-8").splitlines()]
-        return [line | {"epoch": int(line["epoch"])} for line in lines if line["stage"] == stage]
+        for line in _lines(folder.history):
+            epoch = dict(parse_json(line))
+            found.setdefault(str(epoch["stage"]), []).append(epoch | {"epoch": int(epoch["epoch"])})
     except (*ABSENT, ValueError, KeyError, TypeError) as error:
         raise UnusableFileError(f"{folder.history} is damaged ({error!r}); mend it, or move it away") from None
+    return found
+
+
+def read_steps(folder: RunFolder, stage: str) -> list[dict[str, Any]]:
+    """The lines of a stage's optimizer steps, in their order. What a kill has cut short is passed over.
+    UnusableFileError if the file is none of text; UnreadableError."""
+    found = []
+    try:
+        for line in _lines(folder.steps):
+            with suppress(ValueError, KeyError, TypeError):
+                step = dict(parse_json(line))
+                if step["stage"] == stage:
+                    found.append(step | {"step": int(step["step"])})
+    except (*ABSENT, ValueError) as error:
+        raise UnusableFileError(f"{folder.steps} is damaged ({error!r}); move it away") from None
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    """A text file's lines; none where it is not there."""
+    if not is_there(path):
+        return []
+    with reading(path):
+        return regular_file(path).read_text(encoding="utf-8").splitlines()
 
 
 def best_scores(line: Mapping[str, Any]) -> dict[str, float]:
