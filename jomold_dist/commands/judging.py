@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from jomold_dist.data.packing.event_tables import Length, with_event_tables
 from jomold_dist.data.packing.label_tables import read_label_tables
 from jomold_dist.data.packing.presets import read_preset
 from jomold_dist.data.reading.source import Source
+from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError, UserError, raise_together
 from jomold_dist.labels import CategorySet
@@ -108,6 +110,8 @@ def judge_given(arguments: argparse.Namespace) -> Judging:
 def judge_run(arguments: argparse.Namespace, then: Callable[[Judging], None]) -> int:
     """By a run: the exit code."""
     folder = RunFolder(arguments.run)
+    if read_environment(os.environ).size > 1:
+        raise DataError("labels runs as one process: start it without a launcher, and without WORLD_SIZE set")
     return launch(
         lambda: checked(read_config(folder), arguments.imports),
         lambda config, world: then(_of_run(config, world, folder, arguments)),

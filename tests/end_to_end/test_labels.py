@@ -123,6 +123,10 @@ def test_what_predict_writes_is_judged_without_a_run(
     assert "p.npz: labels judged by the mixture, from given probabilities" in told.out
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["labels.csv", "labels.html"]
     assert (tmp_path / "cleaned/cleaned_labels.csv").exists()
+    for option in ("--out", "--apply"):
+        refused = run_here(capsys, "jomold", "labels", *given, "--out", tmp_path / "report", option, table)
+        assert refused.code == 2
+        assert f"{option} {table} cannot be written" in refused.err
 
 
 @pytest.mark.parametrize(
