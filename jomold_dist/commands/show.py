@@ -65,9 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where the data set lies, a folder or its URL, or several that are joined (default: where the run's did)",
     )  # fmt: skip
     parser.add_argument("--media", type=local_path, metavar="DIR", help="folder of the videos' files, for thumbnails")
-    parser.add_argument(
-        "--out", type=local_path, metavar="DIR", help="where to (default: shown, in the first run's)"
-    )
+    parser.add_argument("--out", type=local_path, metavar="DIR", help="where to (default: shown, in the first run's)")
     parser.add_argument(
         "--feature", action="append", default=[], metavar="NAME=KIND:MODEL",
         help="for files: what makes a feature, as jomold extract takes it (default: what made those of the training)",

@@ -100,7 +100,11 @@ def _entitle(axes: Any, timeline: Timeline) -> None:
         scores = [f"{s.short} {s.score:.0f} %" for s in timeline.systems if s.score is not None]
         lines.append(f"segment score: {', '.join(scores)}")
     lines += timeline.notes
-    text: dict[str, Any] = {"xycoords": ("figure fraction", "axes fraction"), "textcoords": "offset points", "annotation_clip": False}
+    text: dict[str, Any] = {
+        "xycoords": ("figure fraction", "axes fraction"),
+        "textcoords": "offset points",
+        "annotation_clip": False,
+    }
     for number, line in enumerate(reversed(lines)):
         axes.annotate(line, (0, 1), (0, 6 + 11 * number), fontsize=8, color=LIGHT["muted"], **text)
     axes.annotate(timeline.key, (0, 1), (0, 8 + 11 * len(lines)), fontsize=11, fontweight="bold", **text)

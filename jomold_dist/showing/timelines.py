@@ -69,7 +69,9 @@ def shown_categories(videos: Sequence[ParsedVideo]) -> tuple[list[int], list[str
         numbers = np.argsort(-best, kind="stable")[:MOST_PROBABLE].tolist()
         return numbers, ["Nothing is labelled or found; shown are the most probable categories."]
     if (more := len(numbers) - MOST_CATEGORIES) > 0:
-        return numbers[:MOST_CATEGORIES], [f"Not drawn, but told in words: {more} more categor{'y' if more == 1 else 'ies'}."]
+        return numbers[:MOST_CATEGORIES], [
+            f"Not drawn, but told in words: {more} more categor{'y' if more == 1 else 'ies'}."
+        ]
     return numbers, []
 
 
