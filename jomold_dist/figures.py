@@ -11,7 +11,8 @@ from jomold_dist.palette import LIGHT, MEANINGS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PNG: dict[str, Any] = {"dpi": 130, "bbox_inches": "tight"}
+DPI = 130
+PNG: dict[str, Any] = {"dpi": DPI, "bbox_inches": "tight"}
 """How figures are saved."""
 COLOURS = {name: LIGHT[name] for name in MEANINGS}
 """By what they stand for, as on pages."""
@@ -27,7 +28,8 @@ def new_figure(width: float, height: float, **shape: Any) -> tuple[Figure, Any]:
     return figure, figure.subplots(**shape)
 
 
-def save_png(figure: Figure, path: Path) -> None:
-    """Write the figure. OSError if that cannot be."""
+def save_png(figure: Figure, path: Path, *, cut: bool = True) -> None:
+    """Write the figure, by default with what is empty around it cut off, which takes as long again. OSError if that
+    cannot be."""
     with writing(path) as aside:
-        figure.savefig(aside, format="png", **PNG)
+        figure.savefig(aside, format="png", **(PNG if cut else {"dpi": DPI}))

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +15,7 @@ import av
 import numpy as np
 
 BITS = 8  # of a picture's number
-TICKS = 1000  # a second, of pictures' times; AVI counts pictures instead
+TICKS = 1000  # a second, of pictures' times; some containers count pictures instead
 CHUNK = 1024  # samples of a frame of sound
 RED, BLUE = (200, 30, 30), (30, 30, 200)
 
@@ -80,13 +80,14 @@ def number_in(image: np.ndarray) -> int:
 def write_media(path: Path, pictures: Pictures | None, *tracks: Track) -> Path:
     """A file of pictures (None for none) and sounds, in the container that its name says. Gives back its path."""
     with av.open(str(path), "w") as out:
-        ticks = 10 if out.format.name == "avi" else TICKS
+        ticks = {"avi": 10, "mpeg": 25}.get(out.format.name, TICKS)
         video = None if pictures is None else _add_pictures(out, pictures, ticks)
         sounds = [out.add_stream(track.codec, rate=track.rate, layout=track.layout) for track in tracks]
-        if video is not None and pictures is not None:
-            _write_pictures(out, video, pictures, ticks)
+        packets = [] if video is None or pictures is None else [*_encode_pictures(video, pictures, ticks)]
         for stream, track in zip(sounds, tracks, strict=True):
-            _write_sound(out, stream, track)
+            packets += _encode_sound(stream, track)
+        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
+            out.mux(packet)
     return path
 
 
@@ -107,16 +108,16 @@ def _add_pictures(out: av.container.OutputContainer, pictures: Pictures, ticks: 
     return stream
 
 
-def _write_pictures(out: av.container.OutputContainer, stream: av.VideoStream, pictures: Pictures, ticks: int) -> None:
+def _encode_pictures(stream: av.VideoStream, pictures: Pictures, ticks: int) -> Iterator[av.Packet]:
     for number, begin in enumerate(pictures.times):
         stored = np.ascontiguousarray(np.rot90(draw(number, *pictures.size), -pictures.rotation // 90))
         frame = av.VideoFrame.from_ndarray(stored).reformat(format=pictures.format)
         frame.pts, frame.time_base = round(begin * ticks), Fraction(1, ticks)
-        out.mux(stream.encode(frame))
-    out.mux(stream.encode())
+        yield from stream.encode(frame)
+    yield from stream.encode()
 
 
-def _write_sound(out: av.container.OutputContainer, stream: av.AudioStream, track: Track) -> None:
+def _encode_sound(stream: av.AudioStream, track: Track) -> Iterator[av.Packet]:
     delay = track.start
     name = stream.format.name if stream.format is not None else "fltp"
     for number, first in enumerate(range(0, track.samples.shape[1], CHUNK)):
@@ -127,5 +128,5 @@ def _write_sound(out: av.container.OutputContainer, stream: av.AudioStream, trac
         frame.pts = first + round(delay * track.rate)
         for made in av.AudioResampler(name, track.layout, track.rate).resample(frame):
             made.pts, made.time_base = frame.pts, frame.time_base
-            out.mux(stream.encode(made))
-    out.mux(stream.encode())
+            yield from stream.encode(made)
+    yield from stream.encode()

@@ -88,8 +88,8 @@ def tiny_clap(folder: Path, seed: int = 0, fused: bool = False) -> Path:
 
 
 def tiny_vggish(file: Path, seed: int = 0, components: Path | None = None) -> Path:
-    """A VGGish of published form, but of 4 to 8 channels and 6 wide, still 128 at its end, in the layout that circulates
-    for torch; and, if a file for them is given, components as they are published beside it."""
+    """A VGGish of published form, but of 4 to 8 channels and 6 wide, 128 at its end, in the layout that circulates for
+    torch; and, if a file for them is given, components as they are published beside it."""
     import torch
 
     from jomold_dist.extraction.vggish import Vggish

@@ -8,7 +8,6 @@ Legend: N videos, C categories, n labels; modality 0 is audio, 1 is visual.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,9 +23,6 @@ from jomold_dist.labels import MODALITIES, CategorySet
 from jomold_dist.models.losses import CLAMP
 from jomold_dist.reading import ABSENT, read_arrays
 from jomold_dist.video_names import Names
-
-FEWEST = 10
-"""Labels of a category by which its own mixture is worth a word; with fewer it is mostly that of all categories."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +106,6 @@ def judge(given: Probabilities, labels: VideoLabels, names: CategorySet) -> tupl
     chosen = np.array(keys)[videos]
     evidence = {"logit": logits[:, video, category]}
     judged = JudgedLabels(names, chosen[video], category, told.clip(0, 1), evidence, there=truth)
-    return judged, list(_cautions(judged, len(keys) - len(videos)))
-
-
-def _cautions(judged: JudgedLabels, left: int) -> Iterator[str]:
-    if left:
-        yield f"--probabilities does not have {left} labelled videos: their labels stay as they are"
-    counts = np.bincount(judged.category, minlength=len(judged.categories))
-    if few := [judged.categories.names[at] for at in np.flatnonzero((counts > 0) & (counts < FEWEST))]:
-        yield f"with fewer than {FEWEST} labels, judged mostly by what all categories share: {some_of(few)}"
+    if not (left := len(keys) - len(videos)):
+        return judged, []
+    return judged, [f"--probabilities does not have {left} labelled videos: their labels stay as they are"]

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jomold_dist.cleaning.judged import JudgedLabels
+from jomold_dist.cleaning.judged import JudgedLabels, Rule
 from jomold_dist.files import writing
 from jomold_dist.labels import MODALITIES
 
@@ -21,10 +21,10 @@ VERDICTS = ("keep", *(f"noise in {modality}" for modality in MODALITIES))
 DIGITS = 4
 
 
-def write_list(path: Path, judged: JudgedLabels, confidence: float) -> None:
+def write_list(path: Path, judged: JudgedLabels, rule: Rule) -> None:
     """All labels with their confidence of being noise in each modality, the evidence, in how many epochs a training
-    removed them, the truth where it is known, and the verdict at this confidence."""
-    columns = list_of(judged, confidence)
+    removed them, the truth where it is known, and the verdict by the rule."""
+    columns = list_of(judged, rule)
     with writing(path) as aside:
         if path.suffix == ".parquet":
             pq.write_table(pa.table(columns), aside)
@@ -35,9 +35,9 @@ def write_list(path: Path, judged: JudgedLabels, confidence: float) -> None:
             writer.writerows(zip(*(_texts(column) for column in columns.values()), strict=True))
 
 
-def list_of(judged: JudgedLabels, confidence: float) -> dict[str, np.ndarray]:
+def list_of(judged: JudgedLabels, rule: Rule) -> dict[str, np.ndarray]:
     """The columns (n,) by name."""
-    told = judged.noise(confidence)
+    told = rule.told(judged)
     columns: dict[str, Any] = {
         "filename": judged.keys,
         "category": np.array(judged.categories.names)[judged.category],

@@ -98,4 +98,4 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     share, spread = right / count, _Z**2 / count
     half = _Z * math.sqrt(share * (1 - share) / count + spread / (4 * count))
     low, high = ((share + spread / 2 + sign * half) / (1 + spread) for sign in (-1, 1))
-    return max(low, 0.0), min(high, 1.0)
+    return max(min(low, share), 0.0), min(max(high, share), 1.0)

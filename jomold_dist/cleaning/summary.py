@@ -1,4 +1,4 @@
-"""PURE: labels by category: how many are told as noise in each modality, with what confidence, and how rightly.
+"""Labels by category: how many are told as noise in each modality, with what confidence, and how rightly.
 
 Legend: n labels, C categories; modality 0 is audio, 1 is visual.
 """
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jomold_dist.cleaning.judged import JudgedLabels
+from jomold_dist.cleaning.judged import FEWEST, JudgedLabels, Rule
 from jomold_dist.cleaning.quality import AtConfidence, Band, against_confidence, calibration, calibration_error
 from jomold_dist.labels import MODALITIES
 from jomold_dist.tables import markdown_table
 
-MOST_ROWS = 30
+MOST_ROWS, SHOWN = 30, 12
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Cell:
     share: float
     """Of them that is noise, by the mean of the confidences; 0 without labels."""
     told: int
-    """How many are told as noise at the chosen confidence."""
+    """How many are told as noise by the rule."""
     confidence: float | None
     """The mean confidence of these: how many of them are expected to be noise; None where there are none."""
     right: int | None
@@ -61,9 +61,9 @@ class Quality:
         return calibration_error(self.bands)
 
 
-def by_category(judged: JudgedLabels, confidence: float) -> list[Row]:
+def by_category(judged: JudgedLabels, rule: Rule) -> list[Row]:
     """All labels together, then a row a category that has labels, those with most noise first."""
-    told, values = judged.noise(confidence), judged.confidence
+    told, values = rule.told(judged), judged.confidence
     everything = np.ones(len(judged), dtype=bool)
     rows = []
     for number in np.unique(judged.category).tolist():
@@ -86,17 +86,30 @@ def _row(name: str, judged: JudgedLabels, own: np.ndarray, told: np.ndarray, val
     return Row(name, labels, tuple(cells))
 
 
-def quality_of(judged: JudgedLabels) -> list[Quality]:
-    """How right the confidences are, by modality; nothing where the truth is not known."""
+def cautions(judged: JudgedLabels, rule: Rule) -> list[str]:
+    """What has to be told beside the figures."""
+    if rule.by_removals or not len(judged.rare):
+        return []
+    names = [judged.categories.names[number] for number in judged.rare.tolist()]
+    shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return [f"with fewer than {FEWEST} labels, too few to be sure of, none is told as noise: {shown}"]
+
+
+def quality_of(judged: JudgedLabels, by_removals: bool = False) -> list[Quality]:
+    """How right the confidences are, or the removals, by modality; nothing where the truth is not known."""
     if judged.there is None:
         return []
+    if by_removals:
+        shares = tuple((epoch + 1) / judged.epochs for epoch in range(judged.epochs))
+        found = zip(MODALITIES, judged.share_removed, judged.there, strict=True)
+        return [Quality(name, against_confidence(values, ~there, shares), []) for name, values, there in found]
     return [
         Quality(name, against_confidence(values, ~there), calibration(values, ~there))
         for name, values, there in zip(MODALITIES, judged.confidence, judged.there, strict=True)
     ]
 
 
-def category_text(rows: list[Row], confidence: float) -> str:
+def category_text(rows: list[Row], rule: Rule) -> str:
     """The rows as a table; those beyond MOST_ROWS are only counted."""
     known = rows[0].cells[0].noise is not None
     header = ["category", "labels"]
@@ -111,18 +124,19 @@ def category_text(rows: list[Row], confidence: float) -> str:
         cells.append(line)
     more = len(rows) - len(cells)
     text = markdown_table(header, cells)
-    said = f"Labels told as noise at {100 * confidence:g} % confidence and more, by category\n\n{text}"
+    said = f"Labels told as noise ({rule.text}), by category\n\n{text}"
     return f"{said}\n\nand {more} more categories, on the page" if more else said
 
 
-def quality_text(found: list[Quality]) -> str:
-    """Precision and recall against confidence as a table."""
-    header = ["modality, confidence", "told", "expected %", "precision %", "95 % interval", "recall %"]
+def quality_text(found: list[Quality], by_removals: bool = False) -> str:
+    """Precision and recall against confidence, or against the share of epochs, as a table."""
+    what, expected = ("share of epochs", []) if by_removals else ("confidence", ["expected %"])
+    header = [f"modality, {what}", "told", *expected, "precision %", "95 % interval", "recall %"]
     rows = [
         [
             f"{quality.modality} ≥ {100 * at.confidence:g} %",
             str(at.told),
-            _percent(at.expected),
+            *([] if by_removals else [_percent(at.expected)]),
             _percent(at.precision),
             "-" if not at.told else " to ".join(_percent(end) for end in at.interval),
             _percent(at.recall),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jomold_dist.cleaning.judged import LEAST_CONFIDENCE, JudgedLabels
+from jomold_dist.cleaning.judged import LEAST_CONFIDENCE, JudgedLabels, Rule
 from jomold_dist.labels import MODALITIES
 
 MOST = 1000
@@ -20,7 +20,7 @@ FEWEST_EACH, MOST_EACH = 2, 20
 
 @dataclass(frozen=True)
 class Suspect:
-    """A label in one modality that is noise rather than not."""
+    """A label in one modality that is noise rather than not, or that a training has removed."""
 
     row: int
     """Its number among the labels."""
@@ -35,12 +35,12 @@ class Suspect:
     """The truth in this modality, where it is known."""
 
 
-def suspects_of(judged: JudgedLabels, most: int = MOST) -> list[Suspect]:
-    """The likeliest noise first: the first of each category and modality, and then the first of all, `most` together
-    or as many as every category has to have."""
-    confidence = judged.confidence
-    modality, row = np.nonzero(confidence >= LEAST_CONFIDENCE)
-    value = confidence[modality, row]
+def suspects_of(judged: JudgedLabels, rule: Rule, most: int = MOST) -> list[Suspect]:
+    """The highest scores of the rule first: the first of each category and modality, and then the first of all, `most`
+    together or as many as every category has to have."""
+    scores = rule.scores(judged)
+    modality, row = np.nonzero(scores > 0 if rule.by_removals else scores >= LEAST_CONFIDENCE)
+    value = scores[modality, row]
     order = np.lexsort((modality, row, -value))
     modality, row = modality[order], row[order]
     cell = judged.category[row] * len(MODALITIES) + modality

@@ -142,8 +142,8 @@ def extract(options: argparse.Namespace) -> int:
 
 def restricted(found: MediaList, tables: list[Path]) -> MediaList:
     """The files of videos that label tables name, by their keys or by these without their times."""
-    from jomold_dist.data.packing.feature_sources import key_id
     from jomold_dist.data.packing.label_tables import LabelFile, read_label_tables
+    from jomold_dist.video_names import key_id
 
     labels = read_label_tables([LabelFile(path) for path in tables])
     keys = [key.decode() for split in labels.splits.values() for key in split.keys.tolist()]

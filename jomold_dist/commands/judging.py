@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jomold_dist.cleaning.given_probabilities import judge, read_probabilities
 from jomold_dist.cleaning.judged import JudgedLabels
 from jomold_dist.cleaning.of_run import estimator_of, judged_by, table_of, truth_of
-from jomold_dist.commands.evaluate import check_owner, find_data
+from jomold_dist.cleaning.suspects import Suspect
+from jomold_dist.commands.evaluate import check_owner
 from jomold_dist.config import Config
 from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.data.format.manifest import Manifest
@@ -24,8 +25,12 @@ from jomold_dist.labels import CategorySet
 from jomold_dist.launching import launch
 from jomold_dist.methods.registry import checked
 from jomold_dist.models.network import Network
+from jomold_dist.showing.media import media_files
+from jomold_dist.showing.parsed import Videos
+from jomold_dist.showing.suspect_timelines import suspect_timelines
+from jomold_dist.showing.timeline import Timeline
 from jomold_dist.training.loading import load_found
-from jomold_dist.training.preflight import with_shards
+from jomold_dist.training.preflight import find_data, with_shards
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_config, read_owner
@@ -45,6 +50,12 @@ class RunData:
     world: World
     network: Network
 
+    def timelines(self, suspects: Sequence[Suspect], media: Path | None) -> list[Timeline]:
+        """Of the first suspects, with pictures from a folder of video files, if there is one."""
+        files = {} if media is None else media_files(media)
+        videos = Videos(self.config, self.source, self.manifest, self.world)
+        return suspect_timelines(suspects, self.network, videos, files)
+
 
 @dataclass(frozen=True)
 class Judging:
@@ -55,6 +66,8 @@ class Judging:
     source: str
     notes: list[str] = field(default_factory=list)
     data: RunData | None = None
+    unseen: bool = True
+    """Whether they were judged by what had not learnt them, as far as is known."""
 
     @property
     def simulated(self) -> str | None:
@@ -128,7 +141,7 @@ def _of_run(config: Config, world: World, folder: RunFolder, arguments: argparse
         f"{folder.path}: its {whose} has looked once more at the labels that it has learnt, and with them some of "
         "their noise. Confidences of a run with method=mixture are better"
     )
-    return Judging(_with_truth(judged, data), title, source_text, notes, data)
+    return Judging(_with_truth(judged, data), title, source_text, notes, data, unseen=False)
 
 
 def _with_truth(judged: JudgedLabels, data: RunData | None) -> JudgedLabels:

@@ -6,7 +6,7 @@
 
 Of a run, its table of probabilities counts (labels.parquet: `method: mixture`, or `denoise.ratios: mixture`): each
 label was judged by an estimator that had not learnt it. Any other run's estimator, or its model, looks at the labels
-that it has learnt once more, which says less; docs/showing.md tells how much less.
+that it has learnt once more, which says less; docs/labels.md tells how much less.
 
 With --probabilities nothing of this package is needed but this command: an .npz of any model's, with filename (N),
 categories (C), and audio and visual (N, C), of whole videos. Labels come from tables, as `jomold pack` reads them, or
@@ -22,21 +22,26 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jomold_dist.cleaning.cleaned_files import WRITERS, write_cleaned
-from jomold_dist.cleaning.judged import LEAST_CONFIDENCE
+from jomold_dist.cleaning.judged import LEAST_CONFIDENCE, MOSTLY, Rule
 from jomold_dist.cleaning.label_list import write_list
-from jomold_dist.cleaning.summary import by_category, category_text, quality_of, quality_text
+from jomold_dist.cleaning.summary import by_category, category_text, cautions, quality_of, quality_text
+from jomold_dist.cleaning.suspects import suspects_of
 from jomold_dist.command_line import add_imports, add_other_features, command, command_parser, show
-from jomold_dist.commands.judging import Judging, judge_given, judge_run
 from jomold_dist.commands.pack_options import annotations_option, labels_option
 from jomold_dist.data.packing.weak_labels import whole_names
-from jomold_dist.errors import raise_together
+from jomold_dist.errors import DataError, raise_together
 from jomold_dist.places import local_path, place
 from jomold_dist.showing.labels_page import Told, write_labels_page
 
+if TYPE_CHECKING:
+    from jomold_dist.commands.judging import Judging
+
 LISTS = ("csv", "parquet")
 PAGE = "labels.html"
+CONFIDENCE = 0.9
 
 
 @command
@@ -44,6 +49,8 @@ def main() -> int:
     arguments = parser().parse_args()
     raise_together(_problems(arguments))
     names = whole_names(arguments.names)
+    from jomold_dist.commands.judging import judge_given, judge_run  # imports torch, which takes seconds
+
     if arguments.probabilities is not None:
         finish(judge_given(arguments), arguments, names)
         return 0
@@ -75,9 +82,15 @@ def parser() -> argparse.ArgumentParser:
         "--shards", type=place, nargs="+", default=[], metavar="PLACE", help="where the run's data set lies now"
     )
     found.add_argument("--media", type=local_path, metavar="DIR", help="folder of the video files, for pictures")
-    found.add_argument(
-        "--confidence", type=_confidence, default=0.9, metavar="C",
-        help="from which confidence on a label is told as noise (default: %(default)s)",
+    rule = found.add_mutually_exclusive_group()
+    rule.add_argument(
+        "--confidence", type=_confidence, metavar="C",
+        help=f"from which confidence on a label is told as noise (default: {CONFIDENCE:g})",
+    )  # fmt: skip
+    rule.add_argument(
+        "--removed", type=_share, metavar="SHARE",
+        help="of a run that removes labels: told as noise is what was removed in this share of its epochs "
+        f"(default where labels were not judged unseen: {MOSTLY:g})",
     )  # fmt: skip
     found.add_argument("--apply", type=local_path, metavar="DIR", help="folder for cleaned label files")
     found.add_argument("--format", choices=tuple(WRITERS), default="csv", help="of --apply (default: %(default)s)")
@@ -93,25 +106,38 @@ def parser() -> argparse.ArgumentParser:
 
 def finish(judging: Judging, arguments: argparse.Namespace, names: dict[str, str]) -> None:
     """Prints what was found, and writes page, list and cleaned files."""
-    judged, confidence, out = judging.labels, arguments.confidence, output_folder(arguments)
-    rows, quality = by_category(judged, confidence), quality_of(judged)
+    judged, out, rule = judging.labels, output_folder(arguments), rule_of(arguments, judging)
+    rows, quality = by_category(judged, rule), quality_of(judged, rule.by_removals)
+    notes = [*judging.notes, *cautions(judged, rule)]
     show(f"{judging.source}\n")
-    for note in judging.notes:
+    for note in notes:
         show(f"note: {note}")
-    show(f"{category_text(rows, confidence)}\n")
+    show(f"{category_text(rows, rule)}\n")
     if quality:
-        show(f"{quality_text(quality)}\n")
+        show(f"{quality_text(quality, rule.by_removals)}\n")
     out.mkdir(parents=True, exist_ok=True)
     listed, page = out / f"labels.{arguments.list}", out / PAGE
-    write_list(listed, judged, confidence)
-    told = Told(judging.title, judging.source, judging.notes, confidence, listed.name, judging.simulated)
-    write_labels_page(page, judged, told)
+    write_list(listed, judged, rule)
+    told = Told(judging.title, judging.source, notes, rule, listed.name, judging.simulated)
+    suspects = suspects_of(judged, rule)
+    timelines = judging.data.timelines(suspects, arguments.media) if judging.data else []
+    write_labels_page(page, judged, told, suspects, timelines)
     show(f"page: {page}\nall labels: {listed}")
     if arguments.apply is not None:
-        removed = judged.noise(confidence)
+        removed = rule.told(judged)
         paths = write_cleaned(arguments.apply, arguments.format, judged, removed, names)
         audio, visual = removed.sum(1).tolist()
         show(f"removed: audio {audio}, visual {visual} of {len(judged)} labels; cleaned: {', '.join(map(str, paths))}")
+
+
+def rule_of(arguments: argparse.Namespace, judging: Judging) -> Rule:
+    """By what labels are told as noise. DataError if nothing was removed, and removals are to tell."""
+    recorded = judging.labels.epochs_removed is not None
+    if arguments.removed is not None and not recorded:
+        raise DataError("--removed goes by the labels that a training has removed, and there is no record of any")
+    if arguments.confidence is None and (arguments.removed is not None or (recorded and not judging.unseen)):
+        return Rule(MOSTLY if arguments.removed is None else arguments.removed, by_removals=True)
+    return Rule(CONFIDENCE if arguments.confidence is None else arguments.confidence)
 
 
 def output_folder(arguments: argparse.Namespace) -> Path:
@@ -136,9 +162,19 @@ def _problems(arguments: argparse.Namespace) -> list[str]:
             problems.append("--probabilities needs labels: --labels FILE or --annotations KIND=DIR, one of them")
         if arguments.truth and not arguments.labels:
             problems.append("--truth goes with --labels only")
-        if arguments.shards:
-            problems.append("--shards goes with a run only")
+        of_run = {"--shards": arguments.shards, "--media": arguments.media}
+        problems += [f"{name} goes with a run only" for name, value in of_run.items() if value]
     return problems
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share of epochs, above 0 and at most 1")
+    return value
 
 
 def _confidence(text: str) -> float:

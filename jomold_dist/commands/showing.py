@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jomold_dist.command_line import show
@@ -18,7 +18,9 @@ from jomold_dist.showing.media import file_of, media_files, pictures
 from jomold_dist.showing.models import RunModel, open_models, open_videos
 from jomold_dist.showing.parsed import Videos, parse_keys, parse_numbers, parse_split
 from jomold_dist.showing.picking import Parsings, pick_differing, pick_worst, random_numbers, segment_scores
+from jomold_dist.showing.timeline import Timeline
 from jomold_dist.showing.timelines import timeline_of
+from jomold_dist.showing.unpacked import Extractor, given_encoders, keys_of, open_extractor, parse_files
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_config
 from jomold_dist.watching import Watch
@@ -38,31 +40,44 @@ class Asked:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Parsed videos, each by all models; a sentence that tells which, and where their files are, by key."""
+    """Parsed videos, each by all models, and a sentence that tells which. By key, where their files are, and what has
+    to be said of a video; `left_out` tells what could not be used."""
 
     videos: Sequence[Parsings]
     about: str
     simulated: str | None = None
+    files: Mapping[str, Path] = field(default_factory=dict)
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    left_out: Sequence[str] = ()
+
+    @property
+    def keys(self) -> list[str]:
+        """The videos' keys."""
+        return [parsings[0].key for parsings in self.videos]
 
 
 def show_runs(config: Config, world: World, arguments: argparse.Namespace) -> None:
     """Parse what is asked for and write it. One process does it all."""
     asked = asked_for(arguments.videos)
+    given = given_encoders(arguments.feature)
+    if given and not asked.files:
+        raise DataError("--feature says what makes features of video files, and --videos names none")
     folders = [RunFolder(path) for path in dict.fromkeys(arguments.runs)]
     configs = [config, *(checked(read_config(folder), arguments.imports) for folder in folders[1:])]
-    files = {} if arguments.media is None else media_files(arguments.media)
+    media = {} if arguments.media is None else media_files(arguments.media)
     models = open_models(folders, configs, world)
     with Watch(config.log.every_seconds) as watch:
-        videos = open_videos(models, arguments.shards, world, arguments.other_features)
-        chosen = choose(asked, models, videos, arguments, watch)
-        timelines = []
-        for parsings in watch.over(chosen.videos, len(chosen.videos), "thumbnails", "video"):
-            video = parsings[0]
-            file = file_of(video.key, files)
-            seen, notes = ([], []) if file is None else pictures(file, video.segments, video.segment_seconds)
-            named = [(model.name, parsed) for model, parsed in zip(models, parsings, strict=True)]
-            scores = [None if v.truth is None else segment_scores([v])[0] for v in parsings]
-            timelines.append(timeline_of(named, scores, notes, seen))
+        if asked.files:
+            extractor = open_extractor(models, given, world, arguments.other_features)
+            chosen = parse_chosen_files(asked.files, models, extractor, arguments.threshold, watch)
+        else:
+            videos = open_videos(models, arguments.shards, world, arguments.other_features)
+            chosen = choose(asked, models, videos, arguments, watch)
+            chosen = replace(chosen, files={key: path for key in chosen.keys if (path := file_of(key, media))})
+        timelines = [
+            draw(models, parsings, chosen)
+            for parsings in watch.over(chosen.videos, len(chosen.videos), "thumbnails", "video")
+        ]
         with watch.task("pictures", len(timelines), "video") as task:
             page = write_gallery(
                 arguments.out or folders[0].path / SHOWN,
@@ -70,10 +85,23 @@ def show_runs(config: Config, world: World, arguments: argparse.Namespace) -> No
                 title=f"Timelines of {number_of(len(timelines), 'video')}",
                 about=chosen.about,
                 runs=[(model.name, str(model.folder.path)) for model in models],
+                notes=chosen.left_out,
                 simulated=chosen.simulated,
                 progress=task.more,
             )
     show(f"{number_of(len(timelines), 'timeline')} in {page.parent}; all of them: {page}")
+    for problem in chosen.left_out:
+        show(problem)
+
+
+def draw(models: Sequence[RunModel], parsings: Parsings, chosen: Chosen) -> Timeline:
+    """The timeline of a video that all models have parsed."""
+    video = parsings[0]
+    file = chosen.files.get(video.key)
+    seen, unseen = ([], []) if file is None else pictures(file, video.segments, video.segment_seconds)
+    named = [(model.name, parsed) for model, parsed in zip(models, parsings, strict=True)]
+    scores = [None if parsed.truth is None else segment_scores([parsed])[0] for parsed in parsings]
+    return timeline_of(named, scores, [*chosen.notes.get(video.key, ()), *unseen], seen)
 
 
 def asked_for(words: Sequence[str]) -> Asked:
@@ -91,41 +119,67 @@ def asked_for(words: Sequence[str]) -> Asked:
     return Asked(files=tuple(Path(word) for word in dict.fromkeys(files)))
 
 
+def parse_chosen_files(
+    files: Sequence[Path], models: Sequence[RunModel], extractor: Extractor, threshold: float | None, watch: Watch
+) -> Chosen:
+    """Video files that were never packed, parsed. DataError if none of them can be used."""
+    paths = keys_of(files)
+    videos, notes, left_out = [], {}, []
+    with watch.task("features", len(paths), "file") as task:
+        for key, parsings, said in parse_files(models, extractor, paths, threshold, task.more):
+            if parsings:
+                videos.append(parsings)
+                notes[key] = said
+            else:
+                left_out += said
+    if not videos:
+        raise_together(left_out)
+    return Chosen(videos, "Video files, with features made of them now.", None, paths, notes, left_out)
+
+
 def choose(
     asked: Asked, models: Sequence[RunModel], videos: Videos, arguments: argparse.Namespace, watch: Watch
 ) -> Chosen:
     """The videos of a data set that are asked for, parsed. DataError if none of them can be used."""
-    networks, threshold = [model.network for model in models], arguments.threshold
-    name, simulated = videos.manifest.name, videos.manifest.simulated
     if asked.keys:
-        found = list(parse_keys(networks, videos, asked.keys, threshold))
-        about = f"Videos of {name} that were asked for by their keys."
+        networks = [model.network for model in models]
+        found = list(parse_keys(networks, videos, asked.keys, arguments.threshold))
+        about = f"Videos of {videos.manifest.name}, by their keys."
     else:
-        split, pick = videos.manifest.split(arguments.split), arguments.pick
-        if pick == "worst" and not split.dense:
-            raise DataError(
-                f"--pick worst needs dense labels, and split {split.name!r} of {videos.source} has none; take random"
-                " or, with several runs, differ"
-            )
-        if pick == "differ" and len(models) == 1:
-            raise DataError("--pick differ compares runs; name two or more")
-        raise_together(problems_of_shards(videos.config.data, videos.source, videos.manifest, [split.name]))
-        of = f"of the {split.videos:,} in the split {split.name} of {name}"
-        if pick == "random":
-            numbers = random_numbers(split.videos, asked.count, arguments.seed)
-            found = list(parse_numbers(networks, videos, split.name, numbers, threshold))
-            about = f"{number_of(len(found), 'video')} {of}, drawn at random (seed {arguments.seed})."
-        else:
-            compared = networks[:1] if pick == "worst" else networks
-            with watch.task(split.name, split.videos, "video") as task:
-                parsed = parse_split(compared, videos, split.name, threshold, task.more)
-                found = (pick_worst if pick == "worst" else pick_differing)(parsed, asked.count)
-            if pick == "worst":
-                keys = [parsings[0].key for parsings in found]
-                found = list(parse_keys(networks, videos, keys, threshold)) if len(models) > 1 else found
-                about = f"{number_of(len(found), 'video')} {of} with the lowest segment scores of {models[0].name}."
-            else:
-                about = f"{number_of(len(found), 'video')} {of} on which the runs differ in the most segments."
+        found, about = pick(asked.count, models, videos, arguments, watch)
+    there = {parsings[0].key for parsings in found}
+    bad = [f"video {key} cannot be used; jomold verify tells why" for key in asked.keys if key not in there]
     if not found:
-        raise DataError(f"none of the videos of {videos.source} that were asked for can be used; see jomold verify")
-    return Chosen(found, about, None if simulated is None else str(simulated.get("scenario", "")) or None)
+        raise_together(bad or [f"no video of split {arguments.split!r} can be used; jomold verify tells why"])
+    simulated = videos.manifest.simulated
+    world = None if simulated is None else str(simulated.get("scenario", "of an unknown world"))
+    return Chosen(found, about, world, left_out=bad)
+
+
+def pick(
+    count: int, models: Sequence[RunModel], videos: Videos, arguments: argparse.Namespace, watch: Watch
+) -> tuple[list[Parsings], str]:
+    """So many videos of a split, picked as is asked, and a sentence that tells which."""
+    networks, threshold = [model.network for model in models], arguments.threshold
+    split, how = videos.manifest.split(arguments.split), arguments.pick
+    if how == "worst" and not split.dense:
+        raise DataError(
+            f"--pick worst needs dense labels, and split {split.name!r} of {videos.source} has none; take random or, "
+            "with several runs, differ"
+        )
+    if how == "differ" and len(models) == 1:
+        raise DataError("--pick differ compares runs; name two or more")
+    raise_together(problems_of_shards(videos.config.data, videos.source, videos.manifest, [split.name]))
+    of = f"of the {split.videos:,} in split {split.name} of {videos.manifest.name}"
+    if how == "random":
+        numbers = random_numbers(split.videos, count, arguments.seed)
+        found = list(parse_numbers(networks, videos, split.name, numbers, threshold))
+        return found, f"{number_of(len(found), 'video')} {of}, drawn at random (seed {arguments.seed})."
+    with watch.task(split.name, split.videos, "video") as task:
+        if how == "differ":
+            found = pick_differing(parse_split(networks, videos, split.name, threshold, task.more), count)
+            return found, f"{number_of(len(found), 'video')} {of} on which the runs differ in the most segments."
+        found = pick_worst(parse_split(networks[:1], videos, split.name, threshold, task.more), count)
+    if len(models) > 1:
+        found = list(parse_keys(networks, videos, [parsings[0].key for parsings in found], threshold))
+    return found, f"{number_of(len(found), 'video')} {of} with the lowest segment scores of {models[0].name}."

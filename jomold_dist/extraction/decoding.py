@@ -14,7 +14,6 @@ STATES_STREAMS = {"mov": {"video", "audio"}, "avi": {"video"}, "wav": {"audio"},
 """Containers whose headers say truly how long a stream is, and of which kinds."""
 STATES_WHOLE = {"matroska", "flv", "asf"}  # those that say how long the longest stream is
 SLACK = Fraction(1, 2)  # seconds by which good files miss what their headers say
-INTERLEAVED = 10  # seconds by which a stream may lie behind another in a file
 MOST_RATE = 2000  # frames a second, of pictures or of sound
 MOST_PIXELS = 8192 * 8192  # of a picture
 
@@ -55,8 +54,8 @@ class Decoding:
         self._packet_times: deque[int] = deque()  # of a container that knows no time of display
 
     def frames(self) -> Iterator[Timed]:
-        """Good frames, as decoded, until nobody asks for more. MediaError for damage, for a file that is cut off, and
-        for one without a frame before `until`."""
+        """Good frames, as decoded, until nobody asks for more; of sound perhaps none. MediaError for damage, for a
+        file that is cut off, and for a video without a frame before `until`."""
         count, ended = 0, False
         for packet in self._packets():
             for frame in self._decoded(packet):
@@ -70,29 +69,27 @@ class Decoding:
                     raise self._damaged(f"at {_seconds(self.last_end)}")
                 timed = self._timed(frame)
                 if self.last_end is None and timed.begin > self.until:
-                    raise self._error(
-                        f"its {self.what} begins at {_seconds(timed.begin)}, and only what is before "
-                        f"{_seconds(self.until)} is looked at; leave it out"
-                    )
+                    self._check_begin(timed.begin)
+                    return
                 self._broken = False
                 self.last_end = timed.end if self.last_end is None else max(self.last_end, timed.end)
                 yield timed
             ended = not packet.size
-        if self.last_end is None:
-            raise self._damaged("at all") if self._broken else self._error(f"its {self.what} is empty; leave it out")
+        if self.last_end is None and self._broken:
+            raise self._damaged("at all")
         if ended:
             self._check_end()
+        if self.last_end is None and self.kind == "video":
+            raise self._error("its video is empty; leave it out")
 
     def _packets(self) -> Iterator[Any]:
-        """Packets of the stream, at its end an empty one; none once the other stream is far beyond what is wanted."""
+        """Packets of the stream, at its end an empty one."""
         streams = [stream for stream in (self.media.video, self.media.audio) if stream is not None]
         for packet in self.media.container.demux(streams):
             moment = packet.dts if packet.pts is None else packet.pts
             if packet.size and moment is not None:
                 end = (moment + (packet.duration or 0)) * packet.time_base - self.media.start
                 self._ends[packet.stream.index] = max(end, self._ends.get(packet.stream.index, end))
-                if packet.stream is not self.stream and end > self.until + INTERLEAVED:
-                    return
             if packet.stream is self.stream:
                 yield packet
 
@@ -117,10 +114,17 @@ class Decoding:
         usual = 1 / self.stream.average_rate if self.stream.average_rate else Fraction(0)
         return Timed(begin, frame.duration * base if frame.duration else usual, frame)
 
+    def _check_begin(self, begin: Fraction) -> None:
+        """For a file whose first frame comes after all that is wanted. Sound may do so."""
+        if self.kind == "video":
+            raise self._error(
+                f"its video begins at {_seconds(begin)}, and only what is before {_seconds(self.until)} is looked at; "
+                "leave it out"
+            )
+
     def _check_end(self) -> None:
         """For a file whose last frame came before what is wanted. MediaError if it says that it has more."""
-        assert self.last_end is not None
-        stated, there = self._stated(), self.last_end
+        stated, there = self._stated(), Fraction(0) if self.last_end is None else self.last_end
         if self.media.kind in STATES_WHOLE:
             there = max(there, *self._ends.values())
         if stated is not None and there < min(stated, self.until) - SLACK:

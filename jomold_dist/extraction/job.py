@@ -26,6 +26,7 @@ from jomold_dist.extraction.sound import describe_sound, read_sound
 FOLDERS = {"vggish": "vggish", "resnet152": "res152", "r2plus1d": "r2plus1d_18"}
 """Of features that LLP publishes, by the encoder's kind: as they are called there. Others are called as the feature."""
 
+ENDED = "the process that took it ended (killed for want of memory, or a decoder's crash); try it with --jobs 1"
 OF_FRAMES_ALONE = ("frames_per_segment", "frames_at")  # of a sampling's description: sound does not hang on them
 
 

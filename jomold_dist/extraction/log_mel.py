@@ -36,14 +36,12 @@ def patches_of(sound: np.ndarray) -> np.ndarray:
 
 @cache
 def mel_matrix() -> torch.Tensor:
-    """How much of each frequency belongs to each band, float64 (257, 64). None of the constant part does."""
+    """How much of each frequency belongs to each band, float64 (257, 64)."""
     frequencies = _mel(torch.linspace(0.0, RATE / 2, POINTS // 2 + 1, dtype=torch.float64))[:, None]
     edges = torch.linspace(_mel_of(LOWEST), _mel_of(HIGHEST), BANDS + 2, dtype=torch.float64)
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (frequencies - left) / (centre - left), (right - frequencies) / (right - centre)
-    matrix = torch.minimum(rising, falling).clamp(min=0.0)
-    matrix[0] = 0.0
-    return matrix
+    return torch.minimum(rising, falling).clamp(min=0.0)
 
 
 def _mel(hertz: torch.Tensor) -> torch.Tensor:

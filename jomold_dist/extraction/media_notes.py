@@ -5,7 +5,7 @@ kind                what was made up
 ==================  ====================================================================
 frames later        the first frame stands for what is before it
 frames shorter      the last frame is held to the end
-no sound            all samples are 0: the features are those of silence
+no sound            all samples are 0, and the features those of silence
 silent              nothing, but no sample is louder than -80 dB
 sound later         samples before the sound are 0
 sound shorter       samples behind the sound are 0
@@ -58,7 +58,7 @@ def sound_notes(first: Fraction, end: Fraction, wanted: Fraction, gaps: Fraction
 
 
 SILENCE = 1e-4  # of full scale, -80 dB: three steps of 16 bits
-NO_SOUND = MediaNote("no sound", "it has no sound; silence stands for it")
+NO_SOUND = MediaNote("no sound", "it has no sound where it is looked at; silence stands for it")
 
 
 def _seconds(value: Fraction) -> str:

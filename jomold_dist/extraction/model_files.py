@@ -93,9 +93,10 @@ def _from_hub(name: str) -> Path:
             return folder
     except Exception:  # of several libraries, and all say the same: it is not there
         pass
-    how = f"download it where there is a network (`hf download {name}`), copy the folder here, and name that folder"
+    absent = f"there is no folder {name} here, and no model {name} that was downloaded before"
+    how = f"download it where there is a network (`hf download {name}`), copy its folder here, and name the folder"
     if constants.HF_HUB_OFFLINE:
-        raise UserError(f"the model {name} is not downloaded, and HF_HUB_OFFLINE forbids to; {how}")
+        raise UserError(f"{absent}, and HF_HUB_OFFLINE forbids to download it; {how}")
     try:
         info = huggingface_hub.HfApi().model_info(name, timeout=ANSWER_SECONDS)
         there = {file.rfilename for file in info.siblings or ()}
@@ -103,7 +104,8 @@ def _from_hub(name: str) -> Path:
     except (huggingface_hub.errors.RepositoryNotFoundError, huggingface_hub.errors.HFValidationError):
         raise UserError(f"there is neither a folder {name} here nor a model of this name in the hub") from None
     except Exception as error:
-        raise UserError(f"the model {name} is not downloaded, and cannot be: {first_line(error)}; {how}") from None
+        answer = f"{error}".partition("\n")[0] or type(error).__name__
+        raise UserError(f"{absent}, and the hub does not give it ({answer}); {how}") from None
 
 
 def _needed(there: Iterable[str]) -> set[str]:

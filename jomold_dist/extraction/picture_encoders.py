@@ -22,6 +22,7 @@ from jomold_dist.extraction.pretrained import (
     describe_preprocessor,
     load_model,
     load_preprocessor,
+    model_class,
     require_transformers,
     require_type,
 )
@@ -111,12 +112,8 @@ def _clip(folder: ModelFolder, name: EncoderName, computing: Computing) -> tuple
 
 def _vision_model(folder: ModelFolder, name: EncoderName, computing: Computing) -> tuple[Network, dict[str, Any]]:
     """What a model gives for a whole picture: its own pooling where its weights are there, else its first token."""
+    _require_pictures(folder)
     model, pooler_missing = load_model(folder, "AutoModel", "a vision model", computing, spared="pooler.")
-    if model.main_input_name != "pixel_values" or set(_modalities(model)) != {"image"}:
-        raise UserError(
-            f"{folder.path} holds a model of type '{folder.config.get('model_type')}', and not one that takes pictures "
-            "alone; for a CLIP name clip:MODEL"
-        )
 
     def pooled(pixels: torch.Tensor) -> torch.Tensor:
         made = model(pixel_values=pixels)
@@ -126,12 +123,18 @@ def _vision_model(folder: ModelFolder, name: EncoderName, computing: Computing) 
             raise ValueError("it gives neither a pooled output nor tokens")
         return made.last_hidden_state[:, 0]
 
-    return pooled, {"output": "first token" if pooler_missing else "pooled", "unit_norm": False}
+    return pooled, {"output": "first token" if pooler_missing else "pooled, else first token", "unit_norm": False}
 
 
-def _modalities(model: Any) -> tuple[str, ...]:
-    said = getattr(model, "input_modalities", ("image",))
-    return (said,) if isinstance(said, str) else tuple(said)
+def _require_pictures(folder: ModelFolder) -> None:
+    """UserError if a folder's model is not one that takes pictures alone. Its weights are not looked at."""
+    model = model_class(folder)
+    taken = getattr(model, "input_modalities", ("image",))
+    if model is None or model.main_input_name != "pixel_values" or set(taken) != {"image"}:
+        raise UserError(
+            f"{folder.path} holds a model of type '{folder.config.get('model_type')}', and not a vision model that takes pictures alone (such as "
+            "dinov2, vit, swin); of a CLIP, clip:MODEL takes the part for pictures"
+        )
 
 
 def unit_rows(rows: torch.Tensor, unit: bool) -> torch.Tensor:

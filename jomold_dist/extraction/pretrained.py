@@ -62,6 +62,16 @@ def require_type(folder: ModelFolder, types: Collection[str], what: str) -> None
         raise UserError(f"{folder.path} holds a model of type '{found}', and not {what} ({', '.join(sorted(types))})")
 
 
+def model_class(folder: ModelFolder) -> Any:
+    """The class of transformers that a folder's model is of, without its heads; None for a type that it does not know.
+    Weights are not looked at."""
+    import transformers
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+
+    name = MODEL_MAPPING_NAMES.get(str(folder.config.get("model_type")), "")
+    return getattr(transformers, name if isinstance(name, str) else name[0], None)
+
+
 def load_preprocessor(folder: ModelFolder, name: str, **settings: Any) -> Any:
     """What prepares pictures or sounds for a folder's model, by a class of transformers. UserError."""
     import transformers

@@ -20,6 +20,7 @@ from typing import Any, cast
 from jomold_dist.child_processes import Inherited, as_it_starts, leave_with_first
 from jomold_dist.extraction.encoders import Encoder
 from jomold_dist.extraction.job import (
+    ENDED,
     Extracted,
     Media,
     Need,
@@ -36,7 +37,6 @@ from jomold_dist.extraction.job import (
 from jomold_dist.extraction.media_notes import MediaNote
 
 AHEAD = 2  # files given out for each process
-ENDED = "the process that read it ended (killed for want of memory, or a decoder's crash); try it with --jobs 1"
 
 Files = Mapping[str, Path]
 

@@ -7,22 +7,26 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Generator, Mapping
+import warnings
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
 import ray
 import ray.data
-from ray.exceptions import RayError
+from ray.exceptions import ObjectLostError, RayActorError, RayError, WorkerCrashedError
 
 from jomold_dist.data.format.extraction_file import ExtractedFeature
 from jomold_dist.errors import ConfigError
-from jomold_dist.extraction.job import Opening, Outcome, extract_file, features_of, outcome_of
+from jomold_dist.extraction.encoders import Encoder
+from jomold_dist.extraction.job import ENDED, Opening, Outcome, extract_file, features_of, outcome_of
 from jomold_dist.ray_cluster import joined_cluster, reason, working_copy
 
-FILES_A_BLOCK, MOST_BLOCKS = 4, 10_000
+MOST_BLOCKS = 10_000  # into which the files are divided; each is handed back when all of it is done
+LOST = (RayActorError, WorkerCrashedError, ObjectLostError)
 
 
 class RayExtraction:
@@ -58,6 +62,9 @@ class RayExtraction:
                 self.features = ray.get(describe.remote(self._opening))
             except RayError as error:
                 raise _told(error) from None
+            context = ray.data.DataContext.get_current()
+            context.enable_progress_bars = False
+            logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what fails is told by us, in a line
             self._stack = stack.pop_all()
         return self
 
@@ -67,25 +74,48 @@ class RayExtraction:
         self._stack.close()
 
     def outcomes(self, files: Mapping[str, Path]) -> Generator[Outcome]:
-        """What came of each file, in the order in which Ray hands them back."""
-        if not files:
-            return
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        """What came of each file, in the order in which Ray hands them back. Where a process or a node is lost, what it
+        had is done again; a file at which one ends although it is alone is given up."""
+        left, jobs = dict(files), self._jobs or 1
+        while left:
+            before = len(left)
+            try:
+                for outcome in self._handed_back(left, jobs):
+                    del left[outcome.key]
+                    yield outcome
+            except LOST:
+                if len(left) == before:  # one of the first ones ends whoever takes it
+                    for key in list(left)[:jobs]:
+                        yield self._alone(key, left.pop(key))
+            except RayError as error:
+                raise _told(error) from None
+
+    def _handed_back(self, files: Mapping[str, Path], jobs: int) -> Iterator[Outcome]:
         rows = [{"key": key, "path": str(path)} for key, path in files.items()]
-        blocks = min(-(-len(rows) // FILES_A_BLOCK), MOST_BLOCKS)
-        done = ray.data.from_items(rows, override_num_blocks=max(blocks, min(len(rows), self._jobs or 1))).map(
-            cast(Any, _Extractor),
-            fn_constructor_args=(self._opening.known_by(self.features),),
-            concurrency=min(self._jobs or 1, len(rows)),
-            **self._needs,
-        )
+        with warnings.catch_warnings():
+            # Ray means to take `ray_remote_args_fn` away, and offers nothing else by which actors are not restarted
+            warnings.simplefilter("ignore", DeprecationWarning)
+            done = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_BLOCKS)).map(
+                cast(Any, _Extractor),
+                fn_constructor_args=(self._opening.known_by(self.features),),
+                concurrency=min(jobs, len(rows)),
+                ray_remote_args_fn=_no_second_try,
+                **self._needs,
+            )
+        for row in done.iter_rows():
+            yield _outcome(row, self.features)
+
+    def _alone(self, key: str, path: Path) -> Outcome:
         try:
-            for row in done.iter_rows():
-                yield _outcome(row, self.features)
-        except RayError as error:
-            raise _told(error) from None
+            (outcome,) = self._handed_back({key: path}, 1)
+            return outcome
+        except LOST:
+            return Outcome(key, problem=ENDED)
+
+
+def _no_second_try() -> dict[str, Any]:
+    """Ray Data would give a file that ends its actor to others without end."""
+    return {"max_restarts": 0, "max_task_retries": 0}
 
 
 def _describe(opening: Opening) -> dict[str, ExtractedFeature]:
@@ -96,11 +126,16 @@ class _Extractor:
     """An actor."""
 
     def __init__(self, opening: Opening) -> None:
-        self._opening, self._encoders = opening, opening.open()
+        self._opening = opening
+
+    @cached_property
+    def _encoders(self) -> dict[str, Encoder]:
+        return self._opening.open()  # where an error is one of the task, and not a lost actor
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         path = Path(row["path"])
-        outcome = outcome_of(row["key"], path, lambda: extract_file(path, self._encoders, self._opening.sampling))
+        extract = partial(extract_file, path, self._encoders, self._opening.sampling)
+        outcome = outcome_of(row["key"], path, extract)
         arrays = {feature: outcome.arrays.get(feature, b"") for feature, _ in self._opening.names}
         return {"key": outcome.key, "problem": outcome.problem, "notes": json.dumps(outcome.notes), **arrays}
 

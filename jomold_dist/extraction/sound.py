@@ -49,6 +49,8 @@ def read_sound(path: Path, sampling: Sampling, rate: int) -> Sound:
             line.add(timed.begin, timed.frame)
             if line.full:
                 break
+        if not line.rate:
+            return Sound(np.zeros(wanted, dtype=np.float32), rate, (NO_SOUND,))
         samples = line.resampled(rate)[:wanted]
     samples = np.pad(samples, (0, wanted - len(samples)))
     loudest = float(np.abs(samples).max(initial=0.0))

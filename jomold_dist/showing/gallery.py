@@ -31,7 +31,7 @@ def write_gallery(
     try:
         out.mkdir(parents=True, exist_ok=True)
         for timeline in timelines:
-            save_png(timeline_figure(timeline), out / f"{timeline.anchor}.png")
+            save_png(timeline_figure(timeline), out / f"{timeline.anchor}.png", cut=False)
             progress(1)
         page = out / PAGE
         values = {"title": title, "about": about, "runs": runs, "notes": notes, "simulated": simulated}

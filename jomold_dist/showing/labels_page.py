@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from jomold_dist.cleaning.judged import JudgedLabels
+from jomold_dist.cleaning.judged import JudgedLabels, Rule
 from jomold_dist.cleaning.summary import Quality, by_category, quality_of
-from jomold_dist.cleaning.suspects import Suspect, suspects_of
+from jomold_dist.cleaning.suspects import Suspect
 from jomold_dist.labels import MODALITIES
 from jomold_dist.showing.charts import Axis, Chart, Line, line_chart
 from jomold_dist.showing.page import percent, write_page
+from jomold_dist.showing.timeline import Timeline
 
 TEMPLATE = "labels.html"
 FEWEST = 20
 """Labels of a band by which its share of noise is worth a point in the chart."""
+HIGH = 0.9
+"""What is told in words of the curves."""
 WORDS = {
     "logit": "the logit of the network that judged it",
     "probit": "where that lies among the videos without the label: 0 is their middle, 2 is above 98 of 100 of them",
@@ -33,18 +36,20 @@ class Told:
     title: str
     source: str
     notes: Sequence[str]
-    confidence: float
-    """From which on a label is told as noise."""
+    rule: Rule
+    """By what a label is told as noise."""
     listed: str
     """The name of the list of all labels, which lies beside the page."""
     simulated: str | None = None
     """The world, where the data are simulated."""
 
 
-def write_labels_page(path: Path, judged: JudgedLabels, told: Told, timelines: Sequence[Any] = ()) -> None:
-    """The page, whole or not at all. `timelines` are those of some suspects, as `timeline_of` makes them."""
-    suspects, quality = suspects_of(judged), quality_of(judged)
-    noise = judged.noise(told.confidence)
+def write_labels_page(
+    path: Path, judged: JudgedLabels, told: Told, suspects: Sequence[Suspect], timelines: Sequence[Timeline] = ()
+) -> None:
+    """The page, whole or not at all. `timelines` are those of some suspects."""
+    quality = quality_of(judged, told.rule.by_removals)
+    noise = told.rule.told(judged)
     write_page(
         path,
         TEMPLATE,
@@ -52,10 +57,10 @@ def write_labels_page(path: Path, judged: JudgedLabels, told: Told, timelines: S
         simulated=told.simulated,
         labels=len(judged),
         modalities=MODALITIES,
-        numbers=[_number(judged, noise, number) for number in range(len(MODALITIES))],
-        rows=by_category(judged, told.confidence),
+        numbers=[_number(judged, noise, number, told.rule.by_removals) for number in range(len(MODALITIES))],
+        rows=by_category(judged, told.rule),
         quality=quality,
-        charts=_charts(quality),
+        charts=_charts(quality, told.rule.by_removals),
         suspects=suspects,
         evidence=_evidence(suspects),
         removed=judged.epochs_removed is not None,
@@ -63,14 +68,15 @@ def write_labels_page(path: Path, judged: JudgedLabels, told: Told, timelines: S
         known=judged.there is not None,
         categories=sorted({suspect.category for suspect in suspects}),
         timelines=timelines,
+        drawn={timeline.key: timeline.anchor for timeline in timelines},
     )
 
 
-def _number(judged: JudgedLabels, noise: np.ndarray, modality: int) -> dict[str, Any]:
+def _number(judged: JudgedLabels, noise: np.ndarray, modality: int, by_removals: bool) -> dict[str, Any]:
     """What is said of one modality at the top."""
     own, confidence = noise[modality], judged.confidence[modality]
     right = None if judged.there is None or not own.any() else float((~judged.there[modality][own]).mean())
-    expected = float(confidence[own].mean(dtype=np.float64)) if own.any() else None
+    expected = float(confidence[own].mean(dtype=np.float64)) if own.any() and not by_removals else None
     return {"modality": MODALITIES[modality], "told": int(own.sum()), "expected": expected, "right": right}
 
 
@@ -80,30 +86,36 @@ def _evidence(suspects: Sequence[Suspect]) -> list[tuple[str, str]]:
     return [(name, WORDS.get(name, name)) for name in names if name != "logit" or "probit" not in names]
 
 
-def _charts(quality: Sequence[Quality]) -> list[Chart]:
-    """Calibration, and precision and recall against confidence; none where the truth is not known."""
-    if not quality:
-        return []
+def _charts(quality: Sequence[Quality], by_removals: bool) -> list[Chart]:
+    """Calibration, and precision and recall by what labels are told; none where the truth is not known."""
+    charts = [] if by_removals or not quality else [_calibration(quality)]
+    return [*charts, *_curves(quality, by_removals)]
+
+
+def _calibration(quality: Sequence[Quality]) -> Chart:
     axis, share = Axis("told confidence", 0.0, 1.0), Axis("share of noise", 0.0, 1.0)
     lines, words = [Line("as told", [(0.0, 0.0), (1.0, 1.0)], "muted", "dotted")], []
     for found in quality:
         points = [(band.expected, band.found) for band in found.bands if band.labels >= FEWEST]
         lines += [Line(found.modality, points, found.modality)] if points else []
         words.append(f"{found.modality}: {percent(found.error)}")
-    said = (
-        f"Mean distance between what is told and what is so: {', '.join(words)}. A point has {FEWEST} labels or more."
-    )
-    charts = [line_chart("Confidence and truth", said, lines, axis, share)]
+    said = f"Mean distance between what is told and what is so: {', '.join(words)}."
+    return line_chart("Confidence and truth", f"{said} A point has {FEWEST} labels or more.", lines, axis, share)
+
+
+def _curves(quality: Sequence[Quality], by_removals: bool) -> list[Chart]:
     curves, words = [], []
     for found in quality:
         for name, style in (("precision", "solid"), ("recall", "dashed")):
             points = [(at.confidence, value) for at in found.at if (value := getattr(at, name)) is not None]
             curves += [Line(f"{found.modality}, {name}", points, found.modality, style)] if points else []
-        at = next(at for at in found.at if at.confidence >= 0.9)
+        at = next(at for at in found.at if at.confidence >= HIGH)
         words.append(f"{found.modality} {percent(at.precision)} right, {percent(at.recall)} of the noise found")
-    if curves:
-        told = f"At 90 % confidence: {'; '.join(words)}."
-        charts.append(
-            line_chart("Precision and recall", told, curves, Axis("confidence", 0.5, 1.0), Axis("share", 0.0, 1.0))
+    if not curves:
+        return []
+    axis = Axis("share of epochs", 0.0, 1.0) if by_removals else Axis("confidence", 0.5, 1.0)
+    return [
+        line_chart(
+            "Precision and recall", f"At {percent(HIGH)}: {'; '.join(words)}.", curves, axis, Axis("share", 0.0, 1.0)
         )
-    return charts
+    ]

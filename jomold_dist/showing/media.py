@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jomold_dist.errors import DataError, UserError
-from jomold_dist.extraction.thumbnails import thumbnails
 from jomold_dist.reading import is_folder
 
 MOST_THUMBNAILS = 10
@@ -30,6 +29,8 @@ def file_of(key: str, files: Mapping[str, Path]) -> Path | None:
 def pictures(path: Path, segments: int, segment_seconds: float) -> tuple[list[bytes], list[str]]:
     """JPEG files from the middles of equal parts of a video, one a segment unless there are many; and what has to be
     said if there are none."""
+    from jomold_dist.extraction.thumbnails import thumbnails
+
     count = min(segments, MOST_THUMBNAILS)
     part = segments * segment_seconds / count
     try:

@@ -69,9 +69,10 @@ def parse_batch(
     """The videos of a batch, parsed. `threshold` as for `decide_events`."""
     ((_, parsing),) = parse_videos(network, [batch], device)
     labels, dense = batch.labels.numpy(), None if batch.dense is None else batch.dense.numpy().astype(bool)
+    names, seconds = manifest.categories.names, manifest.segment_seconds
     return [
         replace(video, labels=labels[n].copy(), truth=None if dense is None else dense[n].copy())
-        for n, video in enumerate(parsed(network, parsing, batch.keys, manifest, threshold))
+        for n, video in enumerate(parsed(network, parsing, batch.keys, names, seconds, threshold))
     ]
 
 
@@ -79,15 +80,17 @@ def parsed(
     network: Network,
     parsing: Parsing,
     keys: Sequence[str],
-    manifest: Manifest,
+    categories: tuple[str, ...],
+    segment_seconds: float,
     threshold: float | None = None,
 ) -> list[ParsedVideo]:
     """The videos of a parsing by itself, without labels."""
     found = torch.stack(decide_events(network, parsing, threshold), dim=1).cpu().numpy()  # (B, 2, C, T)
     probability = _by_modality(parsing.segment_prob)
-    names, seconds = manifest.categories.names, manifest.segment_seconds
     return [
-        ParsedVideo(key, names, seconds, probability[n].copy(), found[n].copy(), modalities=network.modalities)
+        ParsedVideo(
+            key, categories, segment_seconds, probability[n].copy(), found[n].copy(), modalities=network.modalities
+        )
         for n, key in enumerate(keys)
     ]
 

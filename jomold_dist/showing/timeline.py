@@ -126,11 +126,6 @@ class Timeline:
         return tuple(row.modality for row in self.groups[0].rows)
 
     @property
-    def lettered(self) -> bool:
-        """Whether lanes are called by letters."""
-        return any(system.short != system.name for system in self.systems)
-
-    @property
     def scored(self) -> bool:
         """Whether any system has a score."""
         return any(system.score is not None for system in self.systems)

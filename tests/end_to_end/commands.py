@@ -38,7 +38,7 @@ BENCHMARKS = (
     "check_gpu",
 )
 
-WITHOUT_PAGE = ("pack",)
+WITHOUT_PAGE = ("pack", "show", "labels", "report")
 """Commands of which neither launchers/ nor tools/ has a page."""
 
 
@@ -80,10 +80,13 @@ def all_commands(places: Places) -> dict[str, list[str]]:
         "dry run": [*train, "--dry-run"],
         "evaluate": ["evaluate", "--run", f"{p.run}", "--split", "val"],
         "predict": ["predict", "--run", f"{p.run}", "--shards", f"{p.shards}", "--out", f"{p.scratch / 'events.csv'}"],
+        "show": ["show", f"{p.run}", "--videos", "2", "--out", f"{p.scratch / 'shown'}"],
+        "labels": ["labels", f"{p.run}", "--out", f"{p.scratch / 'report'}"],
         "sweep": ["sweep", "--config", f"{p.sweep_config}", "--dry-run"],
         "start": ["start", "python", str(ROOT / "launchers" / "train.py"), *train[1:], "--dry-run"],
         "ray_train": ["ray_train", "--help"],
         "quickstart": ["quickstart", "--help"],
+        "report": ["report", f"{p.run}", "--out", f"{p.scratch / 'report.html'}"],
         "pack_llp": [*pack, "--out", f"{p.scratch / 'packed'}"],
         "pack": [*pack_own, "--out", f"{p.scratch / 'own'}"],
         "simulate_llp": ["simulate_llp", "--videos", "3", "--out", f"{p.scratch / 'simulated'}"],

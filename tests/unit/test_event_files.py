@@ -54,7 +54,7 @@ def collected(filenames: list[str], events: np.ndarray, form: str) -> Events:
     audio, visual = torch.from_numpy(events).unbind(0)
     prob = torch.full((1, events.shape[-1], 2, len(CATEGORIES)), 0.75)
     for number, name in enumerate(filenames):
-        found.add([name], audio[number, None], visual[number, None], prob)
+        found.add([name], audio[number, None], visual[number, None], prob, prob[:, 0])
     return found
 
 
@@ -115,7 +115,7 @@ def test_arrays_hold_what_counts_and_every_probability(tmp_path: Path) -> None:
 
 def test_the_ending_tells_the_form_and_a_pipe_gets_tabs(tmp_path: Path) -> None:
     assert form_of(tmp_path / "events.JSONL") == ".jsonl"
-    for name in ("events", "events.txt", "events.parquet"):
+    for name in ("events", "events.txt", "events.pickle"):
         with pytest.raises(DataError, match=f"{name} does not tell by its ending .* .csv"):
             form_of(tmp_path / name)
     os.mkfifo(tmp_path / "pipe")

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jomold_dist.data.format.feature_rows import pool_rows
 from jomold_dist.data.format.manifest import FeatureSpec
 from jomold_dist.data.packing.feature_sources import FilePattern
-from jomold_dist.data.packing.features import plan_features, pool_rows, video_features
+from jomold_dist.data.packing.features import plan_features, video_features
 from jomold_dist.data.packing.llp_features import swapped_widths
 from jomold_dist.data.packing.shard_writer import stored
 from jomold_dist.errors import DataError

@@ -91,15 +91,22 @@ IMPURE |= {"concurrent", "logging", "urllib", "fsspec", "safetensors", "yaml", "
 # Libraries that are large, optional or of one place's concern, and where they may be imported.
 OWNERS: dict[str, set[str]] = {
     "mlflow": {"jomold_dist.tracking"},
-    "ray": {"jomold_dist.ray_cluster", "jomold_dist.ray_nodes", "jomold_dist.tuning.schedule"},
+    "ray": {
+        *("jomold_dist.ray_cluster", "jomold_dist.ray_nodes", "jomold_dist.tuning.schedule"),
+        "jomold_dist.extraction.ray_extraction",
+    },
     "deepspeed": {"jomold_dist.distributed.deepspeed_config", "jomold_dist.distributed.deepspeed_engine"},
     "matplotlib": {"jomold_dist.figures"},
     "jinja2": {"jomold_dist.showing.page"},
     "markupsafe": {"jomold_dist.showing"},
     "optuna": {"jomold_dist.tuning.space"},
+    "transformers": {"jomold_dist.extraction.pretrained"},
+    "torchvision": {"jomold_dist.extraction.torchvision_encoders"},
+    "huggingface_hub": {"jomold_dist.extraction.model_files"},
     "fsspec": {"jomold_dist.data.reading.remote"},
     "pyarrow": {
         *("jomold_dist.training.label_table", "jomold_dist.data.packing.input_tables"),
+        *("jomold_dist.cleaning.label_list", "jomold_dist.evaluation.probability_files"),
         *("jomold_dist.data.packing.table_files", "jomold_dist.data.packing.table_features"),
         "jomold_dist.data.packing.foreign_labels",
     },

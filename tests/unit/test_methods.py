@@ -207,6 +207,7 @@ LOOKS_AT = {  # of the sections of single methods
     "jocor": ("estimator", "small_loss"),
     "ma": ("refine",),
     "true": (),
+    "cleaned": (),
     "random": ("estimator",),
     "large-loss": ("large_loss",),
     "mixture": ("estimator", "mixture"),

@@ -20,8 +20,8 @@ import torch
 
 from jomold_dist.commands import pack, pack_llp, verify
 from jomold_dist.config import ModelConfig
+from jomold_dist.data.format.feature_rows import pool_rows
 from jomold_dist.data.format.manifest import Manifest
-from jomold_dist.data.packing.features import pool_rows
 from jomold_dist.data.reading.source import Folder, read_manifest
 from jomold_dist.data.reading.truth import read_truth
 from jomold_dist.models.registry import build_network

@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 from jomold_dist.commands import pack_llp
+from jomold_dist.data.format.feature_rows import pool_rows
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.packing.annotations import read_annotations
-from jomold_dist.data.packing.features import pool_rows
 from jomold_dist.data.packing.llp_features import FEATURE_FOLDERS, feature_path
 from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.labels import LLP_CATEGORIES

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
 from jomold_dist.data.format.manifest import Manifest
 from jomold_dist.data.packing.shard_writer import Video
+from jomold_dist.data.reading.run_data import open_whole
 from jomold_dist.data.reading.source import Folder
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError
@@ -112,3 +115,36 @@ def test_a_threshold_of_ones_own_decides(tiny: tuple[Videos, dict[str, list[Vide
     (high,) = next(parse_split([network], videos, "test", threshold=0.999))
     assert (low.found.all(), high.found.any()) == (True, False)
     assert Path(videos.config.data.where).is_dir()
+
+
+def test_sets_that_are_joined_are_one(tiny: tuple[Videos, dict[str, list[Video]]], tmp_path: Path) -> None:
+    videos, packed = tiny
+    _, others = write_dataset(tmp_path / "more", {"train": 8, "test": 5}, prefix="more-")
+    places = (videos.config.data.where, str(tmp_path / "more"))
+    config = replace(videos.config, data=replace(videos.config.data, shards=places))
+    source, manifest = open_whole(config.data)
+    joined = Videos(config, source, manifest, CPU)
+    keys = [others["test"][4].key, packed["test"][2].key, others["train"][7].key]
+    found = [one for (one,) in parse_keys([network_for(manifest)], joined, keys)]
+    assert [video.key for video in found] == keys
+    np.testing.assert_array_equal(found[0].truth, others["test"][4].dense)
+    whole = [one.key for (one,) in parse_split([network_for(manifest)], joined, "test")]
+    assert whole == [video.key for video in (*packed["test"], *others["test"])]
+
+
+def test_a_damaged_video_is_missing_where_a_run_may_mask_it(
+    tiny: tuple[Videos, dict[str, list[Video]]], tmp_path: Path
+) -> None:
+    """Its neighbours are there, and are themselves."""
+    videos, packed = tiny
+    shutil.copytree(videos.config.data.where, tmp_path / "data")
+    shard = tmp_path / "data" / videos.manifest.split("test").shards[0].name
+    content = bytearray(shard.read_bytes())
+    content[videos.manifest.split("test").record.bytes + 700] ^= 255  # a feature of its second video
+    shard.write_bytes(content)
+    config = replace(videos.config, data=replace(videos.config.data, on_bad_video="mask"))
+    masked = Videos(config, Folder(tmp_path / "data"), videos.manifest, CPU)
+    network = network_for(videos.manifest)
+    keys = [video.key for video in packed["test"]]
+    assert [one.key for (one,) in parse_keys([network], masked, keys)] == [keys[0], *keys[2:]]
+    assert [one.key for (one,) in parse_split([network], masked, "test")] == [keys[0], *keys[2:]]

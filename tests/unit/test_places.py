@@ -29,7 +29,8 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_every_setting_that_names_a_file_or_folder_is_a_place() -> None:
     assert PLACES == [
-        "run.dir", "data.shards", "data.cache", "denoise.ratio_file", "tracking.uri", "sweep.dir", "sweep.trials",
+        "run.dir", "data.shards", "data.cache", "denoise.ratio_file", "denoise.cleaned_labels", "tracking.uri",
+        "sweep.dir", "sweep.trials",
     ]  # fmt: skip
 
 

@@ -202,7 +202,7 @@ def test_events_are_those_that_predicting_writes(logged: Logged, tmp_path: Path,
     with torch.inference_mode():
         parsing = network.parse(**{name: torch.from_numpy(array) for name, array in inputs.items()})
     events_file = Events(TINY.categories, 1.0, ".tsv")
-    events_file.add(keys, *decide_events(network, parsing, threshold), parsing.segment_prob)
+    events_file.add(keys, *decide_events(network, parsing, threshold), parsing.segment_prob, parsing.segment_prob[:, 0])
     events_file.write(tmp_path / "events.tsv")
     rows = [line.split("\t")[:-1] for line in (tmp_path / "events.tsv").read_text(encoding="utf-8").splitlines()[1:]]
 

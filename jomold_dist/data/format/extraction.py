@@ -59,7 +59,7 @@ def extraction_text(description: Mapping[str, Any]) -> str:
         return ""
     encoder = description.get("encoder")
     words = [encoder.get(key) for key in ("kind", NAME)] if isinstance(encoder, Mapping) else []
-    by = " ".join(word for word in words if isinstance(word, str) and word)
+    by = " ".join(dict.fromkeys(word for word in words if isinstance(word, str) and word))
     return f"extracted{f' by {by}' if by else ''}, fingerprint {fingerprint_of(description)[:SHORT]}"
 
 

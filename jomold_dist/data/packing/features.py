@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from jomold_dist.data.format.feature_rows import pool_rows
 from jomold_dist.data.format.manifest import FEATURE_NAMES, FeatureSpec
 from jomold_dist.data.packing.feature_sources import FeatureSource
 from jomold_dist.errors import DataError, raise_together
@@ -68,18 +69,6 @@ def video_features(
             problems += error.problems
     raise_together(problems)
     return features
-
-
-def pool_rows(array: np.ndarray, segments: int) -> np.ndarray:
-    """The means of the rows of every segment, (R, F) -> float32 (T, F), R ≥ T."""
-    rows, width = array.shape
-    with np.errstate(over="ignore", invalid="ignore"):  # who stores the means looks for what is not finite
-        if rows % segments == 0:
-            return array.reshape(segments, -1, width).mean(axis=1, dtype=np.float32)
-        pooled = np.empty((segments, width), np.float32)
-        for t in range(segments):
-            pooled[t] = array[t * rows // segments : -(-(t + 1) * rows // segments)].mean(axis=0, dtype=np.float32)
-        return pooled
 
 
 def pooling_text(few: int, many: int, segments: int) -> str:
