@@ -70,7 +70,7 @@ def test_every_script_is_here(places: Places) -> None:
     files = [*ROOT.glob("jomold_dist/commands/*.py"), *ROOT.glob("tools/*.py")]
     texts = {file.stem: file.read_text(encoding="utf-8") for file in files}
     writing = {name for name, text in texts.items() if re.search(r'add_argument\(\s*"--(out|report)"', text)}
-    writers = {"extract", "predict", "show", "labels", "verify", "packing", "tabulate"}
+    writers = {"extract", "predict", "show", "labels", "report", "verify", "packing", "tabulate"}
     assert writing == writers | {"bench_checkpoint", "bench_loader", "check_gpu"}
 
 
