@@ -89,12 +89,16 @@ def load_preprocessor(folder: ModelFolder, name: str, **settings: Any) -> Any:
 def describe_preprocessor(preprocessor: Any) -> dict[str, Any]:
     """The values by which it computes, as JSON. What is not set is left out: releases of transformers differ in what
     they list."""
+    from PIL.Image import Resampling
+
     kind = type(preprocessor).__name__.removesuffix("Pil")
     values = {
         key: _plain(value)
         for key, value in sorted(preprocessor.to_dict().items())
         if key not in NOISE and not key.startswith("_") and value is not None and value is not False
     }
+    if "resample" in values:
+        values["resample"] = Resampling(values["resample"]).name.lower()
     return {"type": kind, **values}
 
 
