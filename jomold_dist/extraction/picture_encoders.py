@@ -135,7 +135,8 @@ def _require_pictures(folder: ModelFolder) -> None:
     """UserError if a folder's model is not one that takes pictures alone. Its weights are not looked at."""
     model, kind = model_class(folder), folder.config.get("model_type")
     taken = getattr(model, "input_modalities", "image")
-    if model is None or model.main_input_name != "pixel_values" or taken not in ("image", ("image",)):
+    said = taken in ("image", ("image",), "text")  # text is said of all that do not say otherwise
+    if model is None or model.main_input_name != "pixel_values" or not said:
         raise UserError(
             f"{folder.path} holds a model of type '{kind}', and not a vision model that takes pictures alone (such as "
             "dinov2, vit, swin); of a CLIP, clip:MODEL takes the part for pictures"
@@ -144,7 +145,7 @@ def _require_pictures(folder: ModelFolder) -> None:
 
 def _probe(encoder: PictureEncoder, folder: ModelFolder) -> int:
     """The width of what a model makes. UserError if it does not fit its preprocessing, or draws at random."""
-    frame = np.full((1, USUAL_SIDE, USUAL_SIDE * 4 // 3, 3), 128, dtype=np.uint8)
+    frame = np.random.default_rng(0).integers(0, 256, (1, USUAL_SIDE, USUAL_SIDE * 4 // 3, 3), dtype=np.uint8)
     try:
         once, again = (
             rows_of(1, lambda _: encoder.prepare(frame), encoder.network, encoder.computing) for _ in range(2)

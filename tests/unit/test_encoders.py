@@ -127,6 +127,19 @@ def test_a_pooling_without_weights_is_not_drawn_at_random(tmp_path: Path) -> Non
     np.testing.assert_allclose(encoder.encode(frames, SAMPLING), tokens[:, 0], rtol=1e-4, atol=1e-6)
 
 
+def test_a_model_that_masks_at_random_is_refused(tmp_path: Path) -> None:
+    from transformers import ViTMAEConfig, ViTMAEModel
+    from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+    small = ViTMAEConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=8
+    )
+    ViTMAEModel(small).save_pretrained(tmp_path)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="or other numbers each time"):
+        open_encoder(f"dino:{tmp_path}")
+
+
 @pytest.mark.parametrize("name", ["clap", "fused"])
 def test_clap_gives_what_transformers_gives_for_each_segment(models: Path, name: str) -> None:
     import torch
