@@ -56,7 +56,9 @@ QUICKSTART = "unit/test_quickstart.py::test_every_training_of_it_has_a_config_of
 REMOTE = "end_to_end/test_remote_shards.py::test_training_from_a_url_is_training_from_the_folder"
 COUNT = "unit/test_count_labels.py::test_the_tool_writes_the_table_of_a_folder"
 EXTRACT = "end_to_end/test_extract.py::test_the_same_bytes_from_one_process_from_two_from_ray_and_after_kills"
+LABELS = "end_to_end/test_labels.py::test_from_a_run_to_cleaned_labels_to_a_network"
 JUDGE = "unit/test_judge_labels.py::test_precision_recall_and_brier_score"
+SHOWN = "end_to_end/test_show.py::test_clips_come_to_timelines_as_packed_videos_do"
 SERVED = "unit/test_served_model.py::test_events_are_those_that_predicting_writes"
 NOT_RUN = (
     NotRun("make run|jomold quickstart", "minutes of training", (QUICKSTART,)),
@@ -67,6 +69,9 @@ NOT_RUN = (
     NotRun("python tools/count_labels.py", "wants label files that show every category", (COUNT,)),
     NotRun("python tools/judge_labels.py", "wants a run of the mixture", (JUDGE,)),
     NotRun("jomold extract --ray", "starts Ray", (EXTRACT,)),
+    NotRun(r"jomold show .*\.mp4", "wants a run on features that were extracted", (SHOWN,)),
+    NotRun("jomold labels runs/llp-mixture|jomold labels runs/quickstart", "wants a run of the mixture", (LABELS,)),
+    NotRun("jomold train .*method=cleaned", "wants what is cleaned by such a run", (LABELS,)),
     NotRun("tools/check_gpu.sh", "minutes", ("end_to_end/test_check_gpu.py::test_every_part_runs",)),
 )
 CLUSTERS, RAY = "end_to_end/test_clusters.py", "end_to_end/test_ray_job.py"

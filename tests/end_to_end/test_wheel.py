@@ -57,6 +57,9 @@ def test_training_scores_and_comparisons(wheel: Installed) -> None:
     quiet = ("run.dir=runs/jomold", "tracking.enabled=false", *SMALL)
     said = wheel.run("torchrun", "--standalone", "--nproc-per-node=2", "-m", *train, *quiet)
     assert "2 ranks" in said
+    report = (wheel.folder / "runs/jomold/report.html").read_text()  # of templates that lie in the wheel
+    assert "Simulated data" in report
+    assert report.count('class="tl"') == 8
     assert "F-scores on test in percent, simulated data" in said
     wheel.run("jomold", "evaluate", "--run", "runs/jomold", "--split", "val")
     assert (wheel.folder / "runs/jomold/scores_val.json").exists()

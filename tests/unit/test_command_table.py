@@ -57,7 +57,13 @@ def test_every_name_of_the_package_is_there() -> None:
 
 def test_a_file_is_a_command() -> None:
     files = {path.stem for path in (ROOT / "jomold_dist" / "commands").glob("[a-z]*.py")}
-    assert files == {name.replace("-", "_") for name in COMMANDS} | {"training", "packing", "pack_options", "judging"}
+    assert files == {name.replace("-", "_") for name in COMMANDS} | {
+        "training",
+        "packing",
+        "pack_options",
+        "judging",
+        "showing",
+    }
     assert all(name in overview() for name in COMMANDS)
 
 
