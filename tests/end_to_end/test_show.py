@@ -226,8 +226,8 @@ def test_runs_are_shown_side_by_side_by_what_sets_them_apart(
         found = FIGURE.findall(text)
         assert len(found) == 4
         assert all(key.startswith("test-") for key, _ in found)
-        assert "<b>A</b> jomold" in text
-        assert "<b>B</b> han, model.network=talnet" in text
+        assert re.search(r"<dt>jomold\b.*?</dt><dd><code>" + re.escape(str(finished.folder)), text)
+        assert re.search(r"<dt>han, model\.network=talnet\b.*?</dt><dd><code>" + re.escape(str(other)), text)
         assert "segment score" in found[0][1]
     again = tmp_path / "again"
     jomold(capsys, "show", finished.folder, other, "--videos", "4", "--out", again)
