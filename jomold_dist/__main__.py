@@ -24,6 +24,7 @@ COMMANDS = {
     "predict": "find the events of videos with a run's model",
     "show": "timelines of videos: what runs find in them",
     "labels": "tell which training labels are likely noise, and clean label files",
+    "report": "write the report of a run anew, with controls beside it",
     "sweep": "train what a sweep file asks for, and tabulate it",
     "tabulate": "tables and figures of a sweep",
     "compare": "compare finished runs",

@@ -43,8 +43,6 @@ class Seen:
     """What the page asked for beside itself and what lies in it."""
     overflow: int = 0
     """By how many pixels it is wider than the window."""
-    screenshot: bytes = b""
-    """A PNG of the whole page."""
 
 
 class Browser:
@@ -66,8 +64,6 @@ class Browser:
         self._call("Page.navigate", url=page.resolve().as_uri())
         self._await("Page.loadEventFired")
         seen = Seen(overflow=self.evaluate("document.documentElement.scrollWidth - innerWidth"))
-        shot = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
-        seen.screenshot = base64.b64decode(shot["data"])
         for event in self._events:
             told = event["params"]
             if event["method"] == "Log.entryAdded" and told["entry"]["level"] in ("error", "warning"):
@@ -81,6 +77,11 @@ class Browser:
                 if not url.startswith("data:") and url.partition("#")[0] != page.resolve().as_uri():
                     seen.requests.append(url)
         return seen
+
+    def screenshot(self) -> bytes:
+        """A PNG of the whole page that is open."""
+        shot = self._call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
+        return base64.b64decode(shot["data"])
 
     def evaluate(self, expression: str) -> Any:
         """The value of a script's expression on the page that is open."""

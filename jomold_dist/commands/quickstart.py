@@ -137,6 +137,7 @@ def summarise(world: World, seconds: float) -> None:
     say(f"mixture, by category. {removals_of(folders['mixture'], names)}")
     say(CLOSING[world.scenario])
     show(f"every label:  {folders['mixture'].labels()} (its evidence, and how likely it is heard and seen)")
+    show(f"reports:      {folders['mixture'].report} (open it in a browser; every run has one)")
     show(f"run folders:  {world.runs}/{{{','.join(METHODS)}}} (scores, removals, removed labels, history)")
     show(f"MLflow:       {ui_command(config)}")
     show(f"took {seconds / 60:.1f} minutes")

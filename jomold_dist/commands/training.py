@@ -17,6 +17,7 @@ from jomold_dist.distributed.stacks import StackWriter
 from jomold_dist.distributed.world import World, agree_on_errors
 from jomold_dist.errors import SUCCESS, ConfigError, UserError
 from jomold_dist.methods.registry import method_class
+from jomold_dist.reading import is_there
 from jomold_dist.stopping import StopRequest
 from jomold_dist.tables import scores_table, system_name
 from jomold_dist.tracking import open_recorder, ui_command
@@ -94,10 +95,16 @@ def train(config: Config, world: World, stop: StopRequest, until: str | None) ->
             if world.is_main:
                 with folder.writes():
                     folder.write_status("finished", exit_code=0)
+        if world.is_main and until is None:  # before MLflow takes what the folder holds
+            from jomold_dist.showing.report import report_run  # only rank 0 needs it, at its end
+
+            report_run(run)
     if world.is_main:
         if until is None:
             _tell_results(config, manifest, folder, evaluation)
         show(f"\nrun folder: {folder.path}")
+        if is_there(folder.report):
+            show(f"report:     {folder.report}")
         if (folder.path / "mlflow.json").exists():
             show(f"look at it: {ui_command(config)}")
 

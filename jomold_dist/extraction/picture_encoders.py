@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from jomold_dist.errors import UserError
-from jomold_dist.extraction.computing import Computing, rows_of
-from jomold_dist.extraction.encoders import EncoderName
+from jomold_dist.extraction.computing import Computing, rows_of, unit_rows
+from jomold_dist.extraction.encoders import EncoderName, require_frames
 from jomold_dist.extraction.model_files import ModelFolder, find_model, first_line
 from jomold_dist.extraction.pretrained import (
     describe_model,
@@ -72,12 +72,6 @@ class PictureEncoder:
         return np.asarray(made["pixel_values"], dtype=np.float32)
 
 
-def require_frames(media: np.ndarray, rows: int) -> None:
-    """ValueError if these are not so many RGB pictures."""
-    if media.dtype != np.uint8 or media.ndim != 4 or media.shape[0] != rows or media.shape[-1] != 3:
-        raise ValueError(f"frames are {media.dtype} {media.shape}, and not uint8 ({rows}, height, width, 3)")
-
-
 def open_picture_encoder(name: EncoderName, computing: Computing) -> PictureEncoder:
     """CLIP's or another model's. UserError."""
     require_transformers(name.kind)
@@ -85,6 +79,8 @@ def open_picture_encoder(name: EncoderName, computing: Computing) -> PictureEnco
     opened = _clip if name.kind == "clip" else _vision_model
     network, said = opened(folder, name, computing)
     preprocessor = load_preprocessor(folder, "AutoImageProcessor", backend="pil")
+    if "squeezed" in name.options:
+        preprocessor = _squeezing(preprocessor, folder)
     description = {
         "kind": name.kind,
         **describe_model(folder),
@@ -94,6 +90,16 @@ def open_picture_encoder(name: EncoderName, computing: Computing) -> PictureEnco
     }
     width = _probe(PictureEncoder(network, preprocessor, computing, description, 0), folder)
     return PictureEncoder(network, preprocessor, computing, {**description, "width": width}, width)
+
+
+def _squeezing(preprocessor: Any, folder: ModelFolder) -> Any:
+    """The same preprocessing, but that it makes the whole picture as large as the part that it would cut out."""
+    said = preprocessor.to_dict()
+    cut = said.get("crop_size")
+    if not said.get("do_center_crop") or cut is None:
+        raise UserError(f"{folder.path}: its preprocessing cuts nothing out of a picture, so leave +squeezed out")
+    size = {side: cut[side] for side in ("height", "width")}
+    return load_preprocessor(folder, "AutoImageProcessor", backend="pil", size=size, do_center_crop=False)
 
 
 Network = Callable[[torch.Tensor], torch.Tensor]
@@ -128,18 +134,13 @@ def _vision_model(folder: ModelFolder, name: EncoderName, computing: Computing) 
 
 def _require_pictures(folder: ModelFolder) -> None:
     """UserError if a folder's model is not one that takes pictures alone. Its weights are not looked at."""
-    model = model_class(folder)
+    model, kind = model_class(folder), folder.config.get("model_type")
     taken = getattr(model, "input_modalities", ("image",))
     if model is None or model.main_input_name != "pixel_values" or set(taken) != {"image"}:
         raise UserError(
-            f"{folder.path} holds a model of type '{folder.config.get('model_type')}', and not a vision model that takes pictures alone (such as "
+            f"{folder.path} holds a model of type '{kind}', and not a vision model that takes pictures alone (such as "
             "dinov2, vit, swin); of a CLIP, clip:MODEL takes the part for pictures"
         )
-
-
-def unit_rows(rows: torch.Tensor, unit: bool) -> torch.Tensor:
-    """Rows of length one, in float32; zeros stay. As they are where `unit` is not wanted."""
-    return torch.nn.functional.normalize(rows.float(), dim=-1) if unit else rows
 
 
 def _probe(encoder: PictureEncoder, folder: ModelFolder) -> int:

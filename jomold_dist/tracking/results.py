@@ -1,4 +1,4 @@
-"""What a finished run's folder holds, brought onto its run in MLflow: scores, tables, figures and files.
+"""What a finished run's folder holds, brought onto its run in MLflow: scores, tables and files, the report among them.
 
 All of it comes from the folder, so that a run whose process was killed before MLflow knew is whole after its next
 start, and nothing is told twice.
@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jomold_dist.data.format.manifest import Manifest
-from jomold_dist.figures import PNG
 from jomold_dist.models.weights import read_info
 from jomold_dist.reading import is_there
 from jomold_dist.tracking.about import DIGEST, metric_name
-from jomold_dist.tracking.figures import run_figures
 from jomold_dist.tracking.metric_queue import as_metrics
 from jomold_dist.training.recorder import Cell
 from jomold_dist.training.run_folder import BEST_WITHIN, RunFolder
@@ -48,8 +46,6 @@ def log_results(
             log_table(client, run, name, columns, list(zip(*columns.values(), strict=True)))
     for file in kept_files(folder):
         client.log_artifact(run, str(file))
-    for name, figure in run_figures(history, scores, removals, epoch).items():
-        client.log_figure(run, figure, f"figures/{name}.png", save_kwargs=PNG)
 
 
 def log_missing_epochs(client: MlflowClient, run: str, history: Sequence[Mapping[str, Any]]) -> None:
@@ -120,7 +116,7 @@ def begun_files(folder: RunFolder) -> list[Path]:
 
 def kept_files(folder: RunFolder) -> list[Path]:
     """The files of the folder that a user looks for in MLflow, those that are there and not too large."""
-    named = [folder.scores, folder.removals, folder.removed_labels, folder.noise_ratios, folder.history]
+    named = [folder.report, folder.scores, folder.removals, folder.removed_labels, folder.noise_ratios, folder.history]
     named += [folder.labels(), folder.mixture(), folder.bad_videos]
     return [file for file in named if file.is_file() and file.stat().st_size <= LARGEST_FILE]
 

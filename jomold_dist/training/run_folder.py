@@ -110,6 +110,11 @@ class RunFolder:
         return self.path / "bad_videos.csv"
 
     @property
+    def report(self) -> Path:
+        """All of this as one page."""
+        return self.path / "report.html"
+
+    @property
     def checkpoints(self) -> Path:
         """Finished weights, and the checkpoints of trainings (see `checkpoint.py`)."""
         return self.path / CHECKPOINTS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,15 @@ def test_what_is_imported_is_what_was_installed(wheel: Installed) -> None:
     assert wheel.run("jomold", "--version").startswith("jomold_dist 0.1.0, torch 2.")
 
 
+def test_what_decodes_and_encodes_comes_with_the_extra_alone(wheel: Installed) -> None:
+    (metadata,) = wheel.libraries.glob("jomold_dist-*.dist-info/METADATA")
+    needed = re.findall(r"^Requires-Dist: ([\w.-]+)[^;\n]*(?:; (.*))?$", metadata.read_text(), re.MULTILINE)
+    assert "torch" in {name for name, condition in needed if not condition}
+    heavy = {name: condition for name, condition in needed if name in ("av", "transformers", "torchvision")}
+    assert {"av", "transformers"} <= heavy.keys()
+    assert {re.sub(r"[\s'\"]", "", condition) for condition in heavy.values()} == {"extra==extract"}
+
+
 def test_training_scores_and_comparisons(wheel: Installed) -> None:
     """Each launcher by itself; what a sweep starts below goes through `jomold start`."""
     train = ("jomold_dist", "train", "--config", "quickstart")
@@ -47,6 +57,9 @@ def test_training_scores_and_comparisons(wheel: Installed) -> None:
     quiet = ("run.dir=runs/jomold", "tracking.enabled=false", *SMALL)
     said = wheel.run("torchrun", "--standalone", "--nproc-per-node=2", "-m", *train, *quiet)
     assert "2 ranks" in said
+    report = (wheel.folder / "runs/jomold/report.html").read_text()  # of templates that lie in the wheel
+    assert "Simulated data" in report
+    assert report.count('class="tl"') == 8
     assert "F-scores on test in percent, simulated data" in said
     wheel.run("jomold", "evaluate", "--run", "runs/jomold", "--split", "val")
     assert (wheel.folder / "runs/jomold/scores_val.json").exists()

@@ -71,6 +71,24 @@ def test_clip_gives_what_transformers_gives_for_each_picture(models: Path) -> No
     assert encoder.shortest_side == 32
 
 
+def test_a_picture_is_cut_unless_it_is_to_be_squeezed(models: Path) -> None:
+    """As VALOR's features are, for which nothing at the sides is lost."""
+    from PIL import Image
+
+    cut, squeezed = open_encoder(f"clip:{models / 'clip'}"), open_encoder(f"clip+squeezed:{models / 'clip'}")
+    frames = media_for(cut)
+    sides = frames.copy()
+    sides[:, :, :5] = sides[:, :, -5:] = 0
+    assert np.array_equal(cut.encode(frames, SAMPLING), cut.encode(sides, SAMPLING))
+    assert not np.array_equal(squeezed.encode(frames, SAMPLING), squeezed.encode(sides, SAMPLING))
+    small = np.stack(
+        [np.asarray(Image.fromarray(frame).resize((32, 32), Image.Resampling.BICUBIC)) for frame in frames]
+    )
+    np.testing.assert_array_equal(squeezed.encode(frames, SAMPLING), cut.encode(small, SAMPLING))
+    assert "do_center_crop" not in squeezed.describe()["preprocessing"]
+    assert squeezed.shortest_side == 32
+
+
 def test_dino_gives_the_pooled_output_of_each_picture(models: Path) -> None:
     import torch
     from transformers import AutoImageProcessor, Dinov2Model

@@ -1,4 +1,4 @@
-"""What an MLflow user finds on a run: scores, curves, removals, data set, tables, figures, files, and its address."""
+"""What an MLflow user finds on a run: scores, curves, removals, data set, tables, files, and its address."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ from jomold_dist.distributed.world import World
 from jomold_dist.errors import StoppedError
 from jomold_dist.files import write_json
 from jomold_dist.score_names import SCORE_NAMES
+from jomold_dist.showing.report import write_report
+from jomold_dist.showing.report_curves import best_moment
+from jomold_dist.showing.run_record import RunRecord
 from jomold_dist.tracking import metric_queue, open_recorder, results, trouble, ui_command
 from jomold_dist.tracking import recorder as tracking_recorder
 from jomold_dist.tracking.about import data_set_input
-from jomold_dist.tracking.figures import run_figures
 from jomold_dist.tracking.recorder import MlflowRecorder
 from jomold_dist.tracking.results import kept_files, rounded, score_numbers
 from jomold_dist.tracking.store import store_uri
@@ -114,6 +116,7 @@ def test_a_run_is_whole(config: Config, tmp_path: Path) -> None:
     for _ in range(2):  # a second start changes nothing
         with open_recorder(config, TINY, WORLD) as recorder:
             train(config, recorder)
+            write_report(folder.report, RunRecord.read(folder, TINY))
         run = own_run(config)
         metrics = run.data.metrics
         assert {name.removeprefix("test/") for name in metrics if name.startswith("test/")} == {*SCORE_NAMES}
@@ -132,12 +135,8 @@ def test_a_run_is_whole(config: Config, tmp_path: Path) -> None:
         shown = json.loads(download(config, "tables/removals.json", tmp_path).read_text())
         assert [row[shown["columns"].index("removed")] for row in shown["data"]] == [0, 18] * 3
         assert "tables/removals.json" in run.data.tags["mlflow.loggedArtifacts"]  # by which MLflow shows it as a table
-        figures = {artifact.path for artifact in found.list_artifacts(run.info.run_id, "figures")}
-        names = ("training", "scores_by_category", "removals_by_category")
-        assert figures == {f"figures/{name}.png" for name in names}
-        assert download(config, "figures/training.png", tmp_path).read_bytes().startswith(b"\x89PNG")
         files = {artifact.path for artifact in found.list_artifacts(run.info.run_id)}
-        assert files == {"figures", "tables", "config.yaml", "scores.json", "removals.json", "history.jsonl"}
+        assert files == {"tables", "config.yaml", "scores.json", "removals.json", "history.jsonl", "report.html"}
 
 
 def test_the_scores_on_val_are_those_of_the_best_moment_also_within_an_epoch() -> None:
@@ -154,13 +153,7 @@ def test_the_scores_on_val_are_those_of_the_best_moment_also_within_an_epoch() -
     numbers = score_numbers(scores(3), history, 3)
     assert (numbers["val/best_segment_type"], numbers["best_epoch"]) == (50.0, 3)
     assert "best_step" not in numbers
-
-    def best_line(epoch: int) -> tuple[float, str]:
-        axes = run_figures(history, scores(epoch), None, epoch)["training"].axes[0]
-        return next((line.get_xdata()[0], line.get_label()) for line in axes.lines if line.get_linestyle() == ":")
-
-    assert best_line(2) == (1.4, "best: in epoch 2, after step 4")
-    assert best_line(3) == (3, "best epoch, 3")
+    assert [best_moment(line) for line in history[1:]] == [(1.4, "kept: epoch 2, after step 4"), (3, "kept: epoch 3")]
 
 
 def test_whoever_is_asked_to_stop_does_not_wait_for_mlflow(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
