@@ -141,7 +141,8 @@ def _told(path: Path) -> Iterator[None]:
 
 
 class _File:
-    """A file as PyAV asks for it: where a damaged header sends it before the file's begin, there is nothing."""
+    """A file as PyAV asks for it, without a name, so that only what it holds says what it is. Where a damaged header
+    sends PyAV before its beginning, there is nothing."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.read, self.tell, self._file = file.read, file.tell, file

@@ -30,6 +30,8 @@ from jomold_dist.extraction.pretrained import (
 if TYPE_CHECKING:
     from jomold_dist.extraction.sampling import Sampling
 
+Network = Callable[[torch.Tensor], torch.Tensor]
+
 CLIP_TYPES = {"clip", "clip_vision_model"}
 USUAL_SIDE = 224  # of pictures, where the preprocessing does not say
 
@@ -38,7 +40,7 @@ USUAL_SIDE = 224  # of pictures, where the preprocessing does not say
 class PictureEncoder:
     """An encoder of frames. `network` gives rows (n, width) for pixels (n, 3, h, w)."""
 
-    network: Callable[[torch.Tensor], torch.Tensor]
+    network: Network
     preprocessor: Any
     computing: Computing
     description: Mapping[str, Any]
@@ -102,9 +104,6 @@ def _squeezing(preprocessor: Any, folder: ModelFolder) -> Any:
     return load_preprocessor(folder, "AutoImageProcessor", backend="pil", size=size, do_center_crop=False)
 
 
-Network = Callable[[torch.Tensor], torch.Tensor]
-
-
 def _clip(folder: ModelFolder, name: EncoderName, computing: Computing) -> tuple[Network, dict[str, Any]]:
     require_type(folder, CLIP_TYPES, "a CLIP")
     model, _ = load_model(folder, "CLIPVisionModelWithProjection", "a CLIP's part for pictures", computing)
@@ -135,8 +134,9 @@ def _vision_model(folder: ModelFolder, name: EncoderName, computing: Computing) 
 def _require_pictures(folder: ModelFolder) -> None:
     """UserError if a folder's model is not one that takes pictures alone. Its weights are not looked at."""
     model, kind = model_class(folder), folder.config.get("model_type")
-    taken = getattr(model, "input_modalities", ("image",))
-    if model is None or model.main_input_name != "pixel_values" or set(taken) != {"image"}:
+    taken = getattr(model, "input_modalities", "image")
+    said = taken in ("image", ("image",), "text")  # text is said of all that do not say otherwise
+    if model is None or model.main_input_name != "pixel_values" or not said:
         raise UserError(
             f"{folder.path} holds a model of type '{kind}', and not a vision model that takes pictures alone (such as "
             "dinov2, vit, swin); of a CLIP, clip:MODEL takes the part for pictures"
@@ -145,9 +145,11 @@ def _require_pictures(folder: ModelFolder) -> None:
 
 def _probe(encoder: PictureEncoder, folder: ModelFolder) -> int:
     """The width of what a model makes. UserError if it does not fit its preprocessing, or draws at random."""
-    frame = np.full((1, USUAL_SIDE, USUAL_SIDE * 4 // 3, 3), 128, dtype=np.uint8)
+    frame = np.random.default_rng(0).integers(0, 256, (1, USUAL_SIDE, USUAL_SIDE * 4 // 3, 3), dtype=np.uint8)
     try:
-        once, again = (rows_of(1, lambda _: encoder.prepare(frame), encoder.network, encoder.computing) for _ in "ab")
+        once, again = (
+            rows_of(1, lambda _: encoder.prepare(frame), encoder.network, encoder.computing) for _ in range(2)
+        )
     except Exception as error:
         raise UserError(f"{folder.path}: the model does not take a prepared picture: {first_line(error)}") from None
     if once.ndim != 2 or not np.array_equal(once, again):

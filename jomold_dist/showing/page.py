@@ -62,7 +62,7 @@ def _environment() -> Environment:
 
 def percent(share: float | None) -> str:
     """A share of one in percent with one decimal; a dash where there is none."""
-    return DASH if share is None else f"{100 * share:.1f} %"
+    return DASH if share is None else f"{100 * share:.1f}\u00a0%"
 
 
 def count(number: float | None) -> str:

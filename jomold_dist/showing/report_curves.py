@@ -19,6 +19,7 @@ REMOVED, PRECISION, RECALL = "denoise/removed_", "denoise/precision_", "denoise/
 EPOCH, STEP = Axis("epoch", whole=True), Axis("optimizer step", whole=True)
 OTHERS = (("muted", "solid"), ("muted", "dashed"), ("muted", "dotted"), ("ink", "dashed"), ("ink", "dotted"))
 """How curves are drawn that are of no modality."""
+UNBROKEN = "\u00a0"  # a space at which no line ends
 SHARES = {"waiting for data": "data_wait", "ranking": "ranking", "exchanging": "exchange"}
 SHARE_COLOURS = {"computing": "good", "waiting for data": "bad", "ranking": "muted", "exchanging": "ink"}
 
@@ -55,7 +56,7 @@ def time_chart(lines: Lines) -> Chart | None:
         Line(name, [(epoch, 100 * part) for epoch, part in zip(epochs, parts, strict=True)], SHARE_COLOURS[name])
         for name, parts in every.items()
     ]
-    means = (f"{name} {100 * sum(parts) / len(parts):.0f} %" for name, parts in every.items())
+    means = (f"{name} {100 * sum(parts) / len(parts):.0f}{UNBROKEN}%" for name, parts in every.items())
     words = f"Share of an epoch's time; in the mean {', '.join(means)}."
     return area_chart("Where the time went", words, areas, EPOCH, Axis("% of the time", 0, 100))
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from launchers_help import ENVIRONMENT, Outcome, run_here
 
 from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import ConfigError
-from jomold_dist.extraction.job import Opening
+from jomold_dist.extraction.job import ENDED, Opening
 from jomold_dist.extraction.processes import LocalExtraction
 from jomold_dist.extraction.sampling import Sampling
 from jomold_dist.models.weights import read_info
@@ -211,3 +213,33 @@ def test_the_same_bytes_from_one_process_from_two_from_ray_and_after_kills(model
         assert list(out.rglob(".*.partial")) == [] or number == signal.SIGKILL
     for name in ("two", "ray", "killed", "stopped", "interrupted"):
         assert features_in(tmp_path / name) == expected, name
+
+
+@pytest.mark.slow
+@pytest.mark.lengthy
+def test_on_ray_a_file_that_ends_its_actor_is_given_up_and_no_other(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jomold_dist.extraction import ray_extraction
+
+    class Ending:
+        def __init__(self, opening: Opening) -> None:
+            from jomold_dist.extraction.ray_extraction import _Extractor  # in the actor, where it is the real one
+
+            self.own = _Extractor(opening)
+
+        def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+            if row["key"] == "video1":
+                os._exit(9)
+            done: dict[str, Any] = self.own(row)
+            return done
+
+    monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
+    monkeypatch.setattr(ray_extraction, "_Extractor", Ending)
+    files = {path.stem: path for path in make_videos(tmp_path / "videos", 4).rglob("*.m*")}
+    opening = Opening((("frames", f"clip:{models.clip}"),), Sampling(4, 0.5, 2), "cpu", "float32")
+    with ray_extraction.RayExtraction(opening, 2, tmp_path / "out") as extraction:
+        problems = {outcome.key: outcome.problem for outcome in extraction.outcomes(files)}
+    assert problems.pop("video1") == ENDED
+    assert "no media file" in problems.pop("broken")
+    assert problems == {"video0": "", "video2": "", "video3": "", "mute": ""}

@@ -29,9 +29,7 @@ from jomold_dist.distributed.world import World
 from jomold_dist.errors import StoppedError
 from jomold_dist.files import write_json
 from jomold_dist.score_names import SCORE_NAMES
-from jomold_dist.showing.report import write_report
 from jomold_dist.showing.report_curves import best_moment
-from jomold_dist.showing.run_record import RunRecord
 from jomold_dist.tracking import metric_queue, open_recorder, results, trouble, ui_command
 from jomold_dist.tracking import recorder as tracking_recorder
 from jomold_dist.tracking.about import data_set_input
@@ -116,7 +114,7 @@ def test_a_run_is_whole(config: Config, tmp_path: Path) -> None:
     for _ in range(2):  # a second start changes nothing
         with open_recorder(config, TINY, WORLD) as recorder:
             train(config, recorder)
-            write_report(folder.report, RunRecord.read(folder, TINY))
+            folder.report.write_text("<!doctype html>", encoding="utf-8")
         run = own_run(config)
         metrics = run.data.metrics
         assert {name.removeprefix("test/") for name in metrics if name.startswith("test/")} == {*SCORE_NAMES}
