@@ -12,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.media_files import write_clip
 from tests.published import all_keys
+from tests.tiny_models import tiny_clap, tiny_clip
 
 CIRCULATING = {"clip_l14": (10, 768), "clap": (10, 512), "clap_maps": (64, 768), "clip_b16": (80, 512)}
 BIRDS = ("Owl, barn", "Robin", "Wren")
@@ -76,3 +78,14 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     member = tarfile.TarInfo(name)
     member.size = len(content)
     tar.addfile(member, io.BytesIO(content))
+
+
+def write_clips(folder: Path) -> None:
+    """Three video files with a table of labels, `clips`, and tiny models with random weights, `models`."""
+    (folder / "clips").mkdir()
+    for number in range(3):
+        write_clip(folder / "clips" / f"clip_{number}.mp4", rate=5 + number)
+    rows = [f"clip_{number},{('Dog', 'Rain')[number % 2]}" for number in range(3)]
+    (folder / "clips" / "labels.csv").write_text("\n".join(["key,labels", *rows]) + "\n")
+    tiny_clip(folder / "models" / "clip")
+    tiny_clap(folder / "models" / "clap")

@@ -36,10 +36,9 @@ _PICKLE_PROTOCOL = 4  # that of Python 3.4, older than any that runs MA
 def write_cleaned(
     folder: Path, form: str, judged: JudgedLabels, removed: np.ndarray, names: Mapping[str, str]
 ) -> list[Path]:
-    """Writes the files of one form into a folder, which is made, without the labels removed bool (2, n). `names` has
-    the whole names of videos by their keys; they come first, in its order. The files' paths."""
+    """Writes the files of one form into a folder, without the labels removed bool (2, n). `names` has the whole names
+    of videos by their keys; they come first, in its order. The files' paths."""
     videos = _Videos(judged, removed, names)
-    folder.mkdir(parents=True, exist_ok=True)
     return WRITERS[form](folder, videos)
 
 

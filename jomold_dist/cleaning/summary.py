@@ -96,15 +96,21 @@ def cautions(judged: JudgedLabels, rule: Rule) -> list[str]:
 
 
 def quality_of(judged: JudgedLabels, by_removals: bool = False) -> list[Quality]:
-    """How right the confidences are, or the removals, by modality; nothing where the truth is not known."""
+    """How right the confidences are, or the removals, by modality; nothing where the truth is not known. Labels of rare
+    categories, of which none is told by its confidence, count in no band, and their noise is not found."""
     if judged.there is None:
         return []
     if by_removals:
         shares = tuple((epoch + 1) / judged.epochs for epoch in range(judged.epochs))
         found = zip(MODALITIES, judged.share_removed, judged.there, strict=True)
         return [Quality(name, against_confidence(values, ~there, shares), []) for name, values, there in found]
+    judgeable = ~np.isin(judged.category, judged.rare)
     return [
-        Quality(name, against_confidence(values, ~there), calibration(values, ~there))
+        Quality(
+            name,
+            against_confidence(np.where(judgeable, values, 0), ~there),
+            calibration(values[judgeable], ~there[judgeable]),
+        )
         for name, values, there in zip(MODALITIES, judged.confidence, judged.there, strict=True)
     ]
 

@@ -238,7 +238,6 @@ def report(out: Path, wanted: ExtractionFile, folder: OutputFolder, done: int, t
         )
     if not done + there:
         return FAILURE
-    length = "" if wanted.segments == 10 else f" --segments {wanted.segments}"
-    length += "" if wanted.segment_seconds == 1 else f" --segment-seconds {wanted.segment_seconds:g}"
-    show(f"pack them: jomold pack --extracted {out}{length} --labels FILE --out SET")
+    length = f"--segments {wanted.segments} --segment-seconds {wanted.segment_seconds:g}"
+    show(f"pack them: jomold pack --extracted {out} {length} --labels FILE --out SET")
     return SUCCESS

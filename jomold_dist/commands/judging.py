@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from jomold_dist.data.packing.event_tables import Length, with_event_tables
 from jomold_dist.data.packing.label_tables import read_label_tables
 from jomold_dist.data.packing.presets import read_preset
 from jomold_dist.data.reading.source import Source
+from jomold_dist.distributed.environment import read_environment
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError, UserError, raise_together
 from jomold_dist.labels import CategorySet
@@ -38,6 +40,14 @@ from jomold_dist.training.stage import ready_to_compute
 from jomold_dist.watching import Watch
 
 ANY_LENGTH = Length(1, 1.0)  # labels alone have no time
+LEARNT_BY_ESTIMATOR = (
+    "its estimator has looked once more at the labels that it has learnt, and so with them some of their noise: "
+    "confidences are too high. Those of a run with method=mixture are honest"
+)
+LEARNT_BY_MODEL = (
+    "its model has looked once more at the labels that it has learnt, and finds nearly all of them right: its "
+    "confidences find hardly any noise. A run with method=mixture judges labels unseen"
+)
 
 
 @dataclass(frozen=True)
@@ -66,8 +76,8 @@ class Judging:
     source: str
     notes: list[str] = field(default_factory=list)
     data: RunData | None = None
-    unseen: bool = True
-    """Whether they were judged by what had not learnt them, as far as is known."""
+    by_removals: bool = False
+    """Whether what a training has removed tells more of noise than the confidences."""
 
     @property
     def simulated(self) -> str | None:
@@ -100,6 +110,8 @@ def judge_given(arguments: argparse.Namespace) -> Judging:
 def judge_run(arguments: argparse.Namespace, then: Callable[[Judging], None]) -> int:
     """By a run: the exit code."""
     folder = RunFolder(arguments.run)
+    if read_environment(os.environ).size > 1:
+        raise DataError("labels runs as one process: start it without a launcher, and without WORLD_SIZE set")
     return launch(
         lambda: checked(read_config(folder), arguments.imports),
         lambda config, world: then(_of_run(config, world, folder, arguments)),
@@ -129,19 +141,14 @@ def _of_run(config: Config, world: World, folder: RunFolder, arguments: argparse
         source_text = f"{folder.labels()}: every label was judged by an estimator that has not learnt it"
         return Judging(_with_truth(table, data), title, source_text, notes, data)
     assert data is not None
-    estimator = estimator_of(folder)
-    judge_network = data.network
-    if estimator is not None:
-        judge_network = ready_to_compute(load_found(estimator)[0], config, world)
+    judge_network, source_text = data.network, LEARNT_BY_MODEL
+    if (estimator := estimator_of(folder)) is not None:
+        judge_network, source_text = ready_to_compute(load_found(estimator)[0], config, world), LEARNT_BY_ESTIMATOR
     with Watch(config.log.every_seconds) as watch:
         run = Run(data.config, data.manifest, world, folder, watch=watch, records=False)
-        judged = judged_by(judge_network, run)
-    whose = "estimator" if estimator is not None else "model"
-    source_text = (
-        f"{folder.path}: its {whose} has looked once more at the labels that it has learnt, and with them some of "
-        "their noise. Confidences of a run with method=mixture are better"
-    )
-    return Judging(_with_truth(judged, data), title, source_text, notes, data, unseen=False)
+        judged = _with_truth(judged_by(judge_network, run), data)
+    by_removals = estimator is None and judged.epochs_removed is not None
+    return Judging(judged, title, f"{folder.path}: {source_text}", notes, data, by_removals)
 
 
 def _with_truth(judged: JudgedLabels, data: RunData | None) -> JudgedLabels:

@@ -5,8 +5,9 @@
     jomold labels --probabilities mine.npz --labels labels.csv
 
 Of a run, its table of probabilities counts (labels.parquet: `method: mixture`, or `denoise.ratios: mixture`): each
-label was judged by an estimator that had not learnt it. Any other run's estimator, or its model, looks at the labels
-that it has learnt once more, which says less; docs/labels.md tells how much less.
+label was judged by an estimator that had not learnt it. Of any other run the estimator looks once more at the labels
+that it has learnt, and is too sure; without one, what the training has removed counts (--removed), and the model tells
+hardly anything. docs/labels.md says how right each is.
 
 With --probabilities nothing of this package is needed but this command: an .npz of any model's, with filename (N),
 categories (C), and audio and visual (N, C), of whole videos. Labels come from tables, as `jomold pack` reads them, or
@@ -21,6 +22,8 @@ keep the first 11 characters of a video's name; --names FILE… takes the whole 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +36,7 @@ from jomold_dist.command_line import add_imports, add_other_features, command, c
 from jomold_dist.commands.pack_options import annotations_option, labels_option
 from jomold_dist.data.packing.weak_labels import whole_names
 from jomold_dist.errors import DataError, raise_together
+from jomold_dist.files import problem_of
 from jomold_dist.places import local_path, place
 from jomold_dist.showing.labels_page import Told, write_labels_page
 
@@ -90,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
     rule.add_argument(
         "--removed", type=_share, metavar="SHARE",
         help="of a run that removes labels: told as noise is what was removed in this share of its epochs "
-        f"(default where labels were not judged unseen: {MOSTLY:g})",
+        f"(default {MOSTLY:g}, of a run without an estimator)",
     )  # fmt: skip
     found.add_argument("--apply", type=local_path, metavar="DIR", help="folder for cleaned label files")
     found.add_argument("--format", choices=tuple(WRITERS), default="csv", help="of --apply (default: %(default)s)")
@@ -115,19 +119,30 @@ def finish(judging: Judging, arguments: argparse.Namespace, names: dict[str, str
     show(f"{category_text(rows, rule)}\n")
     if quality:
         show(f"{quality_text(quality, rule.by_removals)}\n")
-    out.mkdir(parents=True, exist_ok=True)
-    listed, page = out / f"labels.{arguments.list}", out / PAGE
-    write_list(listed, judged, rule)
-    told = Told(judging.title, judging.source, notes, rule, listed.name, judging.simulated)
-    suspects = suspects_of(judged, rule)
-    timelines = judging.data.timelines(suspects, arguments.media) if judging.data else []
-    write_labels_page(page, judged, told, suspects, timelines)
-    show(f"page: {page}\nall labels: {listed}")
     if arguments.apply is not None:
         removed = rule.told(judged)
-        paths = write_cleaned(arguments.apply, arguments.format, judged, removed, names)
+        with made("--apply", arguments.apply) as folder:
+            paths = write_cleaned(folder, arguments.format, judged, removed, names)
         audio, visual = removed.sum(1).tolist()
         show(f"removed: audio {audio}, visual {visual} of {len(judged)} labels; cleaned: {', '.join(map(str, paths))}")
+    suspects = suspects_of(judged, rule)
+    timelines = judging.data.timelines(suspects, arguments.media) if judging.data else []
+    with made("--out", out):
+        listed, page = out / f"labels.{arguments.list}", out / PAGE
+        write_list(listed, judged, rule)
+        told = Told(judging.title, judging.source, notes, rule, listed.name, judging.simulated)
+        write_labels_page(page, judged, told, suspects, timelines)
+    show(f"page: {page}\nall labels: {listed}")
+
+
+@contextmanager
+def made(option: str, folder: Path) -> Iterator[Path]:
+    """A folder, which is made, to write into within the block. DataError if it cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+    except OSError as error:
+        raise DataError(f"{option} {folder} cannot be written: {problem_of(error)}; name another folder") from None
 
 
 def rule_of(arguments: argparse.Namespace, judging: Judging) -> Rule:
@@ -135,7 +150,7 @@ def rule_of(arguments: argparse.Namespace, judging: Judging) -> Rule:
     recorded = judging.labels.epochs_removed is not None
     if arguments.removed is not None and not recorded:
         raise DataError("--removed goes by the labels that a training has removed, and there is no record of any")
-    if arguments.confidence is None and (arguments.removed is not None or (recorded and not judging.unseen)):
+    if arguments.confidence is None and (arguments.removed is not None or judging.by_removals):
         return Rule(MOSTLY if arguments.removed is None else arguments.removed, by_removals=True)
     return Rule(CONFIDENCE if arguments.confidence is None else arguments.confidence)
 

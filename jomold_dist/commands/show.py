@@ -20,6 +20,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import sys
+from collections.abc import Sequence
 
 from jomold_dist.command_line import add_imports, add_other_features, add_threshold, command, command_parser
 from jomold_dist.errors import DataError
@@ -31,7 +34,7 @@ VIDEOS = "8"
 
 @command
 def main() -> int:
-    arguments = _parser().parse_args()
+    arguments = _parser().parse_args(_with_keys(sys.argv[1:]))
     from jomold_dist.commands.showing import show_runs  # imports torch, which takes seconds
     from jomold_dist.distributed.environment import read_environment
     from jomold_dist.launching import launch
@@ -49,17 +52,30 @@ def main() -> int:
     )
 
 
+def _with_keys(words: Sequence[str]) -> list[str]:
+    """The words of a command line, with a space before keys that begin with one hyphen, as many of YouTube's do, and
+    that would else be taken for options."""
+    return [f" {word}" if re.match("-[^-h]|-h.", word) else word for word in words]
+
+
+def _not_negative(text: str) -> int:
+    """A seed on the command line."""
+    if not text.strip().isdecimal():
+        raise argparse.ArgumentTypeError(f"{text.strip()!r} is no whole number from 0 on")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = command_parser(__doc__)
     add_imports(parser)
-    parser.add_argument("runs", nargs="+", type=local_path, metavar="RUN", help="folder of a run")
+    parser.add_argument("runs", nargs="+", type=local_path, metavar="RUN", help="folders of runs, before all options")
     parser.add_argument(
-        "--videos", nargs="+", metavar="N|KEY|FILE", default=[VIDEOS],
-        help=f"how many videos, or their keys, or video files (default: {VIDEOS})",
+        "--videos", nargs="+", type=str.strip, metavar="N|KEY|FILE", default=[VIDEOS],
+        help=f"how many videos, or their keys, or video files or folders of them (default: {VIDEOS})",
     )  # fmt: skip
     parser.add_argument("--split", default="test", help="split of which videos are picked (default: test)")
     parser.add_argument("--pick", choices=PICKS, default=PICKS[0], help="which ones (default: random)")
-    parser.add_argument("--seed", type=int, default=0, help="of --pick random (default: 0)")
+    parser.add_argument("--seed", type=_not_negative, default=0, help="of --pick random (default: 0)")
     parser.add_argument(
         "--shards", type=place, nargs="+", metavar="PLACE",
         help="where the data set lies, a folder or its URL, or several that are joined (default: where the run's did)",

@@ -12,6 +12,7 @@ from jomold_dist.config import Config
 from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError, raise_together
+from jomold_dist.extraction.media_list import find_media
 from jomold_dist.methods.registry import checked
 from jomold_dist.showing.gallery import write_gallery
 from jomold_dist.showing.media import file_of, media_files, pictures
@@ -110,13 +111,27 @@ def asked_for(words: Sequence[str]) -> Asked:
         if not (count := int(words[0])):
             raise DataError("--videos 0 asks for nothing; give a number of videos from 1 on, keys or files")
         return Asked(count=count)
-    files = [word for word in words if Path(word).suffix or "/" in word]  # a key holds neither dots nor slashes
-    if not files:
+    places = [word for word in words if names_a_file(word)]
+    if not places:
         return Asked(keys=tuple(dict.fromkeys(words)))
-    if keys := [word for word in words if word not in files]:
-        raise DataError(f"--videos takes keys or files, not both: {keys[0]} is no file, and {files[0]} is one")
-    raise_together([f"--videos {word}: there is no such file" for word in files if not Path(word).is_file()])
-    return Asked(files=tuple(Path(word) for word in dict.fromkeys(files)))
+    if keys := [word for word in words if word not in places]:
+        raise DataError(f"--videos takes keys or files, not both: {keys[0]} is no file, and {places[0]} names one")
+    raise_together([f"--videos {word}: there is no such file" for word in places if not Path(word).exists()])
+    files = [path for word in places for path in files_at(Path(word))]
+    return Asked(files=tuple(dict.fromkeys(files)))
+
+
+def names_a_file(word: str) -> bool:
+    """Whether it is a file or a folder and no key, which holds neither dots nor slashes."""
+    return bool(Path(word).suffix) or "/" in word or Path(word).is_dir()
+
+
+def files_at(place: Path) -> list[Path]:
+    """The file, or all videos in a folder. DataError."""
+    if not place.is_dir():
+        return [place]
+    found = find_media([place], with_sounds=False)
+    return sorted([*found.files.values(), *found.refused])
 
 
 def parse_chosen_files(

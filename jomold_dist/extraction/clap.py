@@ -15,10 +15,9 @@ import numpy as np
 import torch
 
 from jomold_dist.errors import ConfigError, UserError
-from jomold_dist.extraction.computing import Computing, rows_of
-from jomold_dist.extraction.encoders import EncoderName
+from jomold_dist.extraction.computing import Computing, rows_of, unit_rows
+from jomold_dist.extraction.encoders import EncoderName, require_sound
 from jomold_dist.extraction.model_files import ModelFolder, find_model, first_line
-from jomold_dist.extraction.picture_encoders import unit_rows
 from jomold_dist.extraction.pretrained import (
     describe_model,
     describe_preprocessor,
@@ -74,12 +73,6 @@ class ClapEncoder:
         """Spectrograms of segments, float32 (n, channels, frames, bands)."""
         made = self.extractor(sounds, sampling_rate=self.rate, return_tensors="np")
         return np.asarray(made["input_features"], dtype=np.float32)
-
-
-def require_sound(media: np.ndarray, samples: int) -> None:
-    """ValueError if this is not so much of one channel."""
-    if media.dtype != np.float32 or media.shape != (samples,):
-        raise ValueError(f"sound is {media.dtype} {media.shape}, and not float32 ({samples},)")
 
 
 def open_clap(name: EncoderName, computing: Computing) -> ClapEncoder:

@@ -94,3 +94,8 @@ def rows_of(
         hint = "" if computing.dtype == "float32" else f"; {computing.dtype} may be too narrow for it, take float32"
         raise DataError(f"the model gives numbers that are not finite{hint}")
     return features
+
+
+def unit_rows(rows: torch.Tensor, unit: bool) -> torch.Tensor:
+    """Rows of length one, in float32; zeros stay. As they are where `unit` is not wanted."""
+    return torch.nn.functional.normalize(rows.float(), dim=-1) if unit else rows

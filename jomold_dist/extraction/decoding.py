@@ -16,6 +16,7 @@ STATES_WHOLE = {"matroska", "flv", "asf"}  # those that say how long the longest
 SLACK = Fraction(1, 2)  # seconds by which good files miss what their headers say
 MOST_RATE = 2000  # frames a second, of pictures or of sound
 MOST_PIXELS = 8192 * 8192  # of a picture
+MARKS_DAMAGE = {"h264", "aac"}  # decoders that tell what they repair, and told not to would refuse more than damage
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Timed:
 class Decoding:
     """Decodes one of a file's streams as far as it is asked for, on one thread.
 
-    What is not to be decoded before the first good frame is left out: a stream that was cut out of another begins so.
-    What is not to be decoded behind it is damage.
+    What is not to be decoded is damage. But a stream that was cut out of another may begin with frames that lean on
+    what was cut away: pictures before the first that stands alone, and half a second of sound, are left out.
     """
 
     def __init__(self, media: MediaFile, stream: Any, until: Fraction) -> None:
@@ -46,12 +47,13 @@ class Decoding:
         if stream.codec_context is None:
             raise self._error(f"its {self.what} is of a codec that this FFmpeg does not know; make an .mp4 of it")
         stream.codec_context.thread_count = 1
-        if self.kind == "video":
-            stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+        strict = "crccheck" if stream.codec_context.name in MARKS_DAMAGE else "crccheck+explode"
+        stream.codec_context.options = {"err_detect": strict, "max_pixels": str(MOST_PIXELS)}
         self.last_end: Fraction | None = None  # of the good frames
         self._broken = False  # whether something was not to be decoded since the last good frame
         self._ends: dict[int, Fraction] = {}  # of the packets of each stream
         self._packet_times: deque[int] = deque()  # of a container that knows no time of display
+        self._alone: int | None = None  # when the first picture that stands alone is shown
 
     def frames(self) -> Iterator[Timed]:
         """Good frames, as decoded, until nobody asks for more; of sound perhaps none. MediaError for damage, for a
@@ -62,12 +64,14 @@ class Decoding:
                 count += 1
                 if count > MOST_RATE * (self.until + 1):
                     raise self._error(f"its {self.what} has more than {MOST_RATE} frames a second; make it again")
+                timed = self._timed(frame)
+                if self._leans(frame.pts):
+                    continue
                 if frame.is_corrupt:
                     self._broken = True
                     continue
-                if self._broken and self.last_end is not None:
-                    raise self._damaged(f"at {_seconds(self.last_end)}")
-                timed = self._timed(frame)
+                if self._broken and (self.last_end is not None or self.kind == "video" or timed.begin > SLACK):
+                    raise self._damaged(f"at {_seconds(self.last_end or Fraction(0))}")
                 if self.last_end is None and timed.begin > self.until:
                     self._check_begin(timed.begin)
                     return
@@ -96,13 +100,21 @@ class Decoding:
     def _decoded(self, packet: Any) -> Iterator[Any]:
         import av
 
-        if packet.size and self.kind == "video" and self.media.kind == "avi":
-            self._packet_times.append(packet.dts)
-        self._broken |= packet.is_corrupt
+        if self.kind == "video" and packet.size:
+            if self._alone is None and packet.is_keyframe:
+                self._alone = packet.dts if packet.pts is None else packet.pts
+            if self.media.kind == "avi":
+                self._packet_times.append(packet.dts)
         try:
             yield from packet.decode()
         except av.FFmpegError:
-            self._broken = True
+            self._broken |= not self._leans(packet.pts)
+
+    def _leans(self, moment: int | None) -> bool:
+        """Whether a picture is shown before the first that stands alone, wherever it is stored."""
+        if self.kind != "video":
+            return False
+        return self._alone is None or (moment is not None and moment < self._alone)
 
     def _timed(self, frame: Any) -> Timed:
         """AVI says only when packets are decoded; the n-th frame is shown at the time of the n-th packet."""
@@ -126,7 +138,7 @@ class Decoding:
         """For a file whose last frame came before what is wanted. MediaError if it says that it has more."""
         stated, there = self._stated(), Fraction(0) if self.last_end is None else self.last_end
         if self.media.kind in STATES_WHOLE:
-            there = max(there, *self._ends.values())
+            there = max([there, *self._ends.values()])
         if stated is not None and there < min(stated, self.until) - SLACK:
             raise self._error(
                 f"it is cut off: its header says {_seconds(stated)} of {self.what}, and there are {_seconds(there)}; "

@@ -12,7 +12,6 @@ On a CPU the same media, sampling and model give the same bits in every process 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -78,9 +77,10 @@ class Kind:
 
 
 RAW = {"raw": "embeddings as the model gives them, not of unit norm"}
+SQUEEZED = {"squeezed": "the whole picture squeezed to a square, where the model's preprocessing cuts the middle out"}
 KINDS: dict[str, Kind] = {
-    "clip": Kind("frames", RAW, model="openai/clip-vit-large-patch14"),
-    "dino": Kind("frames", {}, required="the folder of a vision model, or its name in the hub"),
+    "clip": Kind("frames", RAW | SQUEEZED, model="openai/clip-vit-large-patch14"),
+    "dino": Kind("frames", SQUEEZED, required="the folder of a vision model, or its name in the hub"),
     "resnet152": Kind("frames", {}),
     "r2plus1d": Kind("motion", {"16": "clips of 16 frames, not of 8"}),
     "clap": Kind("audio", RAW, model="laion/clap-htsat-unfused"),
@@ -131,12 +131,8 @@ def open_encoder(text: str, device: str = "cpu", dtype: str = "float32") -> Enco
     name = parse_encoder(text)
     try:
         from jomold_dist.extraction.computing import computing_on
-    except ImportError as error:
-        if (package := re.sub(r"\..*", "", error.name or "")) != "threadpoolctl":
-            raise
-        raise UserError(
-            f"encoders need the package {package}, which is missing: pip install 'jomold_dist[extract]'"
-        ) from None
+    except ModuleNotFoundError as error:
+        raise UserError(f"encoders need the package {error.name}: pip install 'jomold_dist[extract]'") from None
     computing = computing_on(device, dtype)
     if name.kind in ("clip", "dino"):
         from jomold_dist.extraction.picture_encoders import open_picture_encoder
@@ -153,3 +149,15 @@ def open_encoder(text: str, device: str = "cpu", dtype: str = "float32") -> Enco
     from jomold_dist.extraction.torchvision_encoders import open_torchvision_encoder
 
     return open_torchvision_encoder(name, computing)
+
+
+def require_frames(media: np.ndarray, rows: int) -> None:
+    """ValueError if these are not so many RGB pictures."""
+    if media.dtype != "uint8" or media.ndim != 4 or media.shape[0] != rows or media.shape[-1] != 3:
+        raise ValueError(f"frames are {media.dtype} {media.shape}, and not uint8 ({rows}, height, width, 3)")
+
+
+def require_sound(media: np.ndarray, samples: int) -> None:
+    """ValueError if this is not so much of one channel."""
+    if media.dtype != "float32" or media.shape != (samples,):
+        raise ValueError(f"sound is {media.dtype} {media.shape}, and not float32 ({samples},)")

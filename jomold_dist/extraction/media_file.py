@@ -20,6 +20,7 @@ Damage that decodes to other pictures without a complaint of the decoder cannot 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -114,7 +115,7 @@ def _container(path: Path, file: BinaryIO) -> InputContainer:
     allowed = {"format_whitelist": ",".join(CONTAINERS)}
     try:
         return av.open(
-            file,
+            _File(file),
             "r",
             container_options=allowed,
             metadata_errors="replace",
@@ -137,6 +138,22 @@ def _told(path: Path) -> Iterator[None]:
     except av.FFmpegError as error:
         said = getattr(error, "strerror", None) or error
         raise MediaError(f"{path}: it is no media file, or damaged ({said}); fetch or make it again") from None
+
+
+class _File:
+    """A file as PyAV asks for it, without a name, so that only what it holds says what it is. Where a damaged header
+    sends PyAV before its beginning, there is nothing."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.tell, self._file = file.read, file.tell, file
+
+    def seek(self, offset: int, whence: int) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return -error.errno  # as FFmpeg tells of it
 
 
 def _best(container: InputContainer, kind: Literal["video", "audio"]) -> Any:

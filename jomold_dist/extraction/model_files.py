@@ -87,12 +87,8 @@ def _from_hub(name: str) -> Path:
         from huggingface_hub import constants
     except ImportError:
         raise UserError(f"the model {name} is of the Hugging Face hub, which needs transformers: {INSTALL}") from None
-    try:
-        folder = Path(huggingface_hub.snapshot_download(name, local_files_only=True))
-        if is_there(folder / CONFIG) and any(is_there(folder / file) for file in (*WEIGHTS, *INDEXES)):
-            return folder
-    except Exception:  # of several libraries, and all say the same: it is not there
-        pass
+    if (downloaded := _downloaded(name)) is not None:
+        return downloaded
     absent = f"there is no folder {name} here, and no model {name} that was downloaded before"
     how = f"download it where there is a network (`hf download {name}`), copy its folder here, and name the folder"
     if constants.HF_HUB_OFFLINE:
@@ -106,6 +102,21 @@ def _from_hub(name: str) -> Path:
     except Exception as error:
         answer = f"{error}".partition("\n")[0] or type(error).__name__
         raise UserError(f"{absent}, and the hub does not give it ({answer}); {how}") from None
+
+
+def _downloaded(name: str) -> Path | None:
+    """The folder of a model of the hub that was downloaded before, with all that is needed of it. Asks nobody."""
+    import huggingface_hub
+
+    try:
+        config = huggingface_hub.try_to_load_from_cache(name, CONFIG)
+        if not isinstance(config, str):
+            return None
+        folder = ModelFolder(Path(config).parent, name)
+        folder.require_preprocessor()
+        return folder.path if all(is_there(path) for path in folder.weights) else None
+    except (UserError, huggingface_hub.errors.HFValidationError):
+        return None  # not a name of the hub, or downloaded in part
 
 
 def _needed(there: Iterable[str]) -> set[str]:

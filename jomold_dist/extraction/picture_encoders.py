@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from jomold_dist.errors import UserError
-from jomold_dist.extraction.computing import Computing, rows_of
-from jomold_dist.extraction.encoders import EncoderName
+from jomold_dist.extraction.computing import Computing, rows_of, unit_rows
+from jomold_dist.extraction.encoders import EncoderName, require_frames
 from jomold_dist.extraction.model_files import ModelFolder, find_model, first_line
 from jomold_dist.extraction.pretrained import (
     describe_model,
@@ -30,6 +30,8 @@ from jomold_dist.extraction.pretrained import (
 if TYPE_CHECKING:
     from jomold_dist.extraction.sampling import Sampling
 
+Network = Callable[[torch.Tensor], torch.Tensor]
+
 CLIP_TYPES = {"clip", "clip_vision_model"}
 USUAL_SIDE = 224  # of pictures, where the preprocessing does not say
 
@@ -38,7 +40,7 @@ USUAL_SIDE = 224  # of pictures, where the preprocessing does not say
 class PictureEncoder:
     """An encoder of frames. `network` gives rows (n, width) for pixels (n, 3, h, w)."""
 
-    network: Callable[[torch.Tensor], torch.Tensor]
+    network: Network
     preprocessor: Any
     computing: Computing
     description: Mapping[str, Any]
@@ -72,12 +74,6 @@ class PictureEncoder:
         return np.asarray(made["pixel_values"], dtype=np.float32)
 
 
-def require_frames(media: np.ndarray, rows: int) -> None:
-    """ValueError if these are not so many RGB pictures."""
-    if media.dtype != np.uint8 or media.ndim != 4 or media.shape[0] != rows or media.shape[-1] != 3:
-        raise ValueError(f"frames are {media.dtype} {media.shape}, and not uint8 ({rows}, height, width, 3)")
-
-
 def open_picture_encoder(name: EncoderName, computing: Computing) -> PictureEncoder:
     """CLIP's or another model's. UserError."""
     require_transformers(name.kind)
@@ -85,6 +81,8 @@ def open_picture_encoder(name: EncoderName, computing: Computing) -> PictureEnco
     opened = _clip if name.kind == "clip" else _vision_model
     network, said = opened(folder, name, computing)
     preprocessor = load_preprocessor(folder, "AutoImageProcessor", backend="pil")
+    if "squeezed" in name.options:
+        preprocessor = _squeezing(preprocessor, folder)
     description = {
         "kind": name.kind,
         **describe_model(folder),
@@ -96,7 +94,14 @@ def open_picture_encoder(name: EncoderName, computing: Computing) -> PictureEnco
     return PictureEncoder(network, preprocessor, computing, {**description, "width": width}, width)
 
 
-Network = Callable[[torch.Tensor], torch.Tensor]
+def _squeezing(preprocessor: Any, folder: ModelFolder) -> Any:
+    """The same preprocessing, but that it makes the whole picture as large as the part that it would cut out."""
+    said = preprocessor.to_dict()
+    cut = said.get("crop_size")
+    if not said.get("do_center_crop") or cut is None:
+        raise UserError(f"{folder.path}: its preprocessing cuts nothing out of a picture, so leave +squeezed out")
+    size = {side: cut[side] for side in ("height", "width")}
+    return load_preprocessor(folder, "AutoImageProcessor", backend="pil", size=size, do_center_crop=False)
 
 
 def _clip(folder: ModelFolder, name: EncoderName, computing: Computing) -> tuple[Network, dict[str, Any]]:
@@ -128,25 +133,23 @@ def _vision_model(folder: ModelFolder, name: EncoderName, computing: Computing) 
 
 def _require_pictures(folder: ModelFolder) -> None:
     """UserError if a folder's model is not one that takes pictures alone. Its weights are not looked at."""
-    model = model_class(folder)
-    taken = getattr(model, "input_modalities", ("image",))
-    if model is None or model.main_input_name != "pixel_values" or set(taken) != {"image"}:
+    model, kind = model_class(folder), folder.config.get("model_type")
+    taken = getattr(model, "input_modalities", "image")
+    said = taken in ("image", ("image",), "text")  # text is said of all that do not say otherwise
+    if model is None or model.main_input_name != "pixel_values" or not said:
         raise UserError(
-            f"{folder.path} holds a model of type '{folder.config.get('model_type')}', and not a vision model that takes pictures alone (such as "
+            f"{folder.path} holds a model of type '{kind}', and not a vision model that takes pictures alone (such as "
             "dinov2, vit, swin); of a CLIP, clip:MODEL takes the part for pictures"
         )
 
 
-def unit_rows(rows: torch.Tensor, unit: bool) -> torch.Tensor:
-    """Rows of length one, in float32; zeros stay. As they are where `unit` is not wanted."""
-    return torch.nn.functional.normalize(rows.float(), dim=-1) if unit else rows
-
-
 def _probe(encoder: PictureEncoder, folder: ModelFolder) -> int:
     """The width of what a model makes. UserError if it does not fit its preprocessing, or draws at random."""
-    frame = np.full((1, USUAL_SIDE, USUAL_SIDE * 4 // 3, 3), 128, dtype=np.uint8)
+    frame = np.random.default_rng(0).integers(0, 256, (1, USUAL_SIDE, USUAL_SIDE * 4 // 3, 3), dtype=np.uint8)
     try:
-        once, again = (rows_of(1, lambda _: encoder.prepare(frame), encoder.network, encoder.computing) for _ in "ab")
+        once, again = (
+            rows_of(1, lambda _: encoder.prepare(frame), encoder.network, encoder.computing) for _ in range(2)
+        )
     except Exception as error:
         raise UserError(f"{folder.path}: the model does not take a prepared picture: {first_line(error)}") from None
     if once.ndim != 2 or not np.array_equal(once, again):

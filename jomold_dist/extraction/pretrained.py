@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from enum import Enum
 from typing import Any
 
 from jomold_dist.errors import UserError
@@ -89,12 +90,16 @@ def load_preprocessor(folder: ModelFolder, name: str, **settings: Any) -> Any:
 def describe_preprocessor(preprocessor: Any) -> dict[str, Any]:
     """The values by which it computes, as JSON. What is not set is left out: releases of transformers differ in what
     they list."""
+    from PIL.Image import Resampling
+
     kind = type(preprocessor).__name__.removesuffix("Pil")
     values = {
         key: _plain(value)
         for key, value in sorted(preprocessor.to_dict().items())
         if key not in NOISE and not key.startswith("_") and value is not None and value is not False
     }
+    if "resample" in values:
+        values["resample"] = Resampling(values["resample"]).name.lower()
     return {"type": kind, **values}
 
 
@@ -123,13 +128,11 @@ def _plain(value: Any) -> Any:
     """JSON of a preprocessor's value."""
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items() if inner is not None}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    return (
-        value
-        if isinstance(value, (str, int, float)) and not hasattr(value, "value")
-        else getattr(value, "value", str(value))
-    )
+    if isinstance(value, Enum):
+        return value.value
+    return value if isinstance(value, str | int | float) else str(value)
 
 
 def _some(names: list[str]) -> str:

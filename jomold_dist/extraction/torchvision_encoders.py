@@ -18,9 +18,8 @@ from PIL import Image
 
 from jomold_dist.errors import UserError
 from jomold_dist.extraction.computing import Computing, rows_of
-from jomold_dist.extraction.encoders import EncoderName
+from jomold_dist.extraction.encoders import EncoderName, require_frames
 from jomold_dist.extraction.model_files import digest_of
-from jomold_dist.extraction.picture_encoders import require_frames
 from jomold_dist.extraction.weight_files import load_weights, read_weights
 from jomold_dist.reading import is_there
 

@@ -20,9 +20,8 @@ import torch
 from torch import nn
 
 from jomold_dist.errors import UserError
-from jomold_dist.extraction.clap import require_sound
 from jomold_dist.extraction.computing import Computing, reproducible, rows_of
-from jomold_dist.extraction.encoders import EncoderName
+from jomold_dist.extraction.encoders import EncoderName, require_sound
 from jomold_dist.extraction.log_mel import BANDS, RATE, WINDOWS, describe_log_mel, patches_of
 from jomold_dist.extraction.model_files import digest_of
 from jomold_dist.extraction.weight_files import load_weights, read_weights, weight_files

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
@@ -12,6 +14,14 @@ from jomold_dist.extraction.model_files import first_line
 from jomold_dist.reading import ABSENT, is_folder, read_arrays, reading, regular_file
 
 ENDINGS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".npz")
+
+# Of what files of torch may name beside tensors: arrays of numbers, as VGGish's components are in the file that
+# circulates. numpy has given their maker another name since that was written.
+_array_of = np.zeros(1).__reduce__()[0]
+ARRAYS: list[Any] = [
+    *((_array_of, f"numpy.{place}.multiarray._reconstruct") for place in ("core", "_core")),
+    *(np.ndarray, np.dtype, type(np.dtype(np.float32)), type(np.dtype(np.float64))),
+]
 
 
 def weight_files(named: str) -> tuple[Path, ...]:
@@ -38,17 +48,18 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         raise
     except Exception:  # of pickle, zip, safetensors and numpy; torch advises to trust the file, which nobody should
         raise UserError(f"{path} is no file of weights, or damaged: no tensors can be read from it") from None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor | np.ndarray) for value in state.values()):
         raise UserError(f"{path} is no file of weights: it holds more than tensors by name")
-    return {str(name): tensor for name, tensor in state.items()}
+    return {str(name): torch.as_tensor(tensor) for name, tensor in state.items()}
 
 
 def _read(path: Path) -> object:
     if path.suffix == ".safetensors":
         return load_file(path)
     if path.suffix == ".npz":
-        return {name: torch.from_numpy(array) for name, array in read_arrays(path).items()}
-    return torch.load(path, map_location="cpu", weights_only=True)
+        return read_arrays(path)
+    with torch.serialization.safe_globals(ARRAYS):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def load_weights(network: torch.nn.Module, state: dict[str, torch.Tensor], what: str, path: str | Path) -> None:

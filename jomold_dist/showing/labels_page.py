@@ -24,7 +24,7 @@ HIGH = 0.9
 """What is told in words of the curves."""
 WORDS = {
     "logit": "the logit of the network that judged it",
-    "probit": "where that lies among the videos without the label: 0 is their middle, 2 is above 98 of 100 of them",
+    "probit": "where its logit lies among the videos without the label: 0 is their middle, 2 above 98 of 100 of them",
     "loss": "the loss of the label, if it were right: the larger, the less the network finds the event",
 }
 

@@ -31,8 +31,9 @@ def write_page(path: Path, template: str, **values: Any) -> None:
 
 
 def render(template: str, **values: Any) -> str:
-    """The page of a template. A value that the template names and that is not given is an error of ours."""
-    return _environment().get_template(template).render(**values)
+    """The page of a template. A value that the template names and that is not given is an error of ours. Where the name
+    of a file is no UTF-8, question marks stand for what is not."""
+    return _environment().get_template(template).render(**values).encode("utf-8", "replace").decode("utf-8")
 
 
 @cache

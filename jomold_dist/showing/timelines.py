@@ -14,7 +14,7 @@ from jomold_dist.showing.timeline import TRUTH, Event, Group, Lane, Row, System,
 
 MOST_CATEGORIES = 12
 MOST_PROBABLE = 3  # categories that are shown where nothing is labelled, true or found
-LONG_NAME = 16  # characters; systems whose names are longer have letters beside their lanes
+LONG_NAME = 16  # characters; longer ones do not fit beside lanes
 
 
 def timeline_of(
@@ -76,9 +76,11 @@ def shown_categories(videos: Sequence[ParsedVideo]) -> tuple[list[int], list[str
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """What the lanes of systems are called: their names, or letters where a name is long."""
-    if all(len(name) <= LONG_NAME for name in names):
-        return list(names)
+    """What the lanes of systems are called: by their names; where one is long, by what comes before its comma, which of
+    runs is the method; by letters where that does not tell them apart."""
+    for called in (list(names), [name.partition(",")[0] for name in names]):
+        if all(len(name) <= LONG_NAME for name in called) and len(set(called)) == len(called):
+            return called
     return [chr(ord("A") + n) if n < 26 else str(n + 1) for n in range(len(names))]
 
 

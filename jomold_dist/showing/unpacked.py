@@ -6,6 +6,7 @@ pooled as packing would have pooled them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -178,6 +179,7 @@ def keys_of(files: Sequence[Path]) -> dict[str, Path]:
     still are."""
     stems = [path.stem for path in files]
     names = [path.name if stems.count(path.stem) > 1 else path.stem for path in files]
+    names = [os.fsencode(name).decode("utf-8", "replace") for name in names]  # a name may be no UTF-8
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DataError(f"two files are called {twice[0]}; name them in two calls")
     return dict(zip(names, files, strict=True))

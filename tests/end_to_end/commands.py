@@ -38,7 +38,7 @@ BENCHMARKS = (
     "check_gpu",
 )
 
-WITHOUT_PAGE = ("pack", "show", "labels", "report")
+WITHOUT_PAGE = ("extract", "pack", "show", "labels", "report")
 """Commands of which neither launchers/ nor tools/ has a page."""
 
 
@@ -86,6 +86,7 @@ def all_commands(places: Places) -> dict[str, list[str]]:
         "start": ["start", "python", str(ROOT / "launchers" / "train.py"), *train[1:], "--dry-run"],
         "ray_train": ["ray_train", "--help"],
         "quickstart": ["quickstart", "--help"],
+        "extract": ["extract", "--help"],
         "report": ["report", f"{p.run}", "--out", f"{p.scratch / 'report.html'}"],
         "pack_llp": [*pack, "--out", f"{p.scratch / 'packed'}"],
         "pack": [*pack_own, "--out", f"{p.scratch / 'own'}"],

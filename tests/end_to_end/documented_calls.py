@@ -85,6 +85,8 @@ def arguments(call: Call, words: list[str], trained: Sequence[str]) -> list[str]
         if "--dry-run" in words or folder not in trained or (Path(folder) / "scores.json").exists():
             words += ["--dry-run"] if "--ranks" in words else ["--dry-run", "--ranks", f"{call.ranks}"]
         return words
+    if call.command == "extract":
+        return [*words, "--jobs", "1"]
     if call.command == "sweep":
         return [*words, "--dry-run"]
     if call.command == "simulate" and "--annotations" not in words:

@@ -23,7 +23,7 @@ from launchers_help import ROOT
 
 from jomold_dist.__main__ import COMMANDS
 from jomold_dist.config_files import load_config
-from tests.circulating import write_birds, write_circulating
+from tests.circulating import write_birds, write_circulating, write_clips
 from tests.published import LLP_WIDTHS, publish
 from tests.run_fixtures import finished_run, write_sweep
 from tests.unit.test_simulate_annotations import write_lfav, write_vggsounder
@@ -55,7 +55,10 @@ class NotRun:
 QUICKSTART = "unit/test_quickstart.py::test_every_training_of_it_has_a_config_of_its_own"
 REMOTE = "end_to_end/test_remote_shards.py::test_training_from_a_url_is_training_from_the_folder"
 COUNT = "unit/test_count_labels.py::test_the_tool_writes_the_table_of_a_folder"
+EXTRACT = "end_to_end/test_extract.py::test_the_same_bytes_from_one_process_from_two_from_ray_and_after_kills"
+LABELS = "end_to_end/test_labels.py::test_from_a_run_to_cleaned_labels_to_a_network"
 JUDGE = "unit/test_judge_labels.py::test_precision_recall_and_brier_score"
+SHOWN = "end_to_end/test_show.py::test_clips_come_to_timelines_as_packed_videos_do"
 SERVED = "unit/test_served_model.py::test_events_are_those_that_predicting_writes"
 NOT_RUN = (
     NotRun("make run|jomold quickstart", "minutes of training", (QUICKSTART,)),
@@ -65,6 +68,10 @@ NOT_RUN = (
     NotRun(".*=(s3|https)://|.* (s3|gs)://", "storage on the internet", (REMOTE,)),
     NotRun("python tools/count_labels.py", "wants label files that show every category", (COUNT,)),
     NotRun("python tools/judge_labels.py", "wants a run of the mixture", (JUDGE,)),
+    NotRun("jomold extract --ray", "starts Ray", (EXTRACT,)),
+    NotRun(r"jomold show .*\.mp4", "wants a run on features that were extracted", (SHOWN,)),
+    NotRun("jomold labels runs/llp-mixture|jomold labels runs/quickstart", "wants a run of the mixture", (LABELS,)),
+    NotRun("jomold train .*method=cleaned", "wants what is cleaned by such a run", (LABELS,)),
     NotRun("tools/check_gpu.sh", "minutes", ("end_to_end/test_check_gpu.py::test_every_part_runs",)),
 )
 CLUSTERS, RAY = "end_to_end/test_clusters.py", "end_to_end/test_ray_job.py"
@@ -93,6 +100,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("LLP", "NEW"):
         (made / name / "feats").symlink_to(published / "features")
     write_birds(made)
+    write_clips(made)
     write_circulating(made / "features", published / "features")
     (made / "shared").mkdir()
     (made / "shared" / "data").symlink_to(made / "data")

@@ -70,7 +70,7 @@ def test_every_script_is_here(places: Places) -> None:
     files = [*ROOT.glob("jomold_dist/commands/*.py"), *ROOT.glob("tools/*.py")]
     texts = {file.stem: file.read_text(encoding="utf-8") for file in files}
     writing = {name for name, text in texts.items() if re.search(r'add_argument\(\s*"--(out|report)"', text)}
-    writers = {"predict", "verify", "packing", "tabulate", "report"}
+    writers = {"extract", "predict", "show", "labels", "report", "verify", "packing", "tabulate"}
     assert writing == writers | {"bench_checkpoint", "bench_loader", "check_gpu"}
 
 
@@ -86,7 +86,7 @@ def test_a_terminal_that_knows_ascii_alone(places: Places) -> None:
 
 def test_a_rank_without_a_world(places: Places) -> None:
     """RANK is left over: commands of several ranks name it, others do not care; none is half done."""
-    of_ranks = {"train", "dry run", "evaluate", "predict"}
+    of_ranks = {"train", "dry run", "evaluate", "predict", "show", "labels"}
     for name, outcome in drive(all_commands(places), places.scratch, RANK="1").items():
         if name in of_ranks or name == "start":
             assert outcome["code"] == 2, (name, outcome)
@@ -124,6 +124,7 @@ def test_passwords_are_not_repeated(places: Places) -> None:
         "ray_train": ["ray_train", "--config", str(places.config), "--nodes", "1", f"tracking.uri={uri}"],
         "evaluate": [*commands["evaluate"], "--shards", uri],
         "predict": [*commands["predict"], "--shards", uri],
+        "labels": [*commands["labels"], "--shards", uri],
         "predict's output": with_output(commands["predict"], uri),
         "verify_shards": ["verify_shards", uri],
         "too much": [*commands["tabulate_sweep"], uri],

@@ -11,14 +11,17 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from launchers_help import ENVIRONMENT, Outcome, run_here
 
 from jomold_dist.data.reading.source import read_manifest
-from jomold_dist.extraction.job import ENDED
-from jomold_dist.extraction.processes import Processes
+from jomold_dist.errors import ConfigError
+from jomold_dist.extraction.job import ENDED, Opening
+from jomold_dist.extraction.processes import LocalExtraction
+from jomold_dist.extraction.sampling import Sampling
 from jomold_dist.models.weights import read_info
 from tests.media_files import Pictures, times_of, write_clip, write_media
 from tests.tiny_models import CLAP_WIDTH, CLIP_WIDTH, tiny_clap, tiny_clip
@@ -140,24 +143,28 @@ def test_from_files_to_a_network_that_knows_its_features(models: Models, tmp_pat
     assert "their features were extracted in different ways: frames" in jomold(*joined, code=2).err
 
 
-def _ends_at_bad(given: float, key: str, path: Path) -> str:
-    """What a process does with a file."""
-    if key == "bad":
-        os._exit(9)
-    time.sleep(given)
-    return key
+class OnGpu(Opening):
+    """Encoders of which only one process can have each."""
+
+    on_gpu = True
 
 
 @pytest.mark.lengthy
-def test_a_file_that_ends_its_process_is_given_up_and_no_other() -> None:
-    processes = Processes(2)
-    files = {key: Path(key) for key in ("one", "bad", "two", "three", "four")}
+def test_decoding_in_other_processes_gives_the_same_bytes(models: Models, tmp_path: Path) -> None:
+    files = {path.stem: path for path in make_videos(tmp_path / "videos", 3).rglob("*.m*")}
+    names = (("frames", f"clip:{models.clip}"), ("audio", f"clap:{models.clap}"))
+    asked = (names, Sampling(4, 0.5, 2), "cpu", "float32")
+    with LocalExtraction(Opening(*asked), 1) as here, LocalExtraction(OnGpu(*asked), 2) as divided:
+        expected = {outcome.key: outcome for outcome in here.outcomes(files)}
+        assert {outcome.key: outcome for outcome in divided.outcomes(files)} == expected
+    assert {key for key, outcome in expected.items() if outcome.problem} == {"broken"}
+    opening = Opening(*asked).known_by(here.features)
+    tiny_clip(models.clip, seed=1)  # as a node might have another
     try:
-        done = dict(processes.each(_ends_at_bad, files, 0.0))
+        with pytest.raises(ConfigError, match=r"the model of frames=clip.* is another here than where"):
+            opening.open()
     finally:
-        processes.close()
-    assert done == {"one": "one", "two": "two", "three": "three", "four": "four", "bad": None}
-    assert "try it with --jobs 1" in ENDED
+        tiny_clip(models.clip)
 
 
 def command(*words: str | Path) -> list[str]:
@@ -206,3 +213,33 @@ def test_the_same_bytes_from_one_process_from_two_from_ray_and_after_kills(model
         assert list(out.rglob(".*.partial")) == [] or number == signal.SIGKILL
     for name in ("two", "ray", "killed", "stopped", "interrupted"):
         assert features_in(tmp_path / name) == expected, name
+
+
+@pytest.mark.slow
+@pytest.mark.lengthy
+def test_on_ray_a_file_that_ends_its_actor_is_given_up_and_no_other(
+    models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from jomold_dist.extraction import ray_extraction
+
+    class Ending:
+        def __init__(self, opening: Opening) -> None:
+            from jomold_dist.extraction.ray_extraction import _Extractor  # in the actor, where it is the real one
+
+            self.own = _Extractor(opening)
+
+        def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+            if row["key"] == "video1":
+                os._exit(9)
+            done: dict[str, Any] = self.own(row)
+            return done
+
+    monkeypatch.setenv("PYTHONPATH", ENVIRONMENT["PYTHONPATH"])
+    monkeypatch.setattr(ray_extraction, "_Extractor", Ending)
+    files = {path.stem: path for path in make_videos(tmp_path / "videos", 4).rglob("*.m*")}
+    opening = Opening((("frames", f"clip:{models.clip}"),), Sampling(4, 0.5, 2), "cpu", "float32")
+    with ray_extraction.RayExtraction(opening, 2, tmp_path / "out") as extraction:
+        problems = {outcome.key: outcome.problem for outcome in extraction.outcomes(files)}
+    assert problems.pop("video1") == ENDED
+    assert "no media file" in problems.pop("broken")
+    assert problems == {"video0": "", "video2": "", "video3": "", "mute": ""}

@@ -93,11 +93,18 @@ def test_a_run_without_a_table_is_judged_by_its_estimator(finished: Finished, tm
     told = run_here(capsys, "jomold", "labels", finished.folder, "--out", tmp_path, "--list", "parquet")
     assert told.code == 0, told.err
     assert "its estimator has looked once more at the labels that it has learnt" in told.out
+    assert "Labels told as noise (a confidence of 90 % and more)" in told.out
+    told = run_here(capsys, "jomold", "labels", finished.folder, "--out", tmp_path, "--removed", "0.5")
     assert "Labels told as noise (removed in 50 % of the epochs and more)" in told.out
-    told = run_here(capsys, "jomold", "labels", finished.folder, "--out", tmp_path, "--confidence", "0.8")
-    assert "Labels told as noise (a confidence of 80 % and more)" in told.out
     assert "removed, visual" in (tmp_path / "labels.html").read_text()  # in how many epochs
     assert (tmp_path / "labels.parquet").exists()
+    (finished.folder / "checkpoints/estimator.safetensors").rename(tmp_path / "estimator.safetensors")
+    try:
+        told = run_here(capsys, "jomold", "labels", finished.folder, "--out", tmp_path / "by model")
+    finally:
+        (tmp_path / "estimator.safetensors").rename(finished.folder / "checkpoints/estimator.safetensors")
+    assert "its model has looked once more" in told.out
+    assert "Labels told as noise (removed in 50 % of the epochs and more)" in told.out
 
 
 def test_what_predict_writes_is_judged_without_a_run(
@@ -116,6 +123,10 @@ def test_what_predict_writes_is_judged_without_a_run(
     assert "p.npz: labels judged by the mixture, from given probabilities" in told.out
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == ["labels.csv", "labels.html"]
     assert (tmp_path / "cleaned/cleaned_labels.csv").exists()
+    for option in ("--out", "--apply"):
+        refused = run_here(capsys, "jomold", "labels", *given, "--out", tmp_path / "report", option, table)
+        assert refused.code == 2
+        assert f"{option} {table} cannot be written" in refused.err
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,8 @@ def test_features_of_unknown_origin_are_told(finished: Finished, tmp_path: Path,
         (["--videos", "0"], "--videos 0 asks for nothing"),
         (["--videos", "none.mp4"], "--videos none.mp4: there is no such file"),
         (["--videos", "test-x000001q", "test-000000"], "holds no video 'test-x000001q' among 88"),
-        (["--videos", "KEY", "none.mp4"], "takes keys or files, not both: KEY is no file, and none.mp4 is one"),
+        (["--videos", "KEY", "none.mp4"], "takes keys or files, not both: KEY is no file, and none.mp4 names one"),
+        (["--videos", "-0A9suni5YA"], "holds no video '-0A9suni5YA' among 88"),
         (["--pick", "differ"], "--pick differ compares runs; name two or more"),
         (["--pick", "worst", "--split", "train"], "--pick worst needs dense labels, and split 'train' of"),
         (["--split", "tset"], "the data set has no split 'tset'; it has: train, val, test"),
@@ -225,8 +226,8 @@ def test_runs_are_shown_side_by_side_by_what_sets_them_apart(
         found = FIGURE.findall(text)
         assert len(found) == 4
         assert all(key.startswith("test-") for key, _ in found)
-        assert "<b>A</b> jomold" in text
-        assert "<b>B</b> han, model.network=talnet" in text
+        assert re.search(r"<dt>jomold\b.*?</dt><dd><code>" + re.escape(str(finished.folder)), text)
+        assert re.search(r"<dt>han, model\.network=talnet\b.*?</dt><dd><code>" + re.escape(str(other)), text)
         assert "segment score" in found[0][1]
     again = tmp_path / "again"
     jomold(capsys, "show", finished.folder, other, "--videos", "4", "--out", again)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,15 @@ def test_what_is_imported_is_what_was_installed(wheel: Installed) -> None:
     files = [path.relative_to(ROOT / "configs") for path in (ROOT / "configs").rglob("*.yaml")]
     assert found["configs"] == sorted(str(path.with_suffix("")) for path in files)
     assert wheel.run("jomold", "--version").startswith("jomold_dist 0.1.0, torch 2.")
+
+
+def test_what_decodes_and_encodes_comes_with_the_extra_alone(wheel: Installed) -> None:
+    (metadata,) = wheel.libraries.glob("jomold_dist-*.dist-info/METADATA")
+    needed = re.findall(r"^Requires-Dist: ([\w.-]+)[^;\n]*(?:; (.*))?$", metadata.read_text(), re.MULTILINE)
+    assert "torch" in {name for name, condition in needed if not condition}
+    heavy = {name: condition for name, condition in needed if name in ("av", "transformers", "torchvision")}
+    assert {"av", "transformers"} <= heavy.keys()
+    assert {re.sub(r"[\s'\"]", "", condition) for condition in heavy.values()} == {"extra==extract"}
 
 
 def test_training_scores_and_comparisons(wheel: Installed) -> None:

@@ -62,6 +62,7 @@ def han_reads(path: Path) -> dict[str, list[str]]:
 
 def test_han_and_ma_read_their_own_layout(tmp_path: Path) -> None:
     judged, _, removed = labels_of(LLP_CATEGORIES)
+    (tmp_path / "new").mkdir()
     paths = write_cleaned(tmp_path / "new", "llp", judged, removed, NAMES)
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(path.name for path in paths)
     whole = han_reads(tmp_path / "new/AVVP_train.csv")

@@ -161,3 +161,16 @@ def test_labels_that_a_training_removed_often_are_told_by_that() -> None:
     assert found[0].epochs_removed is not None
     assert max(found[0].epochs_removed) == 8
     assert not Rule(0.5, by_removals=True).told(replace(labels, epochs_removed=None)).any()
+
+
+def test_what_is_told_is_what_is_measured() -> None:
+    """Also where a category has too few labels to be told."""
+    labels = judged(300)
+    few = replace(labels, category=np.where(np.arange(300) < 7, 2, labels.category % 2))
+    assert few.rare.tolist() == [2]
+    for found, told in zip(quality_of(few), RULE.told(few), strict=True):
+        at = next(at for at in found.at if at.confidence == RULE.least)
+        assert at.told == told.sum()
+        assert sum(band.labels for band in found.bands) == 293
+    assert few.there is not None
+    assert quality_of(few)[1].at[0].noise == (~few.there[1]).sum()

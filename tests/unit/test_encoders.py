@@ -71,6 +71,26 @@ def test_clip_gives_what_transformers_gives_for_each_picture(models: Path) -> No
     assert encoder.shortest_side == 32
 
 
+def test_a_picture_is_cut_unless_it_is_to_be_squeezed(models: Path) -> None:
+    """As VALOR's features are, for which nothing at the sides is lost."""
+    from PIL import Image
+
+    cut, squeezed = open_encoder(f"clip:{models / 'clip'}"), open_encoder(f"clip+squeezed:{models / 'clip'}")
+    frames = media_for(cut)
+    sides = frames.copy()
+    sides[:, :, :5] = sides[:, :, -5:] = 0
+    assert np.array_equal(cut.encode(frames, SAMPLING), cut.encode(sides, SAMPLING))
+    assert not np.array_equal(squeezed.encode(frames, SAMPLING), squeezed.encode(sides, SAMPLING))
+    small = np.stack(
+        [np.asarray(Image.fromarray(frame).resize((32, 32), Image.Resampling.BICUBIC)) for frame in frames]
+    )
+    np.testing.assert_array_equal(squeezed.encode(frames, SAMPLING), cut.encode(small, SAMPLING))
+    said = squeezed.describe()["preprocessing"]
+    assert "do_center_crop" not in said
+    assert (said["size"], said["resample"]) == ({"height": 32, "width": 32}, "bicubic")
+    assert squeezed.shortest_side == 32
+
+
 def test_dino_gives_the_pooled_output_of_each_picture(models: Path) -> None:
     import torch
     from transformers import AutoImageProcessor, Dinov2Model
@@ -105,6 +125,19 @@ def test_a_pooling_without_weights_is_not_drawn_at_random(tmp_path: Path) -> Non
     with torch.no_grad():
         tokens = model(pixel_values=torch.from_numpy(encoder.prepare(frames))).last_hidden_state  # type: ignore[attr-defined]
     np.testing.assert_allclose(encoder.encode(frames, SAMPLING), tokens[:, 0], rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_that_masks_at_random_is_refused(tmp_path: Path) -> None:
+    from transformers import ViTMAEConfig, ViTMAEModel
+    from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+    small = ViTMAEConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, image_size=32, patch_size=8
+    )
+    ViTMAEModel(small).save_pretrained(tmp_path)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="or other numbers each time"):
+        open_encoder(f"dino:{tmp_path}")
 
 
 @pytest.mark.parametrize("name", ["clap", "fused"])
@@ -265,6 +298,41 @@ def test_weights_in_torchs_own_file_give_the_same_features(models: Path, tmp_pat
     one, other = open_encoder(f"clip:{folder}"), open_encoder(f"clip:{models / 'clip'}")
     frames = media_for(one)
     np.testing.assert_array_equal(one.encode(frames, SAMPLING), other.encode(frames, SAMPLING))
+
+
+def test_of_models_that_know_texts_too_the_other_part_is_taken(models: Path, tmp_path: Path) -> None:
+    """As CLIP and CLAP are published."""
+    from transformers import (
+        ClapAudioModelWithProjection,
+        ClapConfig,
+        ClapModel,
+        CLIPConfig,
+        CLIPModel,
+        CLIPVisionModelWithProjection,
+    )
+
+    text = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 9}
+    for kind, part, whole, config, own, settings in (
+        ("clip", CLIPVisionModelWithProjection, CLIPModel, CLIPConfig, "vision_config", {}),
+        (
+            "clap",
+            ClapAudioModelWithProjection,
+            ClapModel,
+            ClapConfig,
+            "audio_config",
+            {"projection_hidden_act": "relu"},
+        ),
+    ):
+        alone = part.from_pretrained(models / kind)
+        both = config(**{own: alone.config.to_dict()}, text_config=text, projection_dim=16, **settings)
+        model = whole(both)
+        assert not model.load_state_dict(alone.state_dict(), strict=False).unexpected_keys
+        folder = tmp_path / kind
+        model.save_pretrained(folder)
+        shutil.copy(models / kind / "preprocessor_config.json", folder)
+        one, other = open_encoder(f"{kind}:{models / kind}"), open_encoder(f"{kind}:{folder}")
+        media = media_for(one)
+        np.testing.assert_array_equal(one.encode(media, SAMPLING), other.encode(media, SAMPLING))
 
 
 def test_names_are_parsed() -> None:

@@ -151,3 +151,12 @@ def test_one_process_writes_at_a_time(tmp_path: Path) -> None:
         OutputFolder(tmp_path, WANTED)
     with OutputFolder(tmp_path, WANTED):
         pass
+
+
+def test_what_cannot_be_written_is_told(tmp_path: Path, source: Path) -> None:
+    with pytest.raises(DataError, match=r"--out .*a\.mp4 cannot be written: .*File exists"):
+        OutputFolder(source, WANTED)
+    with OutputFolder(tmp_path / "out", WANTED) as folder:
+        (tmp_path / "out" / "audio").rmdir()
+        with pytest.raises(DataError, match=r"out cannot be written: .*No such file"):
+            folder.add(outcome("a"), source, FileState.of(source))

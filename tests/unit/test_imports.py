@@ -103,6 +103,7 @@ OWNERS: dict[str, set[str]] = {
     "transformers": {"jomold_dist.extraction.pretrained"},
     "torchvision": {"jomold_dist.extraction.torchvision_encoders"},
     "huggingface_hub": {"jomold_dist.extraction.model_files"},
+    "av": {"jomold_dist.extraction"},
     "fsspec": {"jomold_dist.data.reading.remote"},
     "pyarrow": {
         *("jomold_dist.training.label_table", "jomold_dist.data.packing.input_tables"),

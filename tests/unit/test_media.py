@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import os
@@ -18,7 +19,7 @@ import pytest
 from jomold_dist.errors import UserError
 from jomold_dist.extraction.drawing import MOST_SLENDER, _upright
 from jomold_dist.extraction.frames import FrameSet, read_frames
-from jomold_dist.extraction.media_file import MediaError
+from jomold_dist.extraction.media_file import MediaError, _File
 from jomold_dist.extraction.media_notes import KINDS
 from jomold_dist.extraction.sampling import Sampling
 from jomold_dist.extraction.sound import Sound, mix, read_sound
@@ -136,7 +137,7 @@ def test_pictures_are_made_smaller_and_never_larger(tmp_path: Path) -> None:
         Pictures(codec="ffv1", options={}, format="bgra"),
         Pictures(codec="ffv1", options={}, size=(67, 43)),
         Pictures(size=(64, 48), aspect=Fraction(2)),
-        Pictures(size=(64, 48), aspect=Fraction(1000)),  # nothing looks like this; it is a mistake of the file
+        Pictures(size=(64, 48), aspect=Fraction(16)),  # nothing looks like this; it is a mistake of the file
     ],
 )
 def test_pixels_of_any_form(tmp_path: Path, pictures: Pictures) -> None:
@@ -225,7 +226,7 @@ def test_shorter_than_wanted(clip: Path) -> None:
 
 def test_longer_than_wanted_is_not_looked_at(tmp_path: Path) -> None:
     """What is behind may be damaged: nobody looks there, however long the file is."""
-    path = write_media(tmp_path / "a.mkv", Pictures(times_of(40.0, 10)), Track(tone(40.0)))
+    path = write_media(tmp_path / "a.mkv", Pictures(times_of(20.0, 10)), Track(tone(20.0)))
     whole = frames(path), sound(path)
     content = bytearray(path.read_bytes())
     content[len(content) // 2 : -1000] = bytes(len(content) - 1000 - len(content) // 2)
@@ -241,6 +242,17 @@ def test_a_file_whose_time_begins_late(tmp_path: Path) -> None:
     read = write_media(tmp_path / "a.mkv", Pictures(times_of(2.0, 10, start=500.0)), track)
     assert numbers(frames(read)) == shown_at(times_of(2.0, 10))
     assert kinds(frames(read)) == kinds(sound(read)) == []
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_pictures_that_end_before_the_sound(tmp_path: Path, name: str) -> None:
+    """A file that is shorter in one stream is not cut off, whatever its header says of the other."""
+    path = write_media(tmp_path / name, Pictures(times_of(1.0, 10)), Track(tone(2.0)))
+    assert kinds(frames(path)) == ["frames shorter"]
+    assert kinds(sound(path)) == []
+    path = write_media(tmp_path / name, Pictures(times_of(2.0, 10)), Track(tone(1.0)))
+    assert kinds(frames(path)) == []
+    assert kinds(sound(path)) == ["sound shorter"]
 
 
 def test_pictures_that_begin_after_the_sound(tmp_path: Path) -> None:
@@ -323,7 +335,7 @@ LATE, SLENDER = Pictures(times_of(2.0, 10, start=50.0)), Pictures(times_of(1.0, 
         (lambda folder: cut(write_clip(folder / "a.mp4"), 0.0), "it is empty"),
         (lambda folder: text_file(folder / "a.mp4", "This is not a video.\n" * 200), "no media file"),
         (lambda folder: text_file(folder / "a.mp4", "ffconcat version 1.0\nfile b.mp4\n"), "it is a playlist"),
-        (lambda folder: text_file(folder / "a.m3u8", PLAYLIST.format(folder)), "it is a playlist"),
+        (lambda folder: text_file(folder / "a.m3u8", PLAYLIST.format(folder)), "it is no media file"),
         (lambda folder: picture_file(folder / "a.mp4"), "it is a playlist, or of a container that is not read"),
         (lambda folder: write_media(folder / "a.mkv", LATE, Track(tone(2.0))), "its video begins at 50.00 s"),
         (lambda folder: write_media(folder / "a.mp4", SLENDER), "its pictures are 1280 × 16 pixels"),
@@ -362,15 +374,77 @@ def huge_gif(path: Path) -> Path:
     return path
 
 
-def test_damage_within_what_is_wanted_is_named(clip: Path, tmp_path: Path) -> None:
-    content = bytearray(clip.read_bytes())
-    begin = content.index(b"mdat") + 3000
-    content[begin : begin + 600] = random.Random(1).randbytes(600)
-    path = tmp_path / "a.mp4"
-    path.write_bytes(content)
-    for read in (frames, sound):
-        with pytest.raises(MediaError, match=r"it is damaged: its (video|sound) cannot be decoded"):
-            read(path)
+def damage(path: Path, number: int, kind: str) -> Path:
+    """A copy of a file, with the end of one packet changed."""
+    import av
+
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(container.streams.best(kind)) if packet.size]
+        end = packets[number].pos + packets[number].size
+    content = bytearray(path.read_bytes())
+    content[end - 16 : end] = random.Random(number).randbytes(16)
+    copy = path.with_name(f"damaged-{path.name}")
+    copy.write_bytes(content)
+    return copy
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, 8])
+@pytest.mark.parametrize("pictures", [Pictures(), Pictures(codec="mjpeg", format="yuvj420p", options={})])
+def test_damaged_pictures_are_named_and_not_guessed(tmp_path: Path, pictures: Pictures, number: int) -> None:
+    """The first, on which others lean, and others; a decoder would repair them in silence."""
+    path = damage(write_media(tmp_path / "a.mov", pictures, Track(tone(2.0))), number, "video")
+    assert kinds(sound(path)) == []
+    with pytest.raises(MediaError, match=r"it is damaged: its video cannot be decoded at \d\.\d\d s"):
+        frames(path)
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "aac"), ("a.mkv", "ac3")])
+def test_damaged_sound_is_named(tmp_path: Path, name: str, codec: str) -> None:
+    rate = 48_000
+    path = damage(write_media(tmp_path / name, Pictures(), Track(tone(2.0, rate), rate, codec=codec)), 12, "audio")
+    assert numbers(frames(path)) == shown_at(times_of(2.0, 10))
+    with pytest.raises(MediaError, match="it is damaged: its sound cannot be decoded"):
+        sound(path)
+
+
+@pytest.mark.parametrize("lost", [22, 26])
+def test_a_packet_that_a_broadcast_has_lost(tmp_path: Path, lost: int) -> None:
+    path = write_media(tmp_path / "a.ts", None, Track(tone(2.0, 44_100), 44_100, codec="mp2"))
+    content = path.read_bytes()
+    path.write_bytes(content[: 188 * lost] + content[188 * (lost + 1) :])
+    with pytest.raises(MediaError, match="it is damaged: its sound cannot be decoded"):
+        sound(path)
+
+
+def test_a_broadcast_that_is_cut_in_is_whole_from_where_a_picture_stands_alone(tmp_path: Path) -> None:
+    options = {"preset": "veryfast", "x264-params": "open-gop=1:keyint=12:bframes=3:b-adapt=0"}
+    path = write_media(tmp_path / "a.ts", Pictures(times_of(4.0, 10), options=options))
+    content = path.read_bytes()
+    path.write_bytes(content[: 188 * 2] + content[188 * 23 :])  # its tables, and what comes after the third picture
+    read = frames(path)
+    assert kinds(read) == ["frames later"]
+    assert numbers(read)[0] == 12
+    assert numbers(read) == sorted(numbers(read))
+
+
+def test_a_time_that_jumps_back_is_not_followed(tmp_path: Path) -> None:
+    """Two broadcasts one behind the other: what the clock shows for the second time is left out."""
+    first, second = (write_media(tmp_path / f"{n}.ts", Pictures(times_of(n / 10, 10))) for n in (20, 10))
+    content = bytearray(first.read_bytes() + second.read_bytes())
+    counts: dict[int, int] = {}  # the packets of each stream are numbered modulo 16
+    for at in range(0, len(content), 188):
+        stream = int.from_bytes(content[at + 1 : at + 3], "big") & 0x1FFF
+        if content[at + 3] & 0x10:
+            counts[stream] = (counts.get(stream, -1) + 1) % 16
+        content[at + 3] = content[at + 3] & 0xF0 | counts.get(stream, 0)
+    first.write_bytes(content)
+    assert numbers(frames(first, LONG))[8:] == [19] * 8
+
+
+def test_frames_without_end_are_refused(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jomold_dist.extraction.decoding.MOST_RATE", 5)
+    with pytest.raises(MediaError, match="its video has more than 5 frames a second"):
+        frames(clip)
 
 
 def test_values_that_are_not_finite(tmp_path: Path) -> None:
@@ -410,6 +484,17 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
         frames(tmp_path / "fifo.mp4")
     with pytest.raises(FileNotFoundError):
         frames(tmp_path / "nothing.mp4")
+
+
+def test_a_header_that_points_before_the_file_is_damage(clip: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """An error of the system would say that the file cannot be read, and may be good."""
+    import av
+
+    with clip.open("rb") as file:
+        assert _File(file).seek(-5, 0) == -errno.EINVAL
+        with av.open(_File(file), "r") as container:
+            assert len(container.streams) == 2
+    assert capfd.readouterr().err == ""
 
 
 def test_any_changed_bytes_are_told_or_borne(clip: Path, tmp_path: Path) -> None:

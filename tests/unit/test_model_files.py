@@ -9,11 +9,12 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from jomold_dist.errors import UserError
 from jomold_dist.extraction.encoders import open_encoder
@@ -129,6 +130,9 @@ def test_nothing_of_a_folder_is_executed(folder: Path, tmp_path: Path) -> None:
             open_encoder(f"clip:{folder}")
         with pytest.raises(UserError, match="no file of weights, or damaged"):
             read_weights(folder / "pytorch_model.bin")
+    torch.save({"array": np.array([Touch(marker)], dtype=object)}, tmp_path / "array.pth")
+    with pytest.raises(UserError, match="no file of weights, or damaged"):
+        read_weights(tmp_path / "array.pth")
     assert not marker.exists()
 
 
@@ -162,69 +166,102 @@ def test_paths_that_lead_nowhere_are_told(tmp_path: Path) -> None:
         weight_files(str(tmp_path / "empty"))
 
 
-@contextmanager
-def hub(status: int) -> Iterator[tuple[str, list[str]]]:
-    """A server in place of the hub: its address, and what it was asked for."""
-    asked: list[str] = []
+class Hub:
+    """A server in place of the hub, with one model; `asked` is what it was asked for."""
 
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(status)
-            self.end_headers()
+    def __init__(self, name: str, files: dict[str, bytes]) -> None:
+        self.asked: list[str] = []
+        info = {"id": name, "sha": COMMIT, "siblings": [{"rfilename": file} for file in files]}
+        tree = [{"type": "file", "path": file, "size": len(content), "oid": file} for file, content in files.items()]
+        answers = {f"/api/models/{name}": json.dumps(info).encode()}
+        answers[f"/api/models/{name}/revision/main"] = answers[f"/api/models/{name}"]
+        answers[f"/api/models/{name}/tree/{COMMIT}"] = json.dumps(tree).encode()
+        answers |= {f"/{name}/resolve/{COMMIT}/{file}": content for file, content in files.items()}
+        asked = self.asked
 
-        do_HEAD = do_POST = do_GET  # noqa: N815
+        class Answer(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path.partition("?")[0])
+                content = answers.get(asked[-1])
+                self.send_response(503 if content is None else 200)
+                self.send_header("Content-Length", str(len(content or b"")))
+                self.send_header("Content-Type", "application/json")
+                self.send_header("ETag", f'"{asked[-1].rpartition("/")[2]}"')
+                self.send_header("X-Repo-Commit", COMMIT)
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(content or b"")
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Says nothing."""
+            do_HEAD = do_GET  # noqa: N815
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", asked
-        finally:
-            server.shutdown()
-            thread.join()
+            def log_message(self, format: str, *args: object) -> None:
+                """Says nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+        self.address = f"http://127.0.0.1:{self.server.server_address[1]}"
+
+    def fetched(self) -> set[str]:
+        return {path.rpartition("/")[2] for path in self.asked if "/resolve/" in path}
+
+
+COMMIT = "a" * 40
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def hub(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub that knows `org/clip`, and an empty cache."""
     from huggingface_hub import constants
 
+    files = {path.name: path.read_bytes() for path in clip.iterdir()}
+    found = Hub("org/clip", files | {"pytorch_model.bin": b"the same", "tf_model.h5": b"again", "README.md": b"# CLIP"})
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    return tmp_path / "cache"
+    monkeypatch.setattr(constants, "ENDPOINT", found.address)
+    template = found.address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    with found.server:
+        thread = threading.Thread(target=found.server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield found
+        found.server.shutdown()
+        thread.join()
 
 
-def test_the_network_is_not_asked_about_folders_and_what_was_downloaded(
-    clip: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_model_of_the_hub_is_downloaded_once_and_no_more_of_it_than_is_needed(
+    clip: Path, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import constants
 
-    (cache / "models--org--clip" / "refs").mkdir(parents=True)
-    (cache / "models--org--clip" / "refs" / "main").write_text("abc")
-    shutil.copytree(clip, cache / "models--org--clip" / "snapshots" / "abc")
-    with hub(503) as (address, asked):
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        here, named = open_encoder(f"clip:{clip}").describe(), open_encoder("clip:org/clip").describe()
-        assert asked == []
-        assert named == {**here, "name": "org/clip"}
-        with pytest.raises(UserError, match="no model org/other that was downloaded before, and the hub does not give"):
-            open_encoder("clip:org/other")
-        assert [path for path in asked if path.startswith("/api/models")] == ["/api/models/org/other"]  # once
+    here = open_encoder(f"clip:{clip}").describe()
+    assert hub.asked == []  # a folder needs no network
+    named = open_encoder("clip:org/clip").describe()
+    assert named == {**here, "name": "org/clip"}
+    assert hub.fetched() == {"config.json", "model.safetensors", "preprocessor_config.json"}
+    asked = len(hub.asked)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r"HF_HUB_OFFLINE forbids .*`hf download org/other`.*name the folder"):
-        open_encoder("clip:org/other")
+    assert open_encoder("clip:org/clip").describe() == named
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    assert open_encoder("clip:org/clip").describe() == named
+    assert len(hub.asked) == asked
+    next((tmp_path / "cache").rglob("model.safetensors")).unlink()  # a download that did not end
+    open_encoder("clip:org/clip")
+    assert len(hub.asked) > asked
 
 
-def test_no_network_is_one_message(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_cannot_be_had_is_told(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(UserError, match=r"no folder org/clip here, .*refused.*`hf download org/clip`") as caught:
-        open_encoder("clip:org/clip")
+    absent = "there is no folder org/other here, and no model org/other that was downloaded before"
+    with pytest.raises(UserError, match=rf"{absent}, and the hub does not give it \(.*503") as caught:
+        open_encoder("clip:org/other")
     assert "\n" not in str(caught.value)
+    assert [path for path in hub.asked if "models" in path] == ["/api/models/org/other"]  # once, and not for minutes
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(UserError, match=r"does not give it \(.*refused.*`hf download org/other`.*name the folder"):
+        open_encoder("clip:org/other")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=rf"{absent}, and HF_HUB_OFFLINE forbids .*`hf download org/other`"):
+        open_encoder("clip:org/other")
 
 
 @pytest.mark.parametrize(
@@ -232,6 +269,7 @@ def test_no_network_is_one_message(cache: Path, monkeypatch: pytest.MonkeyPatch)
     [
         ("clip", "transformers", r"encoder clip needs the package transformers: pip install 'jomold_dist\[extract\]'"),
         ("clap", "transformers", r"encoder clap needs the package transformers: pip install 'jomold_dist\[extract\]'"),
+        ("vggish", "threadpoolctl", r"encoders need the package threadpoolctl: pip install 'jomold_dist\[extract\]'"),
         ("resnet152", "torchvision", "encoder resnet152 needs the package torchvision, .*pip install torchvision"),
         ("r2plus1d", "torchvision", "encoder r2plus1d needs the package torchvision, .*pip install torchvision"),
     ],
@@ -240,5 +278,6 @@ def test_a_package_that_is_not_installed_is_told(
     kind: str, package: str, message: str, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, "jomold_dist.extraction.computing")  # as in a process that has just begun
     with pytest.raises(UserError, match=message):
         open_encoder(f"{kind}:{clip}")

@@ -29,18 +29,27 @@ HOW: dict[str, dict[str, Any]] = {
 SHAPES = {"audio": (5, 3), "frames": (10, 4)}
 
 
-def extracted(folder: Path, how: dict[str, dict[str, Any]] = HOW, folders: dict[str, str] | None = None) -> Path:
-    """Five segments of 2 s with two frames a segment, as `jomold extract` leaves them."""
+LLP_SHAPES = {"audio": (10, 3), "frames": (80, 4), "motion": (10, 2)}
+LLP_FOLDERS = {"audio": "vggish", "frames": "res152", "motion": "r2plus1d_18"}
+
+
+def extracted(
+    folder: Path,
+    how: dict[str, dict[str, Any]] = HOW,
+    folders: dict[str, str] | None = None,
+    shapes: dict[str, tuple[int, int]] = SHAPES,
+) -> Path:
+    """Ten seconds of each video in as many segments as audio has rows, as `jomold extract` leaves them."""
     folders = folders or {}
     draw = np.random.default_rng(1)
     features = {}
-    for name, shape in SHAPES.items():
+    for name, shape in shapes.items():
         own = folders.get(name, name)
         (folder / own).mkdir(parents=True)
         for key in KEYS:
             np.save(folder / own / f"{key}.npy", draw.standard_normal(shape).astype(np.float32))
         features[name] = ExtractedFeature(own, shape, how[name])
-    write_extraction(folder, ExtractionFile(5, 2.0, features, {"device": "cpu"}))
+    write_extraction(folder, ExtractionFile(shapes["audio"][0], 10 / shapes["audio"][0], features, {"device": "cpu"}))
     return folder
 
 
@@ -103,6 +112,19 @@ def test_pack_llp_takes_it_or_says_what_it_lacks(tmp_path: Path) -> None:
     assert (
         "holds audio, frames of jomold extract and no motion; extract the rest, or pack what is there with" in said.err
     )
+
+
+@pytest.mark.parametrize("folders", [{}, LLP_FOLDERS])
+def test_pack_llp_finds_all_three_whatever_their_folders_are_called(folders: dict[str, str], tmp_path: Path) -> None:
+    how = HOW | {"motion": {"encoder": {"kind": "r2plus1d"}}}
+    folder, out = extracted(tmp_path / "features", how, folders, LLP_SHAPES), tmp_path / "set"
+    said = command("--features", folder, "--unlabelled", "--out", out, main=pack_llp.main)
+    assert manifest_of(said, out).extraction == how
+    assert {name: spec.shape for name, spec in read_manifest(out).features.items()} == {
+        "audio": (10, 3),
+        "frames": (10, 4),
+        "motion": (10, 2),
+    }
 
 
 def test_a_model_refuses_features_that_were_made_in_another_way(tmp_path: Path) -> None:

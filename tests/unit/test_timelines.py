@@ -103,14 +103,18 @@ def test_the_axis_names_round_seconds(segments: int, segment_seconds: float, tic
     assert shown.share(shown.seconds) == "100"
 
 
-def test_long_names_have_letters() -> None:
+def test_lanes_have_names_that_fit_and_tell_them_apart() -> None:
+    long, longer = "jomold, denoise.audio_threshold=1.6", "jomold, denoise.audio_threshold=1.7"
     assert short_names(["han", "jomold"]) == ["han", "jomold"]
-    assert short_names(["han", "jomold, denoise.audio_threshold=1.6"]) == ["A", "B"]
+    assert short_names(["han", long]) == ["han", "jomold"]
+    assert short_names([long, longer]) == ["A", "B"]
+    assert short_names(["a_method_of_ones_own, x=1", "han"]) == ["A", "B"]
+    assert short_names(["han", "han"]) == ["A", "B"]
     video = parsed_video(labels=("Dog",))
-    shown = timeline_of([("han", video), ("jomold, denoise.audio_threshold=1.6", video)], [None, 41.6])
-    assert shown.lane_names == ("han", "jomold, denoise.audio_threshold=1.6")
-    assert [lane.name for lane in shown.groups[0].rows[0].lanes] == ["A", "B"]
-    assert "jomold, denoise.audio_threshold=1.6, segment score 42 %: nothing." in shown.words()
+    shown = timeline_of([("han", video), (long, video)], [None, 41.6])
+    assert shown.lane_names == ("han", long)
+    assert [lane.name for lane in shown.groups[0].rows[0].lanes] == ["han", "jomold"]
+    assert f"{long}, segment score 42 %: nothing." in shown.words()
 
 
 def test_a_probability_that_is_no_number_is_drawn_as_none() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -175,9 +176,13 @@ def test_components_come_in_several_forms(folder: Path, tmp_path: Path) -> None:
         "pca_means": components["pca_means"].numpy()[:, 0],
     }
     np.savez(apart / "vggish_pca_params.npz", **arrays)
+    old = shutil.copytree(apart, tmp_path / "old", ignore=shutil.ignore_patterns("*.npz"))
+    torch.save(arrays, old / "vggish_pca_params.pth", _use_new_zipfile_serialization=False)
+    written = (old / "vggish_pca_params.pth").read_bytes()  # as numpy called itself when the published file was written
+    (old / "vggish_pca_params.pth").write_bytes(written.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
     heard = sound(3.0)
     expected = open_encoder(f"vggish+pca:{folder}")
-    for place in (tmp_path / "together.pth", apart):
+    for place in (tmp_path / "together.pth", apart, old):
         other = open_encoder(f"vggish+pca:{place}")
         np.testing.assert_array_equal(other.encode(heard, SECONDS), expected.encode(heard, SECONDS))
         assert other.describe()["whitened"] == expected.describe()["whitened"]
