@@ -148,9 +148,10 @@ def parse_chosen_files(
                 notes[key] = said
             else:
                 left_out += said
+    problems = list(dict.fromkeys(left_out))  # that a package is missing is true of every file
     if not videos:
-        raise_together(left_out)
-    return Chosen(videos, "Video files, with features made of them now.", None, paths, notes, left_out)
+        raise_together(problems)
+    return Chosen(videos, "Video files, with features made of them now.", None, paths, notes, problems)
 
 
 def choose(
