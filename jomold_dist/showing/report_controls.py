@@ -10,7 +10,7 @@ from jomold_dist.comparing.report import remarks
 from jomold_dist.comparing.rows import Row, compare_runs
 from jomold_dist.comparing.score_table import score_table
 from jomold_dist.errors import DataError
-from jomold_dist.tables import Table
+from jomold_dist.tables import SCORE_HEADERS, Table
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.scores import RunScores
 
@@ -49,11 +49,23 @@ def beside(folder: RunFolder, controls: Sequence[Path]) -> Beside:
     compared = next(compared for compared in found.compared if compared.row is own[0])
     against = [*compared.against.values(), *(row for row in found.rows if row is not own[0])]
     baseline = next((row for row in found.rows if against and row is against[0]), None)
-    table = score_table(found.compared, found.controls, SCORE, f"F-scores on {found.data.title('test')}, in percent")
+    caption = f"F-scores on {found.data.title('test')}, in percent"
+    table = _differences_first(score_table(found.compared, found.controls, SCORE, caption))
     seed = next(run.config.run.seed for run in own[0].runs if run.folder.path == folder.path)
     return Beside(
         own[0].name, table, tuple(remarks(found, SCORE)), None if baseline is None else _baseline(baseline, seed)
     )
+
+
+def _differences_first(table: Table) -> Table:
+    """The table with the ten scores last, for a narrow window cuts the last columns off."""
+
+    def turned(cells: list[str]) -> list[str]:
+        first = table.header.index(SCORE_HEADERS[0])
+        last = first + len(SCORE_HEADERS)
+        return [*cells[:first], *cells[last:], *cells[first:last]]
+
+    return Table(table.caption, turned(table.header), [turned(row) for row in table.rows])
 
 
 def _baseline(row: Row, seed: int) -> Baseline:
