@@ -48,6 +48,7 @@ def test_every_event_is_drawn_once_and_nothing_else(seed: int) -> None:
     one, other = random_videos(1, seed)[0], random_videos(1, seed + 100)[0]
     other = other.__class__(**{**vars(other), "truth": one.truth})
     shown = timeline_of([("a", one), ("b", other)])
+    assert len({group.category for group in shown.groups}) == len(shown.groups)
     for name, present in (("a", one.found), ("b", other.found), ("truth", one.truth)):
         drawn = np.zeros_like(one.found)
         for (category, modality, lane), events in by_row(shown).items():
