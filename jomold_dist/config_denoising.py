@@ -46,8 +46,8 @@ class DenoiseConfig:
     them, tell whose ratio is which; without them the order is the data set's."""
     static_labels: StaticLabels = field(default_factory=StaticLabels)
     cleaned_labels: str | None = place(None)
-    """A table (CSV) of the training labels that are heard and seen, as `jomold labels` writes it: what `method: cleaned`
-    trains on."""
+    """A table (CSV) of the training labels that are heard and seen, as `jomold labels` writes it: what `method:
+    cleaned` trains on."""
 
 
 @dataclass(frozen=True)
