@@ -46,7 +46,7 @@ class DenoiseConfig:
     them, tell whose ratio is which; without them the order is the data set's."""
     static_labels: StaticLabels = field(default_factory=StaticLabels)
     cleaned_labels: str | None = place(None)
-    """A table (CSV) of the training labels that are heard and seen, as `jomold labels --apply` writes it: what `method:
+    """A table (CSV) of the training labels that are heard and seen, as `jomold labels` writes it: what `method:
     cleaned` trains on."""
 
 

@@ -42,7 +42,7 @@ from jomold_dist.watching import Watch
 ANY_LENGTH = Length(1, 1.0)  # labels alone have no time
 LEARNT_BY_ESTIMATOR = (
     "its estimator has looked once more at the labels that it has learnt, and so with them some of their noise: "
-    "confidences are too high. Those of a run with method=mixture are honest"
+    "confidences may be too high. Those of a run with method=mixture are honest"
 )
 LEARNT_BY_MODEL = (
     "its model has looked once more at the labels that it has learnt, and finds nearly all of them right: its "

@@ -6,8 +6,8 @@
 
 Of a run, its table of probabilities counts (labels.parquet: `method: mixture`, or `denoise.ratios: mixture`): each
 label was judged by an estimator that had not learnt it. Of any other run the estimator looks once more at the labels
-that it has learnt, and is too sure; without one, what the training has removed counts (--removed), and the model tells
-hardly anything. docs/labels.md says how right each is.
+that it has learnt, and may be too sure; without one, what the training has removed counts (--removed), and the model
+tells hardly anything. docs/labels.md says how right each is.
 
 With --probabilities nothing of this package is needed but this command: an .npz of any model's, with filename (N),
 categories (C), and audio and visual (N, C), of whole videos. Labels come from tables, as `jomold pack` reads them, or

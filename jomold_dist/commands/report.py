@@ -17,9 +17,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from jomold_dist.command_line import add_imports, command, command_parser, show
+from jomold_dist.command_line import add_imports, command, command_parser, tell
 from jomold_dist.errors import SUCCESS, DataError
-from jomold_dist.files import problem_of
+from jomold_dist.files import is_stdout, problem_of
 from jomold_dist.places import local_path
 
 PICKS = ("random", "worst", "differ")
@@ -61,8 +61,8 @@ def main() -> int:
         except OSError as error:
             raise DataError(f"{out} cannot be written: {problem_of(error)}; name another file by --out") from None
     for problem in record.problems:
-        show(f"left out: {problem}")
-    show(f"written: {out}")
+        tell(f"left out: {problem}", on_stderr=is_stdout(out))
+    tell(f"written: {out}", on_stderr=is_stdout(out))
     return SUCCESS
 
 

@@ -17,8 +17,9 @@ from jomold_dist.methods.registry import checked
 from jomold_dist.showing.gallery import write_gallery
 from jomold_dist.showing.media import file_of, media_files, pictures
 from jomold_dist.showing.models import RunModel, open_models, open_videos
-from jomold_dist.showing.parsed import Videos, parse_keys, parse_numbers, parse_split
-from jomold_dist.showing.picking import Parsings, pick_differing, pick_worst, random_numbers, segment_scores
+from jomold_dist.showing.parsed import Videos, parse_keys
+from jomold_dist.showing.picked import pick_videos
+from jomold_dist.showing.picking import Parsings, segment_scores
 from jomold_dist.showing.timeline import Timeline
 from jomold_dist.showing.timelines import timeline_of
 from jomold_dist.showing.unpacked import Extractor, given_encoders, keys_of, open_extractor, parse_files
@@ -147,9 +148,10 @@ def parse_chosen_files(
                 notes[key] = said
             else:
                 left_out += said
+    problems = list(dict.fromkeys(left_out))  # that a package is missing is true of every file
     if not videos:
-        raise_together(left_out)
-    return Chosen(videos, "Video files, with features made of them now.", None, paths, notes, left_out)
+        raise_together(problems)
+    return Chosen(videos, "Video files, with features made of them now.", None, paths, notes, problems)
 
 
 def choose(
@@ -161,7 +163,12 @@ def choose(
         found = list(parse_keys(networks, videos, asked.keys, arguments.threshold))
         about = f"Videos of {videos.manifest.name}, by their keys."
     else:
-        found, about = pick(asked.count, models, videos, arguments, watch)
+        split = arguments.split
+        raise_together(problems_of_shards(videos.config.data, videos.source, videos.manifest, [split]))
+        found, about = pick_videos(
+            models, videos, split, arguments.pick, asked.count,
+            watch=watch, seed=arguments.seed, threshold=arguments.threshold,
+        )  # fmt: skip
     there = {parsings[0].key for parsings in found}
     bad = [f"video {key} cannot be used; jomold verify tells why" for key in asked.keys if key not in there]
     if not found:
@@ -169,32 +176,3 @@ def choose(
     simulated = videos.manifest.simulated
     world = None if simulated is None else str(simulated.get("scenario", "of an unknown world"))
     return Chosen(found, about, world, left_out=bad)
-
-
-def pick(
-    count: int, models: Sequence[RunModel], videos: Videos, arguments: argparse.Namespace, watch: Watch
-) -> tuple[list[Parsings], str]:
-    """So many videos of a split, picked as is asked, and a sentence that tells which."""
-    networks, threshold = [model.network for model in models], arguments.threshold
-    split, how = videos.manifest.split(arguments.split), arguments.pick
-    if how == "worst" and not split.dense:
-        raise DataError(
-            f"--pick worst needs dense labels, and split {split.name!r} of {videos.source} has none; take random or, "
-            "with several runs, differ"
-        )
-    if how == "differ" and len(models) == 1:
-        raise DataError("--pick differ compares runs; name two or more")
-    raise_together(problems_of_shards(videos.config.data, videos.source, videos.manifest, [split.name]))
-    of = f"of the {split.videos:,} in split {split.name} of {videos.manifest.name}"
-    if how == "random":
-        numbers = random_numbers(split.videos, count, arguments.seed)
-        found = list(parse_numbers(networks, videos, split.name, numbers, threshold))
-        return found, f"{number_of(len(found), 'video')} {of}, drawn at random (seed {arguments.seed})."
-    with watch.task(split.name, split.videos, "video") as task:
-        if how == "differ":
-            found = pick_differing(parse_split(networks, videos, split.name, threshold, task.more), count)
-            return found, f"{number_of(len(found), 'video')} {of} on which the runs differ in the most segments."
-        found = pick_worst(parse_split(networks[:1], videos, split.name, threshold, task.more), count)
-    if len(models) > 1:
-        found = list(parse_keys(networks, videos, [parsings[0].key for parsings in found], threshold))
-    return found, f"{number_of(len(found), 'video')} {of} with the lowest segment scores of {models[0].name}."

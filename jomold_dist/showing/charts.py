@@ -202,7 +202,7 @@ def _svg(title: str, words: str, parts: Sequence[str]) -> Markup:
     from markupsafe import Markup
 
     label = _escaped(f"{title}: {words}")
-    head = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH * 2}" role="img" aria-label="{label}">'
+    head = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH * 5 // 4}" role="img" aria-label="{label}">'
     told = f"<title>{_escaped(title)}</title><desc>{_escaped(words)}</desc>"
     return Markup(head + told + "".join(parts) + "</svg>")
 

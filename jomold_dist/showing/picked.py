@@ -41,7 +41,8 @@ def pick_videos(
     if how == "random":
         numbers = _drawn(split, count, seed, one_shard=videos.source.is_remote)
         found = list(parse_numbers(networks, videos, split.name, numbers, threshold))
-        return found, f"{number_of(len(found), 'video')} {of}, drawn at random (seed {seed})."
+        drawn = "drawn at random, shard and videos" if videos.source.is_remote else "drawn at random"
+        return found, f"{number_of(len(found), 'video')} {of}, {drawn} (seed {seed})."
     with watch.task(split.name, split.videos, "video") as task:
         if how == "differ":
             found = pick_differing(parse_split(networks, videos, split.name, threshold, task.more), count)

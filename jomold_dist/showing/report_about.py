@@ -15,6 +15,8 @@ from jomold_dist.showing.run_record import RunRecord
 from jomold_dist.tables import value_text
 from jomold_dist.wording import number_of
 
+ENDS = {"finished": "finished", "failed": "failed", "preempted": "stopped on request"}
+"""How runs end, by their states."""
 DIGITS = 12  # of a digest or a commit
 
 
@@ -59,7 +61,7 @@ def data_facts(record: RunRecord) -> dict[str, str]:
     if record.scores is None:
         return {}
     data = record.scores.data
-    return {"name": data.name, "manifest": data.manifest[:DIGITS]}
+    return {"name": data.name, "videos": "", "manifest": data.manifest[:DIGITS]}
 
 
 def _of_manifest(manifest: Manifest) -> dict[str, str]:
@@ -86,11 +88,10 @@ def standing(record: RunRecord) -> str:
     state, when = str(record.status.get("state", "")), moment(record.status.get("time"))
     if state == "running":
         return f"not at its end: in stage {record.status.get('stage', 'unknown')} since {when}"
-    words = {"finished": "finished", "failed": "failed", "preempted": "stopped on request, to go on later"}
-    if state not in words:
+    if state not in ENDS:
         return "not known: it has no status.json that can be read"
     message = str(record.status.get("message", ""))
-    return f"{words[state]} on {when}" + (f": {message}" if message and state == "failed" else "")
+    return f"{ENDS[state]} on {when}" + (f": {message}" if message and state == "failed" else "")
 
 
 def moment(time: Any) -> str:

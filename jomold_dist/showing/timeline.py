@@ -126,6 +126,11 @@ class Timeline:
         return tuple(row.modality for row in self.groups[0].rows)
 
     @property
+    def longer(self) -> list[System]:
+        """The systems whose lanes are called otherwise than they are."""
+        return [system for system in self.systems if system.short != system.name]
+
+    @property
     def scored(self) -> bool:
         """Whether any system has a score."""
         return any(system.score is not None for system in self.systems)

@@ -119,8 +119,7 @@ def _open_thumbnails(timeline: Timeline) -> list[tuple[Image, float, float]]:
 
 def _heading(timeline: Timeline) -> list[str]:
     """What lanes are called, scores, and what else has to be said."""
-    longer = [system for system in timeline.systems if system.short != system.name]
-    lines = [s.name if s.name.startswith(s.short) else f"{s.short}: {s.name}" for s in longer]
+    lines = [s.name if s.name.startswith(s.short) else f"{s.short}: {s.name}" for s in timeline.longer]
     if timeline.scored:
         scores = [f"{s.short} {s.score:.0f} %" for s in timeline.systems if s.score is not None]
         lines.append(f"segment score: {', '.join(scores)}")

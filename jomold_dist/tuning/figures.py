@@ -13,7 +13,9 @@ from jomold_dist.comparing.paired import PairedMean, difference, values
 from jomold_dist.figures import COLOURS, new_figure, save_png
 from jomold_dist.tuning.results import (
     CONTROL,
+    COUNTS,
     MODALITIES,
+    RowResult,
     SweepResults,
     estimated_ratios,
     is_number,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINES = ("--", ":", "-.")
+COLOUR_SPREADS = 2  # standard deviations between the middle colour and the last, that seeds do not look like a pattern
 NAMED_POINTS = 5  # more names than these lie on top of each other
 
 
@@ -61,8 +64,10 @@ def _heat_map(results: SweepResults) -> Figure | None:
         means[at] = statistics.mean(found)
         texts[at] = f"{means[at]:.1f}" + (f"\n± {statistics.stdev(found):.1f}" if len(found) > 1 else "")
     figure, axes = new_figure(1.6 + 1.1 * len(xs), 1.4 + 0.8 * len(ys))
-    image = axes.imshow(means, cmap="viridis", aspect="auto")
     middle = (np.nanmin(means) + np.nanmax(means)) / 2
+    spreads = [_std(values(row, results.metric)) for row in rows]
+    half = max((np.nanmax(means) - np.nanmin(means)) / 2, COLOUR_SPREADS * statistics.mean(spreads), 0.5)
+    image = axes.imshow(means, cmap="viridis", aspect="auto", vmin=middle - half, vmax=middle + half)
     for (y, x), text in texts.items():
         colour = "black" if means[y, x] > middle else "white"
         axes.text(x, y, text, ha="center", va="center", color=colour, fontsize=9)
@@ -165,7 +170,7 @@ def _noise_ratios(results: SweepResults) -> Figure | None:
         ratios = points[modality]
         farthest = sorted(ratios, key=lambda category: abs(ratios[category][0] - ratios[category][1]))[-NAMED_POINTS:]
         for category, (true, estimated) in ratios.items():
-            axes.plot(true, estimated, "o", color="C0", markersize=4)
+            axes.plot(true, estimated, "o", color=COLOURS[modality], markersize=4)
             if category in farthest:
                 axes.annotate(
                     category, (true, estimated), fontsize=7, xytext=(3, 2), textcoords="offset points", rotation=35
@@ -182,7 +187,8 @@ def _noise_ratios(results: SweepResults) -> Figure | None:
 
 
 def _removals(results: SweepResults) -> Figure | None:
-    """Precision and recall of the removals per category, of the best row that removes anything and knows the truth."""
+    """Precision and recall of the removals per category, of how many labels each, of the best row that removes anything
+    and knows the truth."""
     rows = [row for row in results.scored if row.kind != CONTROL and per_category(row, "visual", "precision")]
     if not rows:
         return None
@@ -192,16 +198,32 @@ def _removals(results: SweepResults) -> Figure | None:
     figure, panels = new_figure(10, 5.2, nrows=2, ncols=1, sharex=True)
     places = np.arange(len(categories))
     for axes, modality in zip(panels, MODALITIES, strict=True):
-        for offset, name in ((-0.2, "precision"), (0.2, "recall")):
+        for offset, name, strength in ((-0.2, "precision", 1.0), (0.2, "recall", 0.45)):
             heights = [shares[modality, name].get(category, 0.0) for category in categories]
-            axes.bar(places + offset, heights, 0.4, label=name)
+            axes.bar(
+                places + offset, heights, 0.4, label=f"{modality}, {name}", color=COLOURS[modality], alpha=strength
+            )
+        for place, category in zip(places, categories, strict=True):
+            height = shares[modality, "precision"].get(category, 0.0)
+            text = removed_text(row, modality, category)
+            axes.text(place - 0.2, height + 2, text, rotation=90, ha="center", va="bottom", fontsize=6)
         axes.set_ylabel(f"{modality}, %")
-        axes.set_ylim(0, 105)
+        axes.set_ylim(0, 130)
+        axes.set_yticks(range(0, 101, 25))
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         axes.grid(axis="y", alpha=0.3)
     panels[1].set_xticks(places, categories, rotation=60, ha="right", fontsize=8)
-    panels[0].legend(loc="lower left", bbox_to_anchor=(1.0, 0.4), frameon=False)
-    figure.suptitle(_title(results, "train", f"{row.name}: removals per category, mean over seeds"), fontsize=10)
+    what = f"{row.name}: removals per category, mean over seeds; above: labels removed in all epochs"
+    figure.suptitle(_title(results, "train", what), fontsize=10)
     return figure
+
+
+def removed_text(row: RowResult, modality: str, category: str) -> str:
+    """Of how many removed labels a precision is; where there are none, whether any was looked at."""
+    removed, candidates = (per_category(row, modality, name).get(category) for name in COUNTS)
+    if removed:
+        return f"{removed:.0f}"
+    return "no candidate" if candidates == 0 else "none removed"
 
 
 def _title(results: SweepResults, split: str, what: str) -> str:

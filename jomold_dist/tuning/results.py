@@ -23,6 +23,7 @@ from jomold_dist.tuning.run_results import is_finished
 
 CELLS = "cells.json"
 CONTROL = "control"
+COUNTS = ("removed", "candidates")
 """The kind of a row that others are compared with."""
 
 
@@ -144,11 +145,12 @@ def is_number(value: Any) -> bool:
 
 
 def per_category(row: RowResult, modality: str, name: str) -> dict[str, float]:
-    """An entry of removals.json by category, in percent, of the first mask of a modality: the mean over the seeds that
-    have one.
+    """An entry of removals.json by category, of the first mask of a modality: the mean over the seeds that have one.
 
-    `noise` is the share of labels that is noise, where the truth is known.
+    Shares are in percent; `noise` is that of labels that are noise, where the truth is known. Those of COUNTS are
+    counts, over all epochs.
     """
+    scale = 1 if name in COUNTS else 100
     found: dict[str, list[float]] = {}
     for removals in row.removals.values():
         for category, entries in removals["categories"].items():
@@ -157,7 +159,7 @@ def per_category(row: RowResult, modality: str, name: str) -> dict[str, float]:
             if name == "noise" and value is not None:
                 value = value / entry["labels"] if entry["labels"] else None
             if value is not None:
-                found.setdefault(category, []).append(100 * value)
+                found.setdefault(category, []).append(scale * value)
     return {category: float(np.mean(shares)) for category, shares in found.items()}
 
 

@@ -73,7 +73,11 @@ def test_a_run_folder_holds_everything(finished: Finished, tiny: Tiny) -> None:
         assert removals[name]["removed"] <= removals[name]["candidates"] <= 2 * removals[name]["labels"]
     for score in scores["scores"].values():
         assert f"{score:.1f}" in finished.outcome.out
-    assert str(folder) in finished.outcome.out
+    assert f"report:     {folder / 'report.html'}" in finished.outcome.out
+    report = (folder / "report.html").read_text()
+    assert "<strong>Simulated data" not in report
+    assert report.count("<li>Truth: ") == report.count('<figure class="tl"') == 8
+    assert "warning" not in report.partition("<main")[2]
     assert "| jomold |" in finished.outcome.out
 
 
@@ -199,7 +203,7 @@ def test_a_tracked_run(tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
     curves = {metric.step for metric in client.get_metric_history(parent.info.run_id, "val/segment_type")}
     assert curves == {line["epoch"] for line in history(tmp_path / "runs" / "first", "model")}
     kept = {artifact.path for artifact in client.list_artifacts(parent.info.run_id)}
-    assert {"config.yaml", "scores.json", "removals.json", "removed_labels.csv", "noise_ratios.json"} < kept
+    assert {"config.yaml", "scores.json", "removals.json", "removed_labels.csv", "report.html"} < kept
     model = client.get_logged_model(parent.outputs.model_outputs[0].model_id)
     assert (model.name, model.params["method"]) == ("first", "jomold")
     assert {metric.key for metric in model.metrics} >= {f"test/{name}" for name in scores}

@@ -91,6 +91,10 @@ def test_training_ends_well_without_scores(weak: Path, tiny: Tiny, tmp_path: Pat
     assert f"nothing was scored: test has no dense labels. The model's weights: {model(folder)}" in found.out
     assert (state(folder)["state"], state(folder)["exit_code"]) == ("finished", 0)
     assert not (folder / "scores.json").exists()
+    report = (folder / "report.html").read_text()
+    assert "There are no scores: test has no dense labels." in report
+    assert "found: what counts as an event" in report  # its timelines have no truth
+    assert "<li>Truth: " not in report
     assert found.err.count("loss on val") == 3  # the banner's, and one an epoch
     again = train(capsys, tiny, weak, folder, *settings, "train.epochs=2")
     assert (again.code, "finished, nothing is left to be done" in again.err) == (0, True)

@@ -11,21 +11,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from jomold_dist.commands import report as report_command
 from jomold_dist.config import Config
 from jomold_dist.config_files import load_config
 from jomold_dist.data.format.manifest import Manifest
+from jomold_dist.distributed.world import World
 from jomold_dist.files import write_json
 from jomold_dist.labels import MODALITIES, CategorySet
 from jomold_dist.score_names import CATEGORY_SCORE_NAMES, SCORE_NAMES, score_names
-from jomold_dist.showing.report import report_values, write_report
+from jomold_dist.showing.report import report_run, report_values, write_report
 from jomold_dist.showing.report_categories import category_scores, removal_rows
 from jomold_dist.showing.report_controls import beside
 from jomold_dist.showing.report_curves import time_chart, training_charts
 from jomold_dist.showing.run_record import RunRecord
 from jomold_dist.training.evaluate import Evaluation
+from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder
+from jomold_dist.training.run_reading import read_config
 from jomold_dist.training.scores import RunScores, ScoredData, ScoredModel
 from tests.browser import THEMES, WIDTHS, browser
 from tests.run_fixtures import TINY, finished_run
@@ -214,6 +218,21 @@ def test_what_an_unfinished_run_has_is_told(run: tuple[RunFolder, Manifest]) -> 
         file.unlink()
     write_report(folder.report, RunRecord.read(folder, manifest))
     assert "Training" not in words_of(folder.report)
+
+
+def test_a_report_that_cannot_be_made_fails_no_run(
+    run: tuple[RunFolder, Manifest], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, manifest = run
+    finished = Run(read_config(folder), manifest, World(0, 2, 0, 2, torch.device("cpu")), folder)
+    report_run(finished)
+    assert caplog.messages == []
+    assert "no timelines: " in words_of(folder.report).partition("Scores")[0]  # its weights are not there
+    folder.report.unlink()
+    folder.report.mkdir()
+    report_run(finished)
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(f"no {folder.report}: ")
 
 
 def test_networks_of_one_modality_and_methods_that_look_at_nothing(run: tuple[RunFolder, Manifest]) -> None:

@@ -13,7 +13,9 @@ import pytest
 
 from jomold_dist.comparing.paired import PairedMean
 from jomold_dist.errors import DataError
+from jomold_dist.files import write_json
 from jomold_dist.tuning.best import best_row, closing
+from jomold_dist.tuning.figures import removed_text
 from jomold_dist.tuning.paper import paper_scores
 from jomold_dist.tuning.report import tabulate
 from jomold_dist.tuning.results import RowResult, SweepResults, line, read_results
@@ -117,6 +119,23 @@ def scored(row: RowResult) -> RowResult:
 def settings_of(results: SweepResults) -> tuple[str, list[Any]] | None:
     found = line(results)
     return found and (found[0], [row.settings[found[0]] for row in found[1]])
+
+
+def test_a_precision_is_told_with_its_count_and_a_category_without_candidates_as_such(tmp_path: Path) -> None:
+    entries = {"Speech": (20, 8), "Dog": (5, 0), "Car": (0, 0), "Cat": (None, 0)}
+    for seed in (0, 1):
+        categories = {
+            name: {
+                "visual": {"modality": "visual", "labels": 40, "candidates": looked, "removed": removed * (1 + seed)}
+            }
+            for name, (looked, removed) in entries.items()
+        }
+        total = {"visual": categories["Speech"]["visual"]}
+        (tmp_path / f"{seed}").mkdir()
+        write_json(tmp_path / f"{seed}" / "removals.json", {"epochs": 1, "total": total, "categories": categories})
+    row = RowResult("jomold", "cell", "jomold", {}, {seed: tmp_path / f"{seed}" for seed in (0, 1)}, ())
+    told = {name: removed_text(row, "visual", name) for name in entries}
+    assert told == {"Speech": "12", "Dog": "none removed", "Car": "no candidate", "Cat": "none removed"}
 
 
 def test_a_line_is_of_rows_that_differ_in_one_number() -> None:
