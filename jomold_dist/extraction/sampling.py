@@ -11,7 +11,7 @@ from typing import Any
 from jomold_dist.errors import ConfigError
 
 MOST_SEGMENTS, MOST_SECONDS, MOST_FRAMES = 10_000, 3600.0, 1000
-MOST_OF_A_VIDEO = 20_000  # frames, which are held at once: of 224 × 398 pixels some 5 GB
+MOST_OF_A_VIDEO = 20_000  # frames, which are held at once: 5 GB of 224 × 398 pixels each
 
 
 @dataclass(frozen=True)
