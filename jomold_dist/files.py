@@ -36,12 +36,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Path]:
+def writing(path: Path, *, leftovers: bool = True) -> Iterator[Path]:
     """Yields where to write what `path` is to hold at the end of the block.
 
     A file appears by one rename, synced, and keeps its permissions if it was there; a link stays, and what it leads to
     is written. What is no regular file (a pipe, a terminal, /dev/null, /dev/stdout wherever that leads) is opened and
-    written, never replaced. OSError if that cannot be.
+    written, never replaced. OSError if that cannot be. Where `leftovers` is False, nobody looks for what killed
+    processes have left of the file, which means reading all names of its folder (see `remove_partial_files`).
     """
     if is_stream(path):
         with TemporaryDirectory() as folder:
@@ -52,7 +53,8 @@ def writing(path: Path) -> Iterator[Path]:
         return
     target = Path(os.path.realpath(path))
     aside = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-    _remove_leftovers(target)
+    if leftovers:
+        _remove_leftovers(target)
     try:
         yield aside
         sync(aside)
@@ -70,6 +72,12 @@ def _remove_leftovers(target: Path) -> None:
         with suppress(OSError):
             if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
                 leftover.unlink()
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Removes what killed processes have left of any file in a folder where nobody else is writing. OSError."""
+    for leftover in folder.glob(".*.partial"):
+        leftover.unlink(missing_ok=True)
 
 
 def check_output(path: Path) -> None:

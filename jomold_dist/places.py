@@ -62,10 +62,10 @@ def absolute(text: str) -> str:
 
 def local_path(text: str) -> Path:
     """An option's path on this machine: the type of arguments of a command line."""
-    try:
-        return Path(expanded(text))
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+    path = split_scheme(place(text))[1]
+    if path is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is an address, and a path on this machine is wanted")
+    return Path(path)
 
 
 def local_folder(text: str) -> Path:

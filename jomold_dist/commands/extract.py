@@ -5,9 +5,10 @@
     jomold pack --extracted features --labels labels.csv --out data/mine
 
 Of each video, --segments of --segment-seconds each are taken, from its start: the frames at the centres of
---frames-per-segment equal parts of each segment, and the sound. A feature is NAME=KIND[:MODEL]: audio by clap or
-vggish, frames by clip, dino (any model of pictures) or resnet152, motion by r2plus1d; MODEL is a folder, a file of
-weights, or a name in the hub. Without --feature, audio is clap's and frames are clip's.
+--frames-per-segment equal parts of each segment, and the sound. A feature is NAME=KIND[+OPTION][:MODEL]: audio by clap
+or vggish, frames by clip, dino (any model of pictures) or resnet152, motion by r2plus1d; MODEL is a folder, a file of
+weights, or a name in the hub. Without --feature, audio is clap's and frames are clip's: on a CPU, CLIP ViT-L/14 takes
+seconds a frame; take a GPU, a smaller CLIP or --frames-per-segment 1.
 
 --out gets a .npy a video and a feature, FEATURE/NAME.npy, and extraction.json, which says how all were made: jomold
 pack takes it from there, and a model refuses features that were made in another way than its own. Files that cannot be
@@ -21,7 +22,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,10 +35,9 @@ from jomold_dist.config_reporting import LogConfig
 from jomold_dist.data.format.extraction import extraction_text
 from jomold_dist.data.format.extraction_file import ExtractionFile
 from jomold_dist.errors import FAILURE, SUCCESS, ConfigError
-from jomold_dist.extraction.encoders import DEFAULT_ENCODERS, parse_encoder
+from jomold_dist.extraction.encoders import DEFAULT_ENCODERS, KINDS, parse_encoder
 from jomold_dist.extraction.media_list import MediaList, find_media
 from jomold_dist.extraction.sampling import Sampling
-from jomold_dist.files import problem_of
 from jomold_dist.places import local_path
 from jomold_dist.versions import releases, version
 from jomold_dist.watching import Watch, lines_on_stderr
@@ -43,9 +45,12 @@ from jomold_dist.wording import number_of
 
 if TYPE_CHECKING:
     from jomold_dist.extraction.job import Opening
+    from jomold_dist.extraction.journal import FileState
     from jomold_dist.extraction.output import OutputFolder
     from jomold_dist.extraction.processes import LocalExtraction
     from jomold_dist.extraction.ray_extraction import RayExtraction
+
+logger = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "transformers", "torchvision", "numpy", "pillow")  # on which the last bits may hang
 EXAMPLES = 3  # videos without a file that are named
@@ -63,13 +68,14 @@ def main() -> int:
 
 def parse_options() -> argparse.Namespace:
     parser = command_parser(__doc__)
+    parser.epilog = kinds_help()
     parser.add_argument(
-        "--videos", type=local_path, nargs="+", required=True, metavar="DIR|FILE",
+        "--videos", action="extend", type=local_path, nargs="+", required=True, metavar="DIR|FILE",
         help="files of any container, or folders of them, however deep",
     )  # fmt: skip
     parser.add_argument("--out", type=local_path, required=True, metavar="DIR", help="folder to write, or to go on in")
     parser.add_argument(
-        "--feature", action="append", default=[], type=feature_option, metavar="NAME=KIND[:MODEL]",
+        "--feature", action="append", default=[], type=feature_option, metavar="NAME=KIND[+OPTION][:MODEL]",
         help="a feature to make; repeatable (default: "
         f"{', '.join(f'{name}={text}' for name, text in DEFAULT_ENCODERS.items())})",
     )  # fmt: skip
@@ -97,6 +103,16 @@ def parse_options() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--ray", action="store_true", help="extract on the Ray cluster that RAY_ADDRESS names")
     return parser.parse_args()
+
+
+def kinds_help() -> str:
+    """What can be made, by which kinds of models, with which options."""
+    lines = ["kinds of models, by the feature that they make, and their options (KIND+OPTION:MODEL):"]
+    for name, kind in KINDS.items():
+        usual = kind.model or "what torchvision has downloaded"
+        lines.append(f"  {kind.feature}={name}: MODEL is {kind.required or f'{usual} unless named'}")
+        lines += [f"      +{option}: {what}" for option, what in kind.options.items()]
+    return "\n".join(lines)
 
 
 def feature_option(text: str) -> tuple[str, str]:
@@ -131,6 +147,8 @@ def extract(options: argparse.Namespace) -> int:
 
     made_by = {"jomold_dist": version("jomold_dist"), **decoder_versions(), **releases(PACKAGES)}
     opening = opening_of(names, sampling, options)
+    models = " and ".join(f"{name}={model}" for name, model in names.items())
+    logger.info("%s; opening %s on %s", number_of(len(found.files), "file"), models, opening.device)
     with extraction_of(opening, options) as extraction:
         wanted = ExtractionFile(
             sampling.segments, sampling.segment_seconds, extraction.features, made_by | {"device": opening.device}
@@ -184,24 +202,14 @@ def extraction_of(opening: Opening, options: argparse.Namespace) -> LocalExtract
 
 def run(extraction: LocalExtraction | RayExtraction, folder: OutputFolder, found: MediaList) -> tuple[int, int]:
     """Puts the features of all files into the folder: how many files were done now, and how many before."""
-    from jomold_dist.extraction.journal import FileState
-
-    states: dict[str, FileState] = {}
-    there = done = 0
     for path, problem in found.refused.items():
         folder.fail(path, problem)
-    for key, path in found.files.items():
-        try:
-            state = FileState.of(path)  # before it is read: what changes meanwhile is extracted anew next time
-        except OSError as error:
-            folder.fail(path, problem_of(error))
-            continue
-        if folder.is_done(key, state):
-            there += 1
-        else:
-            states[key] = state
+    states, there = missing(folder, found)
     files = {key: found.files[key].absolute() for key in states}
-    begun = time.monotonic()
+    if files:
+        by, before = extraction.workers(len(files)), f", {there:,} were there" if there else ""
+        logger.info("extracting %s into %s by %s%s", number_of(len(files), "file"), folder.path, by, before)
+    begun, done = time.monotonic(), 0
 
     def told() -> str:
         return f"{done / max(time.monotonic() - begun, 1e-3):.2f} files/s, {len(folder.failed):,} failed"
@@ -216,6 +224,26 @@ def run(extraction: LocalExtraction | RayExtraction, folder: OutputFolder, found
             done += not outcome.problem
             task.more()
     return done, there
+
+
+def missing(folder: OutputFolder, found: MediaList) -> tuple[dict[str, FileState], int]:
+    """The files that have to go through, by their keys, as they are now; and how many are done already."""
+    from jomold_dist.extraction.job import problem_text
+    from jomold_dist.extraction.journal import FileState
+
+    states: dict[str, FileState] = {}
+    there = 0
+    for key, path in found.files.items():
+        try:
+            state = FileState.of(path)  # before it is read: what changes meanwhile is extracted anew next time
+        except OSError as error:
+            folder.fail(path, problem_text(path, error))
+            continue
+        if folder.is_done(key, state):
+            there += 1
+        else:
+            states[key] = state
+    return states, there
 
 
 def report(out: Path, wanted: ExtractionFile, folder: OutputFolder, done: int, there: int) -> int:
@@ -239,5 +267,5 @@ def report(out: Path, wanted: ExtractionFile, folder: OutputFolder, done: int, t
     if not done + there:
         return FAILURE
     length = f"--segments {wanted.segments} --segment-seconds {wanted.segment_seconds:g}"
-    show(f"pack them: jomold pack --extracted {out} {length} --labels FILE --out SET")
+    show(f"pack them: jomold pack --extracted {shlex.quote(str(out))} {length} --labels FILE --out SET")
     return SUCCESS

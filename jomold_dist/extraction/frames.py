@@ -70,18 +70,34 @@ def frames_at(path: Path, times: Sequence[Fraction], size_of: Callable[[Size], S
             raise MediaError(f"{path}: it has no frames, only sound; leave it out, or make features of sound alone")
         decoding = Decoding(media, media.video, times[-1])
         drawing = Drawing(path, media.video.sample_aspect_ratio or Fraction(1), size_of)
-        pieces: list[np.ndarray] = []
+        images = _Images(len(times))
         first, shown = Fraction(0), None
         for timed in decoding.frames():
             if shown is None:
                 first, shown = timed.begin, timed
-            due = bisect_left(times, timed.begin) - len(pieces)  # moments before it, at which what went before is shown
+            due = bisect_left(times, timed.begin) - images.filled  # moments at which what went before is shown
             if due > 0:
-                pieces += [drawing.draw(shown.frame)] * due
-            if len(pieces) == len(times):
-                return Shown(np.stack(pieces), first, None)
+                images.add(drawing.draw(shown.frame), due)
+            if images.filled == len(times):
+                return Shown(images.all, first, None)
             if timed.begin >= shown.begin:  # else the file's time jumps back
                 shown = timed
         assert shown is not None
-        pieces += [drawing.draw(shown.frame)] * (len(times) - len(pieces))
-        return Shown(np.stack(pieces), first, decoding.last_end)
+        images.add(drawing.draw(shown.frame), len(times) - images.filled)
+        return Shown(images.all, first, decoding.last_end)
+
+
+class _Images:
+    """So many pictures of one size, filled one after the other: of a long video they are most of the memory, and lie
+    there once."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self.filled = count, 0
+        self.all = np.zeros((0, 0, 0, 3), dtype=np.uint8)  # until there is a first one
+
+    def add(self, image: np.ndarray, times: int) -> None:
+        """The same picture for so many moments."""
+        if not self.filled:
+            self.all = np.empty((self._count, *image.shape), dtype=np.uint8)
+        self.all[self.filled : self.filled + times] = image
+        self.filled += times

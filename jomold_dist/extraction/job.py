@@ -27,6 +27,7 @@ FOLDERS = {"vggish": "vggish", "resnet152": "res152", "r2plus1d": "r2plus1d_18"}
 """Of features that LLP publishes, by the encoder's kind: as they are called there. Others are called as the feature."""
 
 ENDED = "the process that took it ended (killed for want of memory, or a decoder's crash); try it with --jobs 1"
+NO_MEMORY = "there is not enough memory for it; take fewer --jobs, or fewer --frames-per-segment"
 OF_FRAMES_ALONE = ("frames_per_segment", "frames_at")  # of a sampling's description: sound does not hang on them
 
 
@@ -182,6 +183,8 @@ def outcome_of(key: str, path: Path, extract: Callable[[], Extracted]) -> Outcom
 def problem_text(path: Path, error: Exception) -> str:
     """What went wrong, in a line, without the file's name before it."""
     text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return NO_MEMORY
     if isinstance(error, OSError):
         text = error.strerror or text
     elif not isinstance(error, UserError):

@@ -130,12 +130,14 @@ def _container(path: Path, file: BinaryIO) -> InputContainer:
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Tells of what FFmpeg says of a file as a MediaError. An OSError of reading it stays one."""
+    """Tells of what FFmpeg says of a file as a MediaError. An OSError of reading it stays one; MemoryError."""
     import av
 
     try:
         yield
     except av.FFmpegError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryError from None
         said = getattr(error, "strerror", None) or error
         raise MediaError(f"{path}: it is no media file, or damaged ({said}); fetch or make it again") from None
 

@@ -38,12 +38,13 @@ class MediaList:
 
 def find_media(places: Iterable[Path], *, with_sounds: bool) -> MediaList:
     """Files as they are named, and those of folders, however deep, whose names end as videos' do, or, with
-    `with_sounds`, as those of sound alone. Folders behind links are not entered. Files that cannot be told apart by
-    their names are refused, all of them, and so is a name that can be no key. DataError names every place that is not
-    there, and a folder without a file of media."""
+    `with_sounds`, as those of sound alone. Hidden files are passed over, and folders behind links are not entered; a
+    link to a file is a video of its own name. Files that cannot be told apart by their names are refused, all of them,
+    and so is a name that can be no key. DataError names every place that is not there, and a folder without a file of
+    media."""
     endings = VIDEOS | SOUNDS if with_sounds else VIDEOS
     problems: list[str] = []
-    found: dict[str, Path] = {}  # by what the path really is: a file may be named, and lie in a folder too
+    found: dict[Path, Path] = {}  # by where it really lies: a file may be named, and lie in a folder too
     for place in places:
         if place.is_dir():
             if problem := folder_problem(place):
@@ -60,7 +61,7 @@ def find_media(places: Iterable[Path], *, with_sounds: bool) -> MediaList:
             problems.append(f"--videos {place} does not exist")
             continue
         for path in own:
-            found.setdefault(os.path.realpath(path), path)
+            found.setdefault(Path(os.path.realpath(path.parent), path.name), path)
     raise_together(problems)
     return _by_key(found.values())
 
@@ -70,7 +71,8 @@ def _in_folder(folder: Path, endings: frozenset[str]) -> Iterator[Path]:
         raise DataError(f"the folder {error.filename} cannot be read ({error.strerror})")
 
     for inner, _, names in os.walk(folder, onerror=told):
-        yield from (Path(inner, name) for name in names if os.path.splitext(name)[1].lower() in endings)
+        media = (name for name in names if os.path.splitext(name)[1].lower() in endings)
+        yield from (Path(inner, name) for name in media if not name.startswith("."))  # others' caches and leftovers
 
 
 def _by_key(paths: Iterable[Path]) -> MediaList:

@@ -26,7 +26,7 @@ from jomold_dist.data.format.records import NPY_HEADER
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.extraction.job import Outcome
 from jomold_dist.extraction.journal import Entry, FileState, open_journal, read_journal, write_entries
-from jomold_dist.files import problem_of, write_text, writing
+from jomold_dist.files import problem_of, remove_partial_files, write_text, writing
 from jomold_dist.locks import LockHeldError, acquire
 
 FAILED, NOTES, LOCK = "failed.csv", "notes.csv", ".lock"
@@ -60,13 +60,16 @@ class OutputFolder:
 
     def _begin(self) -> None:
         existing = read_extraction(self.path)
+        self._entries = read_journal(self.path)
+        if existing is not None and not self._entries and not any(map(self._files, existing.features.values())):
+            existing = None  # of a trial at which nothing was extracted
         raise_together(self._misfits(existing))
         known = {} if existing is None else existing.features
         for feature in self._wanted.features.values():
             (self.path / feature.folder).mkdir(exist_ok=True)
+            remove_partial_files(self.path / feature.folder)
         write_extraction(self.path, replace(self._wanted, features=known | self._wanted.features))
         self._fingerprints = {name: fingerprint_of(own.extraction) for name, own in self._wanted.features.items()}
-        self._entries = read_journal(self.path)
         self._journal = open_journal(self.path)
 
     def _misfits(self, existing: ExtractionFile | None) -> list[str]:
@@ -77,7 +80,7 @@ class OutputFolder:
                 f"{self.path / own.folder} holds files, and no {EXTRACTION_NAME} of ours lies beside it; choose "
                 "another --out"
                 for own in wanted.features.values()
-                if (self.path / own.folder).exists() and any((self.path / own.folder).iterdir())
+                if self._files(own)
             ]
         hint = f"choose another --out, or remove {self.path} to extract all of it anew"
         if (existing.segments, existing.segment_seconds) != (wanted.segments, wanted.segment_seconds):
@@ -92,6 +95,11 @@ class OutputFolder:
             elif other := differences(there.extraction, own.extraction, ("there", "now")):
                 problems.append(f"{self.path} holds {name} of other choices: {'; '.join(other)}; {hint}")
         return problems
+
+    def _files(self, feature: ExtractedFeature) -> bool:
+        """Whether anything lies in a feature's folder, but for what a kill has left."""
+        folder = self.path / feature.folder
+        return folder.exists() and any(path.suffix != ".partial" for path in folder.iterdir())
 
     def is_done(self, key: str, state: FileState) -> bool:
         """Whether all features of a video are there, whole, with these choices and from its file in this state."""
@@ -118,7 +126,8 @@ class OutputFolder:
             return
         try:
             for name, content in outcome.arrays.items():
-                with writing(self.path / self._wanted.features[name].folder / f"{outcome.key}.npy") as aside:
+                path = self.path / self._wanted.features[name].folder / f"{outcome.key}.npy"
+                with writing(path, leftovers=False) as aside:  # a folder may hold a hundred thousand
                     aside.write_bytes(content)
             entry = Entry(outcome.key, state, self._fingerprints, outcome.notes)
             former = self._entries.get(outcome.key)
@@ -163,14 +172,15 @@ class OutputFolder:
             os.close(self._lock)
 
     def _table(self, name: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Writes a table, or removes the former one where there is nothing to tell."""
+        """Writes a table, or removes the former one where there is nothing to tell. Bytes of file names that are no
+        text are escaped."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(header)
         empty = text.tell()
         writer.writerows(rows)
         if text.tell() > empty:
-            write_text(self.path / name, text.getvalue())
+            write_text(self.path / name, text.getvalue().encode(errors="backslashreplace").decode())
         else:
             (self.path / name).unlink(missing_ok=True)
 

@@ -35,6 +35,7 @@ from jomold_dist.extraction.job import (
     read_media,
 )
 from jomold_dist.extraction.media_notes import MediaNote
+from jomold_dist.wording import number_of
 
 AHEAD = 2  # files given out for each process
 
@@ -62,6 +63,10 @@ class LocalExtraction:
     ) -> None:
         if self._processes is not None:
             self._processes.close()
+
+    def workers(self, files: int) -> str:
+        """By how many processes so many files go through, for people."""
+        return number_of(max(1, min(self._jobs, files)), "process", "es")
 
     def outcomes(self, files: Files) -> Generator[Outcome]:
         """What came of each file, in the order in which they are done."""

@@ -24,6 +24,7 @@ from jomold_dist.errors import ConfigError
 from jomold_dist.extraction.encoders import Encoder
 from jomold_dist.extraction.job import ENDED, Opening, Outcome, extract_file, features_of, outcome_of
 from jomold_dist.ray_cluster import joined_cluster, reason, working_copy
+from jomold_dist.wording import number_of
 
 MOST_BLOCKS = 10_000  # into which the files are divided; each is handed back when all of it is done
 LOST = (RayActorError, WorkerCrashedError, ObjectLostError)
@@ -72,6 +73,10 @@ class RayExtraction:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def workers(self, files: int) -> str:
+        """By how many actors so many files go through, for people."""
+        return f"{number_of(max(1, min(self._jobs or 1, files)), 'actor')} of Ray"
 
     def outcomes(self, files: Mapping[str, Path]) -> Generator[Outcome]:
         """What came of each file, in the order in which Ray hands them back. Where a process or a node is lost, what it

@@ -11,6 +11,7 @@ from typing import Any
 from jomold_dist.errors import ConfigError
 
 MOST_SEGMENTS, MOST_SECONDS, MOST_FRAMES = 10_000, 3600.0, 1000
+MOST_OF_A_VIDEO = 20_000  # frames, which are held at once: 5 GB of 224 × 398 pixels each
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class Sampling:
             )
             if not good
         ]
+        if not problems and self.segments * self.frames_per_segment > MOST_OF_A_VIDEO:
+            problems.append(
+                f"{self.segments:,} segments of {self.frames_per_segment} frames are more than the {MOST_OF_A_VIDEO:,} "
+                "frames that are taken of a video; take fewer frames_per_segment, or cut the videos"
+            )
         if problems:
             raise ConfigError("; ".join(problems))
 

@@ -93,7 +93,10 @@ def test_from_files_to_a_network_that_knows_its_features(models: Models, tmp_pat
         return jomold("extract", "--videos", videos, "--out", out, *models.words, "--jobs", "1", *words, code=code)
 
     (tmp_path / "few.csv").write_text("key,labels\nvideo1_0_10,dog\nvideo3,dog\nnowhere,dog\n")
-    said = extract(*SAMPLING, "--labels", tmp_path / "few.csv").out
+    told = extract(*SAMPLING, "--labels", tmp_path / "few.csv")
+    assert f"2 files; opening frames=clip:{models.clip} and audio=clap:{models.clap} on cpu" in told.err
+    assert f"extracting 2 files into {out} by 1 process" in told.err
+    said = told.out
     assert "of 3 videos that --labels names, 1 have no file: nowhere" in said
     assert "2 files: 2 extracted, 0 were there, 0 failed" in said
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.npy")}

@@ -21,6 +21,8 @@ from tests.unit.test_pack_command import command
         (["--feature", "audio=clap", "--feature", "audio=vggish:x"], "names one feature twice"),
         (["--jobs", "0"], "--jobs must be at least 1, not 0"),
         (["--segments", "0"], "segments"),
+        (["--frames-per-segment", "1000", "--segments", "30"], "30 segments of 1000 frames are more than the 20,000"),
+        (["--out", "s3://bucket/x"], "'s3://bucket/x' is an address, and a path on this machine is wanted"),
         (["--labels", "others.csv"], "none of the files of --videos is of a video that --labels names, such as other"),
     ],
 )
@@ -35,6 +37,19 @@ def test_mistakes_are_told_before_anything_is_made(
     assert re.search(message, said.err)
     assert said.err.count("error:") == 1
     assert not Path("out").exists()
+
+
+def test_places_are_gathered_from_several_options(tmp_path: Path) -> None:
+    said = command(
+        "--videos", tmp_path / "one", "--videos", tmp_path / "two", "--out", tmp_path / "o", main=extract.main
+    )
+    assert re.search(r"one does not exist(.|\n)*two does not exist", said.err)
+
+
+def test_help_tells_of_kinds_and_their_options() -> None:
+    said = command("--help", main=extract.main)
+    assert "frames=clip: MODEL is openai/clip-vit-large-patch14 unless named" in said.out
+    assert "+quantised: whitened, then in steps of 0 to 255" in said.out
 
 
 @pytest.mark.parametrize("missing", ["av", "transformers"])

@@ -41,13 +41,23 @@ def rows(path: Path) -> list[list[str]]:
 
 
 def test_files_of_folders_are_found_by_their_endings_and_named_ones_whatever_theirs(tmp_path: Path) -> None:
-    names = ["b/deep/two.MKV", "one.mp4", "notes.txt", "song.wav", "same.mp4", "b/same.webm", "my clip.mov", "odd.bin"]
+    names = [
+        "b/deep/two.MKV",
+        "one.mp4",
+        "notes.txt",
+        "song.wav",
+        "same.mp4",
+        "b/same.webm",
+        "my clip.mov",
+        "odd.bin",
+        "._one.mp4",
+    ]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "again.mp4").symlink_to(tmp_path / "one.mp4")
     found = find_media([tmp_path, tmp_path / "odd.bin", tmp_path / "one.mp4"], with_sounds=False)
-    assert list(found.files) in (["again", "odd", "two"], ["odd", "one", "two"])  # one file by either of its names
+    assert list(found.files) == ["again", "odd", "one", "two"]  # a link is a name of its own, as labels may have it
     assert {path.name for path in found.refused} == {"same.mp4", "same.webm", "my clip.mov"}
     assert "b/same.webm is called same too" in found.refused[tmp_path / "same.mp4"]
     assert "rename the file" in found.refused[tmp_path / "my clip.mov"]
@@ -110,13 +120,31 @@ def test_features_are_added_to_those_that_are_there(tmp_path: Path, source: Path
         ),
     ],
 )
-def test_other_choices_are_refused_with_what_differs(other: ExtractionFile, message: str, tmp_path: Path) -> None:
-    with OutputFolder(tmp_path, WANTED):
-        pass
+def test_other_choices_are_refused_with_what_differs(
+    other: ExtractionFile, message: str, tmp_path: Path, source: Path
+) -> None:
+    with OutputFolder(tmp_path, WANTED) as folder:
+        folder.add(outcome("a"), source, FileState.of(source))
     before = (tmp_path / "extraction.json").read_bytes()
     with pytest.raises(DataError, match=message):
         OutputFolder(tmp_path, other)
     assert (tmp_path / "extraction.json").read_bytes() == before
+
+
+def test_choices_at_which_nothing_was_extracted_are_forgotten(tmp_path: Path, source: Path) -> None:
+    with OutputFolder(tmp_path, WANTED) as folder:
+        folder.fail(source, "it is empty")
+    other = replace(SOUND_ALONE, segments=5)
+    with OutputFolder(tmp_path, other):
+        pass
+    assert read_extraction(tmp_path) == other
+
+
+def test_what_a_kill_has_left_is_removed_at_the_next_start(tmp_path: Path) -> None:
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / ".a.npy.77-abcd.partial").touch()
+    with OutputFolder(tmp_path, WANTED):
+        assert list((tmp_path / "audio").iterdir()) == []
 
 
 def test_failures_are_listed_until_they_are_mended(tmp_path: Path, source: Path) -> None:
@@ -128,6 +156,12 @@ def test_failures_are_listed_until_they_are_mended(tmp_path: Path, source: Path)
     with OutputFolder(out, WANTED) as folder:
         folder.add(outcome("a"), source, state)
     assert not (out / "failed.csv").exists()
+
+
+def test_names_that_are_no_text_are_listed(tmp_path: Path) -> None:
+    with OutputFolder(tmp_path / "out", WANTED) as folder:
+        folder.fail(tmp_path / os.fsdecode(b"b\xff.mp4"), "it is empty")
+    assert rows(tmp_path / "out" / "failed.csv")[1] == [f"{tmp_path}/b\\udcff.mp4", "it is empty"]
 
 
 def test_a_cut_journal_loses_its_last_line_alone(tmp_path: Path, source: Path) -> None:

@@ -116,6 +116,9 @@ def test_what_a_killed_process_has_left_goes_after_a_day(tmp_path: Path) -> None
     for leftover in (old, young):
         leftover.write_text("")
     os.utime(old, (0, 0))
+    with writing(tmp_path / "out.txt", leftovers=False) as aside:
+        aside.touch()
+    assert leftovers(tmp_path) == [old.name, young.name]  # nobody has looked
     write_text(tmp_path / "out.txt", "text")
     assert leftovers(tmp_path) == [young.name]
 

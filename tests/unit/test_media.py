@@ -19,6 +19,7 @@ import pytest
 from jomold_dist.errors import UserError
 from jomold_dist.extraction.drawing import MOST_SLENDER, _upright
 from jomold_dist.extraction.frames import FrameSet, read_frames
+from jomold_dist.extraction.job import Extracted, outcome_of
 from jomold_dist.extraction.media_file import MediaError, _File
 from jomold_dist.extraction.media_notes import KINDS
 from jomold_dist.extraction.sampling import Sampling
@@ -509,6 +510,17 @@ def test_any_changed_bytes_are_told_or_borne(clip: Path, tmp_path: Path) -> None
         for read in (frames, sound):
             with suppress(MediaError):
                 read(path)
+
+
+def test_want_of_memory_is_no_damage(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import av
+
+    def lacking(*_: object, **__: object) -> None:
+        raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(av, "open", lacking)
+    said = outcome_of("clip", clip, lambda: Extracted({}, read_frames(clip, Sampling(), 8).notes)).problem
+    assert said == "there is not enough memory for it; take fewer --jobs, or fewer --frames-per-segment"
 
 
 def test_without_pyav_it_is_said_what_to_install(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from jomold_dist.config import Config, RunConfig, TrackingConfig
 from jomold_dist.config_files import load_config, resolve
 from jomold_dist.config_values import schema
 from jomold_dist.errors import ConfigError
-from jomold_dist.places import absolute, expanded, relative_places, with_absolute_places
+from jomold_dist.places import absolute, expanded, local_path, relative_places, with_absolute_places
 from jomold_dist.tuning.config import Sweep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,6 +60,12 @@ def test_the_home_folder_in_every_setting(name: str, home: Path, tmp_path: Path)
 )
 def test_the_home_folder(text: str, wanted: str, home: Path) -> None:
     assert expanded(text) == wanted.replace("{home}", str(home))
+
+
+def test_a_path_of_this_machine_is_no_address(home: Path) -> None:
+    assert [local_path(text) for text in ("a/b", "file://~/x", "~/y")] == [Path("a/b"), home / "x", home / "y"]
+    with pytest.raises(argparse.ArgumentTypeError, match="'s3://bucket/x' is an address, and a path on this machine"):
+        local_path("s3://bucket/x")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an account that the machine does not know")
