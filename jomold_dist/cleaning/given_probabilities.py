@@ -55,11 +55,12 @@ def read_probabilities(path: Path) -> Probabilities:
         array = arrays[modality]
         if array.shape != shape or array.dtype.kind != "f":
             problems.append(f"{path}: {modality} is {array.dtype} of shape {array.shape}, expected fractions {shape}")
-        elif np.isnan(array).any():
-            problems.append(f"{path}: {modality} holds NaN, for instance of {names[np.isnan(array).any(1)][0]}")
-    if len(set(names.tolist())) < len(names):
-        values, counts = np.unique(names, return_counts=True)
-        problems.append(f"{path}: it names videos twice: {some_of(values[counts > 1])}")
+        elif not (finite := np.isfinite(array)).all():
+            problems.append(f"{path}: {modality} holds NaN or infinity, for instance of {names[~finite.all(1)][0]}")
+    for what, texts in (("videos", names), ("categories", categories)):
+        values, counts = np.unique(texts, return_counts=True)
+        if len(values) < texts.size:
+            problems.append(f"{path}: it names {what} twice: {some_of(values[counts > 1])}")
     raise_together(problems)
     return Probabilities(
         names, CategorySet(tuple(categories.tolist())), np.stack([_logits(arrays[m]) for m in MODALITIES])

@@ -30,11 +30,12 @@ from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_removals
 
 
-def table_of(folder: RunFolder, categories: CategorySet) -> JudgedLabels | None:
-    """What the run's own table says; None if it has none. DataError if it is damaged; UnreadableError."""
+def table_of(folder: RunFolder, categories: CategorySet, manifest_digest: str) -> JudgedLabels | None:
+    """What the run's own table says; None if it has none. DataError if it is damaged, or of another data set than the
+    manifest's with this digest; UnreadableError."""
     if not is_there(folder.labels()):
         return None
-    return _judged(folder, read_label_rows(folder.labels(), categories), categories)
+    return _judged(folder, read_label_rows(folder.labels(), categories, manifest_digest), categories)
 
 
 def judged_by(network: Network, run: Run) -> JudgedLabels:

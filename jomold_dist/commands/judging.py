@@ -82,8 +82,7 @@ class Judging:
     @property
     def simulated(self) -> str | None:
         """The world, where the run's data are known to be simulated."""
-        found = None if self.data is None else self.data.manifest.simulated
-        return None if found is None else str(found.get("scenario", "simulated"))
+        return None if self.data is None else self.data.manifest.world
 
 
 def judge_given(arguments: argparse.Namespace) -> Judging:
@@ -123,7 +122,7 @@ def _of_run(config: Config, world: World, folder: RunFolder, arguments: argparse
     owner = read_owner(folder, config)
     network, info, weights = load_found(folder.path)
     check_owner(info, owner, weights, folder)
-    table, notes = table_of(folder, CategorySet(info.categories)), list[str]()
+    table, notes = table_of(folder, CategorySet(info.categories), owner.manifest), list[str]()
     data = None
     if arguments.shards:
         config = with_shards(config, arguments.shards)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 LISTS = ("csv", "parquet")
 PAGE = "labels.html"
 CONFIDENCE = 0.9
+FORMAT = "csv"
 
 
 @command
@@ -97,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
         f"(default {MOSTLY:g}, of a run without an estimator)",
     )  # fmt: skip
     found.add_argument("--apply", type=local_path, metavar="DIR", help="folder for cleaned label files")
-    found.add_argument("--format", choices=tuple(WRITERS), default="csv", help="of --apply (default: %(default)s)")
+    found.add_argument("--format", choices=tuple(WRITERS), help=f"of --apply (default: {FORMAT})")
     found.add_argument(
         "--names", type=local_path, nargs="+", default=[], metavar="FILE", help="weak label files with the whole names"
     )
@@ -122,7 +123,7 @@ def finish(judging: Judging, arguments: argparse.Namespace, names: dict[str, str
     if arguments.apply is not None:
         removed = rule.told(judged)
         with made("--apply", arguments.apply) as folder:
-            paths = write_cleaned(folder, arguments.format, judged, removed, names)
+            paths = write_cleaned(folder, arguments.format or FORMAT, judged, removed, names)
         audio, visual = removed.sum(1).tolist()
         show(f"removed: audio {audio}, visual {visual} of {len(judged)} labels; cleaned: {', '.join(map(str, paths))}")
     suspects = suspects_of(judged, rule)
@@ -179,6 +180,9 @@ def _problems(arguments: argparse.Namespace) -> list[str]:
             problems.append("--truth goes with --labels only")
         of_run = {"--shards": arguments.shards, "--media": arguments.media}
         problems += [f"{name} goes with a run only" for name, value in of_run.items() if value]
+    of_apply = {"--format": arguments.format, "--names": arguments.names}
+    if arguments.apply is None:
+        problems += [f"{name} goes with --apply only" for name, value in of_apply.items() if value]
     return problems
 
 

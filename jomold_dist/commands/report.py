@@ -21,8 +21,7 @@ from jomold_dist.command_line import add_imports, command, command_parser, tell
 from jomold_dist.errors import SUCCESS, DataError
 from jomold_dist.files import is_stdout, problem_of
 from jomold_dist.places import local_path
-
-PICKS = ("random", "worst", "differ")
+from jomold_dist.showing.picks import PICKS
 
 
 @command

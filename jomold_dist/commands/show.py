@@ -27,14 +27,15 @@ from collections.abc import Sequence
 from jomold_dist.command_line import add_imports, add_other_features, add_threshold, command, command_parser
 from jomold_dist.errors import DataError
 from jomold_dist.places import local_path, place
+from jomold_dist.showing.picks import PICKS
 
-PICKS = ("random", "worst", "differ")
 VIDEOS = "8"
 
 
 @command
 def main() -> int:
-    arguments = _parser().parse_args(_with_keys(sys.argv[1:]))
+    parser = _parser()
+    arguments = parser.parse_args(_with_keys(sys.argv[1:], parser))
     from jomold_dist.commands.showing import show_runs  # imports torch, which takes seconds
     from jomold_dist.distributed.environment import read_environment
     from jomold_dist.launching import launch
@@ -52,10 +53,17 @@ def main() -> int:
     )
 
 
-def _with_keys(words: Sequence[str]) -> list[str]:
-    """The words of a command line, with a space before keys that begin with one hyphen, as many of YouTube's do, and
-    that would else be taken for options."""
-    return [f" {word}" if re.match("-[^-h]|-h.", word) else word for word in words]
+def _with_keys(words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """The words of a command line, with a space before keys that begin with hyphens, as many of YouTube's do, and that
+    would else be taken for options. With two hyphens they are those of YouTube's length that name no option."""
+    options = parser.format_usage()
+
+    def is_key(word: str) -> bool:
+        if word.startswith("--"):
+            return re.fullmatch(r"[\w-]{11}", word) is not None and word not in options
+        return re.match("-[^-h]|-h.", word) is not None
+
+    return [f" {word}" if is_key(word) else word for word in words]
 
 
 def _not_negative(text: str) -> int:

@@ -19,7 +19,7 @@ from jomold_dist.showing.media import file_of, media_files, pictures
 from jomold_dist.showing.models import RunModel, open_models, open_videos
 from jomold_dist.showing.parsed import Videos, parse_keys
 from jomold_dist.showing.picked import pick_videos
-from jomold_dist.showing.picking import Parsings, segment_scores
+from jomold_dist.showing.picking import Parsings, score_of
 from jomold_dist.showing.timeline import Timeline
 from jomold_dist.showing.timelines import timeline_of
 from jomold_dist.showing.unpacked import Extractor, given_encoders, keys_of, open_extractor, parse_files
@@ -76,6 +76,9 @@ def show_runs(config: Config, world: World, arguments: argparse.Namespace) -> No
             videos = open_videos(models, arguments.shards, world, arguments.other_features)
             chosen = choose(asked, models, videos, arguments, watch)
             chosen = replace(chosen, files={key: path for key in chosen.keys if (path := file_of(key, media))})
+            if arguments.media is not None and (lacking := len(chosen.keys) - len(chosen.files)):
+                unseen = f"--media {arguments.media} has no file of {lacking} of {number_of(len(chosen.keys), 'video')}"
+                chosen = replace(chosen, left_out=[*chosen.left_out, unseen])
         timelines = [
             draw(models, parsings, chosen)
             for parsings in watch.over(chosen.videos, len(chosen.videos), "thumbnails", "video")
@@ -102,8 +105,7 @@ def draw(models: Sequence[RunModel], parsings: Parsings, chosen: Chosen) -> Time
     file = chosen.files.get(video.key)
     seen, unseen = ([], []) if file is None else pictures(file, video.segments, video.segment_seconds)
     named = [(model.name, parsed) for model, parsed in zip(models, parsings, strict=True)]
-    scores = [None if parsed.truth is None else segment_scores([parsed])[0] for parsed in parsings]
-    return timeline_of(named, scores, [*chosen.notes.get(video.key, ()), *unseen], seen)
+    return timeline_of(named, list(map(score_of, parsings)), [*chosen.notes.get(video.key, ()), *unseen], seen)
 
 
 def asked_for(words: Sequence[str]) -> Asked:
@@ -173,6 +175,4 @@ def choose(
     bad = [f"video {key} cannot be used; jomold verify tells why" for key in asked.keys if key not in there]
     if not found:
         raise_together(bad or [f"no video of split {arguments.split!r} can be used; jomold verify tells why"])
-    simulated = videos.manifest.simulated
-    world = None if simulated is None else str(simulated.get("scenario", "of an unknown world"))
-    return Chosen(found, about, world, left_out=bad)
+    return Chosen(found, about, videos.manifest.world, left_out=bad)

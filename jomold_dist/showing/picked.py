@@ -10,7 +10,8 @@ from jomold_dist.data.format.manifest import SplitInfo
 from jomold_dist.errors import DataError
 from jomold_dist.showing.models import RunModel
 from jomold_dist.showing.parsed import Videos, parse_keys, parse_numbers, parse_split
-from jomold_dist.showing.picking import Parsings, Pick, pick_differing, pick_worst, random_numbers
+from jomold_dist.showing.picking import Parsings, pick_differing, pick_worst, random_numbers
+from jomold_dist.showing.picks import Pick
 from jomold_dist.watching import Watch
 from jomold_dist.wording import number_of
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -18,8 +17,6 @@ from jomold_dist.labels import MODALITIES
 from jomold_dist.score_names import SCORE_NAMES
 from jomold_dist.showing.parsed import ParsedVideo
 
-Pick = Literal["worst", "differ", "random"]
-PICKS = get_args(Pick)
 AT_ONCE = 256  # videos that are scored together
 
 Parsings = tuple[ParsedVideo, ...]
@@ -33,6 +30,11 @@ def segment_scores(videos: Sequence[ParsedVideo]) -> list[float]:
     found = torch.from_numpy(np.stack([video.found for video in videos]))  # (n, 2, C, T)
     truth = torch.from_numpy(np.stack([video.truth for video in videos if video.truth is not None]))
     return (100 * video_scores(*found.unbind(1), *truth.unbind(1))[:, column]).tolist()
+
+
+def score_of(video: ParsedVideo) -> float | None:
+    """The score of one video as `segment_scores` has it; None where its truth is not known."""
+    return None if video.truth is None else segment_scores([video])[0]
 
 
 def differing_segments(parsings: Parsings) -> int:

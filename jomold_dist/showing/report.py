@@ -16,7 +16,7 @@ from jomold_dist.labels import MODALITIES
 from jomold_dist.score_names import LEVELS
 from jomold_dist.secrets import blotted
 from jomold_dist.showing.page import write_page
-from jomold_dist.showing.picking import Pick
+from jomold_dist.showing.picks import Pick
 from jomold_dist.showing.report_about import data_facts, settings, standing, starts
 from jomold_dist.showing.report_categories import category_scores, ratio_rows, removal_rows, removal_totals
 from jomold_dist.showing.report_controls import Beside

@@ -43,7 +43,7 @@ def training_charts(record: RunRecord) -> list[Chart]:
 
 def time_chart(lines: Lines) -> Chart | None:
     """What each epoch of a training spent its time on; None where that is not told."""
-    told = [line for line in lines if all(f"perf/share_{of}" in line for of in SHARES.values())]
+    told = [line for line in lines if all(_is_number(line.get(f"perf/share_{of}")) for of in SHARES.values())]
     if not told:
         return None
     shares: dict[str, list[float]] = {

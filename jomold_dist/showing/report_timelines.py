@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from jomold_dist.distributed.world import World
 from jomold_dist.showing.models import open_models, open_videos
 from jomold_dist.showing.picked import pick_videos
-from jomold_dist.showing.picking import Pick, segment_scores
+from jomold_dist.showing.picking import score_of
+from jomold_dist.showing.picks import Pick
 from jomold_dist.showing.timeline import Timeline
 from jomold_dist.showing.timelines import timeline_of
 from jomold_dist.training.run_folder import RunFolder
@@ -38,6 +39,5 @@ def examples(folders: Sequence[RunFolder], world: World, watch: Watch, how: Pick
     timelines = []
     for parsings in found:
         named = [(model.name, parsed) for model, parsed in zip(models, parsings, strict=True)]
-        scores = [None if parsed.truth is None else segment_scores([parsed])[0] for parsed in parsings]
-        timelines.append(timeline_of(named, scores))
+        timelines.append(timeline_of(named, list(map(score_of, parsings))))
     return Examples(about, tuple(timelines))

@@ -105,8 +105,7 @@ class RunRecord:
     def simulated(self) -> str | None:
         """The world's name, where data are known to be simulated."""
         if self.manifest is not None:
-            told = self.manifest.simulated
-            return None if told is None else str(told.get("scenario", self.manifest.name))
+            return self.manifest.world
         return self.scores.data.name if self.scores is not None and self.scores.data.simulated else None
 
 

@@ -131,10 +131,10 @@ def given_encoders(words: Sequence[str]) -> dict[str, str]:
 
 def sampling_of(info: WeightsInfo) -> Sampling:
     """What was sampled of the files of a model's training, as far as that is known; else as many segments as the model
-    parses."""
+    parses. How many frames a segment has is what its `frames` tell: of clips, motion tells their own."""
     said: dict[str, Any] = {"segments": info.segments, "segment_seconds": info.segment_seconds}
-    for description in info.extraction.values():
-        said |= description.get("sampling", {})
+    for feature in sorted(info.extraction, key=lambda name: name == "frames"):  # that comes last
+        said |= info.extraction[feature].get("sampling", {})
     return Sampling(**{field.name: said[field.name] for field in fields(Sampling) if field.name in said})
 
 

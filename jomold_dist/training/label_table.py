@@ -125,11 +125,17 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
 
 @contextmanager
 def _as_damage(path: Path) -> Iterator[None]:
-    """Tells of what pyarrow makes of changed bytes as a DataError."""
+    """Tells of what pyarrow makes of changed bytes, and of unknown categories, as a DataError."""
     try:
         yield
-    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (pa.ArrowException, DataError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(f"the labels {path} cannot be used: {error}") from None
+
+
+def _require_manifest(pieces: pq.ParquetFile, digest: str) -> None:
+    """ValueError if the file is of another data set than the manifest's with this digest."""
+    if (pieces.schema_arrow.metadata or {}).get(_MANIFEST) != digest.encode():
+        raise ValueError("it is of another data set")
 
 
 def _schema(manifest_digest: str) -> pa.Schema:
@@ -171,8 +177,7 @@ def read_label_table(path: Path, manifest_digest: str, videos: int) -> LabelProb
     """
     count, last, at = np.zeros(videos + 1, dtype=np.int64), 0, 0
     with _opened(path) as pieces, _as_damage(path):
-        if (pieces.schema_arrow.metadata or {}).get(_MANIFEST) != manifest_digest.encode():
-            raise ValueError("it is of another data set")
+        _require_manifest(pieces, manifest_digest)
         probability = np.empty((pieces.metadata.num_rows, 2), dtype=np.float32)
         for number in range(pieces.num_row_groups):
             table = pieces.read_row_group(number, columns=list(NEEDED))
@@ -189,10 +194,11 @@ def read_label_table(path: Path, manifest_digest: str, videos: int) -> LabelProb
     return LabelProbabilities(np.cumsum(count), probability)
 
 
-def read_label_rows(path: Path, categories: CategorySet) -> LabelRows:
-    """All rows of a labels.parquet of these categories. DataError if it is damaged or of others; UnreadableError; those
-    of ABSENT."""
+def read_label_rows(path: Path, categories: CategorySet, manifest_digest: str) -> LabelRows:
+    """All rows of a labels.parquet of a data set with these categories and this digest. DataError if it is damaged or
+    of another data set; UnreadableError; those of ABSENT."""
     with _opened(path) as pieces, _as_damage(path):
+        _require_manifest(pieces, manifest_digest)
         table = pieces.read()
         names = table.column("category").combine_chunks()
         column_of = np.array([categories.index(name) for name in names.dictionary.to_pylist()], dtype=np.int64)

@@ -77,11 +77,21 @@ def read_histories(folder: RunFolder) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     try:
         for line in _lines(folder.history):
-            epoch = dict(parse_json(line))
-            found.setdefault(str(epoch["stage"]), []).append(epoch | {"epoch": int(epoch["epoch"])})
+            epoch = _epoch(line)
+            found.setdefault(str(epoch["stage"]), []).append(epoch)
     except (*ABSENT, ValueError, KeyError, TypeError) as error:
         raise UnusableFileError(f"{folder.history} is damaged ({error!r}); mend it, or move it away") from None
     return found
+
+
+def _epoch(line: str) -> dict[str, Any]:
+    """A line of the history. ValueError, KeyError or TypeError if it is none."""
+    epoch = dict(parse_json(line))
+    if BEST_WITHIN in epoch:
+        within = epoch[BEST_WITHIN]
+        if not 0 < within["step"] <= within["steps"] or not isinstance(within["scores"], dict):
+            raise ValueError(f"{BEST_WITHIN} is no step with its scores")
+    return epoch | {"epoch": int(epoch["epoch"])}
 
 
 def read_steps(folder: RunFolder, stage: str) -> list[dict[str, Any]]:

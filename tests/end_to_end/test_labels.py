@@ -138,6 +138,8 @@ def test_what_predict_writes_is_judged_without_a_run(
         (("--probabilities", "p.npz", "--labels", "x.csv", "--media", "clips"), "--media goes with a run only"),
         (("--probabilities", "none.npz", "--labels", "x.csv"), "--probabilities none.npz is no file"),
         (("nowhere",), "nowhere is no run's folder"),
+        (("nowhere", "--format", "llp"), "--format goes with --apply only"),
+        (("nowhere", "--names", "AVVP_train.csv"), "--names goes with --apply only"),
     ],
 )
 def test_mistakes_are_told(

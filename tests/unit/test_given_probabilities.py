@@ -112,8 +112,10 @@ def test_probabilities_become_logits_and_logits_stay(tmp_path: Path) -> None:
     ("changed", "said"),
     [
         ({"audio": np.zeros((2, 2), np.float32)}, r"audio is float32 of shape \(2, 2\), expected fractions \(2, 3\)"),
-        ({"visual": np.full((2, 3), np.nan)}, "visual holds NaN, for instance of a"),
+        ({"visual": np.full((2, 3), np.nan)}, "visual holds NaN or infinity, for instance of a"),
+        ({"audio": np.array([[0.5] * 3, [0.5, 0.5, np.inf]])}, "audio holds NaN or infinity, for instance of b"),
         ({"filename": np.array(["a", "a"])}, "names videos twice: a"),
+        ({"categories": np.array(["x", "y", "x"])}, "names categories twice: x"),
         ({"audio": np.zeros((2, 3), np.int64)}, "audio is int64"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.browser import THEMES, WIDTHS, browser
 EPOCH, LOSS = Axis("epoch", whole=True), Axis("loss", low=0)
 TEMPLATE = """{% extends "base.html" %}
 {% block title %}Run {{ name }}{% endblock %}
+{% block lead %}{{ parts.contents([("end", "End")]) }}{% endblock %}
 {% block content %}
 {% call parts.section("curves", "Curves", "How it went.") %}
 <div class="charts">{% for chart in charts %}{{ parts.chart(chart) }}{% endfor %}</div>
@@ -25,6 +27,7 @@ TEMPLATE = """{% extends "base.html" %}
 <td data-v="{{ "" if n == 3 else n }}">{{ parts.bar(none if n == 3 else n / 30, "audio", n) }}</td></tr>
 {% endfor %}</tbody>
 {% endcall %}
+<p id="end">That was all.</p>
 {% endblock %}"""
 
 
@@ -53,7 +56,7 @@ def test_a_value_is_text_and_never_markup(tmp_path: Path) -> None:
     assert hostile not in text
     assert "<img" not in text
     assert "<b>" not in text
-    assert text.count("<script") == 1
+    assert text.count("<script") == 2
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
@@ -118,6 +121,29 @@ def test_a_page_in_a_browser(tmp_path: Path) -> None:
             "(f => {f.value = 'y 12'; f.dispatchEvent(new Event('input'))})(document.querySelector('input'))"
         )
         assert chromium.evaluate(rows) == ["Category 12"]
+
+
+@pytest.mark.lengthy
+@pytest.mark.usefixtures("with_template")
+def test_a_link_within_a_page_in_a_frame(tmp_path: Path) -> None:
+    """The page itself goes where the link leads: in a sandboxed frame, as MLflow's, the browser refuses to."""
+    page.write_page(tmp_path / "page.html", "try.html", name="x", charts=charts(), simulated=None)
+    frame = json.dumps((tmp_path / "page.html").read_text())
+    (tmp_path / "outer.html").write_text("<!doctype html><iframe height=300></iframe>")
+    with browser() as chromium:
+        chromium.open(tmp_path / "outer.html")
+        chromium.evaluate(
+            "new Promise(done => { window.frame = document.querySelector('iframe'); frame.onload = () => done(1);"
+            f"frame.srcdoc = {frame}; }})"
+        )
+        followed = (
+            "new Promise(done => { const inner = frame.contentDocument;"
+            "inner.documentElement.style.scrollBehavior = 'auto';"
+            "frame.contentWindow.addEventListener('click', event => { const own = event.defaultPrevented;"
+            "event.preventDefault(); done(own && inner.scrollingElement.scrollTop > 0); });"
+            "inner.querySelector('nav a').click(); })"
+        )
+        assert chromium.evaluate(followed)
 
 
 @pytest.mark.lengthy

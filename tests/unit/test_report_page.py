@@ -201,6 +201,15 @@ def test_a_damaged_file_is_named_and_left_out(run: tuple[RunFolder, Manifest], l
     assert file.name in words_of(folder.report).partition("Scores")[0]
 
 
+@pytest.mark.parametrize("within", [3, {"step": 3}, {"step": 5, "steps": 4, "scores": {}}, {"step": 1, "steps": "x"}])
+def test_a_best_moment_of_another_form_is_damage(run: tuple[RunFolder, Manifest], within: object) -> None:
+    folder, manifest = run
+    folder.history.write_text(json.dumps(epoch_line("model", 1) | {"best_within": within}) + "\n")
+    record = RunRecord.read(folder, manifest)
+    assert record.history == []
+    assert str(folder.history) in record.problems[0]
+
+
 def test_what_an_unfinished_run_has_is_told(run: tuple[RunFolder, Manifest]) -> None:
     folder, manifest = run
     for file in (folder.scores, folder.removals):

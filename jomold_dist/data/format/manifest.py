@@ -149,6 +149,11 @@ class Manifest:
     origin: dict[str, Any] = field(default_factory=dict)
     part_of: str | None = None
 
+    @property
+    def world(self) -> str | None:
+        """What the world is called that the data are of, where they are known to be simulated."""
+        return None if self.simulated is None else str(self.simulated.get("scenario", self.name))
+
     def split(self, name: str) -> SplitInfo:
         try:
             return self.splits[name]
