@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from jomold_dist.labels import MODALITIES
-from jomold_dist.showing.parsed import ParsedVideo
+from jomold_dist.showing.timelines.parsed import ParsedVideo
 
 CATEGORIES = ("Speech", "Dog", "Frying_(food)", "Cello", "Car")
 

@@ -92,7 +92,7 @@ def tiny_vggish(file: Path, seed: int = 0, components: Path | None = None) -> Pa
     torch; and, if a file for them is given, components as they are published beside it."""
     import torch
 
-    from jomold_dist.extraction.vggish import Vggish
+    from jomold_dist.extraction.encoding.vggish import Vggish
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -35,20 +35,20 @@ from jomold_dist.config_reporting import LogConfig
 from jomold_dist.data.format.extraction import extraction_text
 from jomold_dist.data.format.extraction_file import ExtractionFile
 from jomold_dist.errors import FAILURE, SUCCESS, ConfigError
-from jomold_dist.extraction.encoders import DEFAULT_ENCODERS, KINDS, parse_encoder
-from jomold_dist.extraction.media_list import MediaList, find_media
-from jomold_dist.extraction.sampling import Sampling
+from jomold_dist.extraction.encoding.encoders import DEFAULT_ENCODERS, KINDS, parse_encoder
+from jomold_dist.extraction.jobs.media_list import MediaList, find_media
+from jomold_dist.extraction.media.sampling import Sampling
 from jomold_dist.places import local_path
 from jomold_dist.versions import releases, version
 from jomold_dist.watching import Watch, lines_on_stderr
 from jomold_dist.wording import number_of
 
 if TYPE_CHECKING:
-    from jomold_dist.extraction.job import Opening
-    from jomold_dist.extraction.journal import FileState
-    from jomold_dist.extraction.output import OutputFolder
-    from jomold_dist.extraction.processes import LocalExtraction
-    from jomold_dist.extraction.ray_extraction import RayExtraction
+    from jomold_dist.extraction.jobs.job import Opening
+    from jomold_dist.extraction.jobs.journal import FileState
+    from jomold_dist.extraction.jobs.output import OutputFolder
+    from jomold_dist.extraction.jobs.processes import LocalExtraction
+    from jomold_dist.extraction.jobs.ray_extraction import RayExtraction
 
 logger = logging.getLogger(__name__)
 
@@ -142,8 +142,8 @@ def extract(options: argparse.Namespace) -> int:
     found = find_media(options.videos, with_sounds=all(name == "audio" for name in names))
     if options.labels:
         found = restricted(found, options.labels)
-    from jomold_dist.extraction.media_file import decoder_versions  # these import PyAV and torch
-    from jomold_dist.extraction.output import OutputFolder
+    from jomold_dist.extraction.jobs.output import OutputFolder
+    from jomold_dist.extraction.media.media_file import decoder_versions  # these import PyAV and torch
 
     made_by = {"jomold_dist": version("jomold_dist"), **decoder_versions(), **releases(PACKAGES)}
     opening = opening_of(names, sampling, options)
@@ -179,7 +179,7 @@ def restricted(found: MediaList, tables: list[Path]) -> MediaList:
 
 def opening_of(names: Mapping[str, str], sampling: Sampling, options: argparse.Namespace) -> Opening:
     """What is to be opened, on the device that is asked for or there."""
-    from jomold_dist.extraction.job import Opening
+    from jomold_dist.extraction.jobs.job import Opening
 
     device = options.device
     if device is None:
@@ -192,10 +192,10 @@ def opening_of(names: Mapping[str, str], sampling: Sampling, options: argparse.N
 def extraction_of(opening: Opening, options: argparse.Namespace) -> LocalExtraction | RayExtraction:
     """Who is going to extract."""
     if options.ray:
-        from jomold_dist.extraction.ray_extraction import RayExtraction
+        from jomold_dist.extraction.jobs.ray_extraction import RayExtraction
 
         return RayExtraction(opening, options.jobs, options.out)
-    from jomold_dist.extraction.processes import LocalExtraction
+    from jomold_dist.extraction.jobs.processes import LocalExtraction
 
     return LocalExtraction(opening, options.jobs or len(os.sched_getaffinity(0)))
 
@@ -228,8 +228,8 @@ def run(extraction: LocalExtraction | RayExtraction, folder: OutputFolder, found
 
 def missing(folder: OutputFolder, found: MediaList) -> tuple[dict[str, FileState], int]:
     """The files that have to go through, by their keys, as they are now; and how many are done already."""
-    from jomold_dist.extraction.job import problem_text
-    from jomold_dist.extraction.journal import FileState
+    from jomold_dist.extraction.jobs.job import problem_text
+    from jomold_dist.extraction.jobs.journal import FileState
 
     states: dict[str, FileState] = {}
     there = 0
@@ -248,7 +248,7 @@ def missing(folder: OutputFolder, found: MediaList) -> tuple[dict[str, FileState
 
 def report(out: Path, wanted: ExtractionFile, folder: OutputFolder, done: int, there: int) -> int:
     """Tells what was done: the exit code."""
-    from jomold_dist.extraction.output import FAILED, NOTES
+    from jomold_dist.extraction.jobs.output import FAILED, NOTES
 
     for name, own in wanted.features.items():
         rows, width = own.shape

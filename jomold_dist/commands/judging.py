@@ -27,10 +27,10 @@ from jomold_dist.labels import CategorySet
 from jomold_dist.launching import launch
 from jomold_dist.methods.registry import checked
 from jomold_dist.models.network import Network
-from jomold_dist.showing.media import media_files
-from jomold_dist.showing.parsed import Videos
-from jomold_dist.showing.suspect_timelines import suspect_timelines
-from jomold_dist.showing.timeline import Timeline
+from jomold_dist.showing.reports.suspect_timelines import suspect_timelines
+from jomold_dist.showing.timelines.media import media_files
+from jomold_dist.showing.timelines.parsed import Videos
+from jomold_dist.showing.timelines.timeline import Timeline
 from jomold_dist.training.loading import load_found
 from jomold_dist.training.preflight import find_data, with_shards
 from jomold_dist.training.run import Run

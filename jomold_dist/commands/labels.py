@@ -38,7 +38,7 @@ from jomold_dist.data.packing.weak_labels import whole_names
 from jomold_dist.errors import DataError, raise_together
 from jomold_dist.files import problem_of
 from jomold_dist.places import local_path, place
-from jomold_dist.showing.labels_page import Told, write_labels_page
+from jomold_dist.showing.reports.labels_page import Told, write_labels_page
 
 if TYPE_CHECKING:
     from jomold_dist.commands.judging import Judging

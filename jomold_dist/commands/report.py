@@ -21,7 +21,7 @@ from jomold_dist.command_line import add_imports, command, command_parser, tell
 from jomold_dist.errors import SUCCESS, DataError
 from jomold_dist.files import is_stdout, problem_of
 from jomold_dist.places import local_path
-from jomold_dist.showing.picks import PICKS
+from jomold_dist.showing.timelines.picks import PICKS
 
 
 @command
@@ -32,9 +32,9 @@ def main() -> int:
     from jomold_dist.distributed.world import World
     from jomold_dist.launching import plain_logging
     from jomold_dist.methods.registry import checked
-    from jomold_dist.showing.report import with_examples, write_report
-    from jomold_dist.showing.report_controls import beside
-    from jomold_dist.showing.run_record import RunRecord
+    from jomold_dist.showing.reports.report import with_examples, write_report
+    from jomold_dist.showing.reports.report_controls import beside
+    from jomold_dist.showing.reports.run_record import RunRecord
     from jomold_dist.training.run_folder import RunFolder
     from jomold_dist.training.run_reading import read_config
     from jomold_dist.watching import Watch

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from jomold_dist.command_line import add_imports, add_other_features, add_threshold, command, command_parser
 from jomold_dist.errors import DataError
 from jomold_dist.places import local_path, place
-from jomold_dist.showing.picks import PICKS
+from jomold_dist.showing.timelines.picks import PICKS
 
 VIDEOS = "8"
 

@@ -12,17 +12,17 @@ from jomold_dist.config import Config
 from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError, raise_together
-from jomold_dist.extraction.media_list import find_media
+from jomold_dist.extraction.jobs.media_list import find_media
 from jomold_dist.methods.registry import checked
-from jomold_dist.showing.gallery import write_gallery
-from jomold_dist.showing.media import file_of, media_files, pictures
-from jomold_dist.showing.models import RunModel, open_models, open_videos
-from jomold_dist.showing.parsed import Videos, parse_keys
-from jomold_dist.showing.picked import pick_videos
-from jomold_dist.showing.picking import Parsings, score_of
-from jomold_dist.showing.timeline import Timeline
-from jomold_dist.showing.timelines import timeline_of
-from jomold_dist.showing.unpacked import Extractor, given_encoders, keys_of, open_extractor, parse_files
+from jomold_dist.showing.timelines.gallery import write_gallery
+from jomold_dist.showing.timelines.media import file_of, media_files, pictures
+from jomold_dist.showing.timelines.models import RunModel, open_models, open_videos
+from jomold_dist.showing.timelines.parsed import Videos, parse_keys
+from jomold_dist.showing.timelines.picked import pick_videos
+from jomold_dist.showing.timelines.picking import Parsings, score_of
+from jomold_dist.showing.timelines.timeline import Timeline
+from jomold_dist.showing.timelines.timelines import timeline_of
+from jomold_dist.showing.timelines.unpacked import Extractor, given_encoders, keys_of, open_extractor, parse_files
 from jomold_dist.training.run_folder import RunFolder
 from jomold_dist.training.run_reading import read_config
 from jomold_dist.watching import Watch

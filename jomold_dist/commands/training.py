@@ -96,7 +96,7 @@ def train(config: Config, world: World, stop: StopRequest, until: str | None) ->
                 with folder.writes():
                     folder.write_status("finished", exit_code=0)
         if world.is_main and until is None:  # before MLflow takes what the folder holds
-            from jomold_dist.showing.report import report_run  # only rank 0 needs it, at its end
+            from jomold_dist.showing.reports.report import report_run  # only rank 0 needs it, at its end
 
             report_run(run)
     if world.is_main:

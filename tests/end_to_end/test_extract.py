@@ -19,9 +19,9 @@ from launchers_help import ENVIRONMENT, Outcome, run_here
 
 from jomold_dist.data.reading.source import read_manifest
 from jomold_dist.errors import ConfigError
-from jomold_dist.extraction.job import ENDED, Opening
-from jomold_dist.extraction.processes import LocalExtraction
-from jomold_dist.extraction.sampling import Sampling
+from jomold_dist.extraction.jobs.job import ENDED, Opening
+from jomold_dist.extraction.jobs.processes import LocalExtraction
+from jomold_dist.extraction.media.sampling import Sampling
 from jomold_dist.models.weights import read_info
 from tests.media_files import Pictures, times_of, write_clip, write_media
 from tests.tiny_models import CLAP_WIDTH, CLIP_WIDTH, tiny_clap, tiny_clip
@@ -223,11 +223,11 @@ def test_the_same_bytes_from_one_process_from_two_from_ray_and_after_kills(model
 def test_on_ray_a_file_that_ends_its_actor_is_given_up_and_no_other(
     models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jomold_dist.extraction import ray_extraction
+    from jomold_dist.extraction.jobs import ray_extraction
 
     class Ending:
         def __init__(self, opening: Opening) -> None:
-            from jomold_dist.extraction.ray_extraction import _Extractor  # in the actor, where it is the real one
+            from jomold_dist.extraction.jobs.ray_extraction import _Extractor  # in the actor, where it is the real one
 
             self.own = _Extractor(opening)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from jomold_dist.extraction.encoders import open_encoder
-from jomold_dist.extraction.sampling import Sampling
+from jomold_dist.extraction.encoding.encoders import open_encoder
+from jomold_dist.extraction.media.sampling import Sampling
 from tests.tiny_models import tiny_clap, tiny_clip, tiny_dino, tiny_vggish
 
 pytest.importorskip("transformers", reason="the extra `extract` is not installed")

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from jomold_dist.errors import ConfigError, DataError, UserError
-from jomold_dist.extraction.encoders import DEFAULT_ENCODERS, Encoder, open_encoder, parse_encoder
-from jomold_dist.extraction.sampling import Sampling
+from jomold_dist.extraction.encoding.encoders import DEFAULT_ENCODERS, Encoder, open_encoder, parse_encoder
+from jomold_dist.extraction.media.sampling import Sampling
 from tests.tiny_models import CLAP_WIDTH, CLIP_WIDTH, DINO_WIDTH, tiny_clap, tiny_clip, tiny_dino, tiny_vggish
 
 pytest.importorskip("transformers", reason="the extra `extract` is not installed")
@@ -188,7 +188,7 @@ def test_a_video_gives_the_same_bits_whatever_went_before(encoder: Encoder) -> N
 
 def product_bits() -> str:
     """Of a product such as CLAP's spectrograms take; BLAS gives other bits with one thread than with two."""
-    from jomold_dist.extraction.computing import reproducible
+    from jomold_dist.extraction.encoding.computing import reproducible
 
     random = np.random.default_rng(0)
     bands, points = random.standard_normal((513, 64)), random.standard_normal((513, 1001))

@@ -12,10 +12,10 @@ import pytest
 
 from jomold_dist.data.format.extraction_file import ExtractedFeature, ExtractionFile, read_extraction
 from jomold_dist.errors import DataError
-from jomold_dist.extraction.job import Outcome, npy_bytes
-from jomold_dist.extraction.journal import FileState, read_journal
-from jomold_dist.extraction.media_list import find_media
-from jomold_dist.extraction.output import OutputFolder
+from jomold_dist.extraction.jobs.job import Outcome, npy_bytes
+from jomold_dist.extraction.jobs.journal import FileState, read_journal
+from jomold_dist.extraction.jobs.media_list import find_media
+from jomold_dist.extraction.jobs.output import OutputFolder
 
 AUDIO = ExtractedFeature("audio", (4, 3), {"encoder": {"kind": "clap"}, "sampling": {"segments": 4}})
 FRAMES = ExtractedFeature("frames", (8, 5), {"encoder": {"kind": "clip"}, "sampling": {"segments": 4}})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jomold_dist.extraction.processes import Processes
+from jomold_dist.extraction.jobs.processes import Processes
 
 
 def _ends_at_bad(given: str, key: str, path: Path) -> str:

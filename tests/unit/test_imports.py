@@ -23,7 +23,9 @@ ROOMS: dict[str, set[str]] = {
     "data, checking": {"data, format", "data, reading"},
     "data, packing": {"data, format", "data, reading"},
     "data, looking": {"data, format", "data, reading"},
-    "extraction": {"data, format"},
+    "extraction, media": set(),
+    "extraction, encoding": {"data, format", "extraction, media"},
+    "extraction, jobs": {"data, format", "extraction, media", "extraction, encoding"},
     "models": {"data, format"},
     "denoising": {"models", "distributed"},
     "methods, low": {"data, format", "data, reading", "models", "denoising"},
@@ -37,11 +39,19 @@ ROOMS: dict[str, set[str]] = {
         *("models", "denoising", "distributed", "evaluation", "methods, low", "training"),
     },
     "comparing": {"data, format", "data, reading", "denoising", "methods, low", "training"},
-    "showing": {
-        *("data, format", "data, reading", "data, looking", "extraction", "cleaning", "comparing"),
+    "showing, pages": set(),
+    "showing, timelines": {
+        *("data, format", "data, reading", "data, looking", "showing, pages"),
+        *("extraction, media", "extraction, encoding", "extraction, jobs"),
+        *("models", "denoising", "distributed", "evaluation", "methods, low", "training", "comparing"),
+    },
+    "showing, reports": {
+        *("data, format", "data, reading", "showing, pages", "showing, timelines", "cleaning", "comparing"),
         *("models", "denoising", "distributed", "evaluation", "methods, low", "training"),
     },
-    "tracking": {"data, format", "data, reading", "models", "distributed", "evaluation", "training", "showing"},
+    "tracking": {
+        *("data, format", "data, reading", "models", "distributed", "evaluation", "training", "showing, reports"),
+    },
     "tuning": {
         *("data, format", "data, reading", "denoising", "models", "methods", "methods, low"),
         *("tracking", "training", "comparing"),
@@ -49,9 +59,14 @@ ROOMS: dict[str, set[str]] = {
     "commands": {
         *("simulation", "evaluation", "distributed", "denoising", "models", "methods, low"),
         *("data, format", "data, reading", "data, checking", "data, packing", "data, looking"),
-        *("training", "tracking", "comparing", "tuning", "extraction", "cleaning", "showing"),
+        *("training", "tracking", "comparing", "tuning", "cleaning"),
+        *("extraction, media", "extraction, encoding", "extraction, jobs"),
+        *("showing, pages", "showing, timelines", "showing, reports"),
     },
 }
+
+# Folders that are rooms of rooms, and in which of them their own page counts.
+SUITES = {"data": "format", "extraction": "media", "showing": "pages"}
 LOW_METHODS = {"jomold_dist.methods.base", "jomold_dist.methods.registry"}
 
 # Modules at the top that use rooms. The others use none, and so any room may use them.
@@ -93,16 +108,16 @@ OWNERS: dict[str, set[str]] = {
     "mlflow": {"jomold_dist.tracking"},
     "ray": {
         *("jomold_dist.ray_cluster", "jomold_dist.ray_nodes", "jomold_dist.tuning.schedule"),
-        "jomold_dist.extraction.ray_extraction",
+        "jomold_dist.extraction.jobs.ray_extraction",
     },
     "deepspeed": {"jomold_dist.distributed.deepspeed_config", "jomold_dist.distributed.deepspeed_engine"},
     "matplotlib": {"jomold_dist.figures"},
-    "jinja2": {"jomold_dist.showing.page"},
+    "jinja2": {"jomold_dist.showing.pages.page"},
     "markupsafe": {"jomold_dist.showing"},
     "optuna": {"jomold_dist.tuning.space"},
-    "transformers": {"jomold_dist.extraction.pretrained"},
-    "torchvision": {"jomold_dist.extraction.torchvision_encoders"},
-    "huggingface_hub": {"jomold_dist.extraction.model_files"},
+    "transformers": {"jomold_dist.extraction.encoding.pretrained"},
+    "torchvision": {"jomold_dist.extraction.encoding.torchvision_encoders"},
+    "huggingface_hub": {"jomold_dist.extraction.encoding.model_files"},
     "av": {"jomold_dist.extraction"},
     "fsspec": {"jomold_dist.data.reading.remote"},
     "pyarrow": {
@@ -166,8 +181,8 @@ def room_of(module: str) -> str | None:
     parts = module.split(".")
     if module in LOW_METHODS:
         return "methods, low"
-    if parts[1:2] == ["data"]:
-        return f"data, {parts[2] if len(parts) > 2 else 'format'}"
+    if len(parts) > 1 and parts[1] in SUITES:
+        return f"{parts[1]}, {parts[2] if len(parts) > 2 else SUITES[parts[1]]}"
     folder = len(parts) > 2 or (len(parts) == 2 and MODULES[module].name == "__init__.py")
     return parts[1] if folder else None
 
@@ -179,8 +194,9 @@ def is_in(name: str, owners: set[str]) -> bool:
 def test_every_folder_is_a_room_that_is_known() -> None:
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
     assert folders == {room.partition(",")[0] for room in ROOMS}
-    rooms_of_data = {path.name for path in (PACKAGE / "data").iterdir() if (path / "__init__.py").exists()}
-    assert {f"data, {name}" for name in rooms_of_data} == {room for room in ROOMS if room.startswith("data, ")}
+    for suite in SUITES:
+        rooms = {path.name for path in (PACKAGE / suite).iterdir() if (path / "__init__.py").exists()}
+        assert {f"{suite}, {name}" for name in rooms} == {room for room in ROOMS if room.startswith(f"{suite}, ")}
     assert set(FRONT) | PURE | LOW_METHODS <= set(MODULES)
 
 

@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 
 from jomold_dist.errors import UserError
-from jomold_dist.extraction.drawing import MOST_SLENDER, _upright
-from jomold_dist.extraction.frames import FrameSet, read_frames
-from jomold_dist.extraction.job import Extracted, outcome_of
-from jomold_dist.extraction.media_file import MediaError, _File
-from jomold_dist.extraction.media_notes import KINDS
-from jomold_dist.extraction.sampling import Sampling
-from jomold_dist.extraction.sound import Sound, mix, read_sound
-from jomold_dist.extraction.thumbnails import thumbnails
+from jomold_dist.extraction.jobs.job import Extracted, outcome_of
+from jomold_dist.extraction.media.drawing import MOST_SLENDER, _upright
+from jomold_dist.extraction.media.frames import FrameSet, read_frames
+from jomold_dist.extraction.media.media_file import MediaError, _File
+from jomold_dist.extraction.media.media_notes import KINDS
+from jomold_dist.extraction.media.sampling import Sampling
+from jomold_dist.extraction.media.sound import Sound, mix, read_sound
+from jomold_dist.extraction.media.thumbnails import thumbnails
 
 pytest.importorskip("av", reason="PyAV is not installed: pip install 'jomold_dist[extract]'")
 
@@ -443,7 +443,7 @@ def test_a_time_that_jumps_back_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_frames_without_end_are_refused(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jomold_dist.extraction.decoding.MOST_RATE", 5)
+    monkeypatch.setattr("jomold_dist.extraction.media.decoding.MOST_RATE", 5)
     with pytest.raises(MediaError, match="its video has more than 5 frames a second"):
         frames(clip)
 

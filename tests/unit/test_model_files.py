@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from jomold_dist.errors import UserError
-from jomold_dist.extraction.encoders import open_encoder
-from jomold_dist.extraction.model_files import ModelFolder, digest_of, find_model
-from jomold_dist.extraction.weight_files import read_weights, weight_files
+from jomold_dist.extraction.encoding.encoders import open_encoder
+from jomold_dist.extraction.encoding.model_files import ModelFolder, digest_of, find_model
+from jomold_dist.extraction.encoding.weight_files import read_weights, weight_files
 from tests.tiny_models import tiny_clap, tiny_clip
 
 pytest.importorskip("transformers", reason="the extra `extract` is not installed")
@@ -278,6 +278,6 @@ def test_a_package_that_is_not_installed_is_told(
     kind: str, package: str, message: str, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, "jomold_dist.extraction.computing")  # as in a process that has just begun
+    monkeypatch.delitem(sys.modules, "jomold_dist.extraction.encoding.computing")  # as in a process that has just begun
     with pytest.raises(UserError, match=message):
         open_encoder(f"{kind}:{clip}")

@@ -10,7 +10,7 @@ import pytest
 from jinja2 import ChoiceLoader, DictLoader, UndefinedError
 
 from jomold_dist.showing import page
-from jomold_dist.showing.charts import Axis, Chart, Line, Mark, area_chart, line_chart, tick_text, ticks
+from jomold_dist.showing.pages.charts import Axis, Chart, Line, Mark, area_chart, line_chart, tick_text, ticks
 from tests.browser import THEMES, WIDTHS, browser
 
 EPOCH, LOSS = Axis("epoch", whole=True), Axis("loss", low=0)

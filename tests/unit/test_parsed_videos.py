@@ -20,7 +20,7 @@ from jomold_dist.distributed.world import World
 from jomold_dist.errors import DataError
 from jomold_dist.models.network import Network
 from jomold_dist.models.registry import network_class
-from jomold_dist.showing.parsed import ParsedVideo, Videos, parse_keys, parse_numbers, parse_split
+from jomold_dist.showing.timelines.parsed import ParsedVideo, Videos, parse_keys, parse_numbers, parse_split
 from tests.shard_fixtures import write_dataset
 
 CPU = World(0, 1, 0, 1, torch.device("cpu"))

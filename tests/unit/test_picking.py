@@ -10,7 +10,7 @@ import torch
 
 from jomold_dist.evaluation.metrics import parsing_scores
 from jomold_dist.showing import picking
-from jomold_dist.showing.picking import (
+from jomold_dist.showing.timelines.picking import (
     differing_segments,
     pick_differing,
     pick_worst,

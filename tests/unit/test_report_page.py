@@ -21,11 +21,11 @@ from jomold_dist.distributed.world import World
 from jomold_dist.files import write_json
 from jomold_dist.labels import MODALITIES, CategorySet
 from jomold_dist.score_names import CATEGORY_SCORE_NAMES, SCORE_NAMES, score_names
-from jomold_dist.showing.report import report_run, report_values, write_report
-from jomold_dist.showing.report_categories import category_scores, removal_rows
-from jomold_dist.showing.report_controls import beside
-from jomold_dist.showing.report_curves import time_chart, training_charts
-from jomold_dist.showing.run_record import RunRecord
+from jomold_dist.showing.reports.report import report_run, report_values, write_report
+from jomold_dist.showing.reports.report_categories import category_scores, removal_rows
+from jomold_dist.showing.reports.report_controls import beside
+from jomold_dist.showing.reports.report_curves import time_chart, training_charts
+from jomold_dist.showing.reports.run_record import RunRecord
 from jomold_dist.training.evaluate import Evaluation
 from jomold_dist.training.run import Run
 from jomold_dist.training.run_folder import RunFolder

@@ -29,7 +29,7 @@ from jomold_dist.distributed.world import World
 from jomold_dist.errors import StoppedError
 from jomold_dist.files import write_json
 from jomold_dist.score_names import SCORE_NAMES
-from jomold_dist.showing.report_curves import best_moment
+from jomold_dist.showing.reports.report_curves import best_moment
 from jomold_dist.tracking import metric_queue, open_recorder, results, trouble, ui_command
 from jomold_dist.tracking import recorder as tracking_recorder
 from jomold_dist.tracking.about import data_set_input

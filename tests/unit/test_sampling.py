@@ -11,7 +11,7 @@ from fractions import Fraction
 import pytest
 
 from jomold_dist.errors import ConfigError
-from jomold_dist.extraction.sampling import Sampling
+from jomold_dist.extraction.media.sampling import Sampling
 
 SEGMENTS, SECONDS, FRAMES = (1, 3, 10, 200), (0.1, 0.96, 1.0, 2.5, 1 / 3), (1, 2, 8, 16)
 RATES = (8000, 16_000, 22_050, 48_000)

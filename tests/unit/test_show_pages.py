@@ -13,11 +13,11 @@ from PIL import Image
 from jomold_dist.errors import DataError
 from jomold_dist.figures import DPI
 from jomold_dist.palette import LIGHT
-from jomold_dist.showing.gallery import PAGE, write_gallery
-from jomold_dist.showing.page import render
-from jomold_dist.showing.timeline import Timeline
-from jomold_dist.showing.timeline_figure import LEFT, RIGHT
-from jomold_dist.showing.timelines import timeline_of
+from jomold_dist.showing.pages.page import render
+from jomold_dist.showing.timelines.gallery import PAGE, write_gallery
+from jomold_dist.showing.timelines.timeline import Timeline
+from jomold_dist.showing.timelines.timeline_figure import LEFT, RIGHT
+from jomold_dist.showing.timelines.timelines import timeline_of
 from tests.browser import THEMES, WIDTHS, browser
 from tests.parsed_videos import parsed_video, random_videos
 

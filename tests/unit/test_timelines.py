@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from jomold_dist.labels import MODALITIES
-from jomold_dist.showing.timeline import MOST_TICKS, Event, Timeline
-from jomold_dist.showing.timelines import MOST_CATEGORIES, MOST_PROBABLE, short_names, timeline_of
+from jomold_dist.showing.timelines.timeline import MOST_TICKS, Event, Timeline
+from jomold_dist.showing.timelines.timelines import MOST_CATEGORIES, MOST_PROBABLE, short_names, timeline_of
 from tests.parsed_videos import CATEGORIES, parsed_video, random_videos
 
 DOG, SPEECH = ("Dog", "audio"), ("Speech", "audio")

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from jomold_dist.errors import UserError
-from jomold_dist.extraction.encoders import open_encoder
-from jomold_dist.extraction.sampling import Sampling
-from jomold_dist.extraction.torchvision_encoders import OF_IMAGENET, OF_KINETICS
+from jomold_dist.extraction.encoding.encoders import open_encoder
+from jomold_dist.extraction.encoding.torchvision_encoders import OF_IMAGENET, OF_KINETICS
+from jomold_dist.extraction.media.sampling import Sampling
 
 SAMPLING = Sampling(segments=2, segment_seconds=1.0, frames_per_segment=8)
 

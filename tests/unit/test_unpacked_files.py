@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from jomold_dist.extraction.sampling import Sampling
+from jomold_dist.extraction.media.sampling import Sampling
 from jomold_dist.models.network import FeatureSizes
 from jomold_dist.models.weights import WeightsInfo
-from jomold_dist.showing.unpacked import sampling_of
+from jomold_dist.showing.timelines.unpacked import sampling_of
 
 
 @pytest.mark.parametrize("order", [("audio", "frames", "motion"), ("motion", "frames", "audio")])

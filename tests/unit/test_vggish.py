@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from jomold_dist.errors import UserError
-from jomold_dist.extraction.encoders import open_encoder
-from jomold_dist.extraction.log_mel import patches_of
-from jomold_dist.extraction.sampling import Sampling
-from jomold_dist.extraction.vggish import Vggish, quantise
+from jomold_dist.extraction.encoding.encoders import open_encoder
+from jomold_dist.extraction.encoding.log_mel import patches_of
+from jomold_dist.extraction.encoding.vggish import Vggish, quantise
+from jomold_dist.extraction.media.sampling import Sampling
 from tests.tiny_models import tiny_vggish
 
 pytest.importorskip("threadpoolctl", reason="the extra `extract` is not installed")
