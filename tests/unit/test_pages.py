@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from jinja2 import ChoiceLoader, DictLoader, UndefinedError
 
-from jomold_dist.showing import page
+from jomold_dist.showing.pages import page
 from jomold_dist.showing.pages.charts import Axis, Chart, Line, Mark, area_chart, line_chart, tick_text, ticks
 from tests.browser import THEMES, WIDTHS, browser
 

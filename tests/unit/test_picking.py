@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from jomold_dist.evaluation.metrics import parsing_scores
-from jomold_dist.showing import picking
+from jomold_dist.showing.timelines import picking
 from jomold_dist.showing.timelines.picking import (
     differing_segments,
     pick_differing,
