@@ -23,7 +23,7 @@ from tests.unreadable import unreadable
 Capture = pytest.CaptureFixture[str]
 
 LAST = "checkpoints/model-e0002-s00000000"
-OF_EVERY_START = {".lock", "config.yaml", "environment.json", "status.json"}
+OF_EVERY_START = {".lock", "config.yaml", "environment.json", "report.html", "status.json"}
 
 
 @pytest.fixture
