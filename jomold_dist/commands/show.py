@@ -29,7 +29,7 @@ from jomold_dist.errors import DataError
 from jomold_dist.places import local_path, place
 from jomold_dist.showing.timelines.picks import PICKS
 
-VIDEOS = "8"
+VIDEOS = 8
 
 
 @command
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     add_imports(parser)
     parser.add_argument("runs", nargs="+", type=local_path, metavar="RUN", help="folders of runs, before all options")
     parser.add_argument(
-        "--videos", nargs="+", type=str.strip, metavar="N|KEY|FILE", default=[VIDEOS],
+        "--videos", action="extend", nargs="+", type=str.strip, metavar="N|KEY|FILE",
         help=f"how many videos, or their keys, or video files or folders of them (default: {VIDEOS})",
     )  # fmt: skip
     parser.add_argument("--split", default="test", help="split of which videos are picked (default: test)")
@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--media", type=local_path, metavar="DIR", help="folder of the videos' files, for thumbnails")
     parser.add_argument("--out", type=local_path, metavar="DIR", help="where to (default: shown, in the first run's)")
     parser.add_argument(
-        "--feature", action="append", default=[], metavar="NAME=KIND:MODEL",
+        "--feature", action="append", default=[], metavar="NAME=KIND[+OPTION][:MODEL]",
         help="for files: what makes a feature, as jomold extract takes it (default: what made those of the training)",
     )  # fmt: skip
     add_other_features(parser)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jomold_dist.command_line import show
+from jomold_dist.commands.show import VIDEOS
 from jomold_dist.config import Config
 from jomold_dist.data.checking.start_check import problems_of_shards
 from jomold_dist.distributed.world import World
@@ -60,7 +61,7 @@ class Chosen:
 
 def show_runs(config: Config, world: World, arguments: argparse.Namespace) -> None:
     """Parse what is asked for and write it. One process does it all."""
-    asked = asked_for(arguments.videos)
+    asked = Asked(count=VIDEOS) if arguments.videos is None else asked_for(arguments.videos)
     given = given_encoders(arguments.feature)
     if given and not asked.files:
         raise DataError("--feature says what makes features of video files, and --videos names none")

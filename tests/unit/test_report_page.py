@@ -313,6 +313,8 @@ def test_reports_in_a_browser(run: tuple[RunFolder, Manifest], tmp_path: Path) -
                 for theme in THEMES:
                     seen = chromium.open(page, width, theme)
                     assert (seen.complaints, seen.requests, seen.overflow) == ([], [], 0), (page, width, theme)
+                    fixed = "Math.max(...[...document.querySelectorAll('tbody th')].map(cell => cell.offsetWidth))"
+                    assert chromium.evaluate(fixed) < 0.6 * width  # it stays where the others are scrolled
         rows = "[...document.querySelectorAll('#categories tbody')].map(b => [...b.rows].filter(r => !r.hidden).length)"
         assert chromium.evaluate(rows) == [25, 25, 25]
         links = "[...document.querySelectorAll('.contents a')].filter(a => !document.querySelector(a.hash)).length"
