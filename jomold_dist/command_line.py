@@ -168,14 +168,23 @@ def add_other_features(parser: argparse.ArgumentParser) -> None:
 
 def add_threshold(parser: argparse.ArgumentParser) -> None:
     """The option by which others than a network's own thresholds decide what counts."""
-    parser.add_argument("--threshold", type=_threshold, help="from which probability on (default: the network's own)")
+    parser.add_argument(
+        "--threshold", type=share("is no probability; it must be above 0 and at most 1"),
+        help="from which probability on (default: the network's own)",
+    )  # fmt: skip
 
 
-def _threshold(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no probability; it must be above 0 and at most 1")
-    return value
+def share(wrong: str, least: float = 0.0) -> Callable[[str], float]:
+    """Reads a share from an option: above 0, at least `least` and at most 1. `wrong` says of another text what it is
+    not."""
+
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not (0 < value <= 1 and value >= least):
+            raise argparse.ArgumentTypeError(f"{text!r} {wrong}")
+        return value
+
+    return read

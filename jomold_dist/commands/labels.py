@@ -32,7 +32,7 @@ from jomold_dist.cleaning.judged import LEAST_CONFIDENCE, MOSTLY, Rule
 from jomold_dist.cleaning.label_list import write_list
 from jomold_dist.cleaning.summary import by_category, category_text, cautions, quality_of, quality_text
 from jomold_dist.cleaning.suspects import suspects_of
-from jomold_dist.command_line import add_imports, add_other_features, command, command_parser, show
+from jomold_dist.command_line import add_imports, add_other_features, command, command_parser, share, show
 from jomold_dist.commands.pack_options import annotations_option, labels_option
 from jomold_dist.data.packing.weak_labels import whole_names
 from jomold_dist.errors import DataError, raise_together
@@ -47,6 +47,7 @@ LISTS = ("csv", "parquet")
 PAGE = "labels.html"
 CONFIDENCE = 0.9
 FORMAT = "csv"
+NO_CONFIDENCE = f"is no confidence from {LEAST_CONFIDENCE:g} to 1; below, a label may be noise in both modalities"
 
 
 @command
@@ -89,11 +90,11 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--media", type=local_path, metavar="DIR", help="folder of the video files, for pictures")
     rule = found.add_mutually_exclusive_group()
     rule.add_argument(
-        "--confidence", type=_confidence, metavar="C",
+        "--confidence", type=share(NO_CONFIDENCE, LEAST_CONFIDENCE), metavar="C",
         help=f"from which confidence on a label is told as noise (default: {CONFIDENCE:g})",
     )  # fmt: skip
     rule.add_argument(
-        "--removed", type=_share, metavar="SHARE",
+        "--removed", type=share("is no share of epochs, above 0 and at most 1"), metavar="SHARE",
         help="of a run that removes labels: told as noise is what was removed in this share of its epochs "
         f"(default {MOSTLY:g}, of a run without an estimator)",
     )  # fmt: skip
@@ -184,25 +185,3 @@ def _problems(arguments: argparse.Namespace) -> list[str]:
     if arguments.apply is None:
         problems += [f"{name} goes with --apply only" for name, value in of_apply.items() if value]
     return problems
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no share of epochs, above 0 and at most 1")
-    return value
-
-
-def _confidence(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not LEAST_CONFIDENCE <= value <= 1:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no confidence from {LEAST_CONFIDENCE:g} to 1; below, a label may be noise in both modalities"
-        )
-    return value

@@ -123,3 +123,11 @@ def test_a_probability_that_is_no_number_is_drawn_as_none() -> None:
     video.probability[0, 1, :] = np.nan
     (group,) = timeline_of([("han", video)]).groups
     assert group.rows[0].lanes[0].shade == (0.0,) * 10
+
+
+def test_videos_with_other_keys_are_other_files_and_links() -> None:
+    """Keys are printable ASCII; an address or a file's name takes less."""
+    anchors = [timeline_of([("han", parsed_video(key=key))]).anchor for key in ("a-b", "a:b", "a|b", "a--b", 'a"b')]
+    assert anchors[0] == "a-b"
+    assert len(set(anchors)) == len(anchors)
+    assert all(set(anchor) <= set("abcdef0123456789-") for anchor in anchors)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+import zlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -100,8 +101,9 @@ class Timeline:
 
     @property
     def anchor(self) -> str:
-        """Its key as files and links may be called."""
-        return re.sub(r"[^\w.-]+", "-", self.key)
+        """Its key as files and links may be called, another one for each key."""
+        name = re.sub(r"[^\w.-]+", "-", self.key)
+        return name if name == self.key else f"{name}-{zlib.crc32(self.key.encode('utf-8', 'surrogateescape')):08x}"
 
     @property
     def ticks(self) -> tuple[float, ...]:
